@@ -1,0 +1,32 @@
+"""Errors that a user can mend: each names the place, the value and the choices."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave; shown as its message alone, exit code 2."""
+
+
+class DataError(UserError):
+    """A data set that is missing, damaged or too small for what is asked of it."""
+
+
+class ResultsError(UserError):
+    """A results folder that cannot be read or written."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is missing, damaged or holds more than tensors and plain values."""
+
+
+class ResourcesError(UserError):
+    """Resources that the cluster can never give."""
+
+
+def choices(value: str, valid: Iterable[str]) -> str:
+    """Return `did you mean 'a'? choices: a, b, c` for a value that is none of them."""
+    names = sorted(valid)
+    near = get_close_matches(value, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}choices: {', '.join(names) or 'none'}"
