@@ -1,0 +1,5 @@
+"""YAML -> a frozen Experiment; what it does not know it refuses, with the place and the choices."""
+
+from raysl.config.experiment import load
+
+__all__ = ["load"]

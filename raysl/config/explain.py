@@ -1,0 +1,112 @@
+"""Pydantic's findings as messages for users: the place, the key, the value and the choices."""
+
+import typing
+from collections.abc import Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union
+
+from pydantic import BaseModel, ValidationError
+
+from raysl.config.document import ConfigError, Document, Path_, dotted
+from raysl.errors import choices
+
+Model = TypeVar("Model", bound=BaseModel)
+MOST_SHOWN = 10
+
+
+def validated(model: type[Model], values: Any, path: Path_, document: Document) -> Model:
+    """Validate values that stand at a path of a document.
+
+    Raises ConfigError with one line for each finding.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        findings: dict[Path_, list[str]] = {}
+        raw = error.errors(include_url=False)
+        misspelt = {finding["loc"][:-1] for finding in raw if finding["type"] == "extra_forbidden"}
+        for finding in raw:
+            if finding["type"] == "missing" and finding["loc"][:-1] in misspelt:
+                continue  # the unknown key beside it is likely this one
+            below = _written_path(finding["loc"], values)
+            findings.setdefault(below, []).append(_explain(finding, model, values, below))
+        lines = [_line((*path, *below), texts, document) for below, texts in findings.items()]
+        raise ConfigError("\n".join(lines[:MOST_SHOWN])) from None
+
+
+def _line(path: Path_, texts: list[str], document: Document) -> str:
+    return f"{document.place(path)}: {dotted(path) or 'experiment'}: {' or '.join(dict.fromkeys(texts))}"
+
+
+def _written_path(location: tuple[int | str, ...], values: Any) -> Path_:
+    """Return the keys of a pydantic location that the user wrote: union tags are not among them."""
+    path: list[str] = []
+    for index, part in enumerate(location):
+        if isinstance(values, Mapping):
+            known = part in values
+            if known or index == len(location) - 1:
+                path.append(str(part))
+            values = values[part] if known else values
+        elif isinstance(values, list) and isinstance(part, int):
+            path.append(str(part))
+            values = values[part]
+    return tuple(path)
+
+
+def _explain(finding: Any, model: type[BaseModel], values: Any, path: Path_) -> str:
+    kind, context, value = finding["type"], finding.get("ctx", {}), finding["input"]
+    if kind == "extra_forbidden":
+        return f"unknown key; {choices(path[-1], valid_keys(model, path[:-1], values))}"
+    if kind == "missing":
+        return "this key must be given"
+    if kind == "union_tag_not_found":
+        return f"a 'name' must be given; choices: {', '.join(_tags(model, path))}"
+    if kind == "union_tag_invalid":
+        return f"unknown name {context['tag']!r}; {choices(str(context['tag']), _tags(model, path))}"
+    if kind == "literal_error":
+        return f"must be one of {context['expected']}, not {value!r}"
+    text = finding["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    text = text.replace("a valid dictionary or instance of", "a mapping for").replace("a valid dictionary", "a mapping")
+    return f"{text}, not {value!r}"
+
+
+def valid_keys(model: type[BaseModel], path: Path_, values: Any) -> list[str]:
+    """Return the keys that a settings model takes at a path."""
+    owner = _model_at(model, path, values)
+    return [] if owner is None else list(owner.model_fields)
+
+
+def _model_at(model: type[BaseModel], path: Path_, values: Any) -> type[BaseModel] | None:
+    owner: type[BaseModel] | None = model
+    for part in path:
+        if owner is None or part not in owner.model_fields:
+            return None
+        values = values.get(part) if isinstance(values, Mapping) else None
+        owner = _pick(_members(owner.model_fields[part].annotation), values)
+    return owner
+
+
+def _pick(members: list[type[BaseModel]], values: Any) -> type[BaseModel] | None:
+    name = values.get("name") if isinstance(values, Mapping) else None
+    named = [member for member in members if name in _names(member)]
+    return next(iter(named or members), None)
+
+
+def _members(annotation: Any) -> list[type[BaseModel]]:
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        return _members(typing.get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [member for option in typing.get_args(annotation) for member in _members(option)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+
+
+def _names(model: type[BaseModel]) -> tuple[str, ...]:
+    field = model.model_fields.get("name")
+    return typing.get_args(field.annotation) if field and typing.get_origin(field.annotation) is Literal else ()
+
+
+def _tags(model: type[BaseModel], path: Path_) -> list[str]:
+    owner = _model_at(model, path[:-1], {})
+    assert owner is not None
+    return [name for member in _members(owner.model_fields[path[-1]].annotation) for name in _names(member)]

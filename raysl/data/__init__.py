@@ -1,0 +1,1 @@
+"""Data sets: encoded in Parquet, decoded once, drawn as seeded subsets, shown as views."""

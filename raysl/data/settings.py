@@ -1,0 +1,47 @@
+"""What an experiment says of its data."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Lt
+from pydantic import Field
+
+from raysl.settings import Settings
+
+Fraction = Annotated[float, Gt(0.0), Lt(1.0)]
+Count = Annotated[int, Ge(1)]
+
+
+class DataSettings(Settings):
+    """The images, and how many of them carry labels.
+
+    source: `digits`, the name of a known set, `parquet:PATH` or `folder:PATH`.
+    image_size: height and width in pixels that images are resized to when they are decoded; None keeps their own,
+        which must then be the same for all.
+    channels: 1 (gray) or 3 (RGB); None keeps the images' own.
+    train_fraction: pools all labelled images and splits them anew, class by class, into this part for training and
+        the rest for the test; None keeps the set's own split.
+    labels: size of D_l, as a count, or as a fraction of the number of unlabelled images in use.
+    draw: D_l has equally many images of each class (`balanced`), or is drawn without regard to class (`uniform`).
+    unlabelled: number of images of D_u in use; None is all.
+    """
+
+    source: str = "digits"
+    image_size: Annotated[int, Ge(4)] | None = None
+    channels: Literal[1, 3] | None = None
+    train_fraction: Fraction | None = None
+    labels: Count | Fraction = Field(default=0.01, union_mode="left_to_right")
+    draw: Literal["balanced", "uniform"] = "balanced"
+    unlabelled: Count | None = None
+
+
+class TrialData(DataSettings):
+    """The data of one trial: the settings with everything resolved, and the content's digest.
+
+    labels: the count of D_l, never a fraction.  unlabelled: the count of D_u in use.
+    digest: of the images, labels and splits themselves, whatever file they came from.
+    """
+
+    digest: str
+    num_classes: Count
+    labels: Count
+    unlabelled: Count

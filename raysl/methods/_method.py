@@ -1,0 +1,66 @@
+"""What a method is to the training loop: the views it consumes and the loss terms it returns."""
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from raysl.data.views import Draw
+from raysl.models.encoder import Encoder
+
+Stream = Literal["labelled", "unlabelled"]
+
+
+class View(NamedTuple):
+    """A view of a batch, as the method sees it.
+
+    images: float [B, C, H, W], normalised.
+    labels: int64 [B], the classes of a `labelled` stream; None for `unlabelled`.
+    drawn: [B, ...], what the view drew for each image where it is a target (a rotation's number); else None.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    drawn: Tensor | None
+
+
+class ViewSpec(NamedTuple):
+    """How a view is made.
+
+    stream: where the images come from.
+    make: float [B, C, H, W] in [0, 1] and a Draw -> (images of the same kind, what was drawn or None).
+    """
+
+    stream: Stream
+    make: Callable[[Tensor, Draw], tuple[Tensor, Tensor | None]]
+
+
+class Losses(NamedTuple):
+    """total: the scalar that is minimised.  terms: each named scalar that it is made of, unweighted."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Method(nn.Module):
+    """A learning method around a shared encoder.
+
+    A subclass takes `(encoder, num_classes, *, hyperparameters...)`; each hyperparameter is an annotated keyword
+    with a default, and those that change what the loss means are named in `shapes_loss`.  `streams` are those of its
+    views.
+    """
+
+    streams: ClassVar[tuple[Stream, ...]] = ()
+    shapes_loss: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def views(self) -> Mapping[str, ViewSpec]:
+        """Return the views that `forward` consumes, all of them, by name."""
+        raise TypeError(f"{type(self).__name__} declares no views")
+
+    def forward(self, views: Mapping[str, View]) -> Losses:
+        """Return the loss over the whole global batch, as seen from this rank."""
+        raise TypeError(f"{type(self).__name__} has no forward")

@@ -1,0 +1,1 @@
+"""Backbones, feature heads and what of them must agree over ranks."""

@@ -1,0 +1,19 @@
+"""What an experiment says of its model."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge
+
+from raysl.settings import Settings
+
+
+class ModelSettings(Settings):
+    """The encoder: a backbone, global average pooling, and a feature head.
+
+    stem: of torchvision's ResNets: `imagenet` (7x7, stride 2, max pooling) or `cifar` (3x3, stride 1, no pooling).
+    features: width of the fully connected layer with ReLU after the pooling; None gives the pooled features.
+    """
+
+    backbone: Literal["small_resnet", "resnet18", "resnet50"] = "small_resnet"
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    features: Annotated[int, Ge(1)] | None = 128

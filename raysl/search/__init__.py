@@ -1,0 +1,1 @@
+"""Experiment -> the trials of a stage; selection over result rows.  Pure: no ray, no torch."""

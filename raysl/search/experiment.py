@@ -1,0 +1,116 @@
+"""An experiment: its stages, their configs, and what a trial of them takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, MinLen
+from pydantic import Field
+
+from raysl.data.settings import DataSettings
+from raysl.models.settings import ModelSettings
+from raysl.probes.settings import ProbesSettings
+from raysl.settings import Settings
+from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings
+from raysl.training.spec import Stream
+
+Space = dict[str, tuple[Any, ...]]  # dotted key within a stage -> its values, in order
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Seed = Annotated[int, Ge(0)]
+
+
+class Resources(Settings):
+    """What one trial takes.  Nothing here changes a trial's numbers beyond rounding.
+
+    workers: DDP processes.  cpus, gpus: of each worker; cpus are its threads too.
+    checkpoint_seconds: least time between two checkpoints of a trial.
+    """
+
+    workers: Annotated[int, Ge(1)] = 1
+    cpus: Annotated[int, Ge(1)] = 1
+    gpus: Annotated[float, Ge(0.0)] = 0.0
+    checkpoint_seconds: Annotated[float, Ge(0.0)] = 30.0
+
+
+class StageSettings(Settings):
+    """One config of a stage: every value that a trial of it takes, the seed apart.
+
+    batch_size: images of each stream, over all workers; a method of labelled and unlabelled images takes as many of
+        each.
+    start_from: an earlier stage; each seed starts from the encoder that this seed has in that stage's selected config.
+    freeze: `backbone` trains only what comes after the pooling.
+    select: how the stage's best config is chosen.
+    """
+
+    method: dict[str, Any]
+    epochs: Annotated[int, Ge(1)]
+    batch_size: Annotated[int, Ge(2)]
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings = Constant(name="constant")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    start_from: str | None = None
+    freeze: Literal["none", "backbone"] = "none"
+    select: Literal["train_loss", "probe_accuracy"] = "train_loss"
+
+
+class ExperimentSettings(Settings):
+    """The top level of an experiment's YAML, stages still unread.
+
+    seeds: how many (0, 1, ...), or which.  streams: named random streams that do not follow the seed.
+    """
+
+    name: Name
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    seeds: Annotated[int, Ge(1)] | Annotated[list[Seed], MinLen(1)] = 5
+    streams: dict[Stream, Seed] = Field(default_factory=dict)
+    resources: Resources = Resources()
+    probes: ProbesSettings = ProbesSettings()
+    stages: Annotated[dict[Name, dict[str, Any]], MinLen(1)]
+
+
+@dataclass(frozen=True)
+class Config:
+    """One setting of a stage's searched keys, and the whole settings that it gives."""
+
+    params: Mapping[str, Any]
+    settings: StageSettings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its searched keys with their values, and its configs in grid order."""
+
+    name: str
+    space: Space
+    configs: tuple[Config, ...]
+
+    @property
+    def start_from(self) -> str | None:
+        """The earlier stage that this one starts from (never searched, so the same for all configs)."""
+        return self.configs[0].settings.start_from
+
+    @property
+    def select(self) -> Literal["train_loss", "probe_accuracy"]:
+        """The rule that selects this stage's config."""
+        return self.configs[0].settings.select
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A whole experiment, every value checked.
+
+    places: dotted key -> where it was written (`file.yaml:12`, `--set a.b=1`), for messages.
+    """
+
+    name: str
+    profile: str
+    data: DataSettings
+    model: ModelSettings
+    seeds: tuple[int, ...]
+    streams: Mapping[Stream, int]
+    resources: Resources
+    probes: ProbesSettings
+    stages: tuple[Stage, ...]
+    places: Mapping[str, str]

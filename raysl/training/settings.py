@@ -1,0 +1,79 @@
+"""What a stage says of its optimizer, schedule and precision, and a probe of its classifier."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import Field
+
+from raysl.settings import Settings
+
+Positive = Annotated[float, Gt(0.0)]
+NotNegative = Annotated[float, Ge(0.0)]
+Beta = Annotated[float, Ge(0.0), Lt(1.0)]
+
+
+class SGD(Settings):
+    """Stochastic gradient descent (torch.optim.SGD)."""
+
+    name: Literal["sgd"]
+    lr: Positive
+    momentum: Beta = 0.9
+    weight_decay: NotNegative = 0.0
+    nesterov: bool = False
+
+
+class Adam(Settings):
+    """Adam, with L2 regularisation as weight decay (torch.optim.Adam)."""
+
+    name: Literal["adam"]
+    lr: Positive
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    weight_decay: NotNegative = 0.0
+
+
+class AdamW(Settings):
+    """Adam with decoupled weight decay (torch.optim.AdamW)."""
+
+    name: Literal["adamw"]
+    lr: Positive
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    weight_decay: NotNegative = 0.01
+
+
+class LARS(Settings):
+    """Layer-wise adaptive rates (You et al. 2017, arXiv:1708.03888); biases and norms are left out of both."""
+
+    name: Literal["lars"]
+    lr: Positive
+    momentum: Beta = 0.9
+    weight_decay: NotNegative = 0.0
+    trust: Positive = 0.001
+
+
+OptimizerSettings = Annotated[SGD | Adam | AdamW | LARS, Field(discriminator="name")]
+
+
+class Constant(Settings):
+    """The learning rate stays."""
+
+    name: Literal["constant"]
+
+
+class Cosine(Settings):
+    """A linear warm-up over `warmup` epochs, then half a cosine down to 0, step by step."""
+
+    name: Literal["cosine"]
+    warmup: NotNegative = 0.0
+
+
+class Exponential(Settings):
+    """lr(e) = lr0 exp(-rate max(0, e - hold E)) for epoch e of E (Cavallari & Ponti 2022, section 3.1)."""
+
+    name: Literal["exponential"]
+    hold: Annotated[float, Ge(0.0), Le(1.0)] = 0.05
+    rate: NotNegative = 0.01
+
+
+ScheduleSettings = Annotated[Constant | Cosine | Exponential, Field(discriminator="name")]

@@ -1,0 +1,56 @@
+"""A trial, named by everything that decides its numbers."""
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
+from pydantic import Field
+
+from raysl.data.settings import TrialData
+from raysl.models.settings import ModelSettings
+from raysl.probes.settings import ProbesSettings
+from raysl.settings import Settings
+from raysl.training.settings import OptimizerSettings, ScheduleSettings
+
+IDENTITY_VERSION = 1  # raised when the same settings come to mean other numbers
+
+STREAMS = ("split", "init", "order", "augmentation")
+Stream = Literal["split", "init", "order", "augmentation"]
+
+
+class TrialSpec(Settings):
+    """One training run: a config of a stage and a seed.
+
+    method: the method's name and every one of its hyperparameters, defaults included.
+    start: id of the trial whose encoder this one starts from; None starts from scratch.
+    freeze: `backbone` trains only what comes after the pooling.
+    streams: seeds of named streams that do not follow `seed`.
+    """
+
+    data: TrialData
+    model: ModelSettings
+    method: dict[str, Any]
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
+    epochs: Annotated[int, Ge(1)]
+    batch_size: Annotated[int, Ge(1)]
+    precision: Literal["fp32", "bf16"]
+    start: str | None
+    freeze: Literal["none", "backbone"]
+    seed: Annotated[int, Ge(0)]
+    streams: dict[Stream, Annotated[int, Ge(0)]] = Field(default_factory=dict)
+    probes: ProbesSettings
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits of the hash of everything that decides this trial's numbers."""
+        facts = self.model_dump(mode="json", exclude_none=True)
+        del facts["data"]["source"]  # where the content lies does not change it: the digest names it
+        text = json.dumps([IDENTITY_VERSION, facts], sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def stream_seed(self, stream: Stream) -> int:
+        """Return the seed of a named stream."""
+        return self.streams.get(stream, self.seed)

@@ -1,0 +1,190 @@
+"""Reading experiments: what they come to, and what is refused with the place, the value and the choices."""
+
+from pathlib import Path
+
+import pytest
+
+from raysl.config import load
+from raysl.config.document import ConfigError
+from raysl.errors import UserError
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+
+EXPERIMENT = """\
+name: example
+data: {source: digits, labels: 50}
+model: {backbone: small_resnet}
+seeds: 2
+stages:
+  rotation:
+    method: {name: rotation}
+    epochs: 3
+    batch_size: 32
+    optimizer: {name: adam, lr: {grid: [1e-2, 1e-3]}}
+  finetune:
+    method: {name: supervised}
+    start_from: rotation
+    epochs: 3
+    batch_size: 32
+    optimizer: {name: sgd, lr: 0.1, momentum: 0.5}
+    schedule: {name: cosine, warmup: 1}
+profiles:
+  long:
+    stages: {rotation: {epochs: 30}}
+  adamw:
+    stages: {finetune: {optimizer: {name: adamw, lr: 1e-3}}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "example.yaml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def rewritten(file: Path, old: str, new: str) -> Path:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    return file
+
+
+def test_exponents_without_a_dot_are_floats(file: Path) -> None:
+    rates = load(file).stages[0].space["optimizer.lr"]
+    assert rates == (0.01, 0.001)
+    assert all(isinstance(rate, float) for rate in rates)
+
+
+def test_configs_are_the_grid_in_order_with_every_default_filled(file: Path) -> None:
+    first, second = load(file).stages[0].configs
+    assert (first.settings.optimizer.lr, second.settings.optimizer.lr) == (0.01, 0.001)
+    assert first.settings.method == {"name": "rotation", "copies": 1}
+    assert first.settings.schedule.name == "constant"
+
+
+def test_two_grids_make_their_product(file: Path) -> None:
+    experiment = load(file, overrides=["stages.rotation.batch_size={grid: [16, 32]}"])
+    params = [dict(config.params) for config in experiment.stages[0].configs]
+    assert len(params) == 4
+    assert {(p["optimizer.lr"], p["batch_size"]) for p in params} == {(lr, b) for lr in (0.01, 0.001) for b in (16, 32)}
+    assert [c.settings.batch_size for c in experiment.stages[0].configs] == [p["batch_size"] for p in params]
+
+
+def test_file_then_profile_then_set(file: Path) -> None:
+    assert load(file, "long").stages[0].configs[0].settings.epochs == 30
+    assert load(file, "long", ["stages.rotation.epochs=7"]).stages[0].configs[0].settings.epochs == 7
+
+
+def test_another_optimizer_keeps_nothing_of_the_old_one(file: Path) -> None:
+    optimizer = load(file, "adamw").stages[1].configs[0].settings.optimizer
+    assert optimizer.name == "adamw"  # `momentum: 0.5` of the sgd would have been refused
+
+
+def test_a_value_replaces_a_grid(file: Path) -> None:
+    stage = load(file, overrides=["stages.rotation.optimizer.lr=0.5"]).stages[0]
+    assert stage.space == {}
+    assert stage.configs[0].settings.optimizer.lr == 0.5
+
+
+def test_seeds_are_a_number_or_a_list(file: Path) -> None:
+    assert load(file).seeds == (0, 1)
+    assert load(file, overrides=["seeds=[7, 3]"]).seeds == (7, 3)
+
+
+@pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", [None, "fashion_mnist", "stl10", "malaria"])
+def test_shipped_experiments_follow_the_paper(path: Path, profile: str | None) -> None:
+    experiment = load(path, profile)
+    assert experiment.seeds == (0, 1, 2, 3, 4)
+    for stage in experiment.stages:
+        settings = stage.configs[0].settings
+        assert stage.space == {"optimizer.lr": (1e-2, 1e-3, 1e-4)}
+        assert (settings.batch_size, settings.select) == (32, "train_loss")
+        assert settings.schedule.model_dump() == {"name": "exponential", "hold": 0.05, "rate": 0.01}
+    if profile is not None:
+        assert (experiment.model.backbone, experiment.model.features) == ("resnet50", 128)
+        assert experiment.data.image_size == (128 if profile == "malaria" else 96)
+        assert experiment.data.labels == 0.01
+
+
+# Each: what is wrong in the file, the line it stands on, and what the message must hold.
+BROKEN = {
+    "unknown key": ("seeds: 2", "sed: 2", 4, ["sed", "unknown key", "did you mean 'seeds'?", "stages"]),
+    "unknown nested key": ("batch_size: 32", "batchsize: 32", 9, ["batchsize", "did you mean 'batch_size'?"]),
+    "missing key": ("    epochs: 3\n", "", 6, ["stages.rotation.epochs", "must be given"]),
+    "wrong type": ("epochs: 3", "epochs: three", 8, ["stages.rotation.epochs", "integer", "'three'"]),
+    "quoted number": ("epochs: 3", "epochs: '3'", 8, ["integer", "'3'"]),
+    "number out of range": ("lr: 0.1", "lr: -0.1", 16, ["stages.finetune.optimizer.lr", "greater than 0", "-0.1"]),
+    "bad value in a grid": ("1e-2, 1e-3", "1e-2, high", 10, ["stages.rotation.optimizer.lr", "number", "'high'"]),
+    "not finite": ("lr: 0.1", "lr: .inf", 16, ["finite"]),
+    "unknown backbone": ("small_resnet", "resnet19", 3, ["model.backbone", "'resnet18'", "'resnet19'"]),
+    "unknown method": ("name: rotation", "name: rotate", 7, ["'rotate'", "did you mean 'rotation'?", "supervised"]),
+    "unknown hyperparameter": ("name: rotation", "name: rotation, copy: 4", 7, ["method.copy", "did you mean 'copies'?"]),
+    "impossible hyperparameter": ("name: rotation", "name: rotation, copies: 3", 7, ["copies", "1 or 4", "3"]),
+    "unknown optimizer": ("name: adam", "name: adm", 10, ["'adm'", "did you mean 'adam'?", "lars"]),
+    "optimizer without a name": ("{name: adam, ", "{", 10, ["optimizer", "'name' must be given", "sgd"]),
+    "setting of another optimizer": ("momentum: 0.5", "beta1: 0.5", 16, ["beta1", "unknown key", "momentum"]),
+    "grid on the data": ("labels: 50", "labels: {grid: [50, 100]}", 2, ["data.labels", "not searchable"]),
+    "grid on a name": ("name: rotation", "name: {grid: [rotation]}", 7, ["method.name", "not searchable", "optimizer.lr"]),
+    "empty grid": ("[1e-2, 1e-3]", "[]", 10, ["optimizer.lr", "at least one value"]),
+    "grid that repeats": ("[1e-2, 1e-3]", "[1e-2, 0.01]", 10, ["optimizer.lr", "each value once"]),
+    "later stage": ("    epochs: 3", "    start_from: finetune\n    epochs: 3", 8, ["'finetune'", "not an earlier stage"]),
+    "no such stage": ("start_from: rotation", "start_from: rotatoin", 13, ["'rotatoin'", "did you mean 'rotation'?"]),
+    "nothing to freeze": ("    epochs: 3", "    freeze: backbone\n    epochs: 3", 8, ["freeze", "start_from"]),
+    "seed twice": ("seeds: 2", "seeds: [1, 1]", 4, ["seeds", "twice", "[1, 1]"]),
+    "key twice": ("seeds: 2", "seeds: 2\nseeds: 3", 5, ["seeds", "twice"]),
+    "not YAML": ("seeds: 2", "seeds: [2", 5, ["not valid YAML"]),
+    "code": ("seeds: 2", "seeds: !!python/object/apply:os.system ['true']", 4, ["not valid YAML"]),
+    "name with a slash": ("name: example", "name: ../example", 1, ["name", "'../example'"]),
+    "negative label count": ("labels: 50", "labels: -5", 2, ["data.labels", "-5"]),
+    "workers without work": ("seeds: 2", "seeds: 2\nresources: {workers: 64}", 5, ["resources.workers", "64", "32"]),
+    "no stages": (EXPERIMENT[EXPERIMENT.index("stages:") : EXPERIMENT.index("profiles:")], "stages: {}\n", 5, ["stages"]),
+    "pretext that needs labels": (
+        "name: rotation}", "name: semi, pretext: {name: supervised}}", 7,
+        ["method.pretext", "'supervised'", "choices: rotation"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_yaml_is_refused_with_its_place(file: Path, kind: str) -> None:
+    old, new, line, expected = BROKEN[kind]
+    with pytest.raises(ConfigError) as caught:
+        load(rewritten(file, old, new))
+    message = str(caught.value)
+    assert message.startswith(f"{file}:{line}:"), message
+    for text in expected:
+        assert text in message
+    assert "\n" not in message
+
+
+def test_training_loss_over_what_shapes_the_loss_is_refused(file: Path) -> None:
+    new = "name: semi, pretext: {name: rotation}, lambda_u: {grid: [0.5, 1.0]}"
+    rewritten(file, "name: rotation", new)
+    with pytest.raises(
+        ConfigError, match=r"train_loss cannot choose over 'method.lambda_u'.*use select: probe_accuracy"
+    ):
+        load(file)
+    assert len(load(file, overrides=["stages.rotation.select=probe_accuracy"]).stages[0].configs) == 4
+
+
+def test_errors_name_the_override_or_profile_line(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--set seeds=0: seeds: "):
+        load(file, overrides=["seeds=0"])
+    line = EXPERIMENT.splitlines().index("    stages: {rotation: {epochs: 30}}") + 1
+    with pytest.raises(ConfigError, match=rf"example.yaml:{line}: stages.rotation.epochs: .*30.5"):
+        load(rewritten(file, "epochs: 30", "epochs: 30.5"), "long")
+
+
+@pytest.mark.parametrize("override", ["seeds", "=3", "a..b=1", "seeds=[1"])
+def test_malformed_overrides_are_refused(file: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        load(file, overrides=[override])
+
+
+def test_unknown_profile_and_file_name_the_choices(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--profile lng: .*did you mean 'long'\? choices: adamw, long"):
+        load(file, "lng")
+    with pytest.raises(UserError, match=r"missing.yaml: cannot be read .*example.yaml"):
+        load(file.parent / "missing.yaml")
