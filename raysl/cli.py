@@ -1,0 +1,134 @@
+"""The command line: it composes, and computes nothing."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raysl.errors import UserError
+
+app = typer.Typer(
+    name="raysl",
+    help="Hyperparameter search on Ray for image learning with few labels and no validation set.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+File = Annotated[Path, typer.Argument(help="An experiment's YAML, as in search_spaces/.", show_default=False)]
+Profile = Annotated[str | None, typer.Option("--profile", help="A named set of overrides in the YAML.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value, over file and profile; may be repeated.")
+]
+Results = Annotated[str | None, typer.Option(help="Results folder or URI; results/NAME[-PROFILE] if not given.")]
+Tracking = Annotated[
+    str | None, typer.Option(help="MLflow tracking URI; MLFLOW_TRACKING_URI, else SQLite in the results folder.")
+]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; a local one is started if not given.")]
+
+
+@app.command()
+def tune(
+    file: File,
+    profile: Profile = None,
+    overrides: Overrides = None,
+    results: Results = None,
+    address: Address = None,
+    tracking: Tracking = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Trials at once; as many as fit if not given.")
+    ] = None,
+    score: Annotated[
+        str, typer.Option(help="Whose test scores: 'selected', or 'all' to audit a selection rule.")
+    ] = "selected",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, list the trials, start nothing.")
+    ] = False,
+) -> None:
+    """Search: train every config on every seed, select, score, and write tables.
+
+    The same command again goes on from where it was.
+    """
+    from raysl.commands import tune as command
+
+    command.tune(file, profile, overrides or [], results, address, tracking, max_concurrent, score, dry_run)
+
+
+@app.command()
+def train(
+    file: File,
+    seed: Annotated[int, typer.Option(min=0, help="The trial's seed.")] = 0,
+    stage: Annotated[str | None, typer.Option(help="Which stage; the only one if not given.")] = None,
+    profile: Profile = None,
+    overrides: Overrides = None,
+    results: Annotated[
+        str | None, typer.Option(help="Keep the trial in this results folder, and start from its selected models.")
+    ] = None,
+) -> None:
+    """Train one trial in this process, without Ray: the same numbers as inside a search."""
+    from raysl.commands import train as command
+
+    command.train(file, profile, overrides or [], stage, seed, results)
+
+
+@app.command()
+def show(
+    results: Annotated[str, typer.Argument(help="A results folder or URI.", show_default=False)],
+    form: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
+) -> None:
+    """Show a results folder: leaderboard, selection with its reason, failed and ineligible configs."""
+    from raysl.commands import show as command
+
+    command.show(results, form)
+
+
+@app.command()
+def plan(
+    file: File,
+    profile: Profile = None,
+    overrides: Overrides = None,
+    results: Results = None,
+    address: Address = None,
+    steps: Annotated[int, typer.Option(min=1, help="Measured steps of each distinct shape.")] = 5,
+) -> None:
+    """Say what a search would take: trials, resources, and time from a few measured steps."""
+    from raysl.commands import plan as command
+
+    command.plan(file, profile, overrides or [], results, address, steps)
+
+
+@app.command()
+def methods() -> None:
+    """List the learning methods and their hyperparameters."""
+    from raysl.commands import catalogue
+
+    catalogue.methods()
+
+
+@app.command()
+def datasets() -> None:
+    """List the known data sets and where they are."""
+    from raysl.commands import catalogue
+
+    catalogue.datasets()
+
+
+@app.command()
+def backbones() -> None:
+    """List the backbones."""
+    from raysl.commands import catalogue
+
+    catalogue.backbones()
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on from here\n")
+        sys.exit(130)

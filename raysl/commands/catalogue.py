@@ -1,0 +1,39 @@
+"""`raysl methods`, `raysl datasets`, `raysl backbones`."""
+
+import typing
+
+from rich.console import Console
+from rich.table import Table
+
+from raysl import methods as catalogue
+from raysl.data import sets
+from raysl.models.settings import ModelSettings
+
+
+def methods() -> None:
+    """List the methods, from their files."""
+    table = Table("method", "hyperparameters", "what it is")
+    for name in catalogue.names():
+        facts = catalogue.describe(name)
+        keys = [key if default is ... else f"{key}={default}" for key, (_, default) in facts.hyperparameters.items()]
+        table.add_row(name, ", ".join(keys) or "-", facts.summary)
+    Console().print(table)
+
+
+def datasets() -> None:
+    """List the known sets and the other forms that a source may have."""
+    table = Table("source", "classes", "train", "unlabelled", "test", "pixels", "channels")
+    for name, known in sets.KNOWN.items():
+        size = str(known.image_size or "varies")
+        counts = [str(n) if n else "-" for n in (known.num_train, known.num_unlabelled, known.num_test)]
+        table.add_row(name, str(known.num_classes), *counts, size, str(known.channels))
+    console = Console()
+    console.print(table)
+    console.print("also: parquet:PATH and folder:PATH (train/CLASS/*.png, test/CLASS/*.png, optional unlabelled/*.png)")
+    console.print(f"looked for as $RAYSL_DATA/NAME.parquet, else in {sets.data_home()}", soft_wrap=True, markup=False)
+
+
+def backbones() -> None:
+    """List the backbones."""
+    names = typing.get_args(ModelSettings.model_fields["backbone"].annotation)
+    Console().print("\n".join(names))

@@ -1,0 +1,123 @@
+"""`raysl plan`."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from raysl.commands.setting_up import load, prepare_data, resolve_data, results_uri
+from raysl.data.settings import TrialData
+from raysl.launch import feasibility
+from raysl.results.rows import read_rows
+from raysl.results.store import Store
+from raysl.search.experiment import Experiment, Stage
+from raysl.search.trials import Trial, expand
+from raysl.training.spec import TrialSpec
+
+if TYPE_CHECKING:
+    from raysl.training.measure import Cost
+
+
+COLUMNS = ("stage", "trials", "done", "epochs", "steps/epoch", "parameters", "s/step", "trial hours", "wall hours")
+
+
+def plan(
+    file: Path, profile: str | None, overrides: Sequence[str], results: str | None, address: str | None, steps: int
+) -> None:
+    """Print what a search would take, from a few steps of each distinct shape measured on this machine."""
+    console = Console()
+    experiment = load(file, profile, overrides)
+    capacity = feasibility.check(experiment.resources, _nodes(address), experiment.places.get("resources", "resources"))
+    data = resolve_data(experiment, console)
+    prepare_data(data, console)
+    uri = results_uri(experiment, results)
+    table = Table(title=f"{experiment.name}: {capacity} trials at once", title_justify="left")
+    for column in (
+        "stage",
+        "trials",
+        "done",
+        "epochs",
+        "steps/epoch",
+        "parameters",
+        "s/step",
+        "hours of trials",
+        "wall hours",
+    ):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    total = sum(_plan_stage(stage, experiment, data, uri, capacity, steps, table) for stage in experiment.stages)
+    console.print(table)
+    resources = experiment.resources
+    console.print(
+        f"each trial: {resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpus:g} GPU(s); "
+        f"{data.labels} labelled and {data.unlabelled} unlabelled images\n"
+        f"about {_duration(total)}: an estimate from {steps} steps of each shape on this machine's CPU, "
+        "nothing beside them; probes, scoring and start-up (seconds) are not counted"
+    )
+
+
+def _plan_stage(
+    stage: Stage, experiment: Experiment, data: TrialData, uri: str, capacity: int, steps: int, table: Table
+) -> float:
+    starts = dict.fromkeys(experiment.seeds, "unknown") if stage.start_from else {}
+    trials = expand(experiment, stage, data, starts)
+    done = _done(trials, uri)
+    seconds = 0.0
+    for shape in _shapes(trials):
+        cost = _measure(shape[0].spec, experiment, steps)
+        left = [trial for trial in shape if trial.spec.id not in done]
+        epochs = shape[0].spec.epochs
+        needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds
+        seconds += needed
+        table.add_row(
+            stage.name,
+            *[str(n) for n in (len(shape), len(shape) - len(left), epochs, cost.steps)],
+            f"{cost.num_parameters:,}",
+            f"{cost.seconds:.4f}",
+            *[f"{hours:.2f}" for hours in (needed / 3600, needed / 3600 / min(capacity, max(1, len(left))))],
+        )
+    return seconds / min(capacity, len(trials))
+
+
+def _shapes(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Group trials whose steps cost the same: all that differs is a number in the optimizer or the seed."""
+    shapes: dict[str, list[Trial]] = {}
+    for trial in trials:
+        apart = {"seed", "optimizer", "schedule", "start", "streams"}
+        shapes.setdefault(trial.spec.model_dump_json(exclude=apart) + trial.spec.optimizer.name, []).append(trial)
+    return list(shapes.values())
+
+
+def _done(trials: Sequence[Trial], uri: str) -> set[str]:
+    if "://" not in uri and not Path(uri).exists():
+        return set()
+    rows = read_rows(Store.open(uri, create=False), [trial.spec.id for trial in trials])
+    return {trial_id for trial_id, row in rows.items() if row.status != "failed"}
+
+
+def _measure(spec: TrialSpec, experiment: Experiment, steps: int) -> "Cost":
+    from raysl.training.loop import Execution
+    from raysl.training.measure import measure
+
+    with tempfile.TemporaryDirectory() as scratch:
+        return measure(spec, Store.open(scratch, create=True), Execution(threads=experiment.resources.cpus), steps)
+
+
+def _nodes(address: str | None) -> list[feasibility.Node]:
+    if address is None:
+        import torch
+
+        return [feasibility.Node(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count())]
+    from raysl.launch.cluster import cluster, nodes
+
+    with cluster(address):
+        return nodes()
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,43 @@
+"""What several commands begin with: the experiment, its data, its results folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from raysl import config
+from raysl.console.progress import progress
+from raysl.data.arrays import prepare
+from raysl.data.inspect import inspect, resolve
+from raysl.data.settings import TrialData
+from raysl.errors import DataError
+from raysl.search.experiment import Experiment
+
+
+def load(file: Path, profile: str | None, overrides: Sequence[str]) -> Experiment:
+    """Read an experiment."""
+    return config.load(file, profile, overrides)
+
+
+def resolve_data(experiment: Experiment, console: Console) -> TrialData:
+    """Return an experiment's data, downloaded if need be, with counts and digest.
+
+    Raises DataError with the place in the YAML.
+    """
+    try:
+        with progress(console) as report:
+            return resolve(experiment.data, inspect(experiment.data, progress=report))
+    except DataError as error:
+        raise DataError(f"{experiment.places.get('data', 'data')}: {error}") from None
+
+
+def results_uri(experiment: Experiment, results: str | None) -> str:
+    """Return the results folder that was given, or the experiment's own."""
+    suffix = f"-{experiment.profile}" if experiment.profile else ""
+    return results or f"results/{experiment.name}{suffix}"
+
+
+def prepare_data(data: TrialData, console: Console) -> None:
+    """Decode a trial's images once, for all trials on this node."""
+    with progress(console) as report:
+        prepare(data, progress=report)

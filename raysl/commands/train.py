@@ -1,0 +1,101 @@
+"""`raysl train`."""
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from raysl.commands.setting_up import load, prepare_data, resolve_data
+from raysl.console.live import params_text
+from raysl.data.settings import TrialData
+from raysl.errors import UserError, choices
+from raysl.results.rows import Epoch
+from raysl.results.stages import read_selections, read_stages
+from raysl.results.store import Store
+from raysl.search.experiment import Experiment, Stage
+from raysl.search.trials import Trial, expand
+
+
+def train(
+    file: Path, profile: str | None, overrides: Sequence[str], stage_name: str | None, seed: int, results: str | None
+) -> None:
+    """Train the one trial that a stage, a seed and the overrides leave."""
+    console = Console()
+    experiment = load(file, profile, overrides)
+    stage = _stage(experiment, stage_name)
+    if len(stage.configs) > 1:
+        grids = "; ".join(
+            f"--set stages.{stage.name}.{key}=... of {list(values)}" for key, values in stage.space.items()
+        )
+        raise UserError(
+            f"{file}: stage {stage.name!r} has {len(stage.configs)} configs and train takes one; fix {grids}"
+        )
+    data = resolve_data(experiment, console)
+    prepare_data(data, console)
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Store.open(results or scratch, create=True)
+        starts = _starts(experiment, stage, seed, store, results)
+        trial = _trial(experiment, stage, data, seed, starts)
+        _run(trial, experiment, store, console)
+
+
+def _stage(experiment: Experiment, name: str | None) -> Stage:
+    names = [stage.name for stage in experiment.stages]
+    if name is None and len(names) == 1:
+        return experiment.stages[0]
+    if name not in names:
+        given = f"--stage {name}" if name else f"{experiment.name} has {len(names)} stages; give --stage"
+        raise UserError(f"{given}: {choices(name or '', names)}")
+    return experiment.stages[names.index(name)]
+
+
+def _starts(experiment: Experiment, stage: Stage, seed: int, store: Store, results: str | None) -> dict[int, str]:
+    """Return the trial that this seed starts from: the one that the earlier stage selected in the results folder."""
+    if stage.start_from is None:
+        return {}
+    selections = read_selections(store)
+    for record in reversed(read_stages(store)):
+        if (record.experiment, record.profile, record.stage) != (experiment.name, experiment.profile, stage.start_from):
+            continue
+        chosen = selections[record.stage_id].trial_ids if record.stage_id in selections else ()
+        found = {member.seed: member.trial_id for member in record.members if member.trial_id in chosen}
+        if seed in found:
+            return {seed: found[seed]}
+    raise UserError(
+        f"--results {results or '(not given)'}: stage {stage.name!r} starts from the model that seed {seed} has in "
+        f"stage {stage.start_from!r}, and no selection there holds it; `raysl tune` first, and give its results folder"
+    )
+
+
+def _trial(experiment: Experiment, stage: Stage, data: TrialData, seed: int, starts: dict[int, str]) -> Trial:
+    return expand(replace(experiment, seeds=(seed,)), stage, data, starts)[0]
+
+
+def _run(trial: Trial, experiment: Experiment, store: Store, console: Console) -> None:
+    from raysl.training.loop import Execution
+    from raysl.training.trial import run_trial
+
+    logging.getLogger("raysl").addHandler(logging.StreamHandler())
+    spec = trial.spec
+    console.print(
+        f"trial {spec.id}: {spec.method['name']}, {params_text(trial.params)}, seed={spec.seed}", markup=False
+    )
+
+    def report(epoch: Epoch) -> None:
+        terms = ", ".join(f"{name} {value:.6g}" for name, value in epoch.terms.items())
+        console.print(
+            f"epoch {epoch.epoch + 1}/{spec.epochs}: loss {epoch.loss:.6g} ({terms}), "
+            f"lr {epoch.lr:.3g}, {epoch.seconds:.2f} s",
+            markup=False,
+        )
+
+    resources = experiment.resources
+    execution = Execution(threads=resources.cpus, checkpoint_seconds=resources.checkpoint_seconds)
+    row = run_trial(spec, store, execution, report)
+    assert row is not None, "one process is rank 0"
+    accuracy = "" if row.probe_accuracy is None else f", probe accuracy on D_l {100 * row.probe_accuracy:.1f} %"
+    final = f"final loss {row.final_loss!r}" if row.final_loss is not None else row.reason
+    console.print(f"{row.status}: {final}{accuracy} ({row.seconds:.1f} s)", markup=False)

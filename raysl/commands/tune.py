@@ -1,0 +1,95 @@
+"""`raysl tune`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from rich.console import Console
+
+from raysl.commands.setting_up import load, prepare_data, resolve_data, results_uri
+from raysl.console.live import Display, params_text
+from raysl.console.report import show
+from raysl.data.settings import TrialData
+from raysl.errors import UserError, choices
+from raysl.launch.search import Options, Outcome, Score, Search
+from raysl.results.store import Store
+from raysl.search.experiment import Experiment
+from raysl.search.summary import summarise_store
+from raysl.search.trials import expand
+from raysl.tracking.tracker import Tracker, default_uri, validate_uri
+
+TRACKING_SECONDS = 60.0  # how long the end of a search waits for a slow tracking server
+
+
+def tune(
+    file: Path,
+    profile: str | None,
+    overrides: Sequence[str],
+    results: str | None,
+    address: str | None,
+    tracking: str | None,
+    max_concurrent: int | None,
+    score: str,
+    dry_run: bool,
+) -> None:
+    """Search an experiment, or with dry_run only list what would be trained."""
+    console = Console()
+    if score not in ("selected", "all"):
+        raise UserError(f"--score {score}: {choices(score, ('selected', 'all'))}")
+    experiment = load(file, profile, overrides)
+    if tracking is not None:
+        validate_uri(tracking)
+    data = resolve_data(experiment, console)
+    if dry_run:
+        _list_trials(experiment, data, console)
+        return
+    store = Store.open(results_uri(experiment, results), create=True)
+    prepare_data(data, console)
+    tracker = Tracker(tracking or default_uri(store), lambda: summarise_store(store))
+    options = Options(address, max_concurrent, cast(Score, score))
+    outcome = Outcome()
+    try:
+        with Display(console, store) as display:
+            outcome = Search(experiment, data, store, options, display, tracker.notify).execute()
+    except KeyboardInterrupt:
+        console.print("[yellow]interrupted[/]: finished trials are kept; the same command goes on from here")
+        sys.exit(130)
+    finally:
+        status = tracker.close(timeout=TRACKING_SECONDS)
+        if status.problem:
+            console.print(f"tracking: {status.problem}", style="yellow", markup=False)
+    show(summarise_store(store), store.uri, "table", console)
+    _say_where(store, tracker.uri, console)
+    _say_what_failed(outcome, console)
+
+
+def _list_trials(experiment: Experiment, data: TrialData, console: Console) -> None:
+    console.print(f"{experiment.name}: {data.labels} labelled and {data.unlabelled} unlabelled images of {data.source}")
+    for stage in experiment.stages:
+        starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
+        trials = expand(experiment, stage, data, starts)
+        after = f", each from the model of {stage.start_from} that its seed has" if stage.start_from else ""
+        console.print(f"stage [bold]{stage.name}[/]: {len(trials)} trials, select: {stage.select}{after}")
+        for trial in trials:
+            name = "" if stage.start_from else f"{trial.spec.id}  "
+            console.print(f"  {name}{params_text(trial.params)} seed={trial.spec.seed}", markup=False, highlight=False)
+
+
+def _say_where(store: Store, tracking_uri: str, console: Console) -> None:
+    console.print(
+        f"tables: {store.uri}/{{trials,curves,configs,selections}}.arrow; in Python: raysl.read({store.uri!r})",
+        markup=False,
+        soft_wrap=True,
+    )
+    where = f"mlflow ui --backend-store-uri {tracking_uri}" if tracking_uri.startswith("sqlite") else tracking_uri
+    console.print(f"MLflow: {where}", markup=False, soft_wrap=True)
+
+
+def _say_what_failed(outcome: Outcome, console: Console) -> None:
+    for stage in outcome.unselected:
+        console.print(f"stage {stage}: nothing could be selected", style="red", markup=False)
+    if outcome.failed:
+        console.print(f"{len(outcome.failed)} trial(s) failed; the same command tries them again", style="red")
+    if outcome.failed or outcome.unselected:
+        sys.exit(1)

@@ -1,0 +1,132 @@
+"""The one display of a running search: live on a terminal, a line per event elsewhere."""
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from raysl.results.rows import TrialRow
+from raysl.results.stages import Member, SelectionRecord, StageRecord
+from raysl.results.store import Store
+from raysl.search.selection import RULES, select
+from raysl.training.paths import log_path
+
+MOST_RUNNING_SHOWN = 8
+
+
+class Display:
+    """Shows a search while it runs; an Observer of it."""
+
+    def __init__(self, console: Console, store: Store) -> None:
+        self.console, self.store = console, store
+        self.live: Live | None = None
+        self.record: StageRecord | None = None
+        self.members: dict[str, Member] = {}
+        self.rows: dict[str, TrialRow] = {}
+        self.running: dict[str, str] = {}
+        self.todo, self.started = 0, time.monotonic()
+        self.note = ""
+
+    def __enter__(self) -> "Display":
+        if self.console.is_terminal:
+            self.live = Live(self, console=self.console, refresh_per_second=4, transient=True)
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def stage_started(self, record: StageRecord, rows: Mapping[str, TrialRow], todo: int) -> None:
+        """A stage begins."""
+        self.record, self.rows, self.running = record, dict(rows), {}
+        self.members = {member.trial_id: member for member in record.members}
+        self.todo, self.started = todo, time.monotonic()
+        taken = f", {len(rows)} taken from {self.store.uri}" if rows else ""
+        self.console.print(f"stage [bold]{record.stage}[/]: {len(record.members)} trials, {todo} to train{taken}")
+
+    def cluster_starting(self) -> None:
+        """Ray is about to start."""
+        self.note = "starting Ray"
+        self._line("starting Ray ...")
+
+    def trial_started(self, trial_id: str) -> None:
+        """A trial begins, or begins again."""
+        self.note = ""
+        self.running[trial_id] = "starting"
+
+    def trial_progressed(self, trial_id: str, epoch: int, loss: float) -> None:
+        """A trial has finished an epoch."""
+        self.running[trial_id] = f"epoch {epoch + 1}, loss {loss:.4g}"
+
+    def trial_ended(self, row: TrialRow) -> None:
+        """A trial is done."""
+        self.running.pop(row.trial_id, None)
+        self.rows[row.trial_id] = row
+        what = f"final loss {row.final_loss:.6g}" if row.final_loss is not None else row.reason
+        place = f"; log: {self.store.uri}/{log_path(row.trial_id)}" if row.status == "failed" else ""
+        text = f"{self._name(row.trial_id)} {row.status}: {what} ({row.seconds:.1f} s){place}"
+        if row.status == "finished":
+            self._line(f"[{len(self.rows)}/{len(self.members)}] {text}")
+        else:
+            self.console.print(text, style="yellow", markup=False)
+
+    def stage_selected(self, record: StageRecord, selection: SelectionRecord) -> None:
+        """A stage's config is chosen."""
+        self.running = {}
+        chosen = params_text(selection.params) if selection.config_id else "nothing selected"
+        self.console.print(f"stage [bold]{record.stage}[/]: selected [bold]{chosen}[/]: {selection.reason}")
+
+    def scoring_started(self, num_trials: int) -> None:
+        """Trials are about to be scored on the test set."""
+        self.note = f"scoring {num_trials} selected trials on the test set"
+        self._line(f"{self.note} ...")
+
+    def __rich__(self) -> Group:
+        if self.record is None:
+            return Group(Text(self.note))
+        done = len(self.rows)
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(self.record.stage, ProgressBar(total=len(self.members), completed=done, width=30), self._counts())
+        lines = [Text(f"  {self._name(i)}  {state}", style="dim") for i, state in self.running.items()]
+        best = [Text(f"  best so far: {text}")] if (text := self._best()) else []
+        return Group(bar, *best, *lines[:MOST_RUNNING_SHOWN], Text(self.note, style="dim"))
+
+    def _counts(self) -> str:
+        statuses = [row.status for row in self.rows.values()]
+        parts = [f"{len(statuses)}/{len(self.members)} done", f"{len(self.running)} running"]
+        parts += [f"{n} {status}" for status in ("failed", "diverged") if (n := statuses.count(status))]
+        return ", ".join(parts) + self._time_left()
+
+    def _time_left(self) -> str:
+        left = len(self.members) - len(self.rows)
+        trained = self.todo - left
+        if trained <= 0 or left == 0:
+            return ""
+        seconds = (time.monotonic() - self.started) / trained * left
+        return f", about {seconds // 60:.0f} min {seconds % 60:02.0f} s left"
+
+    def _best(self) -> str:
+        assert self.record is not None
+        selection = select(self.record, self.rows, 0.0)
+        if not selection.ranking:
+            return ""
+        config = selection.ranking[0]
+        return f"{params_text(selection.params)}, {RULES[self.record.rule].words} {config.value:.6g}"
+
+    def _name(self, trial_id: str) -> str:
+        member = self.members[trial_id]
+        return f"{params_text(member.params)} seed={member.seed}"
+
+    def _line(self, text: str) -> None:
+        if self.live is None:
+            self.console.print(text, markup=False)
+
+
+def params_text(params: Mapping[str, object]) -> str:
+    """Return `optimizer.lr=0.01, epochs=5` for a config's searched values."""
+    return ", ".join(f"{key}={value}" for key, value in params.items()) or "the only config"

@@ -1,0 +1,137 @@
+"""A results folder as a leaderboard, in four formats."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from raysl.results.tables import Tables
+
+Rows = list[dict[str, Any]]
+FORMATS = ("table", "markdown", "csv", "json")
+
+
+def show(tables: Tables, uri: str, form: str, console: Console) -> None:
+    """Print every stage of a results folder: its configs, what was selected and why, and what went wrong."""
+    if form == "json":
+        console.file.write(json.dumps(_facts(tables), indent=2, default=_plain) + "\n")
+    elif form == "csv":
+        console.file.write(_csv(_leaderboard(tables.configs.to_pylist())))
+    else:
+        _show_stages(tables, uri, _markdown if form == "markdown" else _table, console)
+
+
+def _show_stages(tables: Tables, uri: str, draw: Callable[[Console, str, Rows], None], console: Console) -> None:
+    configs, trials = tables.configs.to_pylist(), tables.trials.to_pylist()
+    chosen = {row["stage_id"]: row for row in tables.selections.to_pylist()}
+    for stage_id, rows in _grouped(configs, "stage_id").items():
+        first = rows[0]
+        profile = f" (profile {first['profile']})" if first["profile"] else ""
+        draw(
+            console,
+            f"{first['experiment']}{profile}: {first['stage']}",
+            [_shorter(row) for row in _ranked(_leaderboard(rows))],
+        )
+        selection = chosen.get(stage_id)
+        text = (
+            f"selected {selection['config_id']}: {selection['reason']}"
+            if selection and selection["config_id"]
+            else None
+        )
+        console.print(
+            text or (selection["reason"] if selection else "not selected yet: trials are missing"), markup=False
+        )
+        for row in rows:
+            if not row["eligible"]:
+                console.print(f"not eligible: {row['config_id']}: {row['reason']}", markup=False)
+        for trial in trials:
+            if trial["stage_id"] == stage_id and trial["status"] == "failed":
+                console.print(
+                    f"failed: {trial['trial_id']}: {trial['reason']}; log: {uri}/logs/{trial['trial_id']}.log",
+                    markup=False,
+                )
+        console.print()
+
+
+def _leaderboard(configs: Sequence[Mapping[str, Any]]) -> Rows:
+    columns = [
+        "experiment", "profile", "stage", "config_id", *[key for key in configs[0] if key.startswith("params.")],
+        "num_seeds", "num_finished", "final_loss_mean", "final_loss_std", "probe_accuracy_mean", "probe_accuracy_std",
+        "test_accuracy_mean", "test_accuracy_std", "seconds_mean", "selected", "eligible", "reason",
+    ] if configs else []  # fmt: skip
+    return [{column: row[column] for column in columns} for row in configs]
+
+
+def _ranked(rows: Rows) -> Rows:
+    return sorted(rows, key=lambda row: not row["selected"])
+
+
+def _shorter(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a row with mean and standard deviation in one cell, for reading."""
+    cells = {"config": row["config_id"]}
+    cells |= {
+        key.removeprefix("params."): _number(value)
+        for key, value in row.items()
+        if key.startswith("params.") and value is not None
+    }
+    cells["seeds"] = f"{row['num_finished']}/{row['num_seeds']}"
+    cells["final loss"] = _spread(row["final_loss_mean"], row["final_loss_std"], "{:.4g}", 1)
+    cells["probe accuracy %"] = _spread(row["probe_accuracy_mean"], row["probe_accuracy_std"], "{:.1f}", 100)
+    cells["test accuracy %"] = _spread(row["test_accuracy_mean"], row["test_accuracy_std"], "{:.1f}", 100)
+    cells["s/trial"] = _spread(row["seconds_mean"], None, "{:.1f}", 1)
+    cells["selected"] = "*" if row["selected"] else ""
+    return cells
+
+
+def _spread(mean: float | None, std: float | None, form: str, factor: float) -> str:
+    if mean is None:
+        return "-"
+    return form.format(mean * factor) + (f" ± {form.format(std * factor)}" if std is not None else "")
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(console: Console, title: str, rows: Rows) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column in ("config", "selected") else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row.values(), style="bold" if row["selected"] else None)
+    console.print(table)
+
+
+def _markdown(console: Console, title: str, rows: Rows) -> None:
+    lines = [f"### {title}", "", "| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
+    lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
+    console.file.write("\n".join(lines) + "\n\n")
+
+
+def _csv(rows: Rows) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _facts(tables: Tables) -> dict[str, Rows]:
+    trials = tables.trials.drop_columns(["spec"]).to_pylist()
+    return {"selections": tables.selections.to_pylist(), "configs": tables.configs.to_pylist(), "trials": trials}
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _grouped(rows: Rows, key: str) -> dict[str, Rows]:
+    groups: dict[str, Rows] = {}
+    for row in rows:
+        groups.setdefault(row[key], []).append(row)
+    return groups

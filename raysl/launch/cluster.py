@@ -1,0 +1,77 @@
+"""A Ray cluster for one search: a local one that leaves nothing behind, or one that already stands."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from raysl.errors import ResourcesError
+from raysl.launch.feasibility import Node
+
+PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
+
+# Ray reads these when it starts; what a user has set stays.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else every worker process starts through `uv run`
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints even when it is told to be silent
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # raysl comes back from its result table, not from Tune's state
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Connect to the cluster at an address, or start a local one that ends with this block.
+
+    Raises ResourcesError where no cluster answers at the address.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.ERROR}
+    if address is not None:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ResourcesError(f"--address {address}: no Ray cluster answers there ({reason})") from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    _remove_stale_folders()
+    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+    try:
+        ray.init(address="local", include_dashboard=False, _temp_dir=folder, **quiet)
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def nodes() -> list[Node]:
+    """Return what each living node of the cluster has in all."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [Node(cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0)) for node in found]
+
+
+def _remove_stale_folders() -> None:
+    """Remove what searches that were killed outright have left in the temporary folder."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
+        pid = folder.name.removeprefix(PREFIX).split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
+            shutil.rmtree(folder, ignore_errors=True)

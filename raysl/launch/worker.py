@@ -1,0 +1,149 @@
+"""What runs inside Ray's processes: a trial in Tune's own actor, or on the workers of a Train group."""
+
+import faulthandler
+import logging
+import math
+import os
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.tune
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from raysl.results.rows import Epoch
+from raysl.results.store import Store
+from raysl.search.experiment import Resources
+from raysl.training.paths import log_path
+
+REPORT_SECONDS = 1.0  # least time between two reports of a one-worker trial: a report costs a round trip
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial on its way to a worker, in plain values.
+
+    spec: JSON of the TrialSpec.  store: URI of the results folder.
+    max_failures: how often a trial's lost worker group is started anew.
+    """
+
+    trial_id: str
+    spec: str
+    store: str
+    resources: Resources
+    max_failures: int
+
+
+def run_task(task: Task, storage: str) -> None:
+    """Run a trial through Ray Train, from within a Tune trial.
+
+    A one-worker trial runs in this very process; others get a group of worker processes.
+    storage: a scratch folder for Ray Train's own files.
+    """
+    resources = task.resources
+    if resources.workers == 1:
+        trainer = TorchTrainer(
+            _train_here, train_loop_config={"task": task}, scaling_config=ScalingConfig(num_workers=0)
+        )
+        trainer.fit()
+        return
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    TorchTrainer(
+        _train_in_group,
+        train_loop_config={"task": task},
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=resources.gpus > 0,
+            resources_per_worker={"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {}),
+        ),
+        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
+        run_config=RunConfig(
+            name=task.trial_id,
+            storage_path=storage,
+            failure_config=FailureConfig(max_failures=task.max_failures),
+            callbacks=[TuneReportCallback()],  # type: ignore[no-untyped-call, list-item]
+        ),
+    ).fit()
+
+
+def _train_here(config: dict[str, Any]) -> None:
+    last = -math.inf
+
+    def report(epoch: Epoch) -> None:
+        nonlocal last
+        if time.monotonic() - last >= REPORT_SECONDS:
+            last = time.monotonic()
+            ray.tune.report({"epoch": epoch.epoch, "loss": epoch.loss})
+
+    _train(config["task"], rank=0, report=report)
+
+
+def _train_in_group(config: dict[str, Any]) -> None:
+    def report(epoch: Epoch) -> None:
+        ray.train.report({"epoch": epoch.epoch, "loss": epoch.loss})
+
+    _train(config["task"], rank=ray.train.get_context().get_world_rank(), report=report)
+
+
+def _train(task: Task, rank: int, report: Callable[[Epoch], None]) -> None:
+    store = Store.open(task.store, create=True)
+    with trial_log(store, task.trial_id, rank):
+        from raysl.training.loop import Execution
+        from raysl.training.spec import TrialSpec
+        from raysl.training.trial import run_trial
+
+        execution = Execution(device_of(task.resources), task.resources.cpus, task.resources.checkpoint_seconds)
+        run_trial(TrialSpec.model_validate_json(task.spec), store, execution, report)
+
+
+def device_of(resources: Resources) -> str:
+    """Return the device that a worker with these resources trains on."""
+    import torch
+
+    return f"cuda:{torch.cuda.current_device()}" if resources.gpus and torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def trial_log(store: Store, trial_id: str, rank: int) -> Iterator[None]:
+    """Send everything that a trial prints, logs or dies of to its own file in the results folder."""
+    name = log_path(trial_id) if rank == 0 else log_path(f"{trial_id}.rank{rank}")
+    path = store.local_path(name) or Path(tempfile.gettempdir()) / f"raysl-{os.getpid()}-{trial_id}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", buffering=1) as file, _logging_to(file), redirect_stdout(file), redirect_stderr(file):
+        faulthandler.enable(file)
+        try:
+            yield
+        except BaseException:
+            traceback.print_exc(file=file)
+            raise
+        finally:
+            with suppress(ValueError, OSError):
+                faulthandler.disable()
+            if store.local_path(name) is None:
+                file.flush()
+                store.write(name, path.read_bytes())
+                path.unlink()
+
+
+@contextmanager
+def _logging_to(file: Any) -> Iterator[None]:
+    handler = logging.StreamHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger("raysl")
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(False)
+    warnings.simplefilter("default")
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)

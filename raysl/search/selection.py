@@ -1,0 +1,124 @@
+"""The rules that choose a stage's config, as pure functions over its trials' rows.
+
+Test scores are no argument of any rule, so no rule can read them.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from raysl.results.rows import Score, TrialRow
+from raysl.results.stages import Ineligible, Member, Ranked, SelectionRecord, StageRecord
+from raysl.results.tables import ConfigSummary
+
+
+class Rule(NamedTuple):
+    """column: of the row, averaged over the seeds.  highest: whether more is better."""
+
+    column: str
+    words: str
+    highest: bool
+
+
+RULES = {
+    "train_loss": Rule("final_loss", "mean final training loss", highest=False),
+    "probe_accuracy": Rule("probe_accuracy", "mean cross-validated probe accuracy on D_l", highest=True),
+}
+
+
+def summarise(record: StageRecord, rows: Mapping[str, TrialRow], scores: Mapping[str, Score]) -> list[ConfigSummary]:
+    """Return each config's mean and standard deviation over its seeds, in grid order.
+
+    A config with a missing, failed or diverged seed has no means: a failed seed is never averaged away.
+    """
+    return [_summary(record, config_id, members, rows, scores) for config_id, members in by_config(record).items()]
+
+
+def by_config(record: StageRecord) -> dict[str, list[Member]]:
+    """Return a stage's members by config, in grid order."""
+    configs: dict[str, list[Member]] = {}
+    for member in record.members:
+        configs.setdefault(member.config_id, []).append(member)
+    return configs
+
+
+def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float) -> SelectionRecord:
+    """Choose a stage's config by its rule; of tied ones, the first in grid order."""
+    rule = RULES[record.rule]
+    summaries = [_judged(summary, rule) for summary in summarise(record, rows, {})]
+    eligible = [summary for summary in summaries if summary.eligible]
+    ranking = sorted(eligible, key=lambda summary: _value(summary, rule), reverse=rule.highest)
+    best = ranking[0] if ranking else None
+    members = by_config(record)[best.config_id] if best else []
+    return SelectionRecord(
+        stage_id=record.stage_id,
+        rule=record.rule,
+        config_id=best.config_id if best else None,
+        params=dict(members[0].params) if members else {},
+        trial_ids=tuple(member.trial_id for member in members),
+        reason=_reason(rule, ranking, len(summaries)),
+        ineligible=tuple(Ineligible(s.config_id, s.reason) for s in summaries if not s.eligible),
+        ranking=tuple(Ranked(s.config_id, _value(s, rule)) for s in ranking),
+        selected_at=selected_at,
+    )
+
+
+def _summary(
+    record: StageRecord,
+    config_id: str,
+    members: Sequence[Member],
+    rows: Mapping[str, TrialRow],
+    scores: Mapping[str, Score],
+) -> ConfigSummary:
+    troubles = [trouble for member in members if (trouble := _trouble(member, rows.get(member.trial_id)))]
+    finished = [] if troubles else [rows[member.trial_id] for member in members]
+    tested = [scores[row.trial_id].test_accuracy for row in finished if row.trial_id in scores]
+    return ConfigSummary(
+        stage_id=record.stage_id,
+        config_id=config_id,
+        num_seeds=len(members),
+        num_finished=sum(1 for member in members if _trouble(member, rows.get(member.trial_id)) is None),
+        eligible=not troubles,
+        reason="; ".join(troubles),
+        **_moments("final_loss", [row.final_loss for row in finished]),
+        **_moments("probe_accuracy", [row.probe_accuracy for row in finished]),
+        **_moments("test_accuracy", tested if len(tested) == len(members) else []),
+        seconds_mean=statistics.fmean([row.seconds for row in finished]) if finished else None,
+    )
+
+
+def _trouble(member: Member, row: TrialRow | None) -> str | None:
+    if row is None:
+        return f"seed {member.seed} is not trained yet"
+    return None if row.status == "finished" else f"seed {member.seed} {row.status} ({row.reason})"
+
+
+def _judged(summary: ConfigSummary, rule: Rule) -> ConfigSummary:
+    if summary.eligible and getattr(summary, f"{rule.column}_mean") is None:
+        return replace(summary, eligible=False, reason=f"no {rule.column} on D_l: a class has fewer than 2 images")
+    return summary
+
+
+def _moments(column: str, values: Sequence[float | None]) -> dict[str, Any]:
+    known = [value for value in values if value is not None]
+    whole = bool(known) and len(known) == len(values)
+    return {
+        f"{column}_mean": statistics.fmean(known) if whole else None,
+        f"{column}_std": statistics.stdev(known) if whole and len(known) > 1 else None,
+    }
+
+
+def _value(summary: ConfigSummary, rule: Rule) -> float:
+    return float(getattr(summary, f"{rule.column}_mean"))
+
+
+def _reason(rule: Rule, ranking: Sequence[ConfigSummary], num_configs: int) -> str:
+    if not ranking:
+        return f"no config is eligible: none of {num_configs} has all its seeds finished"
+    best = _value(ranking[0], rule)
+    text = f"{'highest' if rule.highest else 'lowest'} {rule.words} over the seeds: {best:.6g}"
+    if len(ranking) > 1 and _value(ranking[1], rule) != best:
+        text += f" (next: {_value(ranking[1], rule):.6g})"
+    tied = [summary.config_id for summary in ranking[1:] if _value(summary, rule) == best]
+    return text + (f"; tied with {', '.join(tied)}, the first in grid order is taken" if tied else "")

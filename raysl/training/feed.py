@@ -1,0 +1,93 @@
+"""Batches of images as the views that a method declares, on the device that trains."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysl.data.arrays import TrainArrays, load
+from raysl.data.batches import Batch, epoch_batches
+from raysl.data.subsets import labelled_subset, unlabelled_subset
+from raysl.data.views import Draw
+from raysl.methods._method import View, ViewSpec
+from raysl.training.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """uint8 [B, H, W, C] -> float [B, C, H, W] in [0, 1], and from there to zero mean and unit variance per channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, arrays: TrainArrays, device: torch.device) -> "Normaliser":
+        """Take the channels' mean and standard deviation over all of D_u."""
+        mean, std = (torch.as_tensor(value, device=device).view(1, -1, 1, 1) for value in (arrays.mean, arrays.std))
+        return cls(mean, std)
+
+    def to_float(self, images: np.ndarray) -> Tensor:
+        """Move images to the device, as floats in [0, 1], in the channels-last memory format."""
+        return torch.from_numpy(images).to(self.mean.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class Feed:
+    """One trial's labelled and unlabelled images, drawn under its seeds.
+
+    The labelled subset depends on the split seed alone, so every method sees the same one.
+    """
+
+    def __init__(self, spec: TrialSpec, views: Mapping[str, ViewSpec], device: torch.device) -> None:
+        self.spec, self.views = spec, views
+        self.arrays = load(spec.data)
+        split = spec.stream_seed("split")
+        self.labelled = labelled_subset(
+            self.arrays.labels, spec.data.labels, spec.data.draw, split, spec.data.num_classes
+        )
+        self.unlabelled = unlabelled_subset(len(self.arrays.unlabelled), spec.data.unlabelled, split)
+        self.normalise = Normaliser.of(self.arrays, device)
+        self.streams = {view.stream for view in views.values()}
+
+    def labelled_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return D_l: images uint8 [N, H, W, C] and labels int64 [N]."""
+        return self.arrays.images[self.labelled], self.arrays.labels[self.labelled]
+
+    def batches(self, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
+        """Cut an epoch into this rank's batches."""
+        return epoch_batches(
+            len(self.labelled) if "labelled" in self.streams else None,
+            len(self.unlabelled) if "unlabelled" in self.streams else None,
+            self.spec.batch_size,
+            seed=self.spec.stream_seed("order"),
+            epoch=epoch,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def make_views(self, batch: Batch, epoch: int) -> dict[str, View]:
+        """Make the views of a batch."""
+        images = {stream: self.normalise.to_float(self._images(stream, rows)) for stream, rows in batch.rows.items()}
+        made = {}
+        for name, view in self.views.items():
+            draw = Draw(self.spec.stream_seed("augmentation"), epoch, batch.step, name, batch.positions, batch.size)
+            seen, drawn = view.make(images[view.stream], draw)
+            made[name] = View(self.normalise(seen), self._labels(view.stream, batch), drawn)
+        return made
+
+    def _images(self, stream: str, rows: np.ndarray) -> np.ndarray:
+        labelled = stream == "labelled"
+        pool, subset = (self.arrays.images, self.labelled) if labelled else (self.arrays.unlabelled, self.unlabelled)
+        images: np.ndarray = pool[subset[rows]]
+        return images
+
+    def _labels(self, stream: str, batch: Batch) -> Tensor | None:
+        if stream != "labelled":
+            return None
+        return torch.from_numpy(self.arrays.labels[self.labelled[batch.rows["labelled"]]]).to(
+            self.normalise.mean.device
+        )

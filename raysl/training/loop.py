@@ -1,0 +1,167 @@
+"""One loop for one process and for DDP."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from raysl import collectives, methods
+from raysl.data.batches import num_steps
+from raysl.methods._method import Losses, Method
+from raysl.models.batch_norm import sync_batch_norm
+from raysl.models.encoder import build_encoder, freeze_backbone
+from raysl.results.rows import Epoch
+from raysl.results.store import Store
+from raysl.training import checkpoint
+from raysl.training.feed import Feed
+from raysl.training.optimizers import build_optimizer
+from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.schedules import lr_factor
+from raysl.training.spec import STREAMS, Stream, TrialSpec
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a trial is executed; nothing here decides its numbers beyond rounding.
+
+    device: `cpu` or `cuda:N`.  threads: of this process.  checkpoint_seconds: least time between two checkpoints.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    checkpoint_seconds: float = 30.0
+
+
+def prepare_process(spec: TrialSpec, execution: Execution) -> torch.device:
+    """Set threads, determinism and the seed of the initialisation in this process."""
+    device = torch.device(execution.device)
+    torch.set_num_threads(execution.threads)
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.backends.cudnn.benchmark = device.type == "cuda"
+    torch.manual_seed(derive(spec, "init"))
+    return device
+
+
+def derive(spec: TrialSpec, stream: Stream, *more: int) -> int:
+    """Return the 64-bit seed of a named stream, apart from those of all other streams."""
+    entropy = [spec.stream_seed(stream), STREAMS.index(stream), *more]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+
+
+def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
+    """Build a trial's method, its encoder taken over from the trial that it starts from."""
+    encoder = build_encoder(spec.model, channels)
+    if spec.start is not None:
+        state = checkpoint.load(store, model_path(spec.start))["method"]
+        prefix = "encoder."
+        encoder.load_state_dict({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
+    method = methods.build(spec.method, encoder, spec.data.num_classes)
+    if spec.freeze == "backbone":
+        freeze_backbone(encoder)
+    return method
+
+
+class Loop:
+    """A trial's training on this rank: what is trained, how far it is, and its curve."""
+
+    def __init__(self, spec: TrialSpec, store: Store, execution: Execution) -> None:
+        self.spec, self.store, self.execution = spec, store, execution
+        self.device = prepare_process(spec, execution)
+        self.curve: list[Epoch] = []
+        method = build_method(spec, _channels(spec), store)
+        self.feed = Feed(spec, method.views(), self.device)
+        self.world_size, self.rank = collectives.world_size(), collectives.rank()
+        if self.world_size > 1:
+            method = sync_batch_norm(method)
+        self.method: Method = method.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = build_optimizer(spec.optimizer, self.method)
+        self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
+        self.steps = num_steps(
+            len(self.feed.labelled) if "labelled" in self.feed.streams else None,
+            len(self.feed.unlabelled) if "unlabelled" in self.feed.streams else None,
+            spec.batch_size,
+        )
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs trained so far, those before a resume included."""
+        return len(self.curve)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last epoch's loss was not finite."""
+        return bool(self.curve) and not math.isfinite(self.curve[-1].loss)
+
+    def wrapped(self) -> nn.Module:
+        """Return what `forward` is called on: DDP over several ranks."""
+        if self.world_size == 1:
+            return self.method
+        ids = None if self.device.type == "cpu" else [self.device]
+        return DistributedDataParallel(self.method, device_ids=ids, broadcast_buffers=False)
+
+    def train_epoch(self, wrapped: nn.Module) -> Epoch:
+        """Train one epoch and append its losses, means over all images of all ranks, to the curve."""
+        epoch, started = self.epochs_done, time.perf_counter()
+        # Whatever draws from torch's global generator (dropout) then depends on the seed and the epoch alone,
+        # so a checkpoint at an epoch's end needs no random state.
+        torch.manual_seed(derive(self.spec, "augmentation", epoch, self.rank))
+        self.method.train()
+        sums: dict[str, torch.Tensor] = {}
+        images = 0
+        for batch in self.feed.batches(epoch, self.rank, self.world_size):
+            self._set_lr(epoch + batch.step / self.steps)
+            losses = self.step(wrapped, self.feed.make_views(batch, epoch))
+            for name, value in {"total": losses.total, **losses.terms}.items():
+                sums[name] = sums.get(name, 0.0) + value.detach().double() * batch.size
+            images += batch.size
+        means = {name: float(collectives.mean_over_ranks(value)) / images for name, value in sums.items()}
+        result = Epoch(
+            epoch=epoch,
+            lr=self.base_lrs[0] * lr_factor(self.spec.schedule, epoch, self.spec.epochs),
+            loss=means.pop("total"),
+            terms=means,
+            seconds=time.perf_counter() - started,
+        )
+        self.curve.append(result)
+        return result
+
+    def step(self, wrapped: nn.Module, views: dict[str, Any]) -> Losses:
+        """Take one optimizer step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bf16"):
+            losses: Losses = wrapped(views)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return losses
+
+    def _set_lr(self, position: float) -> None:
+        factor = lr_factor(self.spec.schedule, position, self.spec.epochs)
+        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = lr * factor
+
+    def save(self) -> None:
+        """Write this trial's checkpoint."""
+        state = {
+            "id": self.spec.id,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "curve": [[e.epoch, e.lr, e.loss, dict(e.terms), e.seconds] for e in self.curve],
+        }
+        checkpoint.save(self.store, checkpoint_path(self.spec.id), state)
+
+    def resume(self) -> None:
+        """Take up the last checkpoint."""
+        state = checkpoint.load(self.store, checkpoint_path(self.spec.id))
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.curve = [Epoch(*entry) for entry in state["curve"]]
+
+
+def _channels(spec: TrialSpec) -> int:
+    assert spec.data.channels is not None, "a trial's data are resolved"
+    return spec.data.channels

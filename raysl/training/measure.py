@@ -1,0 +1,33 @@
+"""How long a step of a trial takes on this machine."""
+
+import statistics
+import time
+from dataclasses import dataclass
+from itertools import islice
+
+from raysl.results.store import Store
+from raysl.training.loop import Execution, Loop
+from raysl.training.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Cost:
+    """seconds: of one step, the median.  steps: of one epoch.  num_parameters: of the whole method."""
+
+    seconds: float
+    steps: int
+    num_parameters: int
+
+
+def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> Cost:
+    """Take a few training steps of a trial, from scratch, and time them; the first one is a warm-up."""
+    loop = Loop(spec.model_copy(update={"start": None}), store, execution)
+    loop.method.train()
+    seconds = []
+    for batch in islice(loop.feed.batches(0, 0, 1), steps + 1):
+        started = time.perf_counter()
+        losses = loop.step(loop.method, loop.feed.make_views(batch, 0))
+        float(losses.total.detach())  # waits for the device
+        seconds.append(time.perf_counter() - started)
+    parameters = sum(parameter.numel() for parameter in loop.method.parameters())
+    return Cost(statistics.median(seconds[1:] or seconds), loop.steps, parameters)

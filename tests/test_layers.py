@@ -1,0 +1,93 @@
+"""Imports go one way: every module imports only its own layer's package and those below."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import raysl
+
+ROOT = Path(raysl.__file__).parent
+LAYERS = [
+    {"cli"},
+    {"commands"},
+    {"console"},
+    {"config"},
+    {"launch"},
+    {"search"},
+    {"training"},
+    {"methods"},
+    {"models", "data", "probes"},
+    {"collectives"},
+    {"tracking"},
+    {"results"},
+    {"settings"},
+    {"errors"},
+]
+FORBIDDEN = {
+    "search": {"ray", "torch", "mlflow"},
+    "config": {"ray", "torch", "mlflow"},
+    "results": {"ray", "torch", "mlflow"},
+    "training": {"ray", "mlflow", "yaml"},
+    "methods": {"ray", "mlflow", "yaml"},
+    "models": {"ray", "mlflow", "yaml"},
+    "data": {"ray", "mlflow", "yaml"},
+    "probes": {"ray", "torch", "mlflow", "yaml"},
+    "tracking": {"ray", "torch"},
+}
+
+
+def layer(package: str) -> int:
+    return next(i for i, names in enumerate(LAYERS) if package in names)
+
+
+def imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            found |= {f"raysl.{alias.name}" for alias in node.names} if module == "raysl" else {module}
+    return found
+
+
+def package_of(path: Path) -> str:
+    relative = path.relative_to(ROOT)
+    return relative.parts[0].removesuffix(".py")
+
+
+MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_downwards(path: Path) -> None:
+    own = package_of(path)
+    for name in imports(path):
+        top, *rest = name.split(".")
+        if top == "raysl" and rest and rest[0] != "__version__":
+            below = rest[0]
+            assert below == own or layer(below) > layer(own), f"{own} imports {name}"
+        assert top not in FORBIDDEN.get(own, set()), f"{own} imports {name}"
+
+
+def test_only_launch_imports_ray() -> None:
+    users = {package_of(path) for path in MODULES if any(name.split(".")[0] == "ray" for name in imports(path))}
+    assert users == {"launch"}
+
+
+def test_every_package_has_its_layer() -> None:
+    packages = {package_of(path) for path in MODULES}
+    assert packages == set.union(*LAYERS)
+
+
+def test_command_line_starts_without_the_heavy_imports() -> None:
+    import subprocess
+
+    code = (
+        "import sys, raysl.cli; print([m for m in ('torch', 'ray', 'mlflow', 'pyarrow', 'numpy') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
