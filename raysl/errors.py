@@ -24,6 +24,10 @@ class ResourcesError(UserError):
     """Resources that the cluster can never give."""
 
 
+class ClusterLost(RuntimeError):
+    """A Ray cluster that went away in mid-search; no mistake of the user's, and nothing is lost."""
+
+
 def choices(value: str, valid: Iterable[str]) -> str:
     """Return `did you mean 'a'? choices: a, b, c` for a value that is none of them."""
     names = sorted(valid)

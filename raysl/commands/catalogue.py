@@ -2,10 +2,10 @@
 
 import typing
 
-from rich.console import Console
 from rich.table import Table
 
 from raysl import methods as catalogue
+from raysl.console.screen import screen
 from raysl.data import sets
 from raysl.models.settings import ModelSettings
 
@@ -17,7 +17,7 @@ def methods() -> None:
         facts = catalogue.describe(name)
         keys = [key if default is ... else f"{key}={default}" for key, (_, default) in facts.hyperparameters.items()]
         table.add_row(name, ", ".join(keys) or "-", facts.summary)
-    Console().print(table)
+    screen().print(table)
 
 
 def datasets() -> None:
@@ -27,7 +27,7 @@ def datasets() -> None:
         size = str(known.image_size or "varies")
         counts = [str(n) if n else "-" for n in (known.num_train, known.num_unlabelled, known.num_test)]
         table.add_row(name, str(known.num_classes), *counts, size, str(known.channels))
-    console = Console()
+    console = screen()
     console.print(table)
     console.print("also: parquet:PATH and folder:PATH (train/CLASS/*.png, test/CLASS/*.png, optional unlabelled/*.png)")
     console.print(f"looked for as $RAYSL_DATA/NAME.parquet, else in {sets.data_home()}", soft_wrap=True, markup=False)
@@ -36,4 +36,4 @@ def datasets() -> None:
 def backbones() -> None:
     """List the backbones."""
     names = typing.get_args(ModelSettings.model_fields["backbone"].annotation)
-    Console().print("\n".join(names))
+    screen().print("\n".join(names))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from raysl.commands.setting_up import load, prepare_data, resolve_data, results_uri
+from raysl.console.screen import screen
 from raysl.data.settings import TrialData
 from raysl.launch import feasibility
 from raysl.results.rows import read_rows
@@ -29,9 +29,9 @@ def plan(
     file: Path, profile: str | None, overrides: Sequence[str], results: str | None, address: str | None, steps: int
 ) -> None:
     """Print what a search would take, from a few steps of each distinct shape measured on this machine."""
-    console = Console()
+    console = screen()
     experiment = load(file, profile, overrides)
-    capacity = feasibility.check(experiment.resources, _nodes(address), experiment.places.get("resources", "resources"))
+    capacity = feasibility.check(experiment.resources, _nodes(address), experiment.place("resources"))
     data = resolve_data(experiment, console)
     prepare_data(data, console)
     uri = results_uri(experiment, results)

@@ -28,7 +28,9 @@ def resolve_data(experiment: Experiment, console: Console) -> TrialData:
         with progress(console) as report:
             return resolve(experiment.data, inspect(experiment.data, progress=report))
     except DataError as error:
-        raise DataError(f"{experiment.places.get('data', 'data')}: {error}") from None
+        key, _, _ = str(error).partition(":")
+        place = experiment.place(key if key.startswith("data.") else "data.source")
+        raise DataError(f"{place}: {error}") from None
 
 
 def results_uri(experiment: Experiment, results: str | None) -> str:

@@ -1,8 +1,7 @@
 """`raysl show`."""
 
-from rich.console import Console
-
 from raysl.console import report
+from raysl.console.screen import screen
 from raysl.errors import ResultsError, UserError, choices
 from raysl.results.store import Store
 from raysl.search.summary import summarise_store
@@ -16,4 +15,4 @@ def show(results: str, form: str) -> None:
     tables = summarise_store(store)
     if tables.configs.num_rows == 0:
         raise ResultsError(f"{store.uri}: no search has been here; `raysl tune FILE --results {results}` starts one")
-    report.show(tables, store.uri, form, Console())
+    report.show(tables, store.uri, form, screen())

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from raysl.commands.setting_up import load, prepare_data, resolve_data
 from raysl.console.live import params_text
+from raysl.console.screen import screen
 from raysl.data.settings import TrialData
 from raysl.errors import UserError, choices
 from raysl.results.rows import Epoch
@@ -23,7 +24,7 @@ def train(
     file: Path, profile: str | None, overrides: Sequence[str], stage_name: str | None, seed: int, results: str | None
 ) -> None:
     """Train the one trial that a stage, a seed and the overrides leave."""
-    console = Console()
+    console = screen()
     experiment = load(file, profile, overrides)
     stage = _stage(experiment, stage_name)
     if len(stage.configs) > 1:

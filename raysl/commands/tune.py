@@ -1,5 +1,6 @@
 """`raysl tune`."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.console import Console
 from raysl.commands.setting_up import load, prepare_data, resolve_data, results_uri
 from raysl.console.live import Display, params_text
 from raysl.console.report import show
+from raysl.console.screen import screen
 from raysl.data.settings import TrialData
 from raysl.errors import UserError, choices
 from raysl.launch.search import Options, Outcome, Score, Search
@@ -17,7 +19,8 @@ from raysl.results.store import Store
 from raysl.search.experiment import Experiment
 from raysl.search.summary import summarise_store
 from raysl.search.trials import expand
-from raysl.tracking.tracker import Tracker, default_uri, validate_uri
+from raysl.tracking.tracker import Tracker
+from raysl.tracking.uri import default_uri, validate_uri
 
 TRACKING_SECONDS = 60.0  # how long the end of a search waits for a slow tracking server
 
@@ -34,10 +37,11 @@ def tune(
     dry_run: bool,
 ) -> None:
     """Search an experiment, or with dry_run only list what would be trained."""
-    console = Console()
+    console = screen()
     if score not in ("selected", "all"):
         raise UserError(f"--score {score}: {choices(score, ('selected', 'all'))}")
     experiment = load(file, profile, overrides)
+    tracking = tracking or os.environ.get("MLFLOW_TRACKING_URI")
     if tracking is not None:
         validate_uri(tracking)
     data = resolve_data(experiment, console)
@@ -57,10 +61,10 @@ def tune(
         sys.exit(130)
     finally:
         status = tracker.close(timeout=TRACKING_SECONDS)
-        if status.problem:
-            console.print(f"tracking: {status.problem}", style="yellow", markup=False)
+        if not status.tracked:
+            console.print(f"MLflow: {status}", style="yellow", markup=False)
     show(summarise_store(store), store.uri, "table", console)
-    _say_where(store, tracker.uri, console)
+    _say_where(store, status.uri, console)
     _say_what_failed(outcome, console)
 
 

@@ -15,7 +15,7 @@ def progress(console: Console) -> Iterator[Progress]:
     """Yield a function of (what, done, total) that shows a bar for each thing that is being done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
-    with Bars(*columns, console=console, transient=True) as bars:
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def report(what: str, done: int, total: int | None) -> None:
             if what not in tasks:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
-from raysl.errors import ResourcesError
+from raysl.errors import ClusterLost, ResourcesError
 from raysl.launch.feasibility import Node
 
 PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
@@ -37,22 +38,33 @@ ENVIRONMENT = {
 def cluster(address: str | None) -> Iterator[None]:
     """Connect to the cluster at an address, or start a local one that ends with this block.
 
-    Raises ResourcesError where no cluster answers at the address.
+    Raises ResourcesError where no cluster answers at the address, ClusterLost where it goes away within the block.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.ERROR}
-    if address is not None:
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ResourcesError(f"--address {address}: no Ray cluster answers there ({reason})") from None
+    with _local_cluster(quiet) if address is None else _remote_cluster(address, quiet):
         try:
             yield
-        finally:
-            ray.shutdown()
-        return
+        except RayError as error:
+            raise ClusterLost(f"the Ray cluster is lost ({type(error).__name__})") from None
+
+
+@contextmanager
+def _remote_cluster(address: str, quiet: dict[str, Any]) -> Iterator[None]:
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ResourcesError(f"--address {address}: no Ray cluster answers there ({reason})") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
     _remove_stale_folders()
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
     try:

@@ -69,7 +69,8 @@ def _tune_trial(config: dict[str, Any], tasks: Mapping[str, Task], scratch: str)
 
 def _tune_resources(resources: Resources) -> dict[str, float]:
     if resources.workers > 1:
-        return {"CPU": 0.001}  # the group's workers take the trial's resources; Tune refuses none at all
+        # The workers take what the trial takes; a share of a CPU here would leave no room for them on a full node.
+        return {"node:__internal_head__": 0.001}
     return {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
 
 

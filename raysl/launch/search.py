@@ -182,7 +182,7 @@ class Search:
 
             self._stack.enter_context(cluster(self.options.address))
             resources = self.experiment.resources
-            self._capacity = feasibility.check(resources, nodes(), self.experiment.places.get("resources", "resources"))
+            self._capacity = feasibility.check(resources, nodes(), self.experiment.place("resources"))
         return self._capacity
 
 

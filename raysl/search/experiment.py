@@ -114,3 +114,9 @@ class Experiment:
     probes: ProbesSettings
     stages: tuple[Stage, ...]
     places: Mapping[str, str]
+
+    def place(self, key: str) -> str:
+        """Return where a dotted key, or the nearest one above it, was written."""
+        while key and key not in self.places:
+            key = key.rpartition(".")[0]
+        return self.places[key]

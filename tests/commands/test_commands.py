@@ -1,0 +1,81 @@
+"""What the commands print, beyond a search itself."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import write
+
+from raysl.cli import main
+
+
+def prints(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
+    monkeypatch.setattr(sys, "argv", ["raysl", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    assert ended.value.code == 0, printed.err
+    return printed.out
+
+
+@pytest.fixture
+def trained(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A results folder with one trained trial of a stage of two seeds."""
+    from raysl.config import load
+    from raysl.data.inspect import inspect, resolve
+    from raysl.results.stages import write_stage
+    from raysl.results.store import Store
+    from raysl.search.trials import expand, stage_record
+
+    file = write(tmp_path)
+    fixed = "stages.semi.optimizer.lr=1e-3"
+    printed = prints(capsys, monkeypatch, "train", file, "--stage", "semi", "--set", fixed, "--results", tmp_path / "r")
+    assert "epoch 4/4" in printed
+    experiment = load(file, overrides=[fixed])
+    found = expand(experiment, experiment.stages[0], resolve(experiment.data, inspect(experiment.data)), {})
+    write_stage(
+        Store.open(str(tmp_path / "r"), create=False), stage_record(experiment, experiment.stages[0], found, 0.0)
+    )
+    return tmp_path / "r"
+
+
+def test_dry_run_lists_every_trial_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = prints(capsys, monkeypatch, "tune", write(tmp_path), "--dry-run", "--results", tmp_path / "r")
+    assert printed.count("seed=0") == 3
+    assert printed.count("seed=1") == 3
+    assert "40 labelled and 128 unlabelled images" in printed
+    assert not (tmp_path / "r").exists()
+
+
+def test_show_in_four_formats(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forms = {
+        form: prints(capsys, monkeypatch, "show", trained, "--format", form)
+        for form in ("table", "markdown", "csv", "json")
+    }
+    assert "seed 1 is not trained yet" in forms["table"]
+    assert "| 1/2 |" in forms["markdown"]
+    header, row = forms["csv"].strip().splitlines()
+    values = dict(zip(header.split(","), row.split(","), strict=True))
+    assert (values["num_finished"], values["eligible"], values["final_loss_mean"]) == ("1", "False", "")
+    facts = json.loads(forms["json"])
+    assert [trial["status"] for trial in facts["trials"]] == ["finished", "pending"]
+
+
+def test_plan_counts_trials_and_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = prints(capsys, monkeypatch, "plan", write(tmp_path), "--results", tmp_path / "r", "--steps", "1")
+    cells = {line.split()[1]: line.split() for line in printed.splitlines() if "│" in line}
+    assert [cells["semi"][i] for i in (3, 7, 9)] == ["4", "4", "4"]  # trials, epochs, steps per epoch
+    assert [cells["finetune"][i] for i in (3, 7, 9)] == ["2", "3", "2"]
+
+
+def test_lists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "lambda_u=1.0" in prints(capsys, monkeypatch, "methods")
+    assert "100000" in prints(capsys, monkeypatch, "datasets")
+    assert "small_resnet" in prints(capsys, monkeypatch, "backbones")

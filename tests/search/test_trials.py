@@ -1,0 +1,79 @@
+"""What a trial is named by."""
+
+from pathlib import Path
+
+import pytest
+from tiny import write
+
+from raysl.config import load
+from raysl.data.settings import TrialData
+from raysl.search.trials import Trial, expand, stage_record
+
+DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
+
+
+def trials(folder: Path, *overrides: str, data: TrialData = DATA, stage: int = 0) -> tuple[Trial, ...]:
+    experiment = load(write(folder), overrides=list(overrides))
+    starts = {0: "first", 1: "second"} if stage else {}
+    return expand(experiment, experiment.stages[stage], data, starts)
+
+
+def ids(found: tuple[Trial, ...]) -> list[str]:
+    return [trial.spec.id for trial in found]
+
+
+def test_configs_times_seeds_config_by_config(tmp_path: Path) -> None:
+    found = trials(tmp_path)
+    assert [(trial.params["optimizer.lr"], trial.spec.seed) for trial in found] == [
+        (0.01, 0), (0.01, 1), (0.001, 0), (0.001, 1),
+    ]  # fmt: skip
+    assert len(set(ids(found))) == 4
+    assert found[0].config_id == found[1].config_id != found[2].config_id
+
+
+CHANGES = [
+    "data.draw=uniform", "model.features=32", "stages.semi.epochs=5", "stages.semi.batch_size=16", "streams={split: 0}",
+    "stages.semi.method.lambda_u=0.5", "stages.semi.method.pretext.copies=4", "stages.semi.optimizer.beta1=0.8",
+    "stages.semi.schedule.rate=0.02", "stages.semi.precision=bf16", "probes.linear_svm.C=2.0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_everything_that_decides_a_number_changes_the_name(tmp_path: Path, change: str) -> None:
+    data = DATA.model_copy(update={"draw": "uniform"}) if change.startswith("data") else DATA
+    assert not set(ids(trials(tmp_path))) & set(ids(trials(tmp_path, change, data=data)))
+
+
+def test_the_content_decides_and_not_where_it_lies(tmp_path: Path) -> None:
+    moved = DATA.model_copy(update={"source": "parquet:/elsewhere/digits.parquet"})
+    other = DATA.model_copy(update={"digest": "e" * 32})
+    assert ids(trials(tmp_path)) == ids(trials(tmp_path, data=moved))
+    assert not set(ids(trials(tmp_path))) & set(ids(trials(tmp_path, data=other)))
+
+
+@pytest.mark.parametrize("change", ["name=other", "resources.workers=2", "stages.semi.select=probe_accuracy"])
+def test_what_decides_no_number_does_not_change_the_name(tmp_path: Path, change: str) -> None:
+    assert ids(trials(tmp_path)) == ids(trials(tmp_path, change))
+
+
+def test_a_wider_grid_keeps_the_names_of_the_old_trials(tmp_path: Path) -> None:
+    wider = trials(tmp_path, "stages.semi.optimizer.lr={grid: [1e-1, 1e-2, 1e-3]}")
+    assert ids(wider)[2:] == ids(trials(tmp_path))
+
+
+def test_a_later_stage_is_named_by_what_it_starts_from(tmp_path: Path) -> None:
+    found = trials(tmp_path, stage=1)
+    assert [trial.spec.start for trial in found] == ["first", "second"]
+
+
+def test_the_name_is_the_same_in_every_process(tmp_path: Path) -> None:
+    """Where this changes, every result table out there loses its trials: raise IDENTITY_VERSION knowingly."""
+    assert ids(trials(tmp_path))[0] == "d2abc0d53a954313"
+
+
+def test_a_stage_is_named_by_its_trials_and_its_rule(tmp_path: Path) -> None:
+    experiment = load(write(tmp_path))
+    found = trials(tmp_path)
+    first = stage_record(experiment, experiment.stages[0], found, created_at=1.0)
+    assert stage_record(experiment, experiment.stages[0], found, created_at=2.0).stage_id == first.stage_id
+    assert stage_record(experiment, experiment.stages[0], found[:2], created_at=1.0).stage_id != first.stage_id

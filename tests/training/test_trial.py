@@ -1,0 +1,192 @@
+"""One trial in this process: its numbers, its resume, what it leaves behind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gloo import spawn
+from tiny import write
+
+from raysl.config import load
+from raysl.data.inspect import inspect, resolve
+from raysl.results.rows import Epoch, TrialRow, read_row
+from raysl.results.store import Store
+from raysl.search.trials import expand
+from raysl.training import checkpoint
+from raysl.training.feed import Feed
+from raysl.training.loop import Execution, Loop
+from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.spec import TrialSpec
+from raysl.training.trial import run_trial
+
+EAGER = Execution(checkpoint_seconds=0.0)
+
+
+def spec_of(folder: Path, *overrides: str, stage: int = 0, seed: int = 0, start: str | None = None) -> TrialSpec:
+    experiment = load(write(folder), overrides=["stages.semi.optimizer.lr=1e-3", *overrides])
+    data = resolve(experiment.data, inspect(experiment.data))
+    starts = {s: start for s in experiment.seeds} if start else {}
+    return expand(experiment, experiment.stages[stage], data, starts)[seed].spec
+
+
+def ignored(_: Epoch) -> None:
+    pass
+
+
+def run(spec: TrialSpec, folder: Path, report: Callable[[Epoch], None] = ignored) -> TrialRow:
+    row = run_trial(spec, Store.open(str(folder), create=True), EAGER, report)
+    assert row is not None
+    return row
+
+
+def numbers(row: TrialRow) -> list[Any]:
+    return [row.status, row.final_loss, row.probe_accuracy, [(e.epoch, e.lr, e.loss, e.terms) for e in row.curve]]
+
+
+def weights(folder: Path, spec: TrialSpec) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = checkpoint.load(Store.open(str(folder), create=False), model_path(spec.id))[
+        "method"
+    ]
+    return state
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path: Path) -> None:
+    first, again = (run(spec_of(tmp_path), tmp_path / name) for name in ("a", "b"))
+    other = run(spec_of(tmp_path, seed=1), tmp_path / "c")
+    assert numbers(first) == numbers(again)
+    assert numbers(first) != numbers(other)
+    assert json.loads(first.spec) == json.loads(spec_of(tmp_path).model_dump_json())
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ("stages.semi.optimizer={name: sgd, lr: 0.01}", "stages.semi.schedule={name: cosine}")]
+)
+def test_a_resumed_trial_ends_with_the_numbers_of_an_undisturbed_one(
+    tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    spec = spec_of(tmp_path, *overrides)
+    whole = run(spec, tmp_path / "whole")
+
+    def kill(epoch: Epoch) -> None:
+        if epoch.epoch == 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(spec, tmp_path / "killed", kill)
+    assert (tmp_path / "killed" / checkpoint_path(spec.id)).exists()
+    trained: list[int] = []
+    resumed = run(spec, tmp_path / "killed", lambda epoch: trained.append(epoch.epoch))
+    assert trained == [2, 3]
+    assert numbers(resumed) == numbers(whole)
+    for name, value in weights(tmp_path / "whole", spec).items():
+        assert torch.equal(value, weights(tmp_path / "killed", spec)[name]), name
+    assert not (tmp_path / "killed" / checkpoint_path(spec.id)).exists()
+
+
+def test_a_damaged_checkpoint_starts_the_trial_again(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    path = tmp_path / "r" / checkpoint_path(spec.id)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"raysl1\nhalf of a checkpoint")
+    assert numbers(run(spec, tmp_path / "r")) == numbers(run(spec, tmp_path / "s"))
+
+
+def test_a_non_finite_loss_ends_the_trial_as_diverged(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "stages.semi.optimizer={name: sgd, lr: 1e12}")
+    row = run(spec, tmp_path / "r")
+    assert (row.status, row.final_loss, row.probe_accuracy) == ("diverged", None, None)
+    assert row.epochs < spec.epochs
+    assert row.reason == f"non-finite loss in epoch {row.epochs} of {spec.epochs}"
+    assert not (tmp_path / "r" / model_path(spec.id)).exists()
+    stored = read_row(Store.open(str(tmp_path / "r"), create=False), spec.id)
+    assert stored is not None
+    assert stored.status == "diverged"
+
+
+def test_the_final_loss_is_the_mean_over_the_last_epoch(tmp_path: Path) -> None:
+    row = run(spec_of(tmp_path), tmp_path / "r")
+    assert row.final_loss == row.curve[-1].loss
+    assert row.final_loss == pytest.approx(sum(row.curve[-1].terms.values()))  # both weights are 1
+    assert set(row.curve[-1].terms) == {"supervised", "rotation"}
+
+
+def test_the_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
+    row = run(spec_of(tmp_path, "stages.semi.schedule={name: exponential, hold: 0.25, rate: 0.5}"), tmp_path / "r")
+    expected = [1e-3 * np.exp(-0.5 * max(0, epoch - 1)) for epoch in range(4)]
+    assert [epoch.lr for epoch in row.curve] == pytest.approx(expected)
+
+
+def test_a_trial_starts_from_the_encoder_of_another(tmp_path: Path) -> None:
+    first = spec_of(tmp_path)
+    run(first, tmp_path)
+    store = Store.open(str(tmp_path), create=False)
+    second = spec_of(tmp_path, stage=1, start=first.id)
+    loop = Loop(second, store, EAGER)
+    trained = weights(tmp_path, first)
+    for name, value in loop.method.encoder.state_dict().items():
+        assert torch.equal(value, trained[f"encoder.{name}"]), name
+
+
+def test_a_frozen_backbone_stays_as_it_was(tmp_path: Path) -> None:
+    first = spec_of(tmp_path)
+    run(first, tmp_path)
+    second = spec_of(tmp_path, "stages.finetune.freeze=backbone", stage=1, start=first.id)
+    run(second, tmp_path)
+    before, after = weights(tmp_path, first), weights(tmp_path, second)
+    backbone = [name for name in before if name.startswith("encoder.backbone.")]
+    assert any("running_mean" in name for name in backbone)
+    assert all(torch.equal(before[name], after[name]) for name in backbone)
+    assert not torch.equal(before["encoder.head.0.weight"], after["encoder.head.0.weight"])
+
+
+def test_every_method_draws_the_same_labelled_subset_at_the_same_seed(tmp_path: Path) -> None:
+    specs = [spec_of(tmp_path, stage=0), spec_of(tmp_path, "stages.finetune.start_from=null", stage=1)]
+    subsets = [Feed(spec, {}, torch.device("cpu")).labelled for spec in specs]
+    assert np.array_equal(*subsets)
+    fixed = [Feed(spec_of(tmp_path, "streams={split: 7}", seed=s), {}, torch.device("cpu")).labelled for s in (0, 1)]
+    assert np.array_equal(*fixed)
+    free = [Feed(spec_of(tmp_path, seed=s), {}, torch.device("cpu")).labelled for s in (0, 1)]
+    assert not np.array_equal(*free)
+
+
+def test_bf16_trains_close_to_fp32(tmp_path: Path) -> None:
+    full, half = (
+        run(spec_of(tmp_path), tmp_path / "a"),
+        run(spec_of(tmp_path, "stages.semi.precision=bf16"), tmp_path / "b"),
+    )
+    assert full.final_loss is not None
+    assert half.final_loss == pytest.approx(full.final_loss, rel=0.1)
+    assert half.final_loss != full.final_loss
+
+
+def test_a_lost_model_is_trained_again_and_the_row_stays(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    row = run(spec, tmp_path)
+    (tmp_path / model_path(spec.id)).unlink()
+    assert run(spec, tmp_path) == row
+    assert (tmp_path / model_path(spec.id)).exists()
+
+
+def _rank(spec_json: str, folder: str) -> None:
+    run_trial(TrialSpec.model_validate_json(spec_json), Store.open(folder, create=True), EAGER, ignored)
+
+
+def test_two_ranks_give_the_losses_of_one_process(tmp_path: Path) -> None:
+    """Batches of 33 are cut unevenly; summation order alone differs, hence 1e-4 after some 16 steps."""
+    spec = spec_of(tmp_path, "stages.semi.batch_size=33")
+    one = run(spec, tmp_path / "one")
+    spawn(_rank, spec.model_dump_json(), str(tmp_path / "two"))
+    two = read_row(Store.open(str(tmp_path / "two"), create=False), spec.id)
+    assert two is not None
+    assert two.workers == 2
+    assert [e.loss for e in two.curve] == pytest.approx([e.loss for e in one.curve], rel=1e-4)
+    for term in ("supervised", "rotation"):
+        assert [e.terms[term] for e in two.curve] == pytest.approx([e.terms[term] for e in one.curve], rel=1e-3)
