@@ -1,0 +1,184 @@
+"""What a set holds, and the data of a trial that it allows."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from raysl.data.images import headers
+from raysl.data.parquet import TEST, TRAIN, UNLABELLED, ContentDigest, read_batches, read_labels
+from raysl.data.places import cache_home, exclusive, replacing
+from raysl.data.progress import Progress
+from raysl.data.sets import locate
+from raysl.data.settings import DataSettings, TrialData
+from raysl.data.subsets import assign_splits
+from raysl.errors import DataError
+
+SCAN_VERSION = 1  # raised when the digest or the headers of the same file come out differently
+SMALLEST = 4  # pixels
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a set holds under given settings.
+
+    digest: of the whole content, 32 hex digits (`parquet.ContentDigest`).
+    class_counts: images of each class in the train pool, after `train_fraction`.
+    num_unlabelled: size of the D_u that is there: the `unlabelled` split, or the train pool where the set has none.
+    image_size: pixels of an edge; None where images differ in size or are not square.
+    channels: 3 if any image has colours, else 1.
+    """
+
+    path: Path
+    digest: str
+    class_names: tuple[str, ...]
+    class_counts: tuple[int, ...]
+    num_train: int
+    num_unlabelled: int
+    num_test: int
+    image_size: int | None
+    channels: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What takes a pass over all images to know."""
+
+    digest: str
+    image_size: int | None
+    channels: int
+
+
+def inspect(settings: DataSettings, *, download: bool = True, progress: Progress | None = None) -> DataFacts:
+    """Return what the set holds; all of a file's images are read once, afterwards only its labels.
+
+    Raises DataError where the set cannot be had, is damaged, or an image's header cannot be read.
+    """
+    path = locate(settings.source, download=download, progress=progress)
+    index = read_labels(path)
+    num_classes = len(index.class_names)
+    splits = assign_splits(index.labels, index.splits, num_classes, settings.train_fraction)
+    counts = np.bincount(index.labels[splits == TRAIN], minlength=num_classes).tolist()
+    scan = _scanned(path, index.class_names, progress)
+    return DataFacts(
+        path=path,
+        digest=scan.digest,
+        class_names=index.class_names,
+        class_counts=tuple(counts),
+        num_train=sum(counts),
+        num_unlabelled=int((splits == UNLABELLED).sum()) or sum(counts),
+        num_test=int((splits == TEST).sum()),
+        image_size=scan.image_size,
+        channels=scan.channels,
+    )
+
+
+def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
+    """Return the data of a trial, with counts for fractions and paths that hold in any folder.
+
+    A fraction of a whole number of per cent k gives k * (N_u // 100) labels, as the papers count them (N_u: unlabelled
+    images in use); any other f gives floor(f N_u).
+    Raises DataError for what the set is too small for, or images whose size must be given.
+    """
+    unlabelled = settings.unlabelled or facts.num_unlabelled
+    if unlabelled > facts.num_unlabelled:
+        raise DataError(f"data.unlabelled: {unlabelled} is more than the {facts.num_unlabelled} of {settings.source}")
+    if facts.num_test == 0:
+        raise DataError(f"data.source: {settings.source} has no test images; data.train_fraction can set some aside")
+    labels = _label_count(settings.labels, unlabelled)
+    _check_labels(settings, facts, labels, unlabelled)
+    kind, colon, place = settings.source.partition(":")
+    resolved = {
+        "source": f"{kind}:{Path(place).expanduser().absolute()}" if colon else kind,
+        "image_size": settings.image_size or _native_size(settings, facts),
+        "channels": settings.channels or facts.channels,
+        "labels": labels,
+        "unlabelled": unlabelled,
+    }
+    given = settings.model_dump(include=set(DataSettings.model_fields))
+    return TrialData(**given | resolved, digest=facts.digest, num_classes=len(facts.class_names))
+
+
+def _label_count(labels: int | float, unlabelled: int) -> int:
+    if isinstance(labels, int):
+        return labels
+    percent = round(labels * 100)
+    if abs(labels * 100 - percent) < 1e-9:
+        return percent * (unlabelled // 100)
+    return int(labels * unlabelled + 1e-9)
+
+
+def _check_labels(settings: DataSettings, facts: DataFacts, labels: int, unlabelled: int) -> None:
+    asked = (
+        str(labels) if settings.labels == labels else f"{settings.labels} of {unlabelled} unlabelled images ({labels})"
+    )
+    if labels > facts.num_train:
+        raise DataError(
+            f"data.labels: {asked} is more than the {facts.num_train} labelled training images of {settings.source}"
+        )
+    if labels < len(facts.class_names):
+        raise DataError(
+            f"data.labels: {asked} is less than one for each of the {len(facts.class_names)} classes of "
+            f"{settings.source}; at most {facts.num_train}"
+        )
+    if settings.draw == "balanced":
+        _check_balance(asked, facts, labels)
+
+
+def _check_balance(asked: str, facts: DataFacts, labels: int) -> None:
+    """Refuse counts that no draw with class counts differing by one at most can have."""
+    each, extra = divmod(labels, len(facts.class_names))
+    smallest = min(facts.class_counts)
+    richer = sum(count > each for count in facts.class_counts)
+    if smallest < each or richer < extra:
+        most = smallest * len(facts.class_names) + sum(count > smallest for count in facts.class_counts)
+        poorest = facts.class_names[facts.class_counts.index(smallest)]
+        raise DataError(
+            f"data.labels: {asked} cannot be drawn with data.draw balanced: class {poorest!r} has {smallest} training "
+            f"images; at most {most}, or data.draw uniform"
+        )
+
+
+def _native_size(settings: DataSettings, facts: DataFacts) -> int:
+    if facts.image_size is None or facts.image_size < SMALLEST:
+        raise DataError(
+            f"data.image_size: not given, and the images of {settings.source} differ in size, are not square or are "
+            f"smaller than {SMALLEST} pixels; give the size that all are resized to, in pixels"
+        )
+    return facts.image_size
+
+
+def _scanned(path: Path, class_names: Sequence[str], progress: Progress | None) -> Scan:
+    """Return the scan of a file, which is kept for as long as the file keeps its size and time."""
+    stat = path.stat()
+    facts = json.dumps([SCAN_VERSION, str(path), stat.st_size, stat.st_mtime_ns])
+    kept = cache_home() / "scans" / f"{hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()}.json"
+    with exclusive(kept):
+        try:
+            return Scan(**json.loads(kept.read_text()))
+        except (OSError, ValueError, TypeError):  # not there yet, or damaged
+            scan = _scan(path, class_names, progress)
+            with replacing(kept) as temporary:
+                temporary.write_text(json.dumps(asdict(scan)))
+            return scan
+
+
+def _scan(path: Path, class_names: Sequence[str], progress: Progress | None) -> Scan:
+    digest = ContentDigest(class_names)
+    kinds: set[tuple[int, int, int]] = set()
+    done = 0
+    for batch in read_batches(path):
+        digest.update(batch)
+        try:
+            kinds |= headers(batch.column("image").to_pylist(), done)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        done += batch.num_rows
+        if progress:
+            progress(f"inspect {path.name}", done, None)
+    edges = {edge for width, height, _ in kinds for edge in (width, height)}
+    size = edges.pop() if len(edges) == 1 else None
+    return Scan(digest.hexdigest(), size, max((channels for *_, channels in kinds), default=1))

@@ -1,0 +1,37 @@
+"""Seeded orders, the same on every machine and numpy.
+
+numpy keeps the streams of its bit generators over versions, but not what its `permutation` makes of them; so the
+orders are those of raw 64-bit draws.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+class Purpose(IntEnum):
+    """What an order is for; orders for different purposes are independent though their seed is the same."""
+
+    TRAIN_SPLIT = 0
+    LABELLED_SUBSET = 1
+    CLASSES_WITH_ONE_MORE = 2
+    UNLABELLED_SUBSET = 3
+    LABELLED_BATCHES = 4
+    UNLABELLED_BATCHES = 5
+
+
+def permutations(times: int, total: int, seed: int, purpose: Purpose, epoch: int = 0) -> Indices:
+    """Return independent permutations of range(total), int64 [times, total]."""
+    # SeedSequence takes [a, b] and [a, b, 0] for the same, so the purpose stands before what may be left out.
+    generator = np.random.PCG64(np.random.SeedSequence([seed, purpose, epoch]))
+    draws = generator.random_raw(times * total).reshape(times, total)
+    return np.argsort(draws, axis=1, kind="stable").astype(np.int64, copy=False)
+
+
+def permutation(total: int, seed: int, purpose: Purpose, epoch: int = 0) -> Indices:
+    """Return a permutation of range(total), int64 [total]."""
+    order: Indices = permutations(1, total, seed, purpose, epoch)[0]
+    return order

@@ -1,0 +1,75 @@
+"""Folders that data are kept in, and the locks and renames that keep them whole."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from raysl.errors import DataError
+
+
+def cache_home() -> Path:
+    """Return the folder of what can be made again: $RAYSL_CACHE or ~/.cache/raysl."""
+    return Path(os.environ.get("RAYSL_CACHE") or "~/.cache/raysl").expanduser().absolute()
+
+
+def given_home() -> Path | None:
+    """Return $RAYSL_DATA, or None where it is not set."""
+    given = os.environ.get("RAYSL_DATA")
+    return Path(given).expanduser().absolute() if given else None
+
+
+def data_home() -> Path:
+    """Return the folder that sets are downloaded to: $RAYSL_DATA if it can be written to, else one in the cache."""
+    given = given_home()
+    return given if given and _writable(given) else cache_home() / "data"
+
+
+def _writable(folder: Path) -> bool:
+    # A folder that is still to be made can be written to where its nearest ancestor can.
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a folder with all in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Be the only process and thread that makes `path`; its folder is made first.
+
+    The lock is the file `.NAME.lock` beside it, which stays. The system frees the lock of a process that dies.
+    Raises DataError where the folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f".{path.name}.lock").open("w")
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {path.parent}: {error.strerror}; set RAYSL_CACHE to a folder that can be written to"
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the hidden path `.NAME.tmp` to write to, which takes the place of `path` if all goes well.
+
+    One writer at a time (see `exclusive`): what a killed one left under that name is removed first.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    discard(temporary)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        discard(temporary)

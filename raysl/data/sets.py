@@ -1,0 +1,115 @@
+"""Where a set's Parquet file is; one that is nowhere yet is downloaded, made or converted."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from raysl.data.downloads import download_set
+from raysl.data.folders import convert_folder
+from raysl.data.images import encode
+from raysl.data.parquet import SPLITS, Row, write
+from raysl.data.places import cache_home, data_home, exclusive, given_home
+from raysl.data.progress import Progress
+from raysl.data.subsets import train_split
+from raysl.errors import DataError, choices
+
+__all__ = ["KNOWN", "KnownSet", "cache_home", "data_home", "find", "locate"]
+
+DIGITS_TRAIN = 1297
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """A set that raysl can get by its name.
+
+    num_unlabelled: None where D_u is the training images themselves.
+    image_size: pixels of an edge; None where images differ in size.
+    """
+
+    name: str
+    num_classes: int
+    num_train: int
+    num_unlabelled: int | None
+    num_test: int
+    image_size: int | None
+    channels: int
+    source: str
+    licence: str
+
+
+KNOWN = {
+    known.name: known
+    for known in (
+        KnownSet("digits", 10, DIGITS_TRAIN, None, 500, 8, 1, "scikit-learn (Alpaydin 1998)", "CC BY 4.0"),
+        KnownSet("fashion_mnist", 10, 60_000, None, 10_000, 28, 1, "Zalando (Xiao 2017)", "MIT"),
+        KnownSet("mnist", 10, 60_000, None, 10_000, 28, 1, "LeCun, Cortes, Burges 1998", "CC BY-SA 3.0"),
+        KnownSet("cifar10", 10, 50_000, None, 10_000, 32, 3, "Krizhevsky 2009", "none stated; cite the report"),
+        KnownSet("cifar100", 100, 50_000, None, 10_000, 32, 3, "Krizhevsky 2009", "none stated; cite the report"),
+        KnownSet("svhn", 10, 73_257, None, 26_032, 32, 3, "Netzer 2011", "non-commercial use"),
+        KnownSet("stl10", 10, 5_000, 100_000, 8_000, 96, 3, "Coates 2011, from ImageNet", "none stated; for research"),
+        KnownSet("malaria", 2, 13_779, None, 13_779, None, 3, "NIH/NLM (Rajaraman 2018)", "none stated; public"),
+    )
+}
+
+
+def locate(source: str, *, download: bool = True, progress: Progress | None = None) -> Path:
+    """Return the Parquet file of a source: `digits`, a known set, `parquet:PATH` or `folder:PATH`.
+
+    A known set is looked for in $RAYSL_DATA and in the cache, and downloaded where it is in neither.
+    Raises DataError for a source that is unknown, missing, or cannot be downloaded.
+    """
+    kind, colon, place = source.partition(":")
+    if colon and kind == "parquet":
+        return _existing(source, Path(place))
+    if colon and kind == "folder":
+        return convert_folder(_existing(source, Path(place)), progress)
+    if source not in KNOWN:
+        raise DataError(f"data.source: {source!r} is no known set; {choices(source, KNOWN)}, parquet:PATH, folder:PATH")
+    found = find(source)
+    if found is None and source != "digits" and not download:
+        raise DataError(
+            f"data.source: {source}.parquet is not under {given_home() or '$RAYSL_DATA (not set)'} "
+            f"nor {cache_home() / 'data'}, and downloading is switched off"
+        )
+    return found or _obtain(KNOWN[source], progress)
+
+
+def find(name: str) -> Path | None:
+    """Return the Parquet file of a known set if it is here already."""
+    folders = (cache_home() / "data",) if name == "digits" else (given_home(), cache_home() / "data")
+    paths = (folder / f"{name}.parquet" for folder in folders if folder)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _existing(source: str, given: Path) -> Path:
+    path = given.expanduser().absolute()
+    if not path.exists():
+        raise DataError(f"data.source: {source!r}: {path} does not exist")
+    return path
+
+
+def _obtain(known: KnownSet, progress: Progress | None) -> Path:
+    home = cache_home() / "data" if known.name == "digits" else data_home()
+    path = home / f"{known.name}.parquet"
+    with exclusive(path):
+        if path.is_file():  # another process was faster
+            return path
+        if known.name == "digits":
+            names = [str(digit) for digit in range(known.num_classes)]
+            write(path, _digits(), names, known.source, known.licence)
+        else:
+            download_set(known.name, path, known.source, known.licence, progress)
+    return path
+
+
+def _digits() -> Iterator[Row]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    labels = digits.target.astype(np.int64)
+    pixels = np.rint(digits.images * 255 / 16).astype(np.uint8)
+    trains = train_split(labels, len(digits.target_names), DIGITS_TRAIN)
+    for image, label, train in zip(pixels, labels, trains, strict=True):
+        yield Row(encode(image), int(label), SPLITS[0 if train else 1])
