@@ -1,0 +1,136 @@
+"""The four published schemas. A later version only ever adds nullable columns."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+VERSION = b"1"
+
+_TIME = pa.timestamp("us", tz="UTC")
+_TEXT, _INT, _REAL, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+
+
+def _column(name: str, kind: pa.DataType, description: str, unit: str = "", *, nullable: bool = False) -> pa.Field:
+    metadata = {"description": description} | ({"unit": unit} if unit else {})
+    return pa.field(name, kind, nullable=nullable, metadata=metadata)
+
+
+def _maybe(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
+    return _column(name, kind, description, unit, nullable=True)
+
+
+def _schema(table: str, *columns: pa.Field) -> pa.Schema:
+    return pa.schema(columns, metadata={b"raysl.schema_version": VERSION, b"raysl.table": table.encode()})
+
+
+_EXPERIMENT = _column("experiment", _TEXT, "name of the experiment")
+_PROFILE = _column("profile", _TEXT, "profile of the experiment; empty where there is none")
+_STAGE = _column("stage", _TEXT, "name of the stage")
+_STAGE_ID = _column("stage_id", _TEXT, "identity of the stage and its search space")
+_CONFIG_ID = _column("config_id", _TEXT, "identity of the config: one setting of the stage, without the seed")
+_TRIAL_ID = _column("trial_id", _TEXT, "identity of the trial: everything that decides its numbers")
+_SEED = _column("seed", _INT, "seed of the trial; equal seeds are paired over configs and methods")
+_SELECTED = _column("selected", _FLAG, "whether the stage's selection rule chose this config")
+
+TRIALS = _schema(
+    "trials",
+    _EXPERIMENT,
+    _PROFILE,
+    _STAGE,
+    _STAGE_ID,
+    _CONFIG_ID,
+    _TRIAL_ID,
+    _SEED,
+    _column("status", _TEXT, "finished, diverged (non-finite loss), failed, or pending (not ended yet)"),
+    _column("reason", _TEXT, "why the trial diverged or failed; else empty"),
+    _maybe("method", _TEXT, "learning method"),
+    _maybe("final_loss", _REAL, "mean training loss over the last epoch; null unless finished"),
+    _maybe(
+        "probe_accuracy", _REAL, "probe on frozen features, cross-validated on labelled training images", "fraction"
+    ),
+    _maybe("test_accuracy", _REAL, "probe on the sealed test set; read by no selection rule", "fraction"),
+    _SELECTED,
+    _maybe("epochs", _INT, "epochs completed", "epochs"),
+    _maybe("num_parameters", _INT, "trained parameters of the model"),
+    _maybe("seconds", _REAL, "time spent in training", "s"),
+    _maybe("started_at", _TIME, "start of the trial"),
+    _maybe("finished_at", _TIME, "end of the trial"),
+    _maybe("workers", _INT, "processes that trained the trial together"),
+    _maybe("device", _TEXT, "device that trained"),
+    _maybe("raysl_version", _TEXT, "version of raysl that trained"),
+    _maybe("torch_version", _TEXT, "version of PyTorch that trained"),
+    _maybe("spec", _TEXT, "JSON of everything that decides the trial's numbers"),
+)
+
+CURVES = _schema(
+    "curves",
+    _EXPERIMENT,
+    _STAGE,
+    _STAGE_ID,
+    _CONFIG_ID,
+    _TRIAL_ID,
+    _SEED,
+    _column("epoch", _INT, "epoch, counted from 0"),
+    _column("lr", _REAL, "learning rate at the epoch's first step"),
+    _column("seconds", _REAL, "time that the epoch took", "s"),
+    _column("term", _TEXT, "`total`, or the name of a loss term that it is made of"),
+    _column("value", _REAL, "mean of the term over the epoch's samples"),
+)
+
+CONFIGS = _schema(
+    "configs",
+    _EXPERIMENT,
+    _PROFILE,
+    _STAGE,
+    _STAGE_ID,
+    _CONFIG_ID,
+    _column("num_seeds", _INT, "trials of the config"),
+    _column("num_finished", _INT, "trials of the config that finished"),
+    _column("eligible", _FLAG, "whether a selection rule may choose the config: all its trials finished"),
+    _column("reason", _TEXT, "why the config is not eligible; else empty"),
+    _maybe("final_loss_mean", _REAL, "mean of final_loss over the seeds"),
+    _maybe("final_loss_std", _REAL, "sample standard deviation (n - 1) of final_loss; null for one seed"),
+    _maybe("probe_accuracy_mean", _REAL, "mean of probe_accuracy over the seeds", "fraction"),
+    _maybe("probe_accuracy_std", _REAL, "sample standard deviation (n - 1); null for one seed", "fraction"),
+    _maybe("test_accuracy_mean", _REAL, "mean of test_accuracy over the seeds", "fraction"),
+    _maybe("test_accuracy_std", _REAL, "sample standard deviation (n - 1); null for one seed", "fraction"),
+    _maybe("seconds_mean", _REAL, "mean of the training time over the seeds", "s"),
+    _SELECTED,
+)
+
+SELECTIONS = _schema(
+    "selections",
+    _EXPERIMENT,
+    _PROFILE,
+    _STAGE,
+    _STAGE_ID,
+    _column("rule", _TEXT, "train_loss or probe_accuracy"),
+    _maybe("config_id", _TEXT, "the chosen config; null where none was eligible"),
+    _column("reason", _TEXT, "why the rule chose it, or could not choose"),
+    _column("params", _TEXT, "JSON of the chosen config's searched values"),
+    _column("trial_ids", pa.list_(_TEXT), "the chosen config's trials, by seed"),
+    _column("num_configs", _INT, "configs of the stage"),
+    _column("num_eligible", _INT, "configs that the rule could choose from"),
+    _column(
+        "ineligible",
+        pa.list_(pa.struct([pa.field("config_id", _TEXT), pa.field("reason", _TEXT)])),
+        "the configs that it could not choose, and why",
+    ),
+    _column("selected_at", _TIME, "time of the selection"),
+)
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "trials": TRIALS,
+    "curves": CURVES,
+    "configs": CONFIGS,
+    "selections": SELECTIONS,
+}
+
+
+def with_params(schema: pa.Schema, numeric: Mapping[str, bool]) -> pa.Schema:
+    """Add a nullable column `params.<key>` per searched key: float64 where all its values are numbers, else string."""
+    for key, is_number in numeric.items():
+        kind = _REAL if is_number else _TEXT
+        description = f"value of {key}; null where the stage does not search it"
+        schema = schema.append(_maybe(f"params.{key}", kind, description))
+    return schema

@@ -1,0 +1,189 @@
+"""A results folder, on any file system that pyarrow knows."""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+from pyarrow import fs
+
+from raysl.errors import ResultsError
+
+logger = logging.getLogger("raysl.results")
+
+Names = list[str]
+
+# S3 without delayed opening starts a multipart upload for every small file; GCS retries for 15 minutes by default.
+_OPTIONS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=30", "gcs": "retry_limit_seconds=30"}
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+_TEMPORARY_LIFETIME = 3600.0  # seconds; no write takes as long
+
+
+class Store:
+    """Files of a results folder, by path relative to it; each write is atomic.
+
+    Picklable: a worker opens the same folder by its `uri`.
+    Raises ResultsError where the address is of no known kind.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+        with _named(f"results folder {_shown(self.uri)}"):
+            self._fs, self._root = _file_system(self.uri)
+        self._local = Path(self._root) if isinstance(self._fs, fs.LocalFileSystem) else None
+
+    @classmethod
+    def open(cls, uri_or_path: str, *, create: bool) -> "Store":
+        """Open a results folder: a local path, or a URI such as `s3://bucket/folder`.
+
+        create: make it where it is missing, and make sure that it can be written to.
+        Raises ResultsError where it is missing (not `create`), not a folder, unreachable or not writable.
+        """
+        store = cls(uri_or_path)
+        place = f"results folder {_shown(store.uri)}"
+        with _named(place):
+            kind = store._kind("")
+            if kind == fs.FileType.File:
+                raise ResultsError(f"{place}: is a file, not a folder")
+            if create:
+                store._make_writable()
+            elif kind == fs.FileType.NotFound:
+                raise ResultsError(f"{place}: no such folder")
+        return store
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
+        return Store, (self.uri,)
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content.
+
+        Raises FileNotFoundError where there is no such file, ResultsError where it cannot be read.
+        """
+        where = self._absolute(path)
+        with _named(self.address(path), absent=True), self._fs.open_input_stream(where, compression=None) as stream:
+            return bytes(stream.read())
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file as a whole: a reader sees the old content or the new, never a part.
+
+        Raises ResultsError (disk full, read-only, unreachable), leaving the old content and nothing else.
+        """
+        with _named(self.address(path)):
+            if self._local is not None:
+                _write_local(self._local, path, content)
+            else:
+                stream = self._fs.open_output_stream(self._absolute(path), compression=None)
+                stream.write(content)
+                stream.close()  # not in a `with`: that would publish a part after a failed write
+
+    def exists(self, path: str) -> bool:
+        """Say whether there is such a file."""
+        with _named(self.address(path)):
+            return bool(self._kind(path) == fs.FileType.File)
+
+    def list(self, folder: str, suffix: str) -> Names:
+        """Return the names of a folder's files that end in `suffix`, sorted; none where there is no such folder."""
+        with _named(self.address(folder)):
+            infos = self._fs.get_file_info(fs.FileSelector(self._absolute(folder), allow_not_found=True))
+        names = (info.base_name for info in infos if info.type == fs.FileType.File)
+        return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+
+    def delete(self, path: str) -> None:
+        """Delete a file, if it is there."""
+        with suppress(FileNotFoundError), _named(self.address(path), absent=True):
+            self._fs.delete_file(self._absolute(path))
+
+    def local_path(self, path: str) -> Path | None:
+        """Return where a file lies on this machine; None on an object store."""
+        return None if self._local is None else self._local / path
+
+    def address(self, path: str) -> str:
+        """Return a file's full address, for messages."""
+        return f"{_shown(self.uri)}/{path}"
+
+    def _absolute(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    def _kind(self, path: str) -> fs.FileType:
+        return self._fs.get_file_info(self._absolute(path)).type
+
+    def _make_writable(self) -> None:
+        if self._local is None:
+            self._fs.create_dir(self._root)  # writes a marker object: fails where nothing can be written
+            return
+        self._local.mkdir(parents=True, exist_ok=True)
+        _clear_temporaries(self._local)
+        probe = _temporary(self._local / "probe")
+        probe.touch()
+        probe.unlink()
+
+
+@lru_cache(maxsize=4096)
+def warn_damaged(address: str, reason: str) -> None:
+    """Log, once per process, that a damaged file is treated as absent."""
+    logger.warning("%s is damaged and treated as absent: %s", address, reason)
+
+
+def _shown(uri: str) -> str:
+    """Return an address without the keys that may stand in it."""
+    return re.sub(r"://[^/@]*@", "://", uri.partition("?")[0]).rstrip("/") if "://" in uri else uri
+
+
+def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
+        return fs.LocalFileSystem(), uri
+    if option := _OPTIONS.get(scheme):
+        uri = f"{uri}{'&' if '?' in uri else '?'}{option}"
+    file_system, root = fs.FileSystem.from_uri(uri)
+    return file_system, root.rstrip("/")
+
+
+@contextmanager
+def _named(place: str, *, absent: bool = False) -> Iterator[None]:
+    """Turn file system errors into a ResultsError that names the place; `absent` lets FileNotFoundError through."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        if absent and isinstance(error, FileNotFoundError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise ResultsError(f"{place}: {reason}") from error
+
+
+def _write_local(root: Path, path: str, content: bytes) -> None:
+    if not root.is_dir():  # on a worker of another machine, a folder made here would never be seen
+        raise FileNotFoundError(2, "the results folder does not exist on this machine")
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(target)
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{uuid4().hex}.tmp")
+
+
+def _clear_temporaries(root: Path) -> None:
+    """Delete what killed processes left of their writes."""
+    for path in root.rglob(".*.tmp"):
+        with suppress(OSError):
+            if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _TEMPORARY_LIFETIME:
+                path.unlink()

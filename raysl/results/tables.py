@@ -1,0 +1,241 @@
+"""The four published tables: built from rows and records, written as Arrow and Parquet, read back."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raysl.errors import ResultsError
+from raysl.results import schema
+from raysl.results.rows import Epoch, Score, TrialRow
+from raysl.results.stages import Member, SelectionRecord, StageRecord, Value
+from raysl.results.store import Store
+
+_ROW_COLUMNS = tuple(name for name in schema.TRIALS.names if name in TrialRow.__annotations__)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The published tables; schemas with units and descriptions in `raysl.results.schema`."""
+
+    trials: pa.Table
+    curves: pa.Table
+    configs: pa.Table
+    selections: pa.Table
+
+
+@dataclass(frozen=True)
+class ConfigSummary:
+    """A config over its seeds; means and sample standard deviations (n - 1) are None where there is nothing to take."""
+
+    stage_id: str
+    config_id: str
+    num_seeds: int
+    num_finished: int
+    eligible: bool
+    reason: str
+    final_loss_mean: float | None
+    final_loss_std: float | None
+    probe_accuracy_mean: float | None
+    probe_accuracy_std: float | None
+    test_accuracy_mean: float | None
+    test_accuracy_std: float | None
+    seconds_mean: float | None
+
+
+def build(
+    stages: Sequence[StageRecord],
+    rows: Mapping[str, TrialRow],
+    scores: Mapping[str, Score],
+    configs: Iterable[ConfigSummary],
+    selections: Mapping[str, SelectionRecord],
+) -> Tables:
+    """Build the tables of some stages, ordered by stage, config (as searched) and seed.
+
+    rows, scores: by trial id; a member without a row is `pending`.  selections: by stage id.
+    """
+    numeric = _numeric(stages)
+    params = {(s.stage_id, m.config_id): _params(m.params, numeric) for s in stages for m in s.members}
+    summaries = {(summary.stage_id, summary.config_id): summary for summary in configs}
+    trials: list[dict[str, Any]] = []
+    config_rows: list[dict[str, Any]] = []
+    for stage in stages:
+        selected = selections[stage.stage_id].config_id if stage.stage_id in selections else None
+        trials += _trials(stage, rows, scores, selected)
+        config_rows += _configs(stage, summaries, selected)
+    for row in (*trials, *config_rows):
+        row |= params[row["stage_id"], row["config_id"]]
+    chosen = [_selection(stage, selections[stage.stage_id]) for stage in stages if stage.stage_id in selections]
+    return Tables(
+        trials=pa.Table.from_pylist(trials, schema=schema.with_params(schema.TRIALS, numeric)),
+        curves=_curves(stages, rows),
+        configs=pa.Table.from_pylist(config_rows, schema=schema.with_params(schema.CONFIGS, numeric)),
+        selections=pa.Table.from_pylist(chosen, schema=schema.SELECTIONS),
+    )
+
+
+def publish(store: Store, tables: Tables) -> None:
+    """Write `<table>.arrow` and `<table>.parquet` for each table, each atomically; the unchanged stay untouched."""
+    for field in fields(tables):
+        table = getattr(tables, field.name)
+        _write_changed(store, f"{field.name}.arrow", _arrow(table))
+        _write_changed(store, f"{field.name}.parquet", _parquet(table))
+
+
+def read(uri: str) -> Tables:
+    """Read the tables of a results folder; columns that its writer did not know yet come as nulls.
+
+    Raises ResultsError where there is no such folder, it holds no tables, or they are damaged or of a later version.
+    """
+    store = Store.open(uri, create=False)
+    return Tables(**{name: _read(store, name, known) for name, known in schema.SCHEMAS.items()})
+
+
+def _numeric(stages: Iterable[StageRecord]) -> dict[str, bool]:
+    numeric: dict[str, bool] = {}
+    for stage in stages:
+        for key in stage.searched:
+            values = [member.params[key] for member in stage.members if key in member.params]
+            numeric[key] = numeric.get(key, True) and all(_is_number(value) for value in values)
+    return dict(sorted(numeric.items()))
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _params(params: Mapping[str, Value], numeric: Mapping[str, bool]) -> dict[str, float | str]:
+    def cell(key: str, value: Value) -> float | str:
+        return float(value) if numeric[key] else value if isinstance(value, str) else json.dumps(value)
+
+    return {f"params.{key}": cell(key, value) for key, value in params.items() if key in numeric}
+
+
+def _place(stage: StageRecord) -> dict[str, Any]:
+    return {name: getattr(stage, name) for name in ("experiment", "profile", "stage", "stage_id")}
+
+
+def _ordered(stage: StageRecord) -> list[Member]:
+    order = {config: place for place, config in enumerate(dict.fromkeys(m.config_id for m in stage.members))}
+    return sorted(stage.members, key=lambda member: (order[member.config_id], member.seed))
+
+
+def _trials(
+    stage: StageRecord, rows: Mapping[str, TrialRow], scores: Mapping[str, Score], selected: str | None
+) -> Iterator[dict[str, Any]]:
+    for member in _ordered(stage):
+        row, score = rows.get(member.trial_id), scores.get(member.trial_id)
+        facts = {name: getattr(row, name) for name in _ROW_COLUMNS} if row else {"status": "pending", "reason": ""}
+        if row:
+            facts |= {"started_at": _microseconds(row.started_at), "finished_at": _microseconds(row.finished_at)}
+        yield (
+            _place(stage)
+            | facts
+            | {
+                "config_id": member.config_id,
+                "trial_id": member.trial_id,
+                "seed": member.seed,
+                "test_accuracy": score.test_accuracy if score else None,
+                "selected": member.config_id == selected,
+            }
+        )
+
+
+def _curves(stages: Iterable[StageRecord], rows: Mapping[str, TrialRow]) -> pa.Table:
+    # Column by column: a long search has a million points, and as many dicts would fill the memory.
+    columns: dict[str, list[Any]] = {name: [] for name in schema.CURVES.names}
+    for stage in stages:
+        for member in _ordered(stage):
+            if row := rows.get(member.trial_id):
+                _add_curve(columns, _place(stage) | asdict(member), row.curve)
+    return pa.Table.from_pydict(columns, schema=schema.CURVES)
+
+
+def _add_curve(columns: dict[str, list[Any]], place: Mapping[str, Any], curve: Iterable[Epoch]) -> None:
+    for epoch in curve:
+        terms = {"total": epoch.loss} | epoch.terms
+        point = {"epoch": epoch.epoch, "lr": epoch.lr, "seconds": epoch.seconds}
+        for name, column in columns.items():
+            if name in point:
+                column.extend([point[name]] * len(terms))
+            elif name in place:
+                column.extend([place[name]] * len(terms))
+        columns["term"].extend(terms)
+        columns["value"].extend(terms.values())
+
+
+def _configs(
+    stage: StageRecord, summaries: Mapping[tuple[str, str], ConfigSummary], selected: str | None
+) -> Iterator[dict[str, Any]]:
+    for config_id in dict.fromkeys(member.config_id for member in stage.members):
+        if summary := summaries.get((stage.stage_id, config_id)):
+            yield _place(stage) | asdict(summary) | {"selected": config_id == selected}
+
+
+def _selection(stage: StageRecord, selection: SelectionRecord) -> dict[str, Any]:
+    num_configs = len({member.config_id for member in stage.members})
+    return _place(stage) | {
+        "rule": selection.rule,
+        "config_id": selection.config_id,
+        "reason": selection.reason,
+        "params": json.dumps(selection.params),
+        "trial_ids": selection.trial_ids,
+        "num_configs": num_configs,
+        "num_eligible": num_configs - len(selection.ineligible),
+        "ineligible": [asdict(config) for config in selection.ineligible],
+        "selected_at": _microseconds(selection.selected_at),
+    }
+
+
+def _microseconds(unix_seconds: float) -> int:
+    return round(unix_seconds * 1e6)
+
+
+def _arrow(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue())
+
+
+def _write_changed(store: Store, path: str, content: bytes) -> None:
+    try:
+        unchanged = store.read(path) == content
+    except FileNotFoundError:
+        unchanged = False
+    if not unchanged:
+        store.write(path, content)
+
+
+def _read(store: Store, name: str, known: pa.Schema) -> pa.Table:
+    path = f"{name}.arrow"
+    try:
+        table = pa.ipc.open_file(pa.BufferReader(store.read(path))).read_all()
+    except FileNotFoundError:
+        raise ResultsError(f"{store.address(path)}: no such table; is it the folder of a search?") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ResultsError(f"{store.address(path)}: damaged ({reason}); the search's command writes it anew") from None
+    version = (table.schema.metadata or {}).get(b"raysl.schema_version", b"").decode()
+    if version != schema.VERSION.decode():
+        raise ResultsError(
+            f"{store.address(path)}: schema version {version!r}; this raysl reads {schema.VERSION.decode()!r}"
+        )
+    return _with_missing(table, known)
+
+
+def _with_missing(table: pa.Table, known: pa.Schema) -> pa.Table:
+    for field in known:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    extra = [name for name in table.column_names if name not in known.names]
+    return table.select(known.names + extra)

@@ -1,0 +1,104 @@
+"""Keeps MLflow up to date while a search goes on, without ever holding it up."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from raysl.errors import UserError
+from raysl.results.tables import Tables
+from raysl.tracking.mlflow import TrackingError, sync
+from raysl.tracking.uri import validate_uri, without_password
+
+_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two syncs; it doubles while the store does not answer
+_REST = 4.0  # times as long as a sync took: so that tracking takes a fifth of one core at most
+
+
+@dataclass(frozen=True)
+class TrackingStatus:
+    """Where tracking stood when it was closed.
+
+    tracked: everything is in the store.
+    missing: runs that are not up to date in the store; None where that is not known.
+    reason: what kept them out; empty when tracked.
+    """
+
+    uri: str
+    tracked: bool
+    missing: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        if self.tracked:
+            return f"tracked in {self.uri}"
+        runs = "some runs are" if self.missing is None else f"{self.missing} runs are"
+        return f"{runs} not tracked in {self.uri} ({self.reason}); the same command again catches up"
+
+
+class Tracker:
+    """Syncs what `snapshot` gives into a tracking store, in a thread of its own.
+
+    snapshot: called in that thread; the tables as they stand.
+    Raises UserError for a URI that MLflow cannot take; nothing else of the store's troubles reaches the caller.
+    """
+
+    def __init__(self, uri: str, snapshot: Callable[[], Tables]) -> None:
+        self._uri = validate_uri(uri)
+        self._snapshot = snapshot
+        self._state = threading.Condition()
+        self._changed = False
+        self._closing = False
+        self._warning: str | None = None
+        self._missing: int | None = None
+        # A daemon: a server that accepts a request and never answers must not keep the process alive.
+        self._thread = threading.Thread(target=self._follow, name="raysl-tracker", daemon=True)
+        self._thread.start()
+
+    @property
+    def warning(self) -> str | None:
+        """What keeps the store from being up to date; None while all is well."""
+        return self._warning
+
+    def notify(self) -> None:
+        """Say that the tables have changed; many changes make one sync."""
+        with self._state:
+            self._changed = True
+            self._state.notify()
+
+    def close(self, timeout: float = 60.0) -> TrackingStatus:
+        """Sync a last time and stop; returns after `timeout` seconds at the latest."""
+        with self._state:
+            self._closing = True
+            self._state.notify()
+        self._thread.join(timeout)
+        reason = self._warning or ""
+        if self._thread.is_alive():
+            reason = reason or f"no answer within {timeout:g} s"
+        shown = without_password(self._uri)
+        return TrackingStatus(shown, not reason, self._missing if reason else 0, reason)
+
+    def _follow(self) -> None:
+        pause = 0.0
+        while True:
+            with self._state:
+                self._state.wait_for(lambda: self._closing, pause)
+                self._state.wait_for(lambda: self._changed or self._closing)
+                closing, self._changed = self._closing, False
+            started = time.monotonic()
+            if self._attempt():
+                pause = max((time.monotonic() - started) * _REST, _PAUSE)
+            else:
+                pause = min(max(2 * pause, _PAUSE), _LONGEST_PAUSE)
+                self._changed = True
+            if closing:
+                return
+
+    def _attempt(self) -> bool:
+        try:
+            sync(self._snapshot(), self._uri)
+        except Exception as error:  # whatever it is, the search goes on without tracking
+            self._missing = error.missing if isinstance(error, TrackingError) else None
+            self._warning = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            return False
+        self._warning, self._missing = None, 0
+        return True

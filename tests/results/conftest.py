@@ -1,0 +1,93 @@
+"""A small search's records, to be changed by the tests."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysl.results import Epoch, Member, SelectionRecord, StageRecord, Store, TrialRow
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "results"), create=True)
+
+
+@pytest.fixture
+def make_row() -> Callable[..., TrialRow]:
+    row = TrialRow(
+        trial_id="t0",
+        status="finished",
+        reason="",
+        method="semi",
+        seed=0,
+        final_loss=0.1 + 0.2,
+        probe_accuracy=0.9,
+        epochs=2,
+        num_parameters=1000,
+        seconds=3.5,
+        started_at=1_700_000_000.125,
+        finished_at=1_700_000_004.5,
+        workers=1,
+        device="cpu",
+        raysl_version="0.1.0",
+        torch_version="2.15.0",
+        spec='{"epochs": 2}',
+        curve=(
+            Epoch(0, 0.01, 2.5, {"supervised": 2.0, "rotation": 0.5}, 1.5),
+            Epoch(1, 0.005, 1.25, {"supervised": 1.0, "rotation": 0.25}, 2.0),
+        ),
+    )
+
+    def make(**changes: Any) -> TrialRow:
+        return replace(row, **changes)
+
+    return make
+
+
+@pytest.fixture
+def make_stage() -> Callable[..., StageRecord]:
+    stage = StageRecord(
+        experiment="rotation_semi",
+        profile="",
+        stage="semi",
+        stage_id="s0",
+        rule="train_loss",
+        order=0,
+        data={"source": "digits", "labels": 0.01},
+        searched=("optimizer.lr",),
+        members=(
+            Member("t0", "c0", 0, {"optimizer.lr": 0.01}),
+            Member("t1", "c0", 1, {"optimizer.lr": 0.01}),
+            Member("t2", "c1", 0, {"optimizer.lr": 0.001}),
+            Member("t3", "c1", 1, {"optimizer.lr": 0.001}),
+        ),
+        created_at=1_700_000_000.0,
+    )
+
+    def make(**changes: Any) -> StageRecord:
+        return replace(stage, **changes)
+
+    return make
+
+
+@pytest.fixture
+def make_selection() -> Callable[..., SelectionRecord]:
+    selection = SelectionRecord(
+        stage_id="s0",
+        rule="train_loss",
+        config_id="c0",
+        params={"optimizer.lr": 0.01},
+        trial_ids=("t0", "t1"),
+        reason="lowest mean final loss",
+        ineligible=(),
+        ranking=(),
+        selected_at=1_700_000_100.0,
+    )
+
+    def make(**changes: Any) -> SelectionRecord:
+        return replace(selection, **changes)
+
+    return make

@@ -1,0 +1,78 @@
+import logging
+import math
+from collections.abc import Callable
+
+import pytest
+
+from raysl.results import Epoch, Score, Store, TrialRow, read_row, read_rows, read_scores, write_row, write_score
+
+MakeRow = Callable[..., TrialRow]
+
+
+def test_a_row_comes_back_to_the_last_bit(store: Store, make_row: MakeRow) -> None:
+    row = make_row()
+    write_row(store, row)
+    assert read_row(store, "t0") == row
+    assert read_row(store, "t9") is None
+
+
+def test_the_order_of_the_loss_terms_stays(store: Store, make_row: MakeRow) -> None:
+    write_row(store, make_row(curve=(Epoch(0, 0.1, 1.0, {"b": 1.0, "a": 2.0}, 1.0),)))
+    row = read_row(store, "t0")
+    assert row is not None
+    assert list(row.curve[0].terms) == ["b", "a"]
+
+
+def test_a_diverged_row_keeps_what_is_not_finite(store: Store, make_row: MakeRow) -> None:
+    curve = (Epoch(0, 0.1, math.inf, {"a": math.nan}, 1.0),)
+    write_row(store, make_row(status="diverged", final_loss=None, probe_accuracy=None, curve=curve))
+    row = read_row(store, "t0")
+    assert row is not None
+    assert row.final_loss is None
+    assert math.isinf(row.curve[0].loss)
+    assert math.isnan(row.curve[0].terms["a"])
+
+
+def test_a_trial_that_failed_at_once_has_no_curve(store: Store, make_row: MakeRow) -> None:
+    row = make_row(status="failed", reason="out of memory", final_loss=None, probe_accuracy=None, epochs=0, curve=())
+    write_row(store, row)
+    assert read_row(store, "t0") == row
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "other"])
+def test_a_damaged_row_is_absent_and_named(
+    store: Store, make_row: MakeRow, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    write_row(store, make_row())
+    write_row(store, make_row(trial_id="t1"))
+    content = store.read("rows/t0.parquet")
+    place = content.index(b"cpu")  # a value, which any reader would take as it is
+    damaged = {
+        "truncated": content[: len(content) // 2],
+        "altered": content[:place] + b"gpu" + content[place + 3 :],
+        "other": store.read("rows/t1.parquet"),
+    }
+    store.write("rows/t0.parquet", damaged[damage])
+    with caplog.at_level(logging.WARNING):
+        assert list(read_rows(store)) == ["t1"]
+        assert list(read_rows(store)) == ["t1"]
+    (record,) = caplog.records  # once, however often it is read
+    assert store.address("rows/t0.parquet") in record.getMessage()
+
+
+def test_rows_come_in_the_order_asked_for(store: Store, make_row: MakeRow) -> None:
+    for name in ("t0", "t1", "t2"):
+        write_row(store, make_row(trial_id=name))
+    assert list(read_rows(store)) == ["t0", "t1", "t2"]
+    assert list(read_rows(store, ["t2", "t9", "t0", "t2"])) == ["t2", "t0"]
+    assert read_rows(store, []) == {}
+
+
+def test_scores_are_kept_apart_from_rows(store: Store, make_row: MakeRow) -> None:
+    write_row(store, make_row())
+    score = Score("t0", 0.95, 500, '{"C": 1.0}')
+    write_score(store, score)
+    assert read_scores(store) == {"t0": score}
+    assert store.list("scores", ".parquet") == ["t0.parquet"]
+    assert b"0.95" not in store.read("rows/t0.parquet")
+    assert "test_accuracy" not in TrialRow.__annotations__

@@ -1,0 +1,68 @@
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from raysl.results import (
+    Member,
+    SelectionRecord,
+    StageRecord,
+    Store,
+    read_selections,
+    read_stages,
+    write_selection,
+    write_stage,
+)
+from raysl.results.stages import Ineligible, Ranked, Value
+
+MakeStage = Callable[..., StageRecord]
+MakeSelection = Callable[..., SelectionRecord]
+
+
+def test_a_stage_comes_back_with_the_types_of_its_values(store: Store, make_stage: MakeStage) -> None:
+    params: dict[str, Value] = {"lr": 0.001, "batch_size": 32, "nesterov": True, "name": "sgd"}
+    stage = make_stage(members=(Member("t0", "c0", 0, params),))
+    write_stage(store, stage)
+    assert read_stages(store) == [stage]
+    (member,) = read_stages(store)[0].members
+    assert [type(value) for value in member.params.values()] == [float, int, bool, str]
+
+
+def test_an_equal_stage_keeps_its_first_time_and_file(store: Store, make_stage: MakeStage) -> None:
+    write_stage(store, make_stage(created_at=1.0))
+    before = store.read("stages/s0.json")
+    assert write_stage(store, make_stage(created_at=2.0)).created_at == 1.0
+    assert store.read("stages/s0.json") == before
+    assert write_stage(store, make_stage(rule="probe_accuracy", created_at=3.0)).created_at == 3.0
+    assert read_stages(store)[0].rule == "probe_accuracy"
+
+
+def test_stages_come_in_the_order_of_their_making(store: Store, make_stage: MakeStage) -> None:
+    for stage_id, order, created_at in (("a", 1, 5.0), ("b", 0, 5.0), ("c", 0, 1.0)):
+        write_stage(store, make_stage(stage_id=stage_id, order=order, created_at=created_at))
+    assert [stage.stage_id for stage in read_stages(store)] == ["c", "b", "a"]
+
+
+def test_an_equal_selection_keeps_its_first_time_and_file(store: Store, make_selection: MakeSelection) -> None:
+    ranking = (Ranked("c0", 0.5),)
+    ineligible = (Ineligible("c1", "seed 3: non-finite loss"),)
+    selection = make_selection(selected_at=1.0, ranking=ranking, ineligible=ineligible)
+    write_selection(store, selection)
+    before = store.read("selections/s0.json")
+    again = make_selection(selected_at=2.0, ranking=ranking, ineligible=ineligible)
+    assert write_selection(store, again) == selection
+    assert store.read("selections/s0.json") == before
+    write_selection(store, make_selection(config_id=None, selected_at=3.0))
+    assert read_selections(store)["s0"] == make_selection(config_id=None, selected_at=3.0)
+
+
+def test_a_damaged_record_is_absent_and_written_anew(
+    store: Store, make_stage: MakeStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_stage(store, make_stage())
+    store.write("stages/s0.json", store.read("stages/s0.json")[:-20])
+    with caplog.at_level(logging.WARNING):
+        assert read_stages(store) == []
+    assert "stages/s0.json is damaged" in caplog.text
+    write_stage(store, make_stage())
+    assert read_stages(store) == [make_stage()]

@@ -1,0 +1,166 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysl.errors import ResultsError, UserError
+from raysl.tracking import Tracker
+
+Dump = Callable[..., dict[str, Any]]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "still waiting"
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_what_is_notified_is_tracked_while_the_search_goes_on(search: Any, uri: str, logged: Dump) -> None:
+    search.end(0)
+    tracker = Tracker(uri, search.tables)
+    tracker.notify()
+    wait_for(lambda: len(logged(uri)) == 3, 30)
+    search.end(1)
+    status = tracker.close()
+    assert (status.tracked, status.missing, status.reason) == (True, 0, "")
+    assert len(logged(uri)) == 4
+    assert str(status) == f"tracked in {uri}"
+
+
+def test_many_changes_make_few_syncs(search: Any, uri: str) -> None:
+    calls = []
+
+    def snapshot() -> Any:
+        calls.append(1)
+        return search.tables()
+
+    tracker = Tracker(uri, snapshot)
+    for _ in range(100):
+        tracker.notify()
+        time.sleep(0.005)
+    tracker.close()
+    assert 1 <= len(calls) <= 5
+
+
+def test_a_store_of_no_known_kind_is_refused_before_anything_starts() -> None:
+    with pytest.raises(UserError, match="tracking URI 'mlruns'"):
+        Tracker("mlruns", lambda: pytest.fail("read"))
+
+
+def test_a_server_that_is_not_there_costs_a_warning(search: Any) -> None:
+    search.end_all()
+    tracker = Tracker(f"http://127.0.0.1:{free_port()}", search.tables)
+    tracker.notify()
+    wait_for(lambda: tracker.warning is not None, 30)
+    started = time.monotonic()
+    status = tracker.close(timeout=30)
+    assert time.monotonic() - started < 10
+    assert (status.tracked, status.missing) == (False, 19)
+    assert "Connection refused" in status.reason
+    assert str(status).startswith("19 runs are not tracked in http://127.0.0.1")
+
+
+def test_a_server_that_never_answers_does_not_hold_the_search_up(search: Any) -> None:
+    search.end(0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        tracker = Tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", search.tables)
+        started = time.monotonic()
+        status = tracker.close(timeout=2)
+        assert time.monotonic() - started < 4
+    assert not status.tracked
+    assert status.reason == "no answer within 2 s"
+
+
+def test_tables_that_cannot_be_read_are_a_warning_too(uri: str) -> None:
+    def snapshot() -> Any:
+        raise ResultsError("results folder gone")
+
+    status = Tracker(uri, snapshot).close()
+    assert (status.tracked, status.missing, status.reason) == (False, None, "results folder gone")
+
+
+class Server:
+    """An `mlflow server` of its own process group."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--backend-store-uri",
+            f"sqlite:///{self.folder}/mlflow.db",
+        ]
+        command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self.folder, env=environment, start_new_session=True
+            )
+        wait_for(self._answers, 120)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def server(empty_database: Path, uri: str, tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path)
+    yield made
+    made.kill()
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_is_caught_up_with(
+    search: Any, server: Server, logged: Dump, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.start()
+    tracker = Tracker(server.uri, search.tables)
+    for place in range(3):
+        search.end(place)
+        tracker.notify()
+    wait_for(lambda: len(logged(server.uri)) == 5, 60)
+    assert tracker.warning is None
+    server.kill()
+    search.end(3)
+    tracker.notify()
+    wait_for(lambda: tracker.warning is not None, 60)
+    server.start()
+    wait_for(lambda: len(logged(server.uri)) == 6, 90)
+    wait_for(lambda: tracker.warning is None, 10)
+    search.end_all().select().score()
+    assert tracker.close().tracked
+    runs = logged(server.uri)
+    assert len(runs) == 19
+    assert {len(run.history["loss/total"]) for run in runs.values() if run.tags["raysl.kind"] == "trial"} == {3}
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,62 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raysl.errors import UserError
+from raysl.results import Store
+from raysl.tracking import default_uri, validate_uri
+from raysl.tracking.uri import sqlite_path, without_password
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sqlite:///mlflow.db",
+        "sqlite:////abs/mlflow.db",
+        "http://localhost:5000",
+        "https://user:word@host/path",
+        "postgresql+psycopg2://user@host/runs",
+        "databricks",
+        "databricks://profile",
+    ],
+)
+def test_what_mlflow_takes_passes(uri: str) -> None:
+    assert validate_uri(uri) == uri
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "mlruns", "./mlruns", "file:///tmp/mlruns", "http://", "sqlite://mlflow.db", "htp://h"]
+)
+def test_anything_else_is_refused_with_the_valid_forms(uri: str) -> None:
+    with pytest.raises(UserError, match=r"sqlite:///PATH.db, http\(s\)://HOST") as caught:
+        validate_uri(uri)
+    assert repr(uri) in str(caught.value)
+
+
+def test_a_folder_is_told_apart_from_a_misspelling() -> None:
+    with pytest.raises(UserError, match="not in a folder"):
+        validate_uri("./mlruns")
+    with pytest.raises(UserError, match="'htp://host': valid forms"):
+        validate_uri("htp://host")
+
+
+@pytest.mark.parametrize("name", ["results", "a b", "50%", "what?"])
+def test_the_default_is_a_database_in_the_results_folder(tmp_path: Path, name: str) -> None:
+    uri = default_uri(Store.open(str(tmp_path / name), create=True))
+    assert validate_uri(uri) == uri
+    assert sqlite_path(uri) == tmp_path / name / "mlflow.db"
+    from sqlalchemy.engine import make_url
+
+    assert make_url(uri).database == str(tmp_path / name / "mlflow.db")
+
+
+def test_passwords_are_not_shown() -> None:
+    assert without_password("postgresql://me:se:cret@host/runs") == "postgresql://me:***@host/runs"
+    assert without_password("http://localhost:5000/a@b") == "http://localhost:5000/a@b"
+
+
+def test_importing_the_package_does_not_import_mlflow() -> None:
+    check = "import sys, raysl.tracking; assert not {'mlflow', 'torch', 'ray'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
