@@ -1,0 +1,75 @@
+"""What ranks compute together: sums, means over the global batch and gathered rows, exact with uneven shards.
+
+A loss made of these is right under DDP, which averages gradients over ranks: the mean over ranks of each rank's
+loss is the loss of the global batch, and so is its gradient. In one process they are plain tensor operations.
+"""
+
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Return the number of ranks; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return this process's rank; 0 without a process group."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+class _AllReduceSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        total = local.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        # Every rank's loss depends on this rank's part, so their gradients add up.
+        return all_reduce_sum(gradients[0])
+
+
+def all_reduce_sum(local: Tensor) -> Tensor:
+    """Return the sum of a tensor over ranks; its gradient is the sum of the ranks' gradients.
+
+    local: any shape, the same on every rank.
+    """
+    if world_size() == 1:
+        return local
+    return cast(Tensor, _AllReduceSum.apply(local))
+
+
+def sample_mean(per_sample: Tensor) -> Tensor:
+    """Return this rank's share of the mean over the global batch: the ranks' shares average to that mean.
+
+    per_sample: [B] with this rank's B, which may differ over ranks and be 0; returns a scalar.
+    """
+    if world_size() == 1:
+        return per_sample.mean()
+    count = all_reduce_sum(per_sample.new_full((), per_sample.shape[0]))
+    return per_sample.sum() * (world_size() / count)
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """Return the mean of a tensor over ranks, without gradient: for reporting."""
+    return all_reduce_sum(value.detach()) / world_size()
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Return the rows of all ranks in their global order; differentiable.
+
+    rows: [B, ...]; rank r holds the rows r, r + world_size, ... of the global batch, so B may differ by one.
+    Returns [global B, ...].
+    """
+    ranks = world_size()
+    if ranks == 1:
+        return rows
+    total = int(all_reduce_sum(torch.tensor(rows.shape[0], device=rows.device)))
+    # Each row is zero on all ranks but its own: a sum places it, and needs neither padding nor sizes by rank.
+    mine = rows.new_zeros(total, *rows.shape[1:]).slice_scatter(rows, 0, rank(), None, ranks)
+    return all_reduce_sum(mine)

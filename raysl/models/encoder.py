@@ -1,0 +1,49 @@
+"""The encoder that methods share and probes read: a backbone, pooled, and a feature head."""
+
+from typing import Self
+
+from torch import Tensor, nn
+
+from raysl.models.backbones import build_backbone
+from raysl.models.settings import ModelSettings
+
+
+class Encoder(nn.Module):
+    """Images [B, C, H, W] -> features [B, num_features].
+
+    backbone: images -> pooled [B, width].  head: a linear layer with ReLU (Cavallari & Ponti 2022, section 3), or
+    the identity where the pooled features themselves are wanted.
+    """
+
+    def __init__(self, backbone: nn.Module, width: int, features: int | None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Identity() if features is None else nn.Sequential(nn.Linear(width, features), nn.ReLU())
+        self.num_features = width if features is None else features
+        self.backbone_frozen = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.head(self.backbone(images))
+        return features
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.backbone_frozen:
+            self.backbone.eval()
+        return self
+
+
+def build_encoder(settings: ModelSettings, channels: int) -> Encoder:
+    """Return an encoder with random weights, drawn from torch's global generator.
+
+    channels: of the images, 1 or 3.
+    """
+    backbone, width = build_backbone(settings, channels)
+    return Encoder(backbone, width, settings.features)
+
+
+def freeze_backbone(encoder: Encoder) -> None:
+    """Keep the backbone as it is: no gradients, and eval mode for good, so that batch norm statistics stay too."""
+    encoder.backbone.requires_grad_(False)
+    encoder.backbone_frozen = True
+    encoder.train(encoder.training)

@@ -1,0 +1,57 @@
+"""The encoder's features, its seeding, and a backbone that stays frozen."""
+
+import torch
+from torch import nn
+
+from raysl.models.encoder import build_encoder, freeze_backbone
+from raysl.models.settings import ModelSettings
+
+
+def test_head_gives_nonnegative_features_of_the_stated_width() -> None:
+    encoder = build_encoder(ModelSettings(features=10), channels=1)
+    features = encoder(torch.randn(64, 1, 8, 8))
+    assert features.shape == (64, encoder.num_features) == (64, 10)
+    assert features.min() == 0
+    assert features.max() > 0
+
+
+def test_without_a_head_features_are_the_pooled_ones() -> None:
+    encoder = build_encoder(ModelSettings(features=None), channels=3).eval()
+    images = torch.randn(4, 3, 8, 8)
+    assert encoder.num_features == 64
+    assert torch.equal(encoder(images), encoder.backbone(images))
+    assert not list(encoder.head.parameters())
+
+
+def test_weights_follow_the_seed() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return nn.utils.parameters_to_vector(build_encoder(ModelSettings(), channels=1).parameters())
+
+    assert torch.equal(weights(3), weights(3))
+    assert not torch.equal(weights(3), weights(4))
+
+
+def test_frozen_backbone_is_unchanged_by_training() -> None:
+    encoder = build_encoder(ModelSettings(), channels=1)
+    freeze_backbone(encoder)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    whole = nn.Sequential(encoder, nn.Linear(encoder.num_features, 3))
+    # Weight decay and momentum would move even parameters without a gradient of their own.
+    optimizer = torch.optim.SGD(whole.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    for _ in range(3):
+        whole.train()
+        whole(torch.randn(16, 1, 8, 8)).square().mean().backward()
+        optimizer.step()
+    after = encoder.state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed == {"head.0.weight", "head.0.bias"}
+
+
+def test_frozen_backbone_stays_in_eval_mode_while_the_head_trains() -> None:
+    encoder = build_encoder(ModelSettings(), channels=1)
+    freeze_backbone(encoder)
+    encoder.train()
+    assert encoder.head.training
+    assert not any(part.training for part in encoder.backbone.modules())
+    assert not encoder.eval().head.training
