@@ -109,7 +109,7 @@ def extract_features(encoder: Encoder, images: np.ndarray, normalise: Normaliser
     parts = []
     with torch.inference_mode():
         for start in range(0, len(images), FEATURE_BATCH):
-            batch = normalise(normalise.to_float(np.ascontiguousarray(images[start : start + FEATURE_BATCH])))
+            batch = normalise(normalise.to_float(np.array(images[start : start + FEATURE_BATCH])))
             parts.append(encoder(batch).float().cpu().numpy())
     return np.concatenate(parts)
 

@@ -1,0 +1,52 @@
+"""Unified semi-supervised training: supervised and self-supervised at once, on shared weights.
+
+Cavallari & Ponti 2022, "Training strategies with unlabeled and few labeled examples under 1-pixel attack", equation 1:
+L_SS = lambda_l l_l(D_l) + lambda_u l_u(D_u). l_l is the cross-entropy of `supervised`, l_u the loss of any method
+that learns from unlabelled images.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from annotated_types import Gt
+
+from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods.supervised import Supervised
+from raysl.models.encoder import Encoder
+
+
+class Semi(Method):
+    """Cross-entropy on the labelled images plus a pretext method on the unlabelled ones.
+
+    The branches pass the encoder one after the other, as in a siamese network: batch norm normalises each by itself.
+
+    pretext: a method of unlabelled images alone, built around the same encoder.
+    """
+
+    streams = ("labelled", "unlabelled")
+    shapes_loss = ("lambda_l", "lambda_u")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int,
+        *,
+        pretext: Method,
+        lambda_l: Annotated[float, Gt(0)] = 1.0,
+        lambda_u: Annotated[float, Gt(0)] = 1.0,
+    ) -> None:
+        super().__init__(encoder)
+        assert pretext.encoder is encoder
+        self.supervised = Supervised(encoder, num_classes)
+        self.pretext = pretext
+        self.lambda_l = lambda_l
+        self.lambda_u = lambda_u
+
+    def views(self) -> Mapping[str, ViewSpec]:
+        return {**self.supervised.views(), **self.pretext.views()}
+
+    def forward(self, views: Mapping[str, View]) -> Losses:
+        labelled = self.supervised(views)
+        unlabelled = self.pretext(views)
+        total = self.lambda_l * labelled.total + self.lambda_u * unlabelled.total
+        return Losses(total, {**labelled.terms, **unlabelled.terms})

@@ -1,0 +1,74 @@
+"""The linear SVM that measures how separable frozen features are (Cavallari & Ponti 2022, section 3.4); torch-free.
+
+LinearSVC is not free of scale, so features are standardised, by the mean and deviation of the images it is fitted on.
+Primal and dual have the same solution, and each solver crawls where the other is fast: the primal where features are
+wide and the classes separable (600 x 1024: 80 s against 0.5 s), the dual where they are not (1500 x 512: 62 s
+against 1 s).
+"""
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysl.probes.settings import LinearSVM
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+WIDE = 4  # fewer images than this many per feature: the classes are probably separable, so the dual is tried first
+DUAL_SWEEPS = 1000
+
+Features = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
+
+
+def cross_validated_accuracy(features: Features, labels: Labels, settings: LinearSVM, seed: int) -> float | None:
+    """Return the mean accuracy, in [0, 1], over stratified folds shuffled by the seed.
+
+    features: [N, D] of labelled training images.  labels: [N].
+    There are `settings.folds` folds, or as many as the smallest class has images. None where that cannot be done:
+    a class with fewer than 2 images, or one class only.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    counts = np.unique_counts(labels).counts
+    if len(counts) < 2 or counts.min() < 2:
+        return None
+    folds = StratifiedKFold(min(settings.folds, int(counts.min())), shuffle=True, random_state=seed)
+    parts = folds.split(features, labels)
+    scores = [test_accuracy(features[fit], labels[fit], features[held], labels[held], settings) for fit, held in parts]
+    return float(np.mean(scores))
+
+
+def test_accuracy(
+    train_features: Features, train_labels: Labels, test_features: Features, test_labels: Labels, settings: LinearSVM
+) -> float:
+    """Return the accuracy, in [0, 1], on test images of a classifier fitted on training images alone.
+
+    train_features: [N, D].  test_features: [M, D].  A single training class is what every image is taken for.
+    """
+    classes = np.unique(train_labels)
+    if len(classes) == 1:
+        return float(np.mean(test_labels == classes[0]))
+    classifier = _fit(train_features.astype(np.float64), train_labels, settings)
+    return float(classifier.score(test_features.astype(np.float64), test_labels))
+
+
+def _fit(features: NDArray[np.float64], labels: Labels, settings: LinearSVM) -> "Pipeline":
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    num_images, width = features.shape
+    if num_images < WIDE * width:
+        dual = LinearSVC(C=settings.C, dual=True, max_iter=DUAL_SWEEPS, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            try:
+                return make_pipeline(StandardScaler(), dual).fit(features, labels)
+            except ConvergenceWarning:
+                pass
+    return make_pipeline(StandardScaler(), LinearSVC(C=settings.C, dual=False, max_iter=10_000)).fit(features, labels)

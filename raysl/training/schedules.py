@@ -1,0 +1,25 @@
+"""How the learning rate goes over the epochs; torch-free."""
+
+import math
+
+from raysl.training.settings import Constant, Cosine, Exponential, ScheduleSettings
+
+
+def lr_factor(settings: ScheduleSettings, position: float, epochs: int) -> float:
+    """Return what the learning rate is multiplied by.
+
+    position: epochs done so far, with the fraction of the current one, from 0 to `epochs`.
+    """
+    match settings:
+        case Constant():
+            return 1.0
+        case Exponential(hold=hold, rate=rate):
+            return math.exp(-rate * max(0.0, math.floor(position) - hold * epochs))
+        case Cosine(warmup=warmup):
+            if position < warmup:
+                return position / warmup
+            return _half_cosine((position - warmup) / (epochs - warmup)) if epochs > warmup else 1.0
+
+
+def _half_cosine(part: float) -> float:
+    return (1.0 + math.cos(math.pi * part)) / 2.0

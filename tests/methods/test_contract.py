@@ -1,0 +1,212 @@
+"""What holds for every method; each file in raysl/methods is found by itself."""
+
+import inspect
+import io
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gloo import spawn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import raysl.methods
+from raysl.collectives import mean_over_ranks, rank, world_size
+from raysl.data.views import Draw
+from raysl.methods._method import Losses, Method, View
+from raysl.methods.rotation import Rotation
+from raysl.models.batch_norm import sync_batch_norm
+from raysl.models.encoder import build_encoder, freeze_backbone
+from raysl.models.settings import ModelSettings
+
+NAMES = sorted(path.stem for path in Path(raysl.methods.__path__[0]).glob("[!_]*.py"))
+NUM_CLASSES = 3
+GLOBAL_SIZES = (8, 7)  # 4 + 4 rows, and 4 + 3
+
+
+def build(name: str, seed: int = 0) -> Method:
+    torch.manual_seed(seed)
+    kind = getattr(import_module(f"raysl.methods.{name}"), name.title().replace("_", ""))
+    encoder = build_encoder(ModelSettings(features=16), channels=1)
+    nested = [key for key, given in inspect.signature(kind).parameters.items() if given.annotation is Method]
+    method: Method = kind(encoder, NUM_CLASSES, **{key: Rotation(encoder, NUM_CLASSES) for key in nested})
+    return method.to(memory_format=torch.channels_last)
+
+
+def make_views(method: Method, size: int = 16, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, View]:
+    """Return this rank's rows of a global batch."""
+    generator = torch.Generator().manual_seed(seed)
+    images = {stream: torch.rand(size, 1, 8, 8, generator=generator) for stream in ("labelled", "unlabelled")}
+    labels = torch.arange(size) % NUM_CLASSES
+    mine = torch.arange(rank(), size, world_size())
+    made = {}
+    for name, (stream, make) in method.views().items():
+        seen, drawn = make(images[stream][mine], Draw(seed, 0, 0, name, mine, size))
+        made[name] = View(seen.to(dtype), labels[mine] if stream == "labelled" else None, drawn)
+    return made
+
+
+def train(method: nn.Module, views: dict[str, View], steps: int) -> list[float]:
+    optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=3e-3)
+    totals = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        losses: Losses = method(views)
+        losses.total.backward()
+        optimizer.step()
+        totals.append(losses.total.item())
+    return totals
+
+
+def one_step(name: str, size: int) -> dict[str, Any]:
+    """Return the losses, gradients and state after a step of plain gradient descent, in fp64, over all ranks."""
+    method = sync_batch_norm(build(name)).double()
+    views = make_views(method, size, dtype=torch.float64)
+    # As the training loop wraps it.
+    wrapped = DistributedDataParallel(method, broadcast_buffers=False) if world_size() > 1 else method
+    losses: Losses = wrapped(views)
+    losses.total.backward()
+    gradients = {f"gradient of {key}": p.grad for key, p in method.named_parameters()}
+    torch.optim.SGD(method.parameters(), lr=0.1).step()
+    reported = {key: mean_over_ranks(value) for key, value in {"total": losses.total, **losses.terms}.items()}
+    return {**reported, **gradients, **method.state_dict()}
+
+
+def on_each_rank() -> dict[str, Any]:
+    torch.use_deterministic_algorithms(True)
+    return {f"{name} {size}": one_step(name, size) for name in NAMES for size in GLOBAL_SIZES}
+
+
+@pytest.fixture(scope="module")
+def ranks() -> list[dict[str, Any]]:
+    return spawn(on_each_rank)
+
+
+@pytest.mark.parametrize("size", GLOBAL_SIZES)
+@pytest.mark.parametrize("name", NAMES)
+def test_two_ranks_equal_one_process(ranks: list[dict[str, Any]], name: str, size: int) -> None:
+    expected = one_step(name, size)
+    for found in ranks:
+        torch.testing.assert_close(found[f"{name} {size}"], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_terms_are_finite_named_scalars(name: str) -> None:
+    method = build(name)
+    losses = method(make_views(method))
+    assert losses.terms
+    assert "total" not in losses.terms
+    for value in (losses.total, *losses.terms.values()):
+        assert value.shape == ()
+        assert value.isfinite()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_reaches_every_parameter_of_the_encoder(name: str) -> None:
+    method = build(name)
+    method(make_views(method)).total.backward()
+    for key, parameter in method.encoder.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_reaches_every_trainable_parameter(name: str) -> None:
+    # DDP waits for the gradient of each; one that gets none must not require any.
+    method = build(name)
+    method(make_views(method)).total.backward()
+    assert [key for key, p in method.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+class Recorded(dict[str, View]):
+    """Views that know which of them were read."""
+
+    def __init__(self, views: dict[str, View]) -> None:
+        super().__init__(views)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> View:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_views_declared_are_those_consumed(name: str) -> None:
+    method = build(name)
+    views = Recorded(make_views(method))
+    method(views)
+    assert views.read == set(method.views())
+    assert {spec.stream for spec in method.views().values()} == set(method.streams)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_loss(name: str) -> None:
+    def curve(seed: int) -> list[float]:
+        method = build(name, seed)
+        return train(method, make_views(method, seed=seed), steps=3)
+
+    assert curve(1) == curve(1)
+    assert curve(1) != curve(2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_falls_on_one_batch(name: str) -> None:
+    method = build(name)
+    totals = train(method, make_views(method), steps=30)
+    assert totals[-1] < 0.9 * totals[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_survives_a_checkpoint(name: str) -> None:
+    method, other = build(name, seed=0), build(name, seed=1)
+    views = make_views(method)
+    train(method, views, steps=2)
+    file = io.BytesIO()
+    torch.save(method.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert train(other, views, steps=1) == train(method, views, steps=1)
+    assert other.eval()(views).total == method.eval()(views).total
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_are_fp32_under_bf16_autocast(name: str) -> None:
+    method = build(name)
+    views = make_views(method)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert method.encoder(next(iter(views.values())).images).dtype == torch.bfloat16
+        losses = method(views)
+    assert {value.dtype for value in (losses.total, *losses.terms.values())} == {torch.float32}
+    losses.total.backward()
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_frozen_backbone_is_left_as_it_is(name: str) -> None:
+    method = build(name)
+    freeze_backbone(method.encoder)
+    before = {key: value.clone() for key, value in method.encoder.backbone.state_dict().items()}
+    head = [parameter.clone() for parameter in method.encoder.head.parameters()]
+    method.train()
+    train(method, make_views(method), steps=2)
+    torch.testing.assert_close(dict(method.encoder.backbone.state_dict()), before, rtol=0, atol=0)
+    assert not any(map(torch.equal, method.encoder.head.parameters(), head))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hyperparameters_are_keywords_that_the_catalogue_can_read(name: str) -> None:
+    kind = type(build(name))
+    encoder, num_classes, *hyperparameters = inspect.signature(kind).parameters.values()
+    assert (encoder.name, num_classes.name) == ("encoder", "num_classes")
+    for given in hyperparameters:
+        assert given.kind is inspect.Parameter.KEYWORD_ONLY
+        assert given.annotation is not inspect.Parameter.empty
+        assert given.annotation is Method or given.default is not inspect.Parameter.empty
+    assert set(kind.shapes_loss) <= {given.name for given in hyperparameters}
+    assert kind.__doc__ is not None  # its first line is what the catalogue says of the method
+
+
+def test_all_methods_are_found() -> None:
+    assert {"supervised", "rotation", "semi"} <= set(NAMES)

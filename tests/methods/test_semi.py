@@ -1,0 +1,77 @@
+"""Two branches on one encoder: their sum, their weights, and what they do not share."""
+
+import torch
+
+from raysl.methods._method import View
+from raysl.methods.rotation import Rotation
+from raysl.methods.semi import Semi
+from raysl.models.encoder import Encoder, build_encoder
+from raysl.models.settings import ModelSettings
+
+
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return build_encoder(ModelSettings(), channels=1)
+
+
+def method(lambda_l: float = 1.0, lambda_u: float = 1.0) -> Semi:
+    shared = encoder()
+    return Semi(shared, 3, pretext=Rotation(shared, 3), lambda_l=lambda_l, lambda_u=lambda_u)
+
+
+def batch(unlabelled_seed: int = 1) -> dict[str, View]:
+    labelled = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    unlabelled = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(unlabelled_seed))
+    return {
+        "labelled": View(labelled, torch.arange(6) % 3, None),
+        "rotated": View(unlabelled, None, torch.arange(6) % 4),
+    }
+
+
+def test_total_is_the_weighted_sum_of_unweighted_terms() -> None:
+    total, terms = method(lambda_l=2.0, lambda_u=0.5)(batch())
+    assert terms.keys() == {"supervised", "rotation"}
+    torch.testing.assert_close(total, 2 * terms["supervised"] + 0.5 * terms["rotation"])
+    plain = method()(batch())
+    torch.testing.assert_close(plain.terms, terms)
+    torch.testing.assert_close(plain.total, terms["supervised"] + terms["rotation"])
+
+
+def test_gradient_of_the_encoder_is_the_weighted_sum_of_the_branches() -> None:
+    def gradient(lambda_l: float, lambda_u: float) -> torch.Tensor:
+        semi = method(lambda_l, lambda_u)
+        semi(batch()).total.backward()
+        return torch.cat([p.grad.flatten() for p in semi.encoder.parameters() if p.grad is not None])
+
+    labelled, unlabelled = gradient(1.0, 1e-30), gradient(1e-30, 1.0)
+    assert labelled.norm() > 0
+    assert unlabelled.norm() > 0
+    torch.testing.assert_close(gradient(2.0, 3.0), 2 * labelled + 3 * unlabelled, rtol=1e-4, atol=1e-5)
+
+
+def test_each_branch_is_what_it_would_be_alone() -> None:
+    semi, views = method(), batch()
+    torch.testing.assert_close(semi.supervised(views).total, semi(views).terms["supervised"])
+    torch.testing.assert_close(semi.pretext(views).total, semi(views).terms["rotation"])
+
+
+def test_branches_are_normalised_apart() -> None:
+    # One concatenated pass would let the unlabelled images into the labelled ones' batch statistics.
+    first, second = method()(batch(1)), method()(batch(2))
+    assert first.terms["supervised"] == second.terms["supervised"]
+    assert first.terms["rotation"] != second.terms["rotation"]
+    semi = method()
+    semi(batch())
+    counts = [value for key, value in semi.encoder.state_dict().items() if key.endswith("num_batches_tracked")]
+    assert {int(count) for count in counts} == {2}
+
+
+def test_encoder_is_shared_and_heads_are_not() -> None:
+    semi = method()
+    names = [name for name, _ in semi.named_parameters() if not name.startswith("encoder.")]
+    assert names == [
+        "supervised.classifier.weight",
+        "supervised.classifier.bias",
+        "pretext.classifier.weight",
+        "pretext.classifier.bias",
+    ]
