@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from raysl.errors import ClusterLost, UserError
+from raysl.errors import ClusterLostError, UserError
 
 app = typer.Typer(
     name="raysl",
@@ -129,7 +129,7 @@ def main() -> None:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
-    except ClusterLost as error:
+    except ClusterLostError as error:
         sys.stderr.write(f"error: {error}; finished trials are kept; the same command goes on from here\n")
         sys.exit(1)
     except KeyboardInterrupt:

@@ -24,7 +24,7 @@ class ResourcesError(UserError):
     """Resources that the cluster can never give."""
 
 
-class ClusterLost(RuntimeError):
+class ClusterLostError(RuntimeError):
     """A Ray cluster that went away in mid-search; no mistake of the user's, and nothing is lost."""
 
 

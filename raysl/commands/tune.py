@@ -15,6 +15,7 @@ from raysl.console.screen import screen
 from raysl.data.settings import TrialData
 from raysl.errors import UserError, choices
 from raysl.launch.search import Options, Outcome, Score, Search
+from raysl.results.stages import read_stages
 from raysl.results.store import Store
 from raysl.search.experiment import Experiment
 from raysl.search.summary import summarise_store
@@ -49,6 +50,7 @@ def tune(
         _list_trials(experiment, data, console)
         return
     store = Store.open(results_uri(experiment, results), create=True)
+    _say_what_changed(store, data, console)
     prepare_data(data, console)
     tracker = Tracker(tracking or default_uri(store), lambda: summarise_store(store))
     options = Options(address, max_concurrent, cast(Score, score))
@@ -78,6 +80,16 @@ def _list_trials(experiment: Experiment, data: TrialData, console: Console) -> N
         for trial in trials:
             name = "" if stage.start_from else f"{trial.spec.id}  "
             console.print(f"  {name}{params_text(trial.params)} seed={trial.spec.seed}", markup=False, highlight=False)
+
+
+def _say_what_changed(store: Store, data: TrialData, console: Console) -> None:
+    before = {(stage.data["source"], stage.data["digest"]) for stage in read_stages(store)}
+    if any(source == data.source and digest != data.digest for source, digest in before):
+        console.print(
+            f"{data.source}: not the images or labels that {store.uri} was trained on; trials are trained anew",
+            style="yellow",
+            markup=False,
+        )
 
 
 def _say_where(store: Store, tracking_uri: str, console: Console) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from raysl.errors import ClusterLost, ResourcesError
+from raysl.errors import ClusterLostError, ResourcesError
 from raysl.launch.feasibility import Node
 
 PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
@@ -38,16 +38,18 @@ ENVIRONMENT = {
 def cluster(address: str | None) -> Iterator[None]:
     """Connect to the cluster at an address, or start a local one that ends with this block.
 
-    Raises ResourcesError where no cluster answers at the address, ClusterLost where it goes away within the block.
+    Raises ResourcesError where no cluster answers at the address, ClusterLostError where it goes away within the block.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # Tune prints the traceback of every failed trial; raysl names the trial and its log instead.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.ERROR}
     with _local_cluster(quiet) if address is None else _remote_cluster(address, quiet):
         try:
             yield
         except RayError as error:
-            raise ClusterLost(f"the Ray cluster is lost ({type(error).__name__})") from None
+            raise ClusterLostError(f"the Ray cluster is lost ({type(error).__name__})") from None
 
 
 @contextmanager

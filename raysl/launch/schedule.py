@@ -26,8 +26,8 @@ class Watcher(Protocol):
     def trial_progressed(self, trial_id: str, epoch: int, loss: float) -> None:
         """A trial has finished an epoch (0-based)."""
 
-    def trial_ended(self, trial_id: str, error: str | None) -> None:
-        """A trial is done; error is the last line of what it failed with."""
+    def trial_ended(self, trial_id: str) -> None:
+        """A trial is done, well or not."""
 
 
 def run_trials(
@@ -95,8 +95,7 @@ class _Callback(tune.Callback):
             self.watcher.trial_progressed(_name(trial), result["epoch"], result["loss"])
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self.watcher.trial_ended(_name(trial), None)
+        self.watcher.trial_ended(_name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        lines = [line for line in str(trial.get_error() or "").splitlines() if line.strip()]
-        self.watcher.trial_ended(_name(trial), lines[-1].strip() if lines else "its process died")
+        self.watcher.trial_ended(_name(trial))

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import ray
 
-from raysl.launch.worker import device_of, trial_log
+from raysl.launch.logs import trial_log
+from raysl.launch.worker import device_of
 from raysl.results.store import Store
 from raysl.search.experiment import Resources
 from raysl.training.spec import TrialSpec

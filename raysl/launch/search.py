@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import raysl
 from raysl.data.settings import TrialData
+from raysl.launch.logs import last_error
 from raysl.results.rows import TrialRow, read_row, read_rows, read_scores, write_row
 from raysl.results.stages import SelectionRecord, StageRecord, read_selections, write_selection, write_stage
 from raysl.results.store import Store
@@ -201,22 +202,22 @@ class _Watcher:
     def trial_progressed(self, trial_id: str, epoch: int, loss: float) -> None:
         self.search.observer.trial_progressed(trial_id, epoch, loss)
 
-    def trial_ended(self, trial_id: str, error: str | None) -> None:
+    def trial_ended(self, trial_id: str) -> None:
         store = self.search.store
         row = read_row(store, trial_id)
         if row is None or row.status == "failed":
-            row = self._failed(trial_id, error or "it ended without a row")
+            row = self._failed(trial_id)
             write_row(store, row)
             self.search.outcome.failed.append(row)
         self.search.observer.trial_ended(row)
         self.search.changed()
 
-    def _failed(self, trial_id: str, error: str) -> TrialRow:
+    def _failed(self, trial_id: str) -> TrialRow:
         spec = self.trials[trial_id].spec
         return TrialRow(
             trial_id=trial_id,
             status="failed",
-            reason=error,
+            reason=last_error(self.search.store, trial_id),
             method=str(spec.method["name"]),
             seed=spec.seed,
             final_loss=None,

@@ -1,17 +1,9 @@
 """What runs inside Ray's processes: a trial in Tune's own actor, or on the workers of a Train group."""
 
-import faulthandler
-import logging
 import math
-import os
-import tempfile
 import time
-import traceback
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -19,10 +11,10 @@ import ray.tune
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from raysl.launch.logs import trial_log
 from raysl.results.rows import Epoch
 from raysl.results.store import Store
 from raysl.search.experiment import Resources
-from raysl.training.paths import log_path
 
 REPORT_SECONDS = 1.0  # least time between two reports of a one-worker trial: a report costs a round trip
 
@@ -110,40 +102,3 @@ def device_of(resources: Resources) -> str:
     import torch
 
     return f"cuda:{torch.cuda.current_device()}" if resources.gpus and torch.cuda.is_available() else "cpu"
-
-
-@contextmanager
-def trial_log(store: Store, trial_id: str, rank: int) -> Iterator[None]:
-    """Send everything that a trial prints, logs or dies of to its own file in the results folder."""
-    name = log_path(trial_id) if rank == 0 else log_path(f"{trial_id}.rank{rank}")
-    path = store.local_path(name) or Path(tempfile.gettempdir()) / f"raysl-{os.getpid()}-{trial_id}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", buffering=1) as file, _logging_to(file), redirect_stdout(file), redirect_stderr(file):
-        faulthandler.enable(file)
-        try:
-            yield
-        except BaseException:
-            traceback.print_exc(file=file)
-            raise
-        finally:
-            with suppress(ValueError, OSError):
-                faulthandler.disable()
-            if store.local_path(name) is None:
-                file.flush()
-                store.write(name, path.read_bytes())
-                path.unlink()
-
-
-@contextmanager
-def _logging_to(file: Any) -> Iterator[None]:
-    handler = logging.StreamHandler(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root = logging.getLogger("raysl")
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    logging.captureWarnings(False)
-    warnings.simplefilter("default")
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)

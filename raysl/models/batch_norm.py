@@ -1,6 +1,6 @@
 """Batch normalisation over the global batch: two ranks of 128 normalise as one of 256 does.
 
-torch's SyncBatchNorm refuses CPU tensors; this one asks nothing of device or backend, and takes uneven and empty shards.
+torch's SyncBatchNorm refuses CPU tensors; this one asks nothing of device or backend, and takes uneven or empty shards.
 """
 
 from typing import Any, TypeVar, cast

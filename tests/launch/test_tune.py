@@ -1,6 +1,7 @@
 """`raysl tune` as its user runs it: real Ray, real MLflow, real tables; and what a kill leaves."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -184,7 +185,7 @@ def test_interrupting_says_how_to_go_on(tmp_path: Path) -> None:
 
 def test_two_workers_give_the_numbers_of_one(undisturbed: tuple[Path, Path, str], tmp_path: Path) -> None:
     """The order of summation differs, so losses agree to 1e-4 after some 20 steps, not to the last digit."""
-    file, reference, _ = undisturbed
+    _, reference, _ = undisturbed
     results = tmp_path / "results"
     text = (
         EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("[1e-2, 1e-3]", "[1e-3]").replace("seeds: 2", "seeds: 1")
@@ -211,6 +212,34 @@ def test_diverged_trials_are_named_and_not_averaged(tmp_path: Path) -> None:
     assert configs[1e-2]["selected"]
     again = raysl("tune", write(tmp_path, text), "--results", results)
     assert "0 to train" in again.stdout
+
+
+def test_failed_trials_are_named_with_their_logs_and_tried_again(
+    undisturbed: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    file, reference, _ = undisturbed
+    results = tmp_path / "results"
+    shutil.copytree(reference, results)
+    trials = package.read(str(results)).trials.to_pylist()
+    for trial in trials:
+        if trial["stage"] == "finetune":
+            (results / "rows" / f"{trial['trial_id']}.parquet").unlink()
+    start = next(t["trial_id"] for t in trials if t["stage"] == "semi" and t["selected"] and t["seed"] == 1)
+    model = results / "models" / f"{start}.pt"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-100])
+    done = raysl("tune", file, "--results", results)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert f"{start}.pt: damaged" in done.stdout
+    failed = next(t for t in package.read(str(results)).trials.to_pylist() if t["status"] == "failed")
+    assert f"{results}/logs/{failed['trial_id']}.log" in done.stdout
+    assert "CheckpointError" in (results / "logs" / f"{failed['trial_id']}.log").read_text()
+    model.write_bytes(whole)
+    again = raysl("tune", file, "--results", results)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "1 to train" in again.stdout
+    tables_equal(package.read(str(results)), package.read(str(reference)))
 
 
 def test_a_trial_that_no_node_can_hold_is_refused_at_once(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ EAGER = Execution(checkpoint_seconds=0.0)
 def spec_of(folder: Path, *overrides: str, stage: int = 0, seed: int = 0, start: str | None = None) -> TrialSpec:
     experiment = load(write(folder), overrides=["stages.semi.optimizer.lr=1e-3", *overrides])
     data = resolve(experiment.data, inspect(experiment.data))
-    starts = {s: start for s in experiment.seeds} if start else {}
+    starts = dict.fromkeys(experiment.seeds, start) if start else {}
     return expand(experiment, experiment.stages[stage], data, starts)[seed].spec
 
 
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path: 
     assert json.loads(first.spec) == json.loads(spec_of(tmp_path).model_dump_json())
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -77,9 +77,9 @@ def test_a_resumed_trial_ends_with_the_numbers_of_an_undisturbed_one(
 
     def kill(epoch: Epoch) -> None:
         if epoch.epoch == 1:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(spec, tmp_path / "killed", kill)
     assert (tmp_path / "killed" / checkpoint_path(spec.id)).exists()
     trained: list[int] = []
