@@ -44,7 +44,7 @@ def command(*arguments: object) -> list[str]:
 
 def raysl(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run raysl as its user does."""
-    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, timeout=600, check=False)
 
 
 def without_times(table: pa.Table) -> list[dict[str, object]]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from ray.exceptions import RayError
 from raysl.errors import ClusterLostError, ResourcesError
 from raysl.launch.feasibility import Node
 
+CONNECT_SECONDS = 5.0  # for a cluster to accept a connection
 PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
 
 # Ray reads these when it starts; what a user has set stays.
@@ -54,15 +56,29 @@ def cluster(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _remote_cluster(address: str, quiet: dict[str, Any]) -> Iterator[None]:
+    _check_listening(address)
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ResourcesError(f"--address {address}: no Ray cluster answers there ({reason})") from None
+        raise ResourcesError(
+            f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); "
+            "where it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        ) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_listening(address: str) -> None:
+    """Raise ResourcesError where nothing listens: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").partition(":")
+    if not colon or not port.isdigit():
+        return  # `auto` and the like: Ray finds the place itself
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ResourcesError(f"--address {address}: no Ray cluster answers there ({error.strerror or error})") from None
 
 
 @contextmanager

@@ -1,0 +1,57 @@
+"""The experiments as they are shipped: the README's command on digits, and real images at reduced length."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from tiny import raysl
+
+import raysl as package
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_command_of_the_readme(tmp_path: Path) -> None:
+    done = raysl("tune", SPACES / "rotation_semi.yaml", "--results", tmp_path / "r")
+    assert done.returncode == 0, done.stdout + done.stderr
+    tables = package.read(str(tmp_path / "r"))
+    trials = tables.trials.to_pylist()
+    assert Counter(trial["status"] for trial in trials) == {"finished": 15}
+    assert len(list((tmp_path / "r").glob("*.arrow"))) == 4
+    means = {
+        lr: sum(trial["final_loss"] for trial in trials if trial["params.optimizer.lr"] == lr) / 5
+        for lr in (1e-2, 1e-3, 1e-4)
+    }
+    [selection] = tables.selections.to_pylist()
+    [chosen] = {t["params.optimizer.lr"] for t in trials if t["config_id"] == selection["config_id"]}
+    assert chosen == min(means, key=means.__getitem__)
+    scores = [trial["test_accuracy"] for trial in trials if trial["selected"]]
+    assert len(scores) == 5
+    assert min(scores) > 0.6  # chance is 0.1
+    client = MlflowClient(f"sqlite:///{tmp_path}/r/mlflow.db")
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert Counter(run.data.tags["raysl.kind"] for run in runs) == {"trial": 15, "config": 3, "stage": 1}
+
+
+@pytest.mark.skipif("RAYSL_DATA" not in os.environ, reason="RAYSL_DATA names no folder of real images")
+@pytest.mark.parametrize(
+    ("source", "more", "chance"),
+    [
+        ("fashion_mnist", ["data.labels=200"], 0.1),
+        ("malaria", ["data.labels=137", "data.train_fraction=0.5", "data.image_size=32"], 0.5),
+    ],
+)
+def test_real_images_end_to_end(tmp_path: Path, source: str, more: list[str], chance: float) -> None:
+    short = ["data.unlabelled=1000", "seeds=2", "stages.semi.epochs=3", "stages.semi.optimizer.lr={grid: [1e-2, 1e-3]}"]
+    overrides = [part for key in (f"data.source={source}", *more, *short) for part in ("--set", key)]
+    done = raysl("tune", SPACES / "rotation_semi.yaml", "--results", tmp_path / "r", *overrides)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = package.read(str(tmp_path / "r")).trials.to_pylist()
+    assert Counter(trial["status"] for trial in trials) == {"finished": 4}
+    scores = [trial["test_accuracy"] for trial in trials if trial["selected"]]
+    assert len(scores) == 2
+    assert min(scores) > chance + 0.05
