@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from raysl.errors import ClusterLostError, UserError
+from raysl.errors import SearchError, UserError
 
 app = typer.Typer(
     name="raysl",
@@ -43,7 +43,7 @@ def tune(
         str, typer.Option(help="Whose test scores: 'selected', or 'all' to audit a selection rule.")
     ] = "selected",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, list the trials, start nothing.")
+        bool, typer.Option("--dry-run", help="Check the YAML and the data, list the trials, start nothing.")
     ] = False,
 ) -> None:
     """Search: train every config on every seed, select, score, and write tables.
@@ -58,7 +58,7 @@ def tune(
 @app.command()
 def train(
     file: File,
-    seed: Annotated[int, typer.Option(min=0, help="The trial's seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The trial's seed.")] = 0,
     stage: Annotated[str | None, typer.Option(help="Which stage; the only one if not given.")] = None,
     profile: Profile = None,
     overrides: Overrides = None,
@@ -129,7 +129,7 @@ def main() -> None:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
-    except ClusterLostError as error:
+    except SearchError as error:
         sys.stderr.write(f"error: {error}; finished trials are kept; the same command goes on from here\n")
         sys.exit(1)
     except KeyboardInterrupt:

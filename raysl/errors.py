@@ -24,13 +24,13 @@ class ResourcesError(UserError):
     """Resources that the cluster can never give."""
 
 
-class ClusterLostError(RuntimeError):
-    """A Ray cluster that went away in mid-search; no mistake of the user's, and nothing is lost."""
+class SearchError(RuntimeError):
+    """What stops a search in the middle through no mistake of the user's; nothing is lost."""
 
 
 def choices(value: str, valid: Iterable[str]) -> str:
     """Return `did you mean 'a'? choices: a, b, c` for a value that is none of them."""
-    names = sorted(valid)
+    names = sorted(map(str, valid))
     near = get_close_matches(value, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}choices: {', '.join(names) or 'none'}"

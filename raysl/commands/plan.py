@@ -14,6 +14,7 @@ from raysl.data.settings import TrialData
 from raysl.launch import feasibility
 from raysl.results.rows import read_rows
 from raysl.results.store import Store
+from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.trials import Trial, expand
 from raysl.training.spec import TrialSpec
@@ -36,17 +37,7 @@ def plan(
     prepare_data(data, console)
     uri = results_uri(experiment, results)
     table = Table(title=f"{experiment.name}: {capacity} trials at once", title_justify="left")
-    for column in (
-        "stage",
-        "trials",
-        "done",
-        "epochs",
-        "steps/epoch",
-        "parameters",
-        "s/step",
-        "hours of trials",
-        "wall hours",
-    ):
+    for column in COLUMNS:
         table.add_column(column, justify="left" if column == "stage" else "right")
     total = sum(_plan_stage(stage, experiment, data, uri, capacity, steps, table) for stage in experiment.stages)
     console.print(table)
@@ -62,24 +53,23 @@ def plan(
 def _plan_stage(
     stage: Stage, experiment: Experiment, data: TrialData, uri: str, capacity: int, steps: int, table: Table
 ) -> float:
-    starts = dict.fromkeys(experiment.seeds, "unknown") if stage.start_from else {}
-    trials = expand(experiment, stage, data, starts)
-    done = _done(trials, uri)
+    trials, done = _trials(stage, experiment, data, uri)
     seconds = 0.0
     for shape in _shapes(trials):
         cost = _measure(shape[0].spec, experiment, steps)
         left = [trial for trial in shape if trial.spec.id not in done]
         epochs = shape[0].spec.epochs
         needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds
-        seconds += needed
+        wall = needed / min(capacity, max(1, len(left)))
+        seconds += wall
         table.add_row(
             stage.name,
             *[str(n) for n in (len(shape), len(shape) - len(left), epochs, cost.steps)],
             f"{cost.num_parameters:,}",
             f"{cost.seconds:.4f}",
-            *[f"{hours:.2f}" for hours in (needed / 3600, needed / 3600 / min(capacity, max(1, len(left))))],
+            *[f"{hours:.2f}" for hours in (needed / 3600, wall / 3600)],
         )
-    return seconds / min(capacity, len(trials))
+    return seconds
 
 
 def _shapes(trials: Sequence[Trial]) -> list[list[Trial]]:
@@ -91,11 +81,15 @@ def _shapes(trials: Sequence[Trial]) -> list[list[Trial]]:
     return list(shapes.values())
 
 
-def _done(trials: Sequence[Trial], uri: str) -> set[str]:
-    if "://" not in uri and not Path(uri).exists():
-        return set()
-    rows = read_rows(Store.open(uri, create=False), [trial.spec.id for trial in trials])
-    return {trial_id for trial_id, row in rows.items() if row.status != "failed"}
+def _trials(stage: Stage, experiment: Experiment, data: TrialData, uri: str) -> tuple[Sequence[Trial], set[str]]:
+    """Return a stage's trials, and the ids of those that the results folder holds already."""
+    store = Store.open(uri, create=False) if "://" in uri or Path(uri).exists() else None
+    starts = selected_starts(experiment, stage, data, store) if store else {} if stage.start_from is None else None
+    if starts is None:  # what an earlier stage will select is not known yet, and none of these trials is trained
+        return expand(experiment, stage, data, dict.fromkeys(experiment.seeds, "unknown")), set()
+    trials = expand(experiment, stage, data, starts)
+    rows = read_rows(store, [trial.spec.id for trial in trials]) if store else {}
+    return trials, {trial_id for trial_id, row in rows.items() if row.status != "failed"}
 
 
 def _measure(spec: TrialSpec, experiment: Experiment, steps: int) -> "Cost":

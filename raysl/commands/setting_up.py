@@ -11,6 +11,7 @@ from raysl.data.arrays import prepare
 from raysl.data.inspect import inspect, resolve
 from raysl.data.settings import TrialData
 from raysl.errors import DataError
+from raysl.search.checks import check
 from raysl.search.experiment import Experiment
 
 
@@ -22,15 +23,17 @@ def load(file: Path, profile: str | None, overrides: Sequence[str]) -> Experimen
 def resolve_data(experiment: Experiment, console: Console) -> TrialData:
     """Return an experiment's data, downloaded if need be, with counts and digest.
 
-    Raises DataError with the place in the YAML.
+    Raises UserError with the place in the YAML, also where a stage cannot be trained on them.
     """
     try:
         with progress(console) as report:
-            return resolve(experiment.data, inspect(experiment.data, progress=report))
+            data = resolve(experiment.data, inspect(experiment.data, progress=report))
     except DataError as error:
         key, _, _ = str(error).partition(":")
         place = experiment.place(key if key.startswith("data.") else "data.source")
         raise DataError(f"{place}: {error}") from None
+    check(experiment, data)
+    return data
 
 
 def results_uri(experiment: Experiment, results: str | None) -> str:

@@ -2,7 +2,8 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from raysl.console.screen import screen
 from raysl.data.settings import TrialData
 from raysl.errors import UserError, choices
 from raysl.results.rows import Epoch
-from raysl.results.stages import read_selections, read_stages
 from raysl.results.store import Store
+from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.trials import Trial, expand
 
@@ -38,7 +39,7 @@ def train(
     prepare_data(data, console)
     with tempfile.TemporaryDirectory() as scratch:
         store = Store.open(results or scratch, create=True)
-        starts = _starts(experiment, stage, seed, store, results)
+        starts = _starts(experiment, stage, data, seed, store, results)
         trial = _trial(experiment, stage, data, seed, starts)
         _run(trial, experiment, store, console)
 
@@ -53,22 +54,17 @@ def _stage(experiment: Experiment, name: str | None) -> Stage:
     return experiment.stages[names.index(name)]
 
 
-def _starts(experiment: Experiment, stage: Stage, seed: int, store: Store, results: str | None) -> dict[int, str]:
-    """Return the trial that this seed starts from: the one that the earlier stage selected in the results folder."""
-    if stage.start_from is None:
-        return {}
-    selections = read_selections(store)
-    for record in reversed(read_stages(store)):
-        if (record.experiment, record.profile, record.stage) != (experiment.name, experiment.profile, stage.start_from):
-            continue
-        chosen = selections[record.stage_id].trial_ids if record.stage_id in selections else ()
-        found = {member.seed: member.trial_id for member in record.members if member.trial_id in chosen}
-        if seed in found:
-            return {seed: found[seed]}
-    raise UserError(
-        f"--results {results or '(not given)'}: stage {stage.name!r} starts from the model that seed {seed} has in "
-        f"stage {stage.start_from!r}, and no selection there holds it; `raysl tune` first, and give its results folder"
-    )
+def _starts(
+    experiment: Experiment, stage: Stage, data: TrialData, seed: int, store: Store, results: str | None
+) -> dict[int, str]:
+    starts = selected_starts(experiment, stage, data, store)
+    if starts is None or (stage.start_from is not None and seed not in starts):
+        raise UserError(
+            f"--results {results or '(not given)'}: stage {stage.name!r} starts from the model that seed {seed} has in "
+            f"stage {stage.start_from!r} of this experiment, and no selection there holds it; `raysl tune` first, and "
+            "give its results folder"
+        )
+    return starts
 
 
 def _trial(experiment: Experiment, stage: Stage, data: TrialData, seed: int, starts: dict[int, str]) -> Trial:
@@ -76,10 +72,9 @@ def _trial(experiment: Experiment, stage: Stage, data: TrialData, seed: int, sta
 
 
 def _run(trial: Trial, experiment: Experiment, store: Store, console: Console) -> None:
-    from raysl.training.loop import Execution
+    from raysl.training.loop import Execution, device_for
     from raysl.training.trial import run_trial
 
-    logging.getLogger("raysl").addHandler(logging.StreamHandler())
     spec = trial.spec
     console.print(
         f"trial {spec.id}: {spec.method['name']}, {params_text(trial.params)}, seed={spec.seed}", markup=False
@@ -94,9 +89,20 @@ def _run(trial: Trial, experiment: Experiment, store: Store, console: Console) -
         )
 
     resources = experiment.resources
-    execution = Execution(threads=resources.cpus, checkpoint_seconds=resources.checkpoint_seconds)
-    row = run_trial(spec, store, execution, report)
+    execution = Execution(device_for(resources.gpus), resources.cpus, resources.checkpoint_seconds)
+    with _warnings_shown():
+        row = run_trial(spec, store, execution, report)
     assert row is not None, "one process is rank 0"
     accuracy = "" if row.probe_accuracy is None else f", probe accuracy on D_l {100 * row.probe_accuracy:.1f} %"
     final = f"final loss {row.final_loss!r}" if row.final_loss is not None else row.reason
     console.print(f"{row.status}: {final}{accuracy} ({row.seconds:.1f} s)", markup=False)
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    handler, log = logging.StreamHandler(), logging.getLogger("raysl")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

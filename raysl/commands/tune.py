@@ -14,6 +14,7 @@ from raysl.console.report import show
 from raysl.console.screen import screen
 from raysl.data.settings import TrialData
 from raysl.errors import UserError, choices
+from raysl.launch.lock import sole_search
 from raysl.launch.search import Options, Outcome, Score, Search
 from raysl.results.stages import read_stages
 from raysl.results.store import Store
@@ -52,9 +53,16 @@ def tune(
     store = Store.open(results_uri(experiment, results), create=True)
     _say_what_changed(store, data, console)
     prepare_data(data, console)
-    tracker = Tracker(tracking or default_uri(store), lambda: summarise_store(store))
     options = Options(address, max_concurrent, cast(Score, score))
-    outcome = Outcome()
+    with sole_search(store):
+        outcome = _search(experiment, data, store, options, tracking or default_uri(store), console)
+    _say_what_failed(outcome, console)
+
+
+def _search(
+    experiment: Experiment, data: TrialData, store: Store, options: Options, tracking: str, console: Console
+) -> Outcome:
+    tracker = Tracker(tracking, lambda: summarise_store(store))
     try:
         with Display(console, store) as display:
             outcome = Search(experiment, data, store, options, display, tracker.notify).execute()
@@ -67,7 +75,7 @@ def tune(
             console.print(f"MLflow: {status}", style="yellow", markup=False)
     show(summarise_store(store), store.uri, "table", console)
     _say_where(store, status.uri, console)
-    _say_what_failed(outcome, console)
+    return outcome
 
 
 def _list_trials(experiment: Experiment, data: TrialData, console: Console) -> None:

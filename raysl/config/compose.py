@@ -22,6 +22,7 @@ def compose(file: Path, profile: str | None = None, overrides: Sequence[str] = (
     if not isinstance(profiles, dict):
         raise ConfigError(f"{document.place(('profiles',))}: profiles: must be a mapping of names, not {profiles!r}")
     if profile is not None:
+        profiles = {str(name): added for name, added in profiles.items()}
         if profile not in profiles:
             raise ConfigError(f"--profile {profile}: {file} has no such profile; {choices(profile, profiles)}")
         added = profiles[profile] or {}

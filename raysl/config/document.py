@@ -13,7 +13,8 @@ from raysl.errors import UserError
 Path_ = tuple[str, ...]
 
 # YAML 1.2's floats: PyYAML's own pattern wants a dot and a signed exponent, and reads 1e-3 as a string.
-FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+INT = re.compile(r"^[-+]?(0|[1-9][0-9]*)$")
+FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 
 
 class ConfigError(UserError):
@@ -24,6 +25,12 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with YAML 1.2's floats."""
 
 
+# YAML 1.1's `1:30` is 90 in base 60, and its 010 is 8.
+for _key, _pairs in _Loader.yaml_implicit_resolvers.items():
+    _Loader.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers | {
+        _key: [pair for pair in _pairs if pair[0] not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")]
+    }
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", INT, list("-+0123456789"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
 # `yes`, `no`, `on` and `off` are words, not truth values, since YAML 1.2.
 for _first in "yYnNoO":
@@ -70,7 +77,10 @@ def read_document(file: Path) -> Document:
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{file}:1: an experiment is a mapping of keys to values, not {type(values).__name__}")
     places: dict[Path_, str] = {(): f"{file}:1"}
-    _record_places(node, (), str(file), places)
+    try:
+        _record_places(node, (), str(file), places)
+    except RecursionError:
+        raise ConfigError(f"{file}:1: an alias (*) stands within its own anchor (&)") from None
     return Document(values, places)
 
 

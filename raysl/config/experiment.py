@@ -25,6 +25,8 @@ def load(file: Path, profile: str | None = None, overrides: Sequence[str] = ()) 
     seeds = tuple(range(top.seeds)) if isinstance(top.seeds, int) else tuple(top.seeds)
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"{document.place(('seeds',))}: seeds: a seed is named twice: {list(seeds)}")
+    for name in {"name", "grid"} & set(top.stages):
+        raise ConfigError(f"{document.place(('stages', name))}: stages.{name}: a stage cannot be called {name!r}")
     stages = tuple(_read_stage(name, values, document) for name, values in top.stages.items())
     _check_order(stages, document)
     _check_workers(stages, top.resources, document)

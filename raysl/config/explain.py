@@ -28,7 +28,7 @@ def validated(model: type[Model], values: Any, path: Path_, document: Document) 
         for finding in raw:
             if finding["type"] == "missing" and finding["loc"][:-1] in misspelt:
                 continue  # the unknown key beside it is likely this one
-            below = _written_path(finding["loc"], values)
+            below = _written_path(finding["loc"], values, finding["type"] == "missing")
             findings.setdefault(below, []).append(_explain(finding, model, values, below))
         lines = [_line((*path, *below), texts, document) for below, texts in findings.items()]
         raise ConfigError("\n".join(lines[:MOST_SHOWN])) from None
@@ -38,13 +38,13 @@ def _line(path: Path_, texts: list[str], document: Document) -> str:
     return f"{document.place(path)}: {dotted(path) or 'experiment'}: {' or '.join(dict.fromkeys(texts))}"
 
 
-def _written_path(location: tuple[int | str, ...], values: Any) -> Path_:
-    """Return the keys of a pydantic location that the user wrote: union tags are not among them."""
+def _written_path(location: tuple[int | str, ...], values: Any, missing: bool) -> Path_:
+    """Return the keys of a pydantic location that the user wrote, or is missing: union tags are not among them."""
     path: list[str] = []
     for index, part in enumerate(location):
         if isinstance(values, Mapping):
             known = part in values
-            if known or index == len(location) - 1:
+            if known or (missing and index == len(location) - 1):
                 path.append(str(part))
             values = values[part] if known else values
         elif isinstance(values, list) and isinstance(part, int):
@@ -65,8 +65,9 @@ def _explain(finding: Any, model: type[BaseModel], values: Any, path: Path_) -> 
         return f"unknown name {context['tag']!r}; {choices(str(context['tag']), _tags(model, path))}"
     if kind == "literal_error":
         return f"must be one of {context['expected']}, not {value!r}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"must be a mapping of keys to values, not {value!r}"
     text = finding["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    text = text.replace("a valid dictionary or instance of", "a mapping for").replace("a valid dictionary", "a mapping")
     return f"{text}, not {value!r}"
 
 

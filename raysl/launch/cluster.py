@@ -13,10 +13,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from raysl.errors import ClusterLostError, ResourcesError
+from raysl.errors import ResourcesError, SearchError
 from raysl.launch.feasibility import Node
 
 CONNECT_SECONDS = 5.0  # for a cluster to accept a connection
+LONGEST_BASE = 20
 PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
 
 # Ray reads these when it starts; what a user has set stays.
@@ -40,7 +41,7 @@ ENVIRONMENT = {
 def cluster(address: str | None) -> Iterator[None]:
     """Connect to the cluster at an address, or start a local one that ends with this block.
 
-    Raises ResourcesError where no cluster answers at the address, ClusterLostError where it goes away within the block.
+    Raises ResourcesError where no cluster answers at the address, SearchError where it goes away within the block.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -51,7 +52,7 @@ def cluster(address: str | None) -> Iterator[None]:
         try:
             yield
         except RayError as error:
-            raise ClusterLostError(f"the Ray cluster is lost ({type(error).__name__})") from None
+            raise SearchError(f"the Ray cluster is lost ({type(error).__name__})") from None
 
 
 @contextmanager
@@ -84,7 +85,9 @@ def _check_listening(address: str) -> None:
 @contextmanager
 def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
     _remove_stale_folders()
-    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+    # Ray's sockets lie below this folder, and a socket's path has some 100 characters at most.
+    base = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_BASE else "/tmp"
+    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
     try:
         ray.init(address="local", include_dashboard=False, _temp_dir=folder, **quiet)
         yield

@@ -35,14 +35,20 @@ def trial_log(store: Store, trial_id: str, rank: int) -> Iterator[None]:
             faulthandler.disable()
             if store.local_path(name) is None:
                 file.flush()
-                store.write(name, path.read_bytes())
+                before = store.read(name) if store.exists(name) else b""
+                store.write(name, before + path.read_bytes())
                 path.unlink()
 
 
 def last_error(store: Store, trial_id: str) -> str:
-    """Return the exception that a trial's log ends with."""
-    path = log_path(trial_id)
-    lines = store.read(path).decode(errors="replace").splitlines() if store.exists(path) else []
+    """Return the exception that a trial's log, or that of another of its ranks, ends with."""
+    names = [name for name in store.list("logs", ".log") if name.startswith(trial_id)]
+    errors = [_last_error(store, f"logs/{name}") for name in sorted(names, key=len)]
+    return next((error for error in errors if error != DIED), DIED)
+
+
+def _last_error(store: Store, path: str) -> str:
+    lines = store.read(path).decode(errors="replace").splitlines()
     begins = [index for index, line in enumerate(lines) if line.startswith("Traceback ")]
     last = lines[begins[-1] + 1 :] if begins else []
     if any(RECORD.match(line) for line in last):

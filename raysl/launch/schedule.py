@@ -33,7 +33,7 @@ class Watcher(Protocol):
 def run_trials(
     trials: Sequence[Trial], store: Store, resources: Resources, max_concurrent: int, watcher: Watcher
 ) -> None:
-    """Train trials, at most so many at once; each writes its own row when it ends well."""
+    """Train trials, at most so many at once; each writes its own row, unless it fails."""
     tasks = {
         trial.spec.id: Task(trial.spec.id, trial.spec.model_dump_json(), store.uri, resources, MAX_FAILURES)
         for trial in trials
@@ -55,7 +55,8 @@ def run_trials(
                 name="trials",
                 storage_path=scratch,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                # A group starts its own workers anew; only its driver is left to Tune.
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES if resources.workers == 1 else 1),
                 callbacks=[_Callback(watcher)],
             ),
         ).fit()

@@ -3,24 +3,32 @@
 from collections.abc import Sequence
 
 import ray
+from ray.exceptions import RayTaskError
 
+from raysl.errors import SearchError
 from raysl.launch.logs import trial_log
-from raysl.launch.worker import device_of
 from raysl.results.store import Store
 from raysl.search.experiment import Resources
+from raysl.training.paths import log_path
 from raysl.training.spec import TrialSpec
 
 
 def score_trials(specs: Sequence[TrialSpec], store: Store, resources: Resources) -> None:
     """Score finished trials on the test set, as many at once as fit; each writes its own score."""
     task = ray.remote(_score).options(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=3)
-    ray.get([task.remote(spec.model_dump_json(), store.uri, resources) for spec in specs])
+    refs = {spec.id: task.remote(spec.model_dump_json(), store.uri, resources) for spec in specs}
+    for trial_id, ref in refs.items():
+        try:
+            ray.get(ref)
+        except RayTaskError as error:
+            place = store.address(log_path(trial_id))
+            raise SearchError(f"trial {trial_id} could not be scored: {error.cause}; log: {place}") from None
 
 
 def _score(spec_json: str, uri: str, resources: Resources) -> None:
     store, spec = Store.open(uri, create=False), TrialSpec.model_validate_json(spec_json)
     with trial_log(store, spec.id, rank=0):
-        from raysl.training.loop import Execution
+        from raysl.training.loop import Execution, device_for
         from raysl.training.scoring import score_trial
 
-        score_trial(spec, store, Execution(device_of(resources), resources.cpus, resources.checkpoint_seconds))
+        score_trial(spec, store, Execution(device_for(resources.gpus), resources.cpus, resources.checkpoint_seconds))

@@ -13,11 +13,13 @@ from raysl.results.rows import TrialRow, read_row, read_rows, read_scores, write
 from raysl.results.stages import SelectionRecord, StageRecord, read_selections, write_selection, write_stage
 from raysl.results.store import Store
 from raysl.results.tables import publish
+from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.selection import select
 from raysl.search.summary import summarise_store
 from raysl.search.trials import Trial, expand, stage_record
 from raysl.training.paths import model_path
+from raysl.training.seal import is_whole
 
 Score = Literal["selected", "all"]
 
@@ -90,29 +92,19 @@ class Search:
 
     def execute(self) -> Outcome:
         """Do all that is not done yet; what a kill at any moment leaves undone, the next call does."""
-        selections: dict[str, SelectionRecord] = {}
         with self._stack:
             try:
                 for stage in self.experiment.stages:
-                    starts = self._starts(stage, selections)
+                    starts = selected_starts(self.experiment, stage, self.data, self.store)
                     if starts is None:
                         self.outcome.unselected.append(stage.name)
-                        continue
-                    selections[stage.name] = self._do_stage(stage, starts)
+                    else:
+                        self._do_stage(stage, starts)
             finally:
                 publish(self.store, summarise_store(self.store))
         return self.outcome
 
-    def _starts(self, stage: Stage, selections: Mapping[str, SelectionRecord]) -> dict[int, str] | None:
-        """Return the trial that each seed of a stage starts from; None where the earlier stage selected nothing."""
-        if stage.start_from is None:
-            return {}
-        selection = selections.get(stage.start_from)
-        if selection is None or selection.config_id is None:
-            return None
-        return dict(zip(self.experiment.seeds, selection.trial_ids, strict=True))
-
-    def _do_stage(self, stage: Stage, starts: Mapping[int, str]) -> SelectionRecord:
+    def _do_stage(self, stage: Stage, starts: Mapping[int, str]) -> None:
         trials = expand(self.experiment, stage, self.data, starts)
         record = stage_record(self.experiment, stage, trials, created_at=time.time())
         write_stage(self.store, record)
@@ -129,9 +121,9 @@ class Search:
             self.outcome.unselected.append(stage.name)
         self.observer.stage_selected(record, selection)
         self._score(stage, trials, rows, selection)
-        self._prune(trials)
+        self._prune(trials, rows)
+        publish(self.store, summarise_store(self.store))
         self.changed()
-        return selection
 
     def _train(self, trials: Sequence[Trial]) -> None:
         if not trials:
@@ -156,7 +148,7 @@ class Search:
         lost = [
             trial
             for trial_id, trial in finished.items()
-            if (trial_id not in scores or trial_id in kept) and not self.store.exists(model_path(trial_id))
+            if (trial_id not in scores or trial_id in kept) and not is_whole(self.store, model_path(trial_id))
         ]
         self._train(lost)
         todo = [trial for trial_id, trial in finished.items() if trial_id not in scores]
@@ -168,8 +160,11 @@ class Search:
         self.observer.scoring_started(len(todo))
         score_trials([trial.spec for trial in todo], self.store, self.experiment.resources)
 
-    def _prune(self, trials: Sequence[Trial]) -> None:
-        """Drop the models of trials that no selection in this folder has chosen."""
+    def _prune(self, trials: Sequence[Trial], rows: Mapping[str, TrialRow]) -> None:
+        """Drop models that no selection in this folder has chosen, and checkpoints of trials that are done."""
+        done = {f"{trial_id}.pt" for trial_id, row in rows.items() if row.status != "failed"}
+        for name in done & set(self.store.list("checkpoints", ".pt")):
+            self.store.delete(f"checkpoints/{name}")
         chosen = {trial_id for record in read_selections(self.store).values() for trial_id in record.trial_ids}
         for trial in trials:
             if trial.spec.id not in chosen:

@@ -57,7 +57,8 @@ def run_task(task: Task, storage: str) -> None:
             use_gpu=resources.gpus > 0,
             resources_per_worker={"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {}),
         ),
-        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
+        # NCCL refuses ranks that share a card.
+        torch_config=TorchConfig(backend="nccl" if resources.gpus >= 1 else "gloo"),
         run_config=RunConfig(
             name=task.trial_id,
             storage_path=storage,
@@ -87,18 +88,11 @@ def _train_in_group(config: dict[str, Any]) -> None:
 
 
 def _train(task: Task, rank: int, report: Callable[[Epoch], None]) -> None:
-    store = Store.open(task.store, create=True)
+    store = Store.open(task.store, create=False)  # a node that does not see the folder must not make one of its own
     with trial_log(store, task.trial_id, rank):
-        from raysl.training.loop import Execution
+        from raysl.training.loop import Execution, device_for
         from raysl.training.spec import TrialSpec
         from raysl.training.trial import run_trial
 
-        execution = Execution(device_of(task.resources), task.resources.cpus, task.resources.checkpoint_seconds)
+        execution = Execution(device_for(task.resources.gpus), task.resources.cpus, task.resources.checkpoint_seconds)
         run_trial(TrialSpec.model_validate_json(task.spec), store, execution, report)
-
-
-def device_of(resources: Resources) -> str:
-    """Return the device that a worker with these resources trains on."""
-    import torch
-
-    return f"cuda:{torch.cuda.current_device()}" if resources.gpus and torch.cuda.is_available() else "cpu"

@@ -1,8 +1,9 @@
 """What an experiment says of its model."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
+from pydantic import model_validator
 
 from raysl.settings import Settings
 
@@ -16,4 +17,10 @@ class ModelSettings(Settings):
 
     backbone: Literal["small_resnet", "resnet18", "resnet50"] = "small_resnet"
     stem: Literal["imagenet", "cifar"] = "imagenet"
-    features: Annotated[int, Ge(1)] | None = 128
+    features: Annotated[int, Ge(1), Le(2**16)] | None = 128
+
+    @model_validator(mode="after")
+    def _stem_of_a_torchvision_resnet(self) -> Self:
+        if self.backbone == "small_resnet" and self.stem != "imagenet":
+            raise ValueError("stem: small_resnet has one stem of its own; only resnet18 and resnet50 take 'cifar'")
+        return self

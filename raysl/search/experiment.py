@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, MinLen
-from pydantic import Field
+from annotated_types import Ge, Le, Lt, MinLen
+from pydantic import Field, model_validator
 
 from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
@@ -17,7 +17,7 @@ from raysl.training.spec import Stream
 Space = dict[str, tuple[Any, ...]]  # dotted key within a stage -> its values, in order
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Seed = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]  # what scikit-learn takes
 
 
 class Resources(Settings):
@@ -32,6 +32,12 @@ class Resources(Settings):
     gpus: Annotated[float, Ge(0.0)] = 0.0
     checkpoint_seconds: Annotated[float, Ge(0.0)] = 30.0
 
+    @model_validator(mode="after")
+    def _whole_cards(self) -> Self:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError("gpus: above 1, Ray gives whole GPUs only")
+        return self
+
 
 class StageSettings(Settings):
     """One config of a stage: every value that a trial of it takes, the seed apart.
@@ -44,14 +50,20 @@ class StageSettings(Settings):
     """
 
     method: dict[str, Any]
-    epochs: Annotated[int, Ge(1)]
-    batch_size: Annotated[int, Ge(2)]
+    epochs: Annotated[int, Ge(1), Le(10**6)]
+    batch_size: Annotated[int, Ge(2), Le(10**6)]
     optimizer: OptimizerSettings
     schedule: ScheduleSettings = Constant(name="constant")
     precision: Literal["fp32", "bf16"] = "fp32"
     start_from: str | None = None
     freeze: Literal["none", "backbone"] = "none"
     select: Literal["train_loss", "probe_accuracy"] = "train_loss"
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> Self:
+        if self.schedule.name == "cosine" and self.schedule.warmup >= self.epochs:
+            raise ValueError(f"schedule.warmup: {self.schedule.warmup:g} epochs of warm-up leave none of {self.epochs}")
+        return self
 
 
 class ExperimentSettings(Settings):

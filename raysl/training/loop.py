@@ -37,6 +37,11 @@ class Execution:
     checkpoint_seconds: float = 30.0
 
 
+def device_for(gpus: float) -> str:
+    """Return the device that a process with this share of GPUs trains on."""
+    return f"cuda:{torch.cuda.current_device()}" if gpus and torch.cuda.is_available() else "cpu"
+
+
 def prepare_process(spec: TrialSpec, execution: Execution) -> torch.device:
     """Set threads, determinism and the seed of the initialisation in this process."""
     device = torch.device(execution.device)
@@ -73,6 +78,7 @@ class Loop:
         self.spec, self.store, self.execution = spec, store, execution
         self.device = prepare_process(spec, execution)
         self.curve: list[Epoch] = []
+        self.started = time.time()
         method = build_method(spec, _channels(spec), store)
         self.feed = Feed(spec, method.views(), self.device)
         self.world_size, self.rank = collectives.world_size(), collectives.rank()
@@ -148,6 +154,7 @@ class Loop:
         """Write this trial's checkpoint."""
         state = {
             "id": self.spec.id,
+            "started": self.started,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "curve": [[e.epoch, e.lr, e.loss, dict(e.terms), e.seconds] for e in self.curve],
@@ -160,6 +167,7 @@ class Loop:
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.curve = [Epoch(*entry) for entry in state["curve"]]
+        self.started = state["started"]
 
 
 def _channels(spec: TrialSpec) -> int:

@@ -1,9 +1,9 @@
 """What a stage says of its optimizer, schedule and precision, and a probe of its classifier."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raysl.settings import Settings
 
@@ -20,6 +20,12 @@ class SGD(Settings):
     momentum: Beta = 0.9
     weight_decay: NotNegative = 0.0
     nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: needs a momentum above 0")
+        return self
 
 
 class Adam(Settings):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
@@ -43,7 +42,7 @@ class TrialSpec(Settings):
     streams: dict[Stream, Annotated[int, Ge(0)]] = Field(default_factory=dict)
     probes: ProbesSettings
 
-    @cached_property
+    @property
     def id(self) -> str:
         """16 hex digits of the hash of everything that decides this trial's numbers."""
         facts = self.model_dump(mode="json", exclude_none=True)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 import raysl
+from raysl import collectives
 from raysl.errors import CheckpointError
 from raysl.models.encoder import Encoder
 from raysl.probes.linear_svm import cross_validated_accuracy
@@ -17,6 +18,7 @@ from raysl.training import checkpoint
 from raysl.training.feed import Normaliser
 from raysl.training.loop import Execution, Loop
 from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
 
 log = logging.getLogger(__name__)
@@ -30,9 +32,11 @@ def run_trial(spec: TrialSpec, store: Store, execution: Execution, report: Calla
     report: called on every rank after every epoch.
     Returns the row on rank 0 and None on others.
     """
-    loop = Loop(spec, store, execution)
-    _resume(loop)
-    started = saved = time.time()
+    known = read_row(store, spec.id)
+    if known is not None and _is_done(known, store):
+        return known if collectives.rank() == 0 else None
+    loop = _resumed(spec, store, execution)
+    saved = time.time()
     wrapped = loop.wrapped()
     while loop.epochs_done < spec.epochs and not loop.diverged:
         epoch = loop.train_epoch(wrapped)
@@ -48,27 +52,43 @@ def run_trial(spec: TrialSpec, store: Store, execution: Execution, report: Calla
             loop.save()
             saved = time.time()
         report(epoch)
-    return finish(loop, started) if loop.rank == 0 else None
+    return finish(loop) if loop.rank == 0 else None
 
 
-def _resume(loop: Loop) -> None:
-    if not loop.store.exists(checkpoint_path(loop.spec.id)):
-        return
-    try:
-        loop.resume()
-        log.info("goes on after epoch %d of %d", loop.epochs_done, loop.spec.epochs)
-    except CheckpointError as error:
-        # Starting again gives the same numbers; going on from damage would not.
-        log.warning("starts again: %s", error)
+def _is_done(row: TrialRow, store: Store) -> bool:
+    """Return whether nothing is left of a trial to do: a process may die after its row is written."""
+    return row.status == "diverged" or (row.status == "finished" and is_whole(store, model_path(row.trial_id)))
 
 
-def finish(loop: Loop, started: float) -> TrialRow:
+def _resumed(spec: TrialSpec, store: Store, execution: Execution) -> Loop:
+    """Return a trial's loop, as far as its last checkpoint if every rank could read it."""
+    loop = Loop(spec, store, execution)
+    if store.exists(checkpoint_path(spec.id)):
+        try:
+            loop.resume()
+        except CheckpointError as error:
+            # Starting again gives the same numbers; going on from damage would not.
+            log.warning("starts again: %s", error)
+            loop = Loop(spec, store, execution)
+    done = torch.tensor(float(loop.epochs_done), device=loop.device)
+    if float(collectives.mean_over_ranks(done**2) - collectives.mean_over_ranks(done) ** 2) > 0:
+        log.warning("starts again: the ranks do not see the same checkpoint")
+        return Loop(spec, store, execution)
+    if loop.epochs_done:
+        log.info("goes on after epoch %d of %d", loop.epochs_done, spec.epochs)
+    return loop
+
+
+def finish(loop: Loop) -> TrialRow:
     """Write a trained trial's model, then its row, then drop its checkpoint, so that no kill in between loses it."""
     spec, store = loop.spec, loop.store
-    accuracy = None
-    if not loop.diverged:
+    accuracy, trouble = None, f"non-finite loss in epoch {loop.epochs_done} of {spec.epochs}" if loop.diverged else ""
+    if not trouble:
         images, labels = loop.feed.labelled_images()
         features = extract_features(loop.method.encoder, images, loop.feed.normalise)
+        # The last step is taken after the last loss was computed.
+        trouble = "" if np.isfinite(features).all() else "non-finite features after the last step"
+    if not trouble:
         accuracy = cross_validated_accuracy(features, labels, spec.probes.linear_svm, spec.stream_seed("split"))
         checkpoint.save(store, model_path(spec.id), {"id": spec.id, "method": loop.method.state_dict()})
     known = read_row(store, spec.id)
@@ -80,16 +100,16 @@ def finish(loop: Loop, started: float) -> TrialRow:
         return known
     row = TrialRow(
         trial_id=spec.id,
-        status="diverged" if loop.diverged else "finished",
-        reason=f"non-finite loss in epoch {loop.epochs_done} of {spec.epochs}" if loop.diverged else "",
+        status="diverged" if trouble else "finished",
+        reason=trouble,
         method=str(spec.method["name"]),
         seed=spec.seed,
-        final_loss=None if loop.diverged else loop.curve[-1].loss,
+        final_loss=None if trouble else loop.curve[-1].loss,
         probe_accuracy=accuracy,
         epochs=loop.epochs_done,
         num_parameters=sum(p.numel() for p in loop.method.parameters()),
         seconds=sum(epoch.seconds for epoch in loop.curve),
-        started_at=started,
+        started_at=loop.started,
         finished_at=time.time(),
         workers=loop.world_size,
         device=_device_name(loop.device),

@@ -37,6 +37,26 @@ TUNE = {
     "whose scores": (["--score", "every"], ["--score every", "all, selected"]),
     "no trials at once": (["--max-concurrent", "0"], ["--max-concurrent", "greater than or equal"]),
     "unknown option": (["--profil", "x"], ["--profil"]),
+    "a batch of a single image": (
+        ["--set", "data.labels=11", "--set", "stages.finetune.batch_size=2"],
+        ["single image", "3"],
+    ),
+    "probe accuracy with one label a class": (
+        ["--set", "data.labels=10", "--set", "stages.semi.select=probe_accuracy"],
+        ["stages.semi.select", "20 labels"],
+    ),
+    "a part of a GPU beyond one": (["--set", "resources.gpus=1.5"], ["resources", "whole GPUs"]),
+    "nesterov without momentum": (
+        ["--set", "stages.finetune.optimizer={nesterov: true, momentum: 0.0}"],
+        ["nesterov", "momentum above 0"],
+    ),
+    "warm-up without an end": (
+        ["--set", "stages.finetune.schedule={name: cosine, warmup: 3}"],
+        ["warmup", "leave none of 3"],
+    ),
+    "an optimizer that is a word": (["--set", "stages.finetune.optimizer=adam"], ["must be a mapping", "'adam'"]),
+    "a seed that is too large": (["--set", "seeds=[4294967296]"], ["seeds", "4294967296"]),
+    "a stem that does nothing": (["--set", "model.stem=cifar"], ["model", "stem", "resnet18"]),
     "loss over what shapes it": (
         ["--set", "stages.semi.method.lambda_u={grid: [1, 2]}"],
         ["train_loss cannot choose over 'method.lambda_u'", "probe_accuracy"],

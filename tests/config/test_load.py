@@ -139,6 +139,8 @@ BROKEN = {
     "name with a slash": ("name: example", "name: ../example", 1, ["name", "'../example'"]),
     "negative label count": ("labels: 50", "labels: -5", 2, ["data.labels", "-5"]),
     "workers without work": ("seeds: 2", "seeds: 2\nresources: {workers: 64}", 5, ["resources.workers", "64", "32"]),
+    "minutes and seconds": ("epochs: 3", "epochs: 1:30", 8, ["integer", "'1:30'"]),
+    "stage called name": ("  rotation:\n", "  name:\n", 6, ["cannot be called 'name'"]),
     "no stages": (EXPERIMENT[EXPERIMENT.index("stages:") : EXPERIMENT.index("profiles:")], "stages: {}\n", 5, ["stag"]),
     "pretext that needs labels": (
         "name: rotation}", "name: semi, pretext: {name: supervised}}", 7,
@@ -175,6 +177,11 @@ def test_errors_name_the_override_or_profile_line(file: Path) -> None:
     line = EXPERIMENT.splitlines().index("    stages: {rotation: {epochs: 30}}") + 1
     with pytest.raises(ConfigError, match=rf"example.yaml:{line}: stages.rotation.epochs: .*30.5"):
         load(rewritten(file, "epochs: 30", "epochs: 30.5"), "long")
+
+
+def test_an_alias_within_its_own_anchor_is_refused(file: Path) -> None:
+    with pytest.raises(ConfigError, match="anchor"):
+        load(rewritten(file, "seeds: 2", "seeds: &a [*a]"))
 
 
 @pytest.mark.parametrize("override", ["seeds", "=3", "a..b=1", "seeds=[1"])

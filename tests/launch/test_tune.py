@@ -13,7 +13,9 @@ from mlflow import MlflowClient
 from tiny import EXPERIMENT, command, raysl, without_times, write
 
 import raysl as package
+from raysl.launch.lock import sole_search
 from raysl.results import Tables
+from raysl.results.store import Store
 
 TRIAL = "ray::ImplicitFunc"  # the title of a process that trains
 
@@ -168,6 +170,15 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(undisturbed: tuple[Path, Pa
     tables_equal(package.read(str(results)), package.read(str(reference)))
 
 
+def test_a_second_search_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    file, results = write(tmp_path), tmp_path / "results"
+    with sole_search(Store.open(str(results), create=True)):
+        second = raysl("tune", file, "--results", results)
+    assert second.returncode == 2
+    assert "another search is running on this results folder" in second.stderr
+    assert not (results / "stages").exists()
+
+
 def test_interrupting_says_how_to_go_on(tmp_path: Path) -> None:
     file, results = write(tmp_path), tmp_path / "results"
     driver = start(file, results)
@@ -214,32 +225,55 @@ def test_diverged_trials_are_named_and_not_averaged(tmp_path: Path) -> None:
     assert "0 to train" in again.stdout
 
 
-def test_failed_trials_are_named_with_their_logs_and_tried_again(
+def test_failed_trials_are_named_with_their_logs_and_tried_again(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    text = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("seeds: 2", "seeds: 1")
+    file = write(tmp_path, text)
+    results.mkdir()
+    (results / "checkpoints").write_text("in the way of the folder of this name")
+    done = raysl("tune", file, "--results", results)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    trials = package.read(str(results)).trials.to_pylist()
+    assert Counter(trial["status"] for trial in trials) == {"failed": 2}
+    for trial in trials:
+        assert f"{results}/logs/{trial['trial_id']}.log" in done.stdout
+        assert "ResultsError" in trial["reason"]
+    (results / "checkpoints").unlink()
+    again = raysl("tune", file, "--results", results)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "2 to train" in again.stdout
+
+
+def test_a_damaged_model_is_trained_again(undisturbed: tuple[Path, Path, str], tmp_path: Path) -> None:
+    file, reference, _ = undisturbed
+    results = tmp_path / "results"
+    shutil.copytree(reference, results)
+    trials = package.read(str(results)).trials.to_pylist()
+    start = next(t["trial_id"] for t in trials if t["stage"] == "semi" and t["selected"] and t["seed"] == 1)
+    model = results / "models" / f"{start}.pt"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-100])
+    (results / "scores" / f"{start}.parquet").unlink()
+    done = raysl("tune", file, "--results", results)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert model.read_bytes() == whole
+    tables_equal(package.read(str(results)), package.read(str(reference)))
+
+
+def test_a_stage_starts_from_its_own_search_and_no_other_in_the_folder(
     undisturbed: tuple[Path, Path, str], tmp_path: Path
 ) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"
     shutil.copytree(reference, results)
-    trials = package.read(str(results)).trials.to_pylist()
-    for trial in trials:
-        if trial["stage"] == "finetune":
-            (results / "rows" / f"{trial['trial_id']}.parquet").unlink()
-    start = next(t["trial_id"] for t in trials if t["stage"] == "semi" and t["selected"] and t["seed"] == 1)
-    model = results / "models" / f"{start}.pt"
-    whole = model.read_bytes()
-    model.write_bytes(whole[:-100])
-    done = raysl("tune", file, "--results", results)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    assert f"{start}.pt: damaged" in done.stdout
-    failed = next(t for t in package.read(str(results)).trials.to_pylist() if t["status"] == "failed")
-    assert f"{results}/logs/{failed['trial_id']}.log" in done.stdout
-    assert "CheckpointError" in (results / "logs" / f"{failed['trial_id']}.log").read_text()
-    model.write_bytes(whole)
-    again = raysl("tune", file, "--results", results)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "1 to train" in again.stdout
-    tables_equal(package.read(str(results)), package.read(str(reference)))
+    other = raysl("train", file, "--stage", "finetune", "--results", results, "--set", "data.labels=60")
+    assert other.returncode == 2
+    assert "no selection there holds it" in other.stderr
+    same = raysl("train", file, "--stage", "finetune", "--results", results, "--seed", 1)
+    trials = package.read(str(reference)).trials.to_pylist()
+    expected = next(trial for trial in trials if trial["stage"] == "finetune" and trial["seed"] == 1)
+    assert expected["trial_id"] in same.stdout, same.stdout + same.stderr
 
 
 def test_a_trial_that_no_node_can_hold_is_refused_at_once(tmp_path: Path) -> None:

@@ -64,6 +64,9 @@ def test_a_wider_grid_keeps_the_names_of_the_old_trials(tmp_path: Path) -> None:
 def test_a_later_stage_is_named_by_what_it_starts_from(tmp_path: Path) -> None:
     found = trials(tmp_path, stage=1)
     assert [trial.spec.start for trial in found] == ["first", "second"]
+    restarted = found[0].spec.model_copy(update={"start": "third"})
+    assert restarted.id != found[0].spec.id
+    assert found[0].spec.model_copy(update={"freeze": "backbone"}).id != found[0].spec.id
 
 
 def test_the_name_is_the_same_in_every_process(tmp_path: Path) -> None:

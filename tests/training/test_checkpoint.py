@@ -1,6 +1,5 @@
 """Checkpoints: whole or refused, and never executed."""
 
-import hashlib
 import io
 import pickle
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from raysl.errors import CheckpointError
 from raysl.results.store import Store
 from raysl.training import checkpoint
+from raysl.training.seal import is_whole, seal
 
 STATE = {"weights": torch.arange(6.0).reshape(2, 3), "epoch": 3, "curve": [[0, 0.1, {"total": 1.5}]], "id": "abc"}
 
@@ -22,6 +22,8 @@ def store(tmp_path: Path) -> Store:
 
 def test_what_is_saved_is_loaded(store: Store) -> None:
     checkpoint.save(store, "a.pt", STATE)
+    assert is_whole(store, "a.pt")
+    assert not is_whole(store, "b.pt")
     loaded = checkpoint.load(store, "a.pt")
     assert torch.equal(loaded.pop("weights"), STATE["weights"])
     assert loaded == {key: value for key, value in STATE.items() if key != "weights"}
@@ -34,6 +36,7 @@ def test_damage_is_noticed(store: Store, tmp_path: Path, damage: object) -> None
     checkpoint.save(store, "a.pt", STATE)
     path = tmp_path / "a.pt"
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    assert not is_whole(store, "a.pt")
     with pytest.raises(CheckpointError, match=r"a.pt: damaged"):
         checkpoint.load(store, "a.pt")
 
@@ -59,8 +62,7 @@ def test_a_pickle_bomb_is_refused_and_not_executed(store: Store, tmp_path: Path,
     buffer = io.BytesIO()
     save({"weights": Bomb(tmp_path / "executed")}, buffer)  # type: ignore[operator]
     payload = buffer.getvalue()
-    digest = hashlib.blake2b(payload, digest_size=checkpoint.DIGEST_SIZE).digest()
-    (tmp_path / "c.pt").write_bytes(checkpoint.MAGIC + digest + payload)
+    (tmp_path / "c.pt").write_bytes(seal(payload))
     with pytest.raises(CheckpointError, match="nothing in it was executed"):
         checkpoint.load(store, "c.pt")
     assert not (tmp_path / "executed").exists()

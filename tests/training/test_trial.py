@@ -9,17 +9,23 @@ import numpy as np
 import pytest
 import torch
 from gloo import spawn
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 from tiny import write
 
 from raysl.config import load
+from raysl.data import arrays as data_arrays
 from raysl.data.inspect import inspect, resolve
+from raysl.data.subsets import labelled_subset
 from raysl.results.rows import Epoch, TrialRow, read_row
 from raysl.results.store import Store
 from raysl.search.trials import expand
 from raysl.training import checkpoint
 from raysl.training.feed import Feed
-from raysl.training.loop import Execution, Loop
+from raysl.training.loop import Execution, Loop, build_method
 from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
 from raysl.training.trial import run_trial
 
@@ -111,6 +117,28 @@ def test_a_non_finite_loss_ends_the_trial_as_diverged(tmp_path: Path) -> None:
     assert stored.status == "diverged"
 
 
+def test_an_encoder_that_explodes_in_the_last_step_is_diverged_too(tmp_path: Path) -> None:
+    once = ["stages.semi.epochs=1", "stages.semi.batch_size=128", "stages.semi.optimizer={name: sgd, lr: 1e30}"]
+    row = run(spec_of(tmp_path, *once), tmp_path / "r")
+    assert np.isfinite(row.curve[-1].loss)  # taken before the step
+    assert (row.status, row.final_loss) == ("diverged", None)
+    assert row.reason == "non-finite features after the last step"
+
+
+def test_a_resumed_trial_began_when_it_was_first_begun(tmp_path: Path) -> None:
+    spec, begins = spec_of(tmp_path), []
+
+    def kill(epoch: Epoch) -> None:
+        if epoch.epoch == 1:
+            raise KilledError
+
+    store = Store.open(str(tmp_path / "r"), create=True)
+    with pytest.raises(KilledError):
+        run_trial(spec, store, EAGER, kill)
+    begins.append(checkpoint.load(store, checkpoint_path(spec.id))["started"])
+    assert run(spec, tmp_path / "r").started_at == begins[0]
+
+
 def test_the_final_loss_is_the_mean_over_the_last_epoch(tmp_path: Path) -> None:
     row = run(spec_of(tmp_path), tmp_path / "r")
     assert row.final_loss == row.curve[-1].loss
@@ -165,6 +193,65 @@ def test_bf16_trains_close_to_fp32(tmp_path: Path) -> None:
     assert full.final_loss is not None
     assert half.final_loss == pytest.approx(full.final_loss, rel=0.1)
     assert half.final_loss != full.final_loss
+
+
+def test_a_finished_trial_is_not_trained_again(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    row = run(spec, tmp_path / "r")
+    trained: list[Epoch] = []
+    assert run(spec, tmp_path / "r", trained.append) == row
+    assert trained == []
+
+
+def test_the_test_score_is_that_of_a_probe_fitted_on_the_labelled_images(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    run(spec, tmp_path)
+    store = Store.open(str(tmp_path), create=False)
+    score = score_trial(spec, store, EAGER)
+    method = build_method(spec, 1, store)
+    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    arrays = data_arrays.load(spec.data)
+    subset = labelled_subset(arrays.labels, 40, "balanced", spec.seed, 10)
+    test_images, test_labels = data_arrays.load_test(spec.data)
+
+    def features(images: np.ndarray) -> np.ndarray:
+        pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
+        normalised = (pixels - torch.tensor(arrays.mean).view(1, -1, 1, 1)) / torch.tensor(arrays.std).view(1, -1, 1, 1)
+        with torch.no_grad():
+            return method.eval().encoder(normalised).numpy()
+
+    expected = make_pipeline(StandardScaler(), LinearSVC(C=1.0, max_iter=100000))
+    expected.fit(features(arrays.images[subset]), arrays.labels[subset])
+    assert score.test_accuracy == pytest.approx(expected.score(features(test_images), test_labels), abs=0.011)
+    assert score.num_test == len(test_labels) == 500
+
+
+def test_views_differ_from_epoch_to_epoch(tmp_path: Path) -> None:
+    loop = Loop(spec_of(tmp_path), Store.open(str(tmp_path / "r"), create=True), EAGER)
+    batch = next(iter(loop.feed.batches(0, 0, 1)))
+    first, again, other = (loop.feed.make_views(batch, epoch)["rotated"].drawn for epoch in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_every_parameter_group_follows_a_cosine_step_by_step(tmp_path: Path) -> None:
+    overrides = ["stages.semi.optimizer={name: lars, lr: 0.1}", "stages.semi.schedule={name: cosine}"]
+    loop = Loop(spec_of(tmp_path, *overrides), Store.open(str(tmp_path / "r"), create=True), EAGER)
+    rates: list[list[float]] = []
+    loop.optimizer.register_step_post_hook(
+        lambda optimizer, *_: rates.append([g["lr"] for g in optimizer.param_groups])
+    )
+    loop.method.eval()
+    loop.train_epoch(loop.wrapped())
+    assert loop.method.training
+    assert all(len(set(groups)) == 1 and len(groups) == 2 for groups in rates)
+    assert [groups[0] for groups in rates] == pytest.approx([0.05 * (1 + np.cos(np.pi * k / 16)) for k in range(4)])
+
+
+def test_infinity_is_not_finite(tmp_path: Path) -> None:
+    loop = Loop(spec_of(tmp_path), Store.open(str(tmp_path / "r"), create=True), EAGER)
+    loop.curve.append(Epoch(0, 0.1, float("inf"), {}, 0.0))
+    assert loop.diverged
 
 
 def test_a_lost_model_is_trained_again_and_the_row_stays(tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""What an experiment and its data must agree on, checked before anything is trained."""
+
+import math
+
+from raysl import methods
+from raysl.data.settings import TrialData
+from raysl.errors import UserError
+from raysl.search.experiment import Config, Experiment, Stage
+
+FOLD_LABELS = 2  # images of each class that the probe's cross-validation needs
+
+
+def check(experiment: Experiment, data: TrialData) -> None:
+    """Raise UserError, with the place, for a stage that these data cannot be trained or selected with."""
+    for stage in experiment.stages:
+        _check_rule(experiment, stage, data)
+        for config in stage.configs:
+            _check_batches(experiment, stage, config, data)
+
+
+def _check_rule(experiment: Experiment, stage: Stage, data: TrialData) -> None:
+    if stage.select != "probe_accuracy" or data.draw != "balanced" or data.labels >= FOLD_LABELS * data.num_classes:
+        return
+    key = f"stages.{stage.name}.select"
+    raise UserError(
+        f"{experiment.place(key)}: {key}: probe_accuracy is cross-validated on D_l, and {data.labels} labels give "
+        f"a class fewer than {FOLD_LABELS}; at least {FOLD_LABELS * data.num_classes} labels, or select: train_loss"
+    )
+
+
+def _check_batches(experiment: Experiment, stage: Stage, config: Config, data: TrialData) -> None:
+    """Refuse a batch of one image, which batch normalisation cannot take."""
+    covers_unlabelled = "unlabelled" in methods.describe(config.settings.method["name"]).streams
+    images, batch_size = data.unlabelled if covers_unlabelled else data.labels, config.settings.batch_size
+    if images // math.ceil(images / batch_size) < 2:
+        key = f"stages.{stage.name}.batch_size"
+        raise UserError(
+            f"{experiment.place(key)}: {key}: {images} images in batches of at most {batch_size} leave one of a single "
+            f"image; {batch_size + 1} would do"
+        )
