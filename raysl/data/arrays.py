@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysl.data.decoding import Images, write_arrays
+from raysl.data.inspect import forget_scan
 from raysl.data.orders import Indices
 from raysl.data.parquet import read_labels
 from raysl.data.places import cache_home, discard, exclusive, replacing
@@ -140,6 +141,7 @@ def _build(data: TrialData, folder: Path, progress: Progress | None) -> None:
             temporary.mkdir()
             files, digest = write_arrays(temporary, path, index, splits, data.image_size, data.channels, progress)
             if digest != data.digest:
+                forget_scan(path)  # or it would be believed again
                 raise DataError(f"{path}: the content has changed since it was looked at: {digest}, not {data.digest}")
             (temporary / "meta.json").write_text(json.dumps({"source": str(path), "files": files}, indent=1))
     except OSError as error:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysl.data.images import decode
-from raysl.data.parquet import SPLITS, TRAIN, UNLABELLED, ContentDigest, Labels, read_batches
+from raysl.data.images import ImageError, decode
+from raysl.data.parquet import SPLITS, TRAIN, UNLABELLED, ContentDigest, Labels, image_place, read_batches
 from raysl.data.progress import Progress
 from raysl.errors import DataError
 
@@ -31,7 +31,7 @@ def write_arrays(
     """Write SPLIT_images.npy, SPLIT_labels.npy and train_statistics.npy; return their facts and the content's digest.
 
     splits: int8 [N], the split of each row of the file.
-    Raises DataError naming the file and the row of an image that cannot be decoded.
+    Raises DataError naming the place of an image that cannot be decoded.
     """
     counts = np.bincount(splits, minlength=len(SPLITS)).tolist()
     pool = UNLABELLED if counts[UNLABELLED] else TRAIN
@@ -59,8 +59,8 @@ def write_arrays(
 def _decoded(path: Path, batch: Any, size: int, channels: int, first_row: int) -> Images:
     try:
         return decode(batch.column("image").to_pylist(), size, channels, first_row)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    except ImageError as error:
+        raise DataError(f"{image_place(path, error.row)} {error.wrong}") from error
 
 
 class _Npy:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from raysl.data.images import headers
-from raysl.data.parquet import TEST, TRAIN, UNLABELLED, ContentDigest, read_batches, read_labels
-from raysl.data.places import cache_home, exclusive, replacing
+from raysl.data.images import ImageError, headers
+from raysl.data.parquet import TEST, TRAIN, UNLABELLED, ContentDigest, image_place, read_batches, read_labels
+from raysl.data.places import cache_home, discard, exclusive, replacing
 from raysl.data.progress import Progress
 from raysl.data.sets import locate
 from raysl.data.settings import DataSettings, TrialData
 from raysl.data.subsets import assign_splits
 from raysl.errors import DataError
 
-SCAN_VERSION = 1  # raised when the digest or the headers of the same file come out differently
+SCAN_VERSION = 2  # raised when the digest or the headers of the same file come out differently
 SMALLEST = 4  # pixels
 
 
@@ -102,19 +102,34 @@ def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
     return TrialData(**given | resolved, digest=facts.digest, num_classes=len(facts.class_names))
 
 
+def forget_scan(path: Path) -> None:
+    """Let the next `inspect` look at all images of a file again."""
+    discard(_scan_file(path))
+
+
 def _label_count(labels: int | float, unlabelled: int) -> int:
     if isinstance(labels, int):
         return labels
-    percent = round(labels * 100)
-    if abs(labels * 100 - percent) < 1e-9:
-        return percent * (unlabelled // 100)
-    return int(labels * unlabelled + 1e-9)
+    percent = _whole_percent(labels)
+    return int(labels * unlabelled + 1e-9) if percent is None else percent * (unlabelled // 100)
+
+
+def _whole_percent(fraction: float) -> int | None:
+    percent = round(fraction * 100)
+    return percent if abs(fraction * 100 - percent) < 1e-9 else None
+
+
+def _asked(labels: int | float, count: int, unlabelled: int) -> str:
+    """Say what was asked for and, of a fraction, how the count comes about."""
+    if isinstance(labels, int):
+        return str(labels)
+    percent = _whole_percent(labels)
+    rule = f"floor({labels} x {unlabelled})" if percent is None else f"{percent} x floor({unlabelled} / 100)"
+    return f"{labels} of {unlabelled} unlabelled images ({rule} = {count})"
 
 
 def _check_labels(settings: DataSettings, facts: DataFacts, labels: int, unlabelled: int) -> None:
-    asked = (
-        str(labels) if settings.labels == labels else f"{settings.labels} of {unlabelled} unlabelled images ({labels})"
-    )
+    asked = _asked(settings.labels, labels, unlabelled)
     if labels > facts.num_train:
         raise DataError(
             f"data.labels: {asked} is more than the {facts.num_train} labelled training images of {settings.source}"
@@ -152,18 +167,32 @@ def _native_size(settings: DataSettings, facts: DataFacts) -> int:
 
 
 def _scanned(path: Path, class_names: Sequence[str], progress: Progress | None) -> Scan:
-    """Return the scan of a file, which is kept for as long as the file keeps its size and time."""
+    """Return the scan of a file, which is kept for as long as nobody touches the file."""
+    kept = _scan_file(path)
+    scan = _kept(kept)  # before the lock, which a cache that can only be read has no room for
+    if scan is None:
+        with exclusive(kept):
+            scan = _kept(kept)  # another process may have made it meanwhile
+            if scan is None:
+                scan = _scan(path, class_names, progress)
+                with replacing(kept) as temporary:
+                    temporary.write_text(json.dumps(asdict(scan)))
+    return scan
+
+
+def _scan_file(path: Path) -> Path:
     stat = path.stat()
-    facts = json.dumps([SCAN_VERSION, str(path), stat.st_size, stat.st_mtime_ns])
-    kept = cache_home() / "scans" / f"{hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()}.json"
-    with exclusive(kept):
-        try:
-            return Scan(**json.loads(kept.read_text()))
-        except (OSError, ValueError, TypeError):  # not there yet, or damaged
-            scan = _scan(path, class_names, progress)
-            with replacing(kept) as temporary:
-                temporary.write_text(json.dumps(asdict(scan)))
-            return scan
+    # Size and time can be those of the file that stood there before: `cp -p` keeps the one, equal sets have the other.
+    facts = [SCAN_VERSION, str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns]
+    name = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+    return cache_home() / "scans" / f"{name}.json"
+
+
+def _kept(kept: Path) -> Scan | None:
+    try:
+        return Scan(**json.loads(kept.read_text()))
+    except (OSError, ValueError, TypeError):  # not there yet, or damaged
+        return None
 
 
 def _scan(path: Path, class_names: Sequence[str], progress: Progress | None) -> Scan:
@@ -174,8 +203,8 @@ def _scan(path: Path, class_names: Sequence[str], progress: Progress | None) -> 
         digest.update(batch)
         try:
             kinds |= headers(batch.column("image").to_pylist(), done)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+        except ImageError as error:
+            raise DataError(f"{image_place(path, error.row)} {error.wrong}") from error
         done += batch.num_rows
         if progress:
             progress(f"inspect {path.name}", done, None)

@@ -1,7 +1,8 @@
 """The form that data sets are kept in: one Parquet file of encoded images.
 
 Columns: `image` (binary: PNG, JPEG or what else Pillow reads), `label` (int32, -1 for unlabelled), `split` (string, one
-of `SPLITS`). Schema metadata: `class_names` (a JSON list; a label is a place in it), `source`, `licence`.
+of `SPLITS`) and, where images were files, `file` (string). Schema metadata: `class_names` (a JSON list; a label is a
+place in it), `source`, `licence`.
 """
 
 import hashlib
@@ -9,7 +10,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,18 +25,24 @@ from raysl.errors import DataError
 
 SPLITS = ("train", "test", "unlabelled")
 TRAIN, TEST, UNLABELLED = range(3)
-COLUMNS = ("image", "label", "split")
-ROW_GROUP = 2048  # 60 MB of STL-10
-BATCH = 1024  # rows that are read at once
+READ_AS = {"image": pa.large_binary(), "label": pa.int32(), "split": pa.string()}
+COLUMNS = tuple(READ_AS)
+GROUP_ROWS = 2048
+GROUP_BYTES = 64_000_000  # of images in a row group, all of which are in memory when it is written
+BATCH_ROWS = 1024  # that are read at once
+BATCH_BYTES = 64_000_000  # of images that are read at once, going by their mean size
+# As it comes, pyarrow reads a whole file into memory, and at best a column of a whole row group.
+READING = {"page_checksum_verification": True, "pre_buffer": False, "buffer_size": 1 << 20}
 DIGEST_BYTES = 16
 
 
 class Row(NamedTuple):
-    """An encoded image, its class (-1: unlabelled) and its split."""
+    """An encoded image, its class (-1: unlabelled), its split, and the file it was, for messages."""
 
     image: bytes
     label: int
     split: str
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,24 +57,40 @@ class Labels:
     class_names: tuple[str, ...]
 
 
-def write(path: Path, rows: Iterable[Row], class_names: Sequence[str], source: str, licence: str) -> None:
+def write(
+    path: Path, rows: Iterable[Row], class_names: Sequence[str], source: str, licence: str, *, with_files: bool = False
+) -> None:
     """Write a set, row group by row group; the file appears when it is whole. One writer at a time (`exclusive`).
 
     Pages carry checksums, which `read_batches` verifies.
+    with_files: the rows name the files they were, which is kept.
     """
     metadata = {"class_names": json.dumps(list(class_names)), "source": source, "licence": licence}
     fields = [("image", pa.binary()), ("label", pa.int32()), ("split", pa.string())]
-    schema = pa.schema(fields, metadata=metadata)
+    schema = pa.schema([*fields, ("file", pa.string())] if with_files else fields, metadata=metadata)
     options = {
         "compression": "zstd",
         "use_dictionary": ["split"],
         "write_page_checksum": True,
         "write_statistics": ["label", "split"],
     }
-    remaining = iter(rows)
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
-        while group := list(islice(remaining, ROW_GROUP)):
-            writer.write_table(pa.table(dict(zip(COLUMNS, zip(*group, strict=True), strict=True)), schema=schema))
+        for group in _groups(rows):
+            columns = dict(zip(Row._fields, zip(*group, strict=True), strict=True))
+            writer.write_table(pa.table({name: columns[name] for name in schema.names}, schema=schema))
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    size = 0
+    for row in rows:
+        if group and (len(group) == GROUP_ROWS or size + len(row.image) > GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(row)
+        size += len(row.image)
+    if group:
+        yield group
 
 
 def read_labels(path: Path) -> Labels:
@@ -92,15 +114,34 @@ def read_labels(path: Path) -> Labels:
 
 
 def read_batches(path: Path) -> Iterator[Any]:
-    """Yield all columns as record batches of at most `BATCH` rows, in the file's order.
+    """Yield image (large_binary), label (int32) and split (string) as record batches, in the file's order.
 
+    A batch has at most `BATCH_ROWS` rows, and fewer where images are large. To be called after `read_labels`, which
+    finds what is wrong with labels and splits.
     Raises DataError where the file is missing or damaged.
     """
     with _opened(path) as file:
-        for batch in file.iter_batches(BATCH, columns=list(COLUMNS)):
+        for batch in file.iter_batches(_batch_rows(file.metadata), columns=list(COLUMNS)):
             if batch.column("image").null_count:
                 raise DataError(f"{path}: an image is missing (null)")
-            yield batch
+            yield pa.record_batch([batch.column(name).cast(kind) for name, kind in READ_AS.items()], names=COLUMNS)
+
+
+def image_place(path: Path, row: int) -> str:
+    """Return where the image of a row is, to open a message with: its own file where the set was made of files."""
+    with _opened(path) as file:
+        if file.schema_arrow.names != [*COLUMNS, "file"]:  # as `write` has them
+            return f"{path}: the image in row {row}"
+        return f"{file.read(columns=['file'])['file'][row].as_py()}: the image"
+
+
+def _batch_rows(metadata: Any) -> int:
+    place = [metadata.schema.column(number).path for number in range(metadata.num_columns)].index("image")
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    sizes: list[int] = [
+        group.column(place).total_uncompressed_size // group.num_rows for group in groups if group.num_rows
+    ]
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // max([1, *sizes])))
 
 
 class ContentDigest:
@@ -116,13 +157,13 @@ class ContentDigest:
 
     def update(self, batch: Any) -> None:
         """Take in the next batch of `read_batches`."""
-        images = batch.column("image").cast(pa.large_binary())
+        images = batch.column("image")
         _, offsets, content = images.buffers()
         ends = np.frombuffer(offsets, np.int64)[images.offset : images.offset + len(images) + 1]
         if content is not None:
             self._parts["image"].update(memoryview(content)[ends[0] : ends[-1]])
         self._parts["lengths"].update(np.diff(ends).data)
-        self._parts["label"].update(batch.column("label").cast(pa.int32()).to_numpy().data)
+        self._parts["label"].update(batch.column("label").to_numpy().data)
         self._parts["split"].update(" ".join([*batch.column("split").to_pylist(), ""]).encode())
 
     def hexdigest(self) -> str:
@@ -136,7 +177,7 @@ def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, **READING) as file:
             _check_columns(path, file.schema_arrow)
             yield file
     except (pa.ArrowException, OSError) as error:
@@ -151,9 +192,26 @@ def _check_columns(path: Path, schema: Any) -> None:
             f"{path}: no column {', '.join(missing)}; a set has the columns {', '.join(COLUMNS)}, "
             f"this file has {', '.join(schema.names)}"
         )
-    kind = schema.field("image").type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise DataError(f"{path}: column image holds {kind}; it must hold the bytes of encoded images (binary)")
+    twice = [name for name in COLUMNS if schema.names.count(name) > 1]
+    if twice:
+        raise DataError(f"{path}: more than one column {', '.join(twice)}; this file has {', '.join(schema.names)}")
+    image, split = schema.field("image").type, schema.field("split").type
+    if not _is_bytes(image):
+        raise DataError(f"{path}: column image holds {image}; it must hold the bytes of encoded images (binary)")
+    if not _is_text(split.value_type if pa.types.is_dictionary(split) else split):
+        raise DataError(f"{path}: column split holds {split}; it must be string: {', '.join(SPLITS)}")
+
+
+def _is_bytes(kind: Any) -> bool:
+    types = pa.types
+    known = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
+    return any(is_known(kind) for is_known in known)
+
+
+def _is_text(kind: Any) -> bool:
+    types = pa.types
+    known = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
+    return _is_bytes(kind) or any(is_known(kind) for is_known in known)
 
 
 def _class_names(path: Path, metadata: dict[bytes, bytes]) -> tuple[str, ...]:
@@ -169,15 +227,19 @@ def _class_names(path: Path, metadata: dict[bytes, bytes]) -> tuple[str, ...]:
 def _integers(path: Path, column: Any) -> Indices:
     if not pa.types.is_integer(column.type) or column.null_count:
         raise DataError(f"{path}: column label holds {column.type}, {column.null_count} of them null; it must be int32")
-    values: Indices = column.cast(pa.int64()).to_numpy()
+    try:
+        values: Indices = column.cast(pa.int64()).to_numpy()
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: label {pc.max(column)} is no class; labels must fit int32") from error
     return values
 
 
 def _split_numbers(path: Path, column: Any) -> NDArray[np.int8]:
-    names = column.cast(pa.string())
-    numbers = pc.index_in(names, value_set=pa.array(SPLITS))
+    names = column.cast(pa.binary())  # bytes: what is no UTF-8 is to be named like any other
+    numbers = pc.index_in(names, value_set=pa.array(SPLITS).cast(pa.binary()))
     if numbers.null_count:
         other = names.filter(numbers.is_null())[0].as_py()
-        raise DataError(f"{path}: split {other!r}; choices: {', '.join(SPLITS)}")
+        shown = other if other is None else other.decode(errors="replace")
+        raise DataError(f"{path}: split {shown!r}; choices: {', '.join(SPLITS)}")
     values: NDArray[np.int8] = numbers.cast(pa.int8()).to_numpy()
     return values

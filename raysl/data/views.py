@@ -16,12 +16,10 @@ class Draw:
     positions: int64 [B], places of this rank's rows in the global batch of `size` rows (see `batches.Batch`).
     """
 
-    def __init__(
-        self, seed: int, epoch: int, step: int, name: str, positions: Tensor | NDArray[np.int64], size: int
-    ) -> None:
+    def __init__(self, seed: int, epoch: int, step: int, name: str, positions: NDArray[np.int64], size: int) -> None:
         facts = hashlib.blake2b(repr((seed, epoch, step, name)).encode(), digest_size=16).digest()
         self._generator = np.random.Generator(np.random.Philox(key=np.frombuffer(facts, np.uint64)))
-        self._positions = np.asarray(positions)
+        self._positions = positions
         self._size = size
 
     def integers(self, high: int) -> Tensor:

@@ -131,6 +131,17 @@ def test_a_set_that_has_changed_is_refused(make_set: MakeSet, cache: Path) -> No
     assert not [path for path in (cache / "arrays").iterdir() if path.is_dir()]
 
 
+def test_a_scan_that_has_proved_wrong_is_forgotten(make_set: MakeSet, cache: Path) -> None:
+    path = make_set()
+    digest = trial_data(path).digest
+    (kept,) = (cache / "scans").glob("*.json")
+    kept.write_text(kept.read_text().replace(digest, "0" * 32))
+    with pytest.raises(DataError, match="the content has changed"):
+        prepare(trial_data(path))
+    assert trial_data(path).digest == digest
+    prepare(trial_data(path))
+
+
 def test_a_set_that_is_damaged_is_refused(make_set: MakeSet, cache: Path) -> None:
     path = make_set(train=2000)
     data = trial_data(path)

@@ -2,13 +2,17 @@
 
 import io
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from raysl.data.inspect import inspect
+from raysl.data import folders
+from raysl.data.arrays import prepare
+from raysl.data.inspect import inspect, resolve
 from raysl.data.parquet import Row, read_batches, read_labels
 from raysl.data.sets import locate
 from raysl.data.settings import DataSettings
@@ -59,8 +63,7 @@ def test_a_folder_is_converted_again_when_it_has_changed(images: Path) -> None:
 
 
 def test_a_class_without_training_images_is_named(images: Path) -> None:
-    (images / "test" / "dogs").mkdir()
-    (images / "test" / "dog" / "t.png").rename(images / "test" / "dogs" / "t.png")
+    (images / "test" / "dog").rename(images / "test" / "dogs")
     with pytest.raises(DataError, match="test/dogs: no such class in train/; did you mean 'dog'"):
         locate(f"folder:{images}")
 
@@ -71,3 +74,123 @@ def test_a_folder_of_another_form_is_refused(tmp_path: Path, images: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="at least 2 classes"):
         locate(f"folder:{tmp_path / 'file'}")
+
+
+def test_folders_of_equal_names_sizes_and_times_are_told_apart(images: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(images, other)
+    (other / "test/dog/t.png").write_bytes((other / "test/dog/t.png").read_bytes()[::-1])
+    for path in images.rglob("*"):
+        for each in (path, other / path.relative_to(images)):
+            os.utime(each, ns=(1, 1))
+    first, second = locate(f"folder:{images}"), locate(f"folder:{other}")
+    assert rows(first)[3].image != rows(second)[3].image
+    images.rename(tmp_path / "away")
+    other.rename(images)
+    assert rows(locate(f"folder:{images}"))[3] == rows(second)[3]
+
+
+def test_a_file_changed_in_its_place_is_seen_though_its_size_and_time_stay(images: Path) -> None:
+    file = images / "test/dog/t.png"
+    time = file.stat().st_mtime_ns
+    first = locate(f"folder:{images}")
+    file.write_bytes(file.read_bytes()[::-1])
+    os.utime(file, ns=(time, time))
+    assert rows(locate(f"folder:{images}"))[3].image == rows(first)[3].image[::-1]
+
+
+def emptied(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def renamed(folder: Path) -> None:
+    for path in list(folder.iterdir()):
+        path.rename(path.with_suffix(".gif"))
+
+
+def moved_down(folder: Path) -> None:
+    names = list(folder.iterdir())
+    (folder / "more").mkdir()
+    for path in names:
+        path.rename(folder / "more" / path.name)
+
+
+@pytest.mark.parametrize("place", ["train/cat", "test/dog", "unlabelled"])
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [(emptied, "nothing"), (renamed, r"[xtu]\.gif"), (moved_down, "more/")],
+    ids=["emptied", "renamed", "moved_down"],
+)
+def test_a_folder_whose_images_would_be_lost_is_refused(
+    images: Path, place: str, harm: Callable[[Path], None], found: str
+) -> None:
+    (images / place / ".DS_Store").touch()
+    locate(f"folder:{images}")
+    (images / place / ".DS_Store").unlink()
+    harm(images / place)
+    (images / place / ".DS_Store").touch()
+    with pytest.raises(
+        DataError, match=rf"images/{place}: must hold images and no folders; found {found}; .*\.png, \.jpg"
+    ):
+        locate(f"folder:{images}")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_images_outside_a_class_are_refused(images: Path, split: str) -> None:
+    (images / split / "README.md").touch()
+    locate(f"folder:{images}")
+    for name in "abcd":
+        shutil.copy(images / "unlabelled/u.png", images / split / f"{name}.png")
+    with pytest.raises(
+        DataError, match=rf"images/{split}: holds a\.png, b\.png, c\.png, and 1 more; images must lie in"
+    ):
+        locate(f"folder:{images}")
+
+
+@pytest.mark.parametrize("name", ["train/dog/l.png", "train/bird", "unlabelled/l"])
+def test_links_to_nothing_are_named(images: Path, name: str) -> None:
+    (images / name).symlink_to("/not/there")
+    with pytest.raises(DataError, match=f"images/{name}: .* a link to what is not there"):
+        locate(f"folder:{images}")
+
+
+def test_a_folder_named_like_an_image_is_refused(images: Path) -> None:
+    (images / "train/dog/z.png").mkdir()
+    with pytest.raises(DataError, match=r"train/dog: .* found z\.png/;"):
+        locate(f"folder:{images}")
+
+
+def test_what_cannot_be_read_is_named(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(DataError, match=r"train/cat/x\.JPEG: cannot be read: Permission denied"):
+        locate(f"folder:{images}")
+    shutil.rmtree(images / "test")
+    (images / "test").touch()
+    with pytest.raises(DataError, match="images/test: cannot be read: Not a directory"):
+        locate(f"folder:{images}")
+
+
+def test_a_damaged_image_is_named_by_its_file(images: Path) -> None:
+    file = images / "train/dog/b.png"
+    file.write_bytes(file.read_bytes()[:-30])  # its header is whole
+    settings = DataSettings(source=f"folder:{images}", labels=2, unlabelled=1)
+    with pytest.raises(DataError, match=rf"^{file}: the image cannot be decoded"):
+        prepare(resolve(settings, inspect(settings)))
+    file.write_text("no image")
+    with pytest.raises(DataError, match=rf"^{file}: the image cannot be decoded \(not an image\)"):
+        inspect(settings)
+
+
+def test_a_converted_folder_is_used_from_a_cache_that_can_only_be_read(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        raise DataError("read-only")
+
+    path = locate(f"folder:{images}")
+    monkeypatch.setattr(folders, "exclusive", refused)
+    assert locate(f"folder:{images}") == path

@@ -1,6 +1,8 @@
 """Decoding: formats, modes, sizes, damage."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -66,6 +68,45 @@ def test_16_bit_images_are_refused_rather_than_clipped() -> None:
     deep = encoded(Image.fromarray(np.full((4, 4), 40_000, np.uint16)))
     with pytest.raises(DataError, match="row 7 has more than 8 bits"):
         headers([deep], 7)
+
+
+def deep_png(colour_type: int, samples: int) -> bytes:
+    """A PNG of 2 x 2 pixels with 16 bits for each of so many samples, which Pillow can read but not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 2, 2, 16, colour_type, 0, 0, 0)
+    lines = (b"\0" + bytes(4 * samples)) * 2
+    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def deep_tiff() -> bytes:
+    """A TIFF of one RGB pixel with 16 bits per channel."""
+    entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 3, 128), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 134)]
+    entries += [(277, 3, 1, 3), (278, 3, 1, 1), (279, 4, 1, 6)]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    return (b"II*\0" + struct.pack("<I", 8) + directory).ljust(128, b"\0") + struct.pack("<HHH", 16, 16, 16) + bytes(6)
+
+
+@pytest.mark.parametrize(
+    "image", [deep_png(2, 3), deep_png(6, 4), deep_png(4, 2), deep_tiff()], ids=["RGB", "RGBA", "LA", "TIFF"]
+)
+def test_16_bit_colours_are_refused_rather_than_cut(image: bytes) -> None:
+    assert Image.open(io.BytesIO(image)).mode in ("RGB", "RGBA", "LA")  # as if they had 8 bits
+    with pytest.raises(DataError, match="row 7 has more than 8 bits"):
+        headers([encode(PIXELS), image], 6)
+
+
+def test_transparency_is_dropped_and_orientation_ignored() -> None:
+    clear = np.dstack([PIXELS, np.zeros((12, 12), np.uint8)])
+    np.testing.assert_array_equal(decode([encoded(Image.fromarray(clear))], 12, 3, 0)[0], PIXELS)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, "PNG", exif=exif)
+    np.testing.assert_array_equal(decode([buffer.getvalue()], 12, 3, 0)[0], PIXELS)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])

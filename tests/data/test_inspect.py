@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from raysl.data import inspect as inspecting
@@ -38,6 +39,8 @@ def test_digits() -> None:
     assert (facts.num_train, facts.num_unlabelled, facts.num_test) == (1297, 1297, 500)
     assert (facts.image_size, facts.channels, len(facts.class_names)) == (8, 1, 10)
     assert max(facts.class_counts) - min(facts.class_counts) < 8
+    # Part of every trial's name: results of earlier versions are found again only while this stays.
+    assert facts.digest == "2252c3b28dc0f9c9f1b02d692d0e883a"
     data = resolve(DataSettings(), facts)
     assert (data.labels, data.unlabelled, data.num_classes) == (12, 1297, 10)  # 1 % of 1297, cut to whole hundreds
     assert (data.image_size, data.channels, data.digest) == (8, 1, facts.digest)
@@ -88,6 +91,37 @@ def test_a_file_is_scanned_once(make_set: Callable[..., Path], cache: Path, monk
     assert len(scans) == 3
 
 
+@pytest.mark.parametrize("in_place", [True, False])
+def test_another_file_of_equal_size_and_time_is_scanned(make_set: Callable[..., Path], in_place: bool) -> None:
+    path = make_set()
+    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    table = pq.read_table(path)
+    pq.write_table(table, path, **plain)
+    stat = path.stat()
+    facts = inspect(DataSettings(source=f"parquet:{path}"))
+    other = path.with_name("other.parquet")
+    pq.write_table(table.take(np.arange(len(table))[::-1].copy()), other, **plain)
+    if in_place:
+        path.write_bytes(other.read_bytes())
+    else:
+        other.replace(path)
+    os.utime(path, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert inspect(DataSettings(source=f"parquet:{path}")).digest != facts.digest
+
+
+def test_a_scan_is_used_from_a_cache_that_can_only_be_read(
+    make_set: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        raise DataError("read-only")
+
+    settings = DataSettings(source=f"parquet:{make_set()}")
+    facts = inspect(settings)
+    monkeypatch.setattr(inspecting, "exclusive", refused)
+    assert inspect(settings) == facts
+
+
 def test_a_moved_file_keeps_its_digest(make_set: Callable[..., Path]) -> None:
     path = make_set()
     facts = inspect(DataSettings(source=f"parquet:{path}"))
@@ -129,9 +163,14 @@ def test_label_fractions_are_of_the_unlabelled_images(labels: float, num_unlabel
     ("settings", "facts", "message"),
     [
         ({"labels": 60_001}, {}, "data.labels: 60001 is more than the 60000"),
-        ({"labels": 0.5}, {"num_unlabelled": 200_000}, r"data.labels: 0.5 of 200000 unlabelled images \(100000\)"),
+        (
+            {"labels": 0.5},
+            {"num_unlabelled": 200_000},
+            r"0.5 of 200000 unlabelled images \(50 x floor\(200000 / 100\) = 100000\)",
+        ),
         ({"labels": 1}, {}, "data.labels: 1 is less than one for each of the 2 classes"),
-        ({"labels": 0.01}, {"num_unlabelled": 99}, "less than one for each"),
+        ({"labels": 0.01}, {"num_unlabelled": 99}, r"\(1 x floor\(99 / 100\) = 0\) is less than one for each"),
+        ({"labels": 0.005}, {"num_unlabelled": 199}, r"\(floor\(0.005 x 199\) = 0\) is less than one for each"),
         ({"labels": 9}, {"class_counts": (4, 100)}, "class 'a' has 4 training images; at most 9"),
         (
             {"labels": 10},

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raysl.data import parquet
 from raysl.data.parquet import ContentDigest, Row, read_batches, read_labels, write
 from raysl.errors import DataError
 
@@ -61,6 +62,60 @@ def test_the_digest_is_of_the_content_alone(tmp_path: Path) -> None:
     assert digest(written(tmp_path / "few.parquet", ROWS)) == "984e1eefed3dca515035706f9083a447"
 
 
+@pytest.mark.parametrize("image", [pa.binary(5), pa.binary_view(), pa.large_binary()], ids=str)
+@pytest.mark.parametrize(
+    "split", [pa.binary(), pa.string_view(), pa.dictionary(pa.int8(), pa.binary()), pa.large_string()], ids=str
+)
+def test_columns_of_like_types_are_the_same_content(tmp_path: Path, image: pa.DataType, split: pa.DataType) -> None:
+    rows = [row._replace(image=row.image.ljust(5)) for row in ROWS]
+    path = written(tmp_path / "set.parquet", rows)
+    table = pq.read_table(path)
+    for name, kind in (("image", image), ("split", pa.binary()), ("split", split)):
+        place = table.column_names.index(name)
+        column = table[name]
+        same = column.dictionary_encode() if pa.types.is_dictionary(kind) else column.cast(kind)
+        table = table.set_column(place, name, same)
+    assert table["split"].type.id == split.id
+    pq.write_table(table, tmp_path / "other.parquet")
+    assert digest(tmp_path / "other.parquet") == digest(path)
+    (batch,) = read_batches(tmp_path / "other.parquet")
+    assert [Row(**row) for row in batch.to_pylist()] == rows
+
+
+def test_large_images_are_written_and_read_few_at_once(tmp_path: Path) -> None:
+    photograph = Row(bytes(1_000_000), 0, "train")
+    path = written(tmp_path / "set.parquet", [photograph] * 100 + ROWS)
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    assert [group.num_rows for group in groups] == [64, 40]
+    rows = [batch.num_rows for batch in read_batches(path)]
+    assert sum(rows) == 104
+    assert max(rows) <= 64
+    table = pq.read_table(path)
+    table = table.add_column(0, "notes", pa.array([{"image": b""}] * len(table)))
+    pq.write_table(table, path, use_dictionary=False)  # as another program would: one row group
+    assert max(batch.num_rows for batch in read_batches(path)) <= 70
+
+
+def test_reading_takes_the_memory_of_a_row_group_not_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 2_000_000)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1_000_000)
+    generator = np.random.default_rng(0)
+    path = written(tmp_path / "set.parquet", [Row(generator.bytes(200_000), 0, "train") for _ in range(150)])
+    before = pa.total_allocated_bytes()
+    assert max(pa.total_allocated_bytes() - before for _ in read_batches(path)) < 10_000_000  # of 30
+
+
+def test_an_image_larger_than_a_row_group_is_written_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 4)
+    path = written(tmp_path / "set.parquet", ROWS)
+    metadata = pq.read_metadata(path)
+    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [1, 1, 1, 1]
+    assert [Row(**row) for batch in read_batches(path) for row in batch.to_pylist()] == ROWS
+
+
 @pytest.mark.parametrize(
     ("rows", "names"),
     [
@@ -108,6 +163,14 @@ def test_class_names_are_two_at_least(tmp_path: Path, names: tuple[str, ...]) ->
         ({"image": [b"x"], "label": ["a"], "split": ["train"]}, "column label holds string"),
         ({"image": [b"x"], "label": pa.array([None], pa.int32()), "split": ["train"]}, "1 of them null"),
         ({"image": [b"x"], "label": [0], "split": ["train"]}, "no class_names"),
+        ({"image": [b"x"], "label": [0], "split": [["train"]]}, "column split holds list<.*it must be string"),
+        ({"image": [b"x"], "label": [0], "split": [{"a": 1}]}, "column split holds struct<.*it must be string"),
+        ({"image": [b"x"], "label": [0], "split": [b"\xff"]}, "split '\ufffd'; choices"),
+        ({"image": [b"x"], "label": [0], "split": pa.array([None], pa.string())}, "split None; choices"),
+        (
+            {"image": [b"x"], "label": pa.array([2**63], pa.uint64()), "split": ["train"]},
+            "label 9223372036854775808 is",
+        ),
     ],
 )
 def test_another_form_is_refused(tmp_path: Path, columns: dict[str, object], message: str) -> None:
@@ -115,6 +178,15 @@ def test_another_form_is_refused(tmp_path: Path, columns: dict[str, object], mes
     names = {} if "no class" in message else {"class_names": '["a", "b"]'}
     pq.write_table(pa.table(columns).replace_schema_metadata(names), path)
     with pytest.raises(DataError, match=message):
+        read_labels(path)
+
+
+@pytest.mark.parametrize("name", ["image", "label", "split"])
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / "set.parquet", ROWS)
+    table = pq.read_table(path)
+    pq.write_table(table.append_column(name, table[name]), path)
+    with pytest.raises(DataError, match=f"more than one column {name}; this file has image, label, split, {name}"):
         read_labels(path)
 
 

@@ -33,11 +33,6 @@ def test_ranks_together_draw_what_one_draws(parameter: str, world_size: int) -> 
         assert torch.equal(shard.uniform(), expected[1][rank::world_size])  # the next parameter too
 
 
-def test_positions_may_be_a_tensor() -> None:
-    positions = torch.tensor([1, 4])
-    assert torch.equal(Draw(5, 2, 3, "view", positions, 11).integers(100), draw().integers(100)[positions])
-
-
 def test_seed_epoch_step_and_name_each_change_the_draw() -> None:
     keys = [(seed, epoch, step, name) for seed in (0, 1) for epoch in (0, 1) for step in (0, 1) for name in "ab"]
     draws = {tuple(Draw(*key, np.arange(8), 8).uniform().tolist()) for key in keys}
