@@ -17,7 +17,7 @@ from raysl.errors import UserError, choices
 from raysl.launch.lock import sole_search
 from raysl.launch.search import Options, Outcome, Score, Search
 from raysl.results.stages import read_stages
-from raysl.results.store import Store
+from raysl.results.store import Store, folder_id
 from raysl.search.experiment import Experiment
 from raysl.search.summary import summarise_store
 from raysl.search.trials import expand
@@ -62,7 +62,7 @@ def tune(
 def _search(
     experiment: Experiment, data: TrialData, store: Store, options: Options, tracking: str, console: Console
 ) -> Outcome:
-    tracker = Tracker(tracking, lambda: summarise_store(store))
+    tracker = Tracker(tracking, lambda: summarise_store(store), folder_id(store))
     try:
         with Display(console, store) as display:
             outcome = Search(experiment, data, store, options, display, tracker.notify).execute()

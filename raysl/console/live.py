@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -46,7 +47,7 @@ class Display:
         self.record, self.rows, self.running = record, dict(rows), {}
         self.members = {member.trial_id: member for member in record.members}
         self.todo, self.started = todo, time.monotonic()
-        taken = f", {len(rows)} taken from {self.store.uri}" if rows else ""
+        taken = f", {len(rows)} taken from {escape(self.store.uri)}" if rows else ""
         self.console.print(f"stage [bold]{record.stage}[/]: {len(record.members)} trials, {todo} to train{taken}")
 
     def cluster_starting(self) -> None:
@@ -79,7 +80,7 @@ class Display:
         """A stage's config is chosen."""
         self.running = {}
         chosen = params_text(selection.params) if selection.config_id else "nothing selected"
-        self.console.print(f"stage [bold]{record.stage}[/]: selected [bold]{chosen}[/]: {selection.reason}")
+        self.console.print(f"stage [bold]{record.stage}[/]: selected [bold]{escape(chosen)}[/]: {selection.reason}")
 
     def scoring_started(self, num_trials: int) -> None:
         """Trials are about to be scored on the test set."""

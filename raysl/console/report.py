@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from raysl.results.tables import Tables
@@ -17,54 +18,63 @@ FORMATS = ("table", "markdown", "csv", "json")
 
 
 def show(tables: Tables, uri: str, form: str, console: Console) -> None:
-    """Print every stage of a results folder: its configs, what was selected and why, and what went wrong."""
+    """Print a results folder's current stages: their configs, what was selected and why, and what went wrong."""
+    current = tables.current()
     if form == "json":
-        console.file.write(json.dumps(_facts(tables), indent=2, default=_plain) + "\n")
+        console.file.write(json.dumps(_facts(current), indent=2, default=_plain) + "\n")
     elif form == "csv":
-        console.file.write(_csv(_leaderboard(tables.configs.to_pylist())))
+        console.file.write(_csv(_leaderboard(current.configs.to_pylist())))
     else:
-        _show_stages(tables, uri, _markdown if form == "markdown" else _table, console)
+        _show_stages(current, uri, _markdown if form == "markdown" else _table, console)
+        _show_earlier(tables, current, uri, console)
 
 
 def _show_stages(tables: Tables, uri: str, draw: Callable[[Console, str, Rows], None], console: Console) -> None:
-    configs, trials = tables.configs.to_pylist(), tables.trials.to_pylist()
+    trials = _grouped(tables.trials.to_pylist(), "stage_id")
     chosen = {row["stage_id"]: row for row in tables.selections.to_pylist()}
-    for stage_id, rows in _grouped(configs, "stage_id").items():
-        first = rows[0]
-        profile = f" (profile {first['profile']})" if first["profile"] else ""
-        draw(
-            console,
-            f"{first['experiment']}{profile}: {first['stage']}",
-            [_shorter(row) for row in _ranked(_leaderboard(rows))],
-        )
-        selection = chosen.get(stage_id)
-        text = (
-            f"selected {selection['config_id']}: {selection['reason']}"
-            if selection and selection["config_id"]
-            else None
-        )
-        console.print(
-            text or (selection["reason"] if selection else "not selected yet: trials are missing"), markup=False
-        )
-        for row in rows:
+    for stage_id, configs in _grouped(tables.configs.to_pylist(), "stage_id").items():
+        draw(console, _title(configs[0]), [_shorter(row) for row in _ranked(_leaderboard(configs))])
+        console.print(_selected(chosen.get(stage_id)), markup=False)
+        for row in configs:
             if not row["eligible"]:
                 console.print(f"not eligible: {row['config_id']}: {row['reason']}", markup=False)
-        for trial in trials:
-            if trial["stage_id"] == stage_id and trial["status"] == "failed":
-                console.print(
-                    f"failed: {trial['trial_id']}: {trial['reason']}; log: {uri}/logs/{trial['trial_id']}.log",
-                    markup=False,
-                )
+        for trial in trials[stage_id]:
+            if trial["status"] == "failed":
+                log = f"{uri}/logs/{trial['trial_id']}.log"
+                console.print(f"failed: {trial['trial_id']}: {trial['reason']}; log: {log}", markup=False)
         console.print()
+
+
+def _show_earlier(tables: Tables, current: Tables, uri: str, console: Console) -> None:
+    num_earlier = len(set(tables.configs["stage_id"].to_pylist()) - set(current.configs["stage_id"].to_pylist()))
+    if num_earlier:
+        searches, are = ("searches", "are") if num_earlier > 1 else ("search", "is")
+        text = f"{num_earlier} earlier {searches} of these stages {are} kept in {uri}"
+        console.print(text, markup=False, soft_wrap=True)
+
+
+def _title(config: Mapping[str, Any]) -> str:
+    profile = f" (profile {config['profile']})" if config["profile"] else ""
+    data = json.loads(config["data"])
+    return f"{config['experiment']}{profile}: {config['stage']}, {data['labels']} labelled images of {data['source']}"
+
+
+def _selected(selection: Mapping[str, Any] | None) -> str:
+    if selection is None:
+        return "not selected yet: trials are missing"
+    chosen = f"selected {selection['config_id']}: " if selection["config_id"] else ""
+    return f"{chosen}{selection['reason']}"
 
 
 def _leaderboard(configs: Sequence[Mapping[str, Any]]) -> Rows:
     columns = [
-        "experiment", "profile", "stage", "config_id", *[key for key in configs[0] if key.startswith("params.")],
+        "experiment", "profile", "stage", "source", "labels", "unlabelled", "image_size", "config_id",
+        *[key for key in configs[0] if key.startswith("params.")],
         "num_seeds", "num_finished", "final_loss_mean", "final_loss_std", "probe_accuracy_mean", "probe_accuracy_std",
         "test_accuracy_mean", "test_accuracy_std", "seconds_mean", "selected", "eligible", "reason",
     ] if configs else []  # fmt: skip
-    return [{column: row[column] for column in columns} for row in configs]
+    rows = [{**row, **json.loads(row["data"])} for row in configs]
+    return [{column: row[column] for column in columns} for row in rows]
 
 
 def _ranked(rows: Rows) -> Rows:
@@ -99,7 +109,7 @@ def _number(value: Any) -> str:
 
 
 def _table(console: Console, title: str, rows: Rows) -> None:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for column in rows[0]:
         table.add_column(column, justify="left" if column in ("config", "selected") else "right", no_wrap=True)
     for row in rows:

@@ -14,6 +14,8 @@ from raysl.results.store import Store, warn_damaged
 T = TypeVar("T")
 Status = Literal["finished", "diverged", "failed"]
 
+# Without these nothing can be said of a trial; every version has written them.
+_NEEDED = frozenset({"trial_id", "status", "final_loss", "seconds", "started_at", "finished_at", "curve"})
 _THREADS = 16  # reading is waiting: for the disk, or for the object store
 
 
@@ -121,6 +123,8 @@ def read_scores(store: Store, ids: Iterable[str] | None = None) -> dict[str, Sco
 
 
 def _parse_row(values: dict[str, Any]) -> TrialRow:
+    if missing := _NEEDED - values.keys():
+        raise ValueError(f"lacks {', '.join(sorted(missing))}")
     if values["status"] not in get_args(Status):
         raise ValueError(f"status {values['status']!r}")
     curve = tuple(_known(Epoch, epoch | {"terms": dict(epoch["terms"])}) for epoch in values["curve"])
@@ -128,8 +132,11 @@ def _parse_row(values: dict[str, Any]) -> TrialRow:
 
 
 def _known(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Make a record of the columns that it has: a later version of raysl may have written more."""
-    return kind(**{name: value for name, value in values.items() if name in kind.__annotations__})
+    """Make a record of the columns that it knows: another version of raysl may have written more, or fewer.
+
+    What an earlier one did not write is the field's default, or None.
+    """
+    return kind(**{name: values.get(name, getattr(kind, name, None)) for name in kind.__annotations__})
 
 
 def _parquet(values: Mapping[str, Any], schema: pa.Schema) -> bytes:

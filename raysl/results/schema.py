@@ -27,6 +27,12 @@ _EXPERIMENT = _column("experiment", _TEXT, "name of the experiment")
 _PROFILE = _column("profile", _TEXT, "profile of the experiment; empty where there is none")
 _STAGE = _column("stage", _TEXT, "name of the stage")
 _STAGE_ID = _column("stage_id", _TEXT, "identity of the stage and its search space")
+_CURRENT = _maybe(
+    "current", _FLAG, "false where a later search of the same stage on the same data settings is kept too"
+)
+_DATA = _maybe(
+    "data", _TEXT, "JSON of the stage's data settings: source, labels, unlabelled, image_size and the others"
+)
 _CONFIG_ID = _column("config_id", _TEXT, "identity of the config: one setting of the stage, without the seed")
 _TRIAL_ID = _column("trial_id", _TEXT, "identity of the trial: everything that decides its numbers")
 _SEED = _column("seed", _INT, "seed of the trial; equal seeds are paired over configs and methods")
@@ -38,6 +44,7 @@ TRIALS = _schema(
     _PROFILE,
     _STAGE,
     _STAGE_ID,
+    _CURRENT,
     _CONFIG_ID,
     _TRIAL_ID,
     _SEED,
@@ -51,7 +58,7 @@ TRIALS = _schema(
     _maybe("test_accuracy", _REAL, "probe on the sealed test set; read by no selection rule", "fraction"),
     _SELECTED,
     _maybe("epochs", _INT, "epochs completed", "epochs"),
-    _maybe("num_parameters", _INT, "trained parameters of the model"),
+    _maybe("num_parameters", _INT, "parameters of what was trained, frozen ones included"),
     _maybe("seconds", _REAL, "time spent in training", "s"),
     _maybe("started_at", _TIME, "start of the trial"),
     _maybe("finished_at", _TIME, "end of the trial"),
@@ -67,6 +74,7 @@ CURVES = _schema(
     _EXPERIMENT,
     _STAGE,
     _STAGE_ID,
+    _CURRENT,
     _CONFIG_ID,
     _TRIAL_ID,
     _SEED,
@@ -83,6 +91,8 @@ CONFIGS = _schema(
     _PROFILE,
     _STAGE,
     _STAGE_ID,
+    _CURRENT,
+    _DATA,
     _CONFIG_ID,
     _column("num_seeds", _INT, "trials of the config"),
     _column("num_finished", _INT, "trials of the config that finished"),
@@ -104,6 +114,8 @@ SELECTIONS = _schema(
     _PROFILE,
     _STAGE,
     _STAGE_ID,
+    _CURRENT,
+    _DATA,
     _column("rule", _TEXT, "train_loss or probe_accuracy"),
     _maybe("config_id", _TEXT, "the chosen config; null where none was eligible"),
     _column("reason", _TEXT, "why the rule chose it, or could not choose"),

@@ -1,5 +1,7 @@
 """What a stage is made of, and what its selection rule chose: one JSON file each."""
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
@@ -31,7 +33,7 @@ class StageRecord:
 
     profile: "" where there is none.  order: the stage's place in its experiment, from 0.
     data: the settings of the data.  searched: dotted keys.  members: in the order of the search.
-    created_at: unix seconds.
+    created_at: unix seconds; of its first search, or of the last that came back to it after a later one.
     """
 
     experiment: str
@@ -86,20 +88,48 @@ _SELECTION = TypeAdapter(SelectionRecord)
 
 
 def write_stage(store: Store, stage: StageRecord) -> StageRecord:
-    """Write `stages/<stage_id>.json`, unless all but `created_at` is there already; return what is."""
-    path = f"stages/{stage.stage_id}.json"
-    old = _read(store, path, _STAGE)
-    if old is not None and replace(old, created_at=stage.created_at) == stage:
+    """Write `stages/<stage_id>.json`, so that the stage is current; return what is there then.
+
+    One that is current already, and equal in all but `created_at`, stays as it is.
+    """
+    stages = read_stages(store)
+    old = next((other for other in stages if other.stage_id == stage.stage_id), None)
+    unchanged = old is not None and replace(old, created_at=stage.created_at) == stage
+    if old is not None and unchanged and old.stage_id in current_ids(stages):
         return old
-    store.write(path, _STAGE.dump_json(stage, indent=1))
+    store.write(f"stages/{stage.stage_id}.json", _STAGE.dump_json(stage, indent=1))
     return stage
 
 
 def read_stages(store: Store) -> list[StageRecord]:
-    """Return all stages in the order of their making; damaged records are left out (logged, with their path)."""
+    """Return all stages; damaged records are left out (logged, with their path).
+
+    Searches come in the order of their beginning, the stages of each in the experiment's order, then of their making.
+    """
     found = (_read(store, f"stages/{name}", _STAGE) for name in store.list("stages", ".json"))
-    stages = [stage for stage in found if stage is not None]
-    return sorted(stages, key=lambda stage: (stage.created_at, stage.order, stage.stage_id))
+    stages = sorted((stage for stage in found if stage is not None), key=_made)
+    begun: dict[tuple[str, ...], int] = {}
+    for stage in stages:
+        begun.setdefault(_search(stage), len(begun))
+    return sorted(stages, key=lambda stage: (begun[_search(stage)], stage.order, *_made(stage)))
+
+
+def current_ids(stages: Iterable[StageRecord]) -> set[str]:
+    """Return the ids of current stages: the last made of each name, experiment, profile and data settings."""
+    return set({(*_search(stage), stage.stage): stage.stage_id for stage in sorted(stages, key=_made)}.values())
+
+
+def data_text(stage: StageRecord) -> str:
+    """Return JSON of a stage's data settings; without the digest, which is no setting."""
+    return json.dumps({key: value for key, value in stage.data.items() if key != "digest"}, sort_keys=True)
+
+
+def _search(stage: StageRecord) -> tuple[str, ...]:
+    return stage.experiment, stage.profile, data_text(stage)
+
+
+def _made(stage: StageRecord) -> tuple[float, str]:
+    return stage.created_at, stage.stage_id
 
 
 def write_selection(store: Store, selection: SelectionRecord) -> SelectionRecord:

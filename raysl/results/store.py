@@ -1,13 +1,15 @@
 """A results folder, on any file system that pyarrow knows."""
 
+import json
 import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from secrets import token_hex
 from uuid import uuid4
 
 import pyarrow as pa
@@ -23,6 +25,7 @@ Names = list[str]
 _OPTIONS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=30", "gcs": "retry_limit_seconds=30"}
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _TEMPORARY_LIFETIME = 3600.0  # seconds; no write takes as long
+_FOLDER = "folder.json"
 
 
 class Store:
@@ -85,6 +88,18 @@ class Store:
                 stream.write(content)
                 stream.close()  # not in a `with`: that would publish a part after a failed write
 
+    def create(self, path: str, content: bytes) -> None:
+        """Write a file as a whole unless there is one, also where several processes do so at once.
+
+        (On an object store, which cannot promise that, the last of those wins.)  Raises ResultsError as `write` does.
+        """
+        if self._local is None:
+            if not self.exists(path):
+                self.write(path, content)
+            return
+        with _named(self.address(path)):
+            _write_local(self._local, path, content, _publish_first)
+
     def exists(self, path: str) -> bool:
         """Say whether there is such a file."""
         with _named(self.address(path)):
@@ -127,6 +142,19 @@ class Store:
         probe.unlink()
 
 
+def folder_id(store: Store) -> str:
+    """Return a results folder's own id: 8 random hex digits, written at the first use; a moved folder keeps them."""
+    content = json.dumps({"id": token_hex(4)}).encode()
+    try:
+        return str(json.loads(store.read(_FOLDER))["id"])
+    except FileNotFoundError:
+        store.create(_FOLDER, content)
+    except (ValueError, KeyError, TypeError) as error:
+        warn_damaged(store.address(_FOLDER), str(error))
+        store.write(_FOLDER, content)
+    return str(json.loads(store.read(_FOLDER))["id"])  # another process may have been first
+
+
 @lru_cache(maxsize=4096)
 def warn_damaged(address: str, reason: str) -> None:
     """Log, once per process, that a damaged file is treated as absent."""
@@ -160,7 +188,21 @@ def _named(place: str, *, absent: bool = False) -> Iterator[None]:
         raise ResultsError(f"{place}: {reason}") from error
 
 
-def _write_local(root: Path, path: str, content: bytes) -> None:
+def _publish(temporary: Path, target: Path) -> None:
+    temporary.replace(target)
+
+
+def _publish_first(temporary: Path, target: Path) -> None:
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        temporary.replace(target)
+    temporary.unlink(missing_ok=True)
+
+
+def _write_local(root: Path, path: str, content: bytes, publish: Callable[[Path, Path], None] = _publish) -> None:
     if not root.is_dir():  # on a worker of another machine, a folder made here would never be seen
         raise FileNotFoundError(2, "the results folder does not exist on this machine")
     target = root / path
@@ -171,7 +213,7 @@ def _write_local(root: Path, path: str, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(target)
+        publish(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

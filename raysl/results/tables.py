@@ -6,13 +6,16 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysl.errors import ResultsError
 from raysl.results import schema
 from raysl.results.rows import Epoch, Score, TrialRow
-from raysl.results.stages import Member, SelectionRecord, StageRecord, Value
+from raysl.results.stages import Member, SelectionRecord, StageRecord, Value, current_ids, data_text
 from raysl.results.store import Store
+
+Records = list[dict[str, Any]]
 
 _ROW_COLUMNS = tuple(name for name in schema.TRIALS.names if name in TrialRow.__annotations__)
 
@@ -25,6 +28,12 @@ class Tables:
     curves: pa.Table
     configs: pa.Table
     selections: pa.Table
+
+    def current(self) -> "Tables":
+        """Return the tables without the stages that a later search of the same stage has superseded."""
+        tables = {field.name: getattr(self, field.name) for field in fields(self)}
+        # Null in the tables of an earlier version, which could not tell.
+        return Tables(**{name: table.filter(pc.fill_null(table["current"], True)) for name, table in tables.items()})
 
 
 @dataclass(frozen=True)
@@ -58,20 +67,24 @@ def build(
     rows, scores: by trial id; a member without a row is `pending`.  selections: by stage id.
     """
     numeric = _numeric(stages)
+    current = current_ids(stages)
+    places = {stage.stage_id: _place(stage, stage.stage_id in current) for stage in stages}
     params = {(s.stage_id, m.config_id): _params(m.params, numeric) for s in stages for m in s.members}
     summaries = {(summary.stage_id, summary.config_id): summary for summary in configs}
-    trials: list[dict[str, Any]] = []
-    config_rows: list[dict[str, Any]] = []
+    trials: Records = []
+    config_rows: Records = []
+    chosen: Records = []
     for stage in stages:
-        selected = selections[stage.stage_id].config_id if stage.stage_id in selections else None
-        trials += _trials(stage, rows, scores, selected)
-        config_rows += _configs(stage, summaries, selected)
+        place, selection = places[stage.stage_id], selections.get(stage.stage_id)
+        selected = selection.config_id if selection else None
+        trials += [place | row for row in _trials(stage, rows, scores, selected)]
+        config_rows += [place | row for row in _configs(stage, summaries, selected)]
+        chosen += [place | _selection(stage, selection)] if selection else []
     for row in (*trials, *config_rows):
         row |= params[row["stage_id"], row["config_id"]]
-    chosen = [_selection(stage, selections[stage.stage_id]) for stage in stages if stage.stage_id in selections]
     return Tables(
         trials=pa.Table.from_pylist(trials, schema=schema.with_params(schema.TRIALS, numeric)),
-        curves=_curves(stages, rows),
+        curves=_curves(stages, places, rows),
         configs=pa.Table.from_pylist(config_rows, schema=schema.with_params(schema.CONFIGS, numeric)),
         selections=pa.Table.from_pylist(chosen, schema=schema.SELECTIONS),
     )
@@ -114,8 +127,9 @@ def _params(params: Mapping[str, Value], numeric: Mapping[str, bool]) -> dict[st
     return {f"params.{key}": cell(key, value) for key, value in params.items() if key in numeric}
 
 
-def _place(stage: StageRecord) -> dict[str, Any]:
-    return {name: getattr(stage, name) for name in ("experiment", "profile", "stage", "stage_id")}
+def _place(stage: StageRecord, current: bool) -> dict[str, Any]:
+    names = {name: getattr(stage, name) for name in ("experiment", "profile", "stage", "stage_id")}
+    return names | {"current": current, "data": data_text(stage)}
 
 
 def _ordered(stage: StageRecord) -> list[Member]:
@@ -131,26 +145,24 @@ def _trials(
         facts = {name: getattr(row, name) for name in _ROW_COLUMNS} if row else {"status": "pending", "reason": ""}
         if row:
             facts |= {"started_at": _microseconds(row.started_at), "finished_at": _microseconds(row.finished_at)}
-        yield (
-            _place(stage)
-            | facts
-            | {
-                "config_id": member.config_id,
-                "trial_id": member.trial_id,
-                "seed": member.seed,
-                "test_accuracy": score.test_accuracy if score else None,
-                "selected": member.config_id == selected,
-            }
-        )
+        yield facts | {
+            "config_id": member.config_id,
+            "trial_id": member.trial_id,
+            "seed": member.seed,
+            "test_accuracy": score.test_accuracy if score else None,
+            "selected": member.config_id == selected,
+        }
 
 
-def _curves(stages: Iterable[StageRecord], rows: Mapping[str, TrialRow]) -> pa.Table:
+def _curves(
+    stages: Iterable[StageRecord], places: Mapping[str, dict[str, Any]], rows: Mapping[str, TrialRow]
+) -> pa.Table:
     # Column by column: a long search has a million points, and as many dicts would fill the memory.
     columns: dict[str, list[Any]] = {name: [] for name in schema.CURVES.names}
     for stage in stages:
         for member in _ordered(stage):
             if row := rows.get(member.trial_id):
-                _add_curve(columns, _place(stage) | asdict(member), row.curve)
+                _add_curve(columns, places[stage.stage_id] | asdict(member), row.curve)
     return pa.Table.from_pydict(columns, schema=schema.CURVES)
 
 
@@ -172,12 +184,12 @@ def _configs(
 ) -> Iterator[dict[str, Any]]:
     for config_id in dict.fromkeys(member.config_id for member in stage.members):
         if summary := summaries.get((stage.stage_id, config_id)):
-            yield _place(stage) | asdict(summary) | {"selected": config_id == selected}
+            yield asdict(summary) | {"selected": config_id == selected}
 
 
 def _selection(stage: StageRecord, selection: SelectionRecord) -> dict[str, Any]:
     num_configs = len({member.config_id for member in stage.members})
-    return _place(stage) | {
+    return {
         "rule": selection.rule,
         "config_id": selection.config_id,
         "reason": selection.reason,

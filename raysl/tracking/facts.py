@@ -3,19 +3,19 @@
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import pyarrow.compute as pc
 
-from raysl.results import Tables
+from raysl.results.tables import Tables
 
 Kind = Literal["stage", "config", "trial"]
 Record = dict[str, Any]
 
-_VERSION = 1  # raised when the same rows are to be written otherwise, so that the next sync brings runs up to date
+_VERSION = 2  # raised when the same rows are to be written otherwise, so that the next sync brings runs up to date
 _MAX_NAME, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000  # characters that MLflow takes
 
 
@@ -32,7 +32,7 @@ class Point(NamedTuple):
 class RunFacts:
     """One MLflow run.
 
-    id, parent: `raysl.id` of the run and of the run above it.
+    id, parent: of the run and of the run above it; unlike `raysl.id`, without the results folder's own id.
     status: RUNNING, FINISHED or FAILED.
     start, end: unix milliseconds, of the trials that have ended.
     tags: `raysl.attempt` of a trial changes when it is trained anew.
@@ -59,21 +59,21 @@ class RunFacts:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def run_facts(tables: Tables, stage_ids: Collection[str] | None = None) -> list[RunFacts]:
-    """Return the runs of some stages (None: all), each after the one above it.
+def run_facts(tables: Tables) -> list[RunFacts]:
+    """Return the runs of the current stages, each after the one above it.
 
     A trial has one once it has ended, a config and a stage once one of their trials has.
     """
+    tables = tables.current()
     selections = {record["stage_id"]: record for record in tables.selections.to_pylist()}
     configs = {(record["stage_id"], record["config_id"]): record for record in tables.configs.to_pylist()}
     facts: list[RunFacts] = []
     for stage_id, stage in _groups(tables.trials.drop_columns("spec").to_pylist(), "stage_id"):
-        if (stage_ids is None or stage_id in stage_ids) and _ended(stage):
-            selection = selections.get(stage_id)
-            facts.append(_stage(stage, selection, configs))
+        if _ended(stage):
+            facts.append(_stage(stage, selections.get(stage_id), configs))
             for config_id, trials in _groups(stage, "config_id"):
                 if _ended(trials):
-                    facts.append(_config(trials, configs.get((stage_id, config_id))))
+                    facts.append(_config(trials, configs[stage_id, config_id]))
                     facts.extend(_trial(trial) for trial in _ended(trials))
     return facts
 
@@ -105,7 +105,7 @@ def _ended(trials: Iterable[Record]) -> list[Record]:
 
 def _stage(trials: list[Record], selection: Record | None, configs: Mapping[tuple[str, str], Record]) -> RunFacts:
     stage_id, status = trials[0]["stage_id"], "RUNNING"
-    tags: Record = {"num_trials": len(trials)}
+    tags: Record = {"num_trials": len(trials)} | _about(trials, configs[stage_id, trials[0]["config_id"]])
     config: Record = {}
     if selection:
         config = configs.get((stage_id, selection["config_id"]), {})
@@ -115,11 +115,12 @@ def _stage(trials: list[Record], selection: Record | None, configs: Mapping[tupl
     return _facts("stage", trials, stage_id, None, trials[0]["stage"], status, tags, _statistics(config))
 
 
-def _config(trials: list[Record], config: Record | None) -> RunFacts:
+def _config(trials: list[Record], config: Record) -> RunFacts:
     first = trials[0]
     tags: Record = {"config_id": first["config_id"], "num_trials": len(trials), "selected": first["selected"]}
+    tags |= _about(trials, config)
     status, metrics = "RUNNING", {}
-    if config and len(_ended(trials)) == len(trials):  # until then its means change with every trial
+    if len(_ended(trials)) == len(trials):  # until then its means change with every trial
         status = "FINISHED" if config["eligible"] else "FAILED"
         tags |= {"eligible": config["eligible"], "reason": config["reason"]}
         metrics = _statistics(config)
@@ -139,7 +140,8 @@ def _trial(trial: Record) -> RunFacts:
     status = "FINISHED" if trial["status"] == "finished" else "FAILED"
     stage_id, parent = trial["stage_id"], f"{trial['stage_id']}:{trial['config_id']}"
     run_id = f"{stage_id}:{trial['trial_id']}"
-    return _facts("trial", [trial], run_id, parent, f"seed={trial['seed']}", status, tags, metrics)
+    name = f"{_config_name(trial)}, seed={trial['seed']}"
+    return _facts("trial", [trial], run_id, parent, name, status, tags, metrics)
 
 
 def _facts(
@@ -177,14 +179,20 @@ def _params(record: Record) -> Record:
     }
 
 
+def _about(trials: list[Record], config: Record) -> Record:
+    data = json.loads(config["data"])
+    methods = sorted({trial["method"] for trial in _ended(trials) if trial["method"]})
+    return {"source": data["source"], "labels": data["labels"], "method": ", ".join(methods)}
+
+
 def _config_name(record: Record) -> str:
     values = [f"{key}={_text(value)}" for key, value in _params(record).items()]
-    return ", ".join(values) or "the only config"
+    return ", ".join(values) or str(record["stage"])  # nothing is searched in the stage
 
 
 def _statistics(config: Record) -> dict[str, float | None]:
     names = [f"{value}_{of}" for value in ("final_loss", "probe_accuracy", "test_accuracy") for of in ("mean", "std")]
-    statistics = {"/".join(name.rsplit("_", 1)): config.get(name) for name in names}
+    statistics = {f"final/{name.removeprefix('final_')}": config.get(name) for name in names}
     return statistics | {"num_finished": config.get("num_finished")}
 
 

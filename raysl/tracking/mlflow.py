@@ -1,8 +1,9 @@
 """Writes the runs that the result tables come to into MLflow; a second sync of the same tables writes nothing.
 
-Every run carries `raysl.id`, by which it is found again, and, once it is written as a whole, `raysl.digest` of what was
-written. What is logged has its times and steps from the tables, and MLflow takes the same point twice as one: so a run
-that was half written when its writer was killed is simply written again.
+Every run carries `raysl.id`, by which it is found again and which begins with its results folder's own id, so that
+folders can share a server; and, once it is written as a whole, `raysl.digest` of what was written. What is logged has
+its times and steps from the tables, and MLflow takes the same point twice as one: so a run that was half written when
+its writer was killed is simply written again.
 """
 
 import logging
@@ -10,7 +11,7 @@ import math
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -38,6 +39,8 @@ _ENVIRONMENT = {
 _LOGGERS = ("mlflow", "alembic", "sqlalchemy", "sqlalchemy.engine", "urllib3.connectionpool")
 _MAX_METRICS, _MAX_PARAMS, _MAX_TAGS = 800, 100, 100  # of one batch; 1000 altogether
 _PARENT, _DIGEST, _ATTEMPT = "mlflow.parentRunId", "raysl.digest", "raysl.attempt"
+_ID, _KIND, _STAGE_ID = "raysl.id", "raysl.kind", "raysl.stage_id"
+_SOURCE = {"mlflow.source.name": "raysl tune"}
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,15 @@ class TrackingError(UserError):
         self.missing = missing
 
 
-def sync(tables: Tables, uri: str, *, stage_ids: Collection[str] | None = None) -> SyncReport:
-    """Bring MLflow up to date with the tables: a run per stage, config and trial, each nested in the one above.
+def sync(tables: Tables, uri: str, folder_id: str) -> SyncReport:
+    """Bring MLflow up to date with the current stages: a run per stage, config and trial, each nested in the one above.
 
-    stage_ids: the stages to write; None writes all.
+    folder_id: of the tables' results folder; runs of other folders are left alone.
     Sets MLflow's environment variables for short timeouts, no retries and no telemetry where they are unset.
     Raises UserError for a URI that MLflow cannot take, TrackingError where the store cannot be reached or written.
     """
     validate_uri(uri)
-    facts = run_facts(tables, stage_ids)
+    facts = run_facts(tables)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -76,7 +79,7 @@ def sync(tables: Tables, uri: str, *, stage_ids: Collection[str] | None = None) 
     try:
         with _quiet():
             _check_sqlite(uri)
-            writer = _Writer(MlflowClient(tracking_uri=uri), tables)
+            writer = _Writer(MlflowClient(tracking_uri=uri), tables, folder_id)
             for run in facts:
                 outcomes[writer.write(run)] += 1
     except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
@@ -88,12 +91,13 @@ def sync(tables: Tables, uri: str, *, stage_ids: Collection[str] | None = None) 
 class _Writer:
     """Writes run after run, each after the one above it."""
 
-    def __init__(self, client: "MlflowClient", tables: Tables) -> None:
+    def __init__(self, client: "MlflowClient", tables: Tables, folder_id: str) -> None:
         self._client = client
         self._tables = tables
+        self._folder_id = folder_id
         self._experiments: dict[str, str] = {}  # id by name
         self._searched: set[str] = set()  # stages whose runs are in `_runs`
-        self._runs: dict[str, Run] = {}  # by raysl.id
+        self._runs: dict[str, Run] = {}  # this folder's, by the facts' id
 
     def write(self, facts: RunFacts) -> Literal["created", "updated", "unchanged"]:
         experiment_id = self._experiment(facts.experiment)
@@ -120,12 +124,17 @@ class _Writer:
             self._searched.add(facts.stage_id)
             found = _search(self._client, experiment_id, facts.stage_id)
             for run in sorted(found, key=lambda run: (_DIGEST not in run.data.tags, run.info.run_id)):
-                self._runs.setdefault(run.data.tags["raysl.id"], run)
+                self._take(run)
         return self._runs.get(facts.id)
 
+    def _take(self, run: "Run") -> None:
+        folder_id, _, name = run.data.tags[_ID].partition(":")
+        if folder_id == self._folder_id and self._runs.setdefault(name, run) is not run:
+            self._client.delete_run(run.info.run_id)  # two syncs at once have each made one
+
     def _create(self, experiment_id: str, facts: RunFacts, parent: dict[str, str]) -> "Run":
-        identity = {"raysl.kind": facts.kind, "raysl.id": facts.id, "raysl.stage_id": facts.stage_id}
-        tags = {**facts.tags, **parent, **identity}
+        identity = {_KIND: facts.kind, _ID: f"{self._folder_id}:{facts.id}", _STAGE_ID: facts.stage_id}
+        tags = {**facts.tags, **parent, **identity, **_SOURCE}
         run = self._client.create_run(experiment_id, start_time=facts.start, tags=tags, run_name=facts.name)
         self._runs[facts.id] = run
         return run
@@ -134,8 +143,8 @@ class _Writer:
         from mlflow.entities import Param, RunTag
 
         run_id, known = run.info.run_id, run.data
-        tags = {**facts.tags, **parent, _DIGEST: facts.digest}
-        for stale in known.tags.keys() - tags.keys() - {"raysl.kind", "raysl.id", "raysl.stage_id"}:
+        tags = {**facts.tags, **parent, **_SOURCE, _DIGEST: facts.digest}
+        for stale in known.tags.keys() - tags.keys() - {_KIND, _ID, _STAGE_ID}:
             if stale.startswith("raysl."):
                 self._client.delete_tag(run_id, stale)
         batches = _batches(
@@ -195,7 +204,7 @@ def _experiment_id(client: "MlflowClient", name: str) -> str:
 def _search(client: "MlflowClient", experiment_id: str, stage_id: str) -> "Iterator[Run]":
     token = None
     while True:
-        chosen = f"tags.`raysl.stage_id` = '{stage_id}'"
+        chosen = f"tags.`{_STAGE_ID}` = '{stage_id}'"
         page = client.search_runs([experiment_id], chosen, max_results=1000, page_token=token)
         yield from page
         token = page.token

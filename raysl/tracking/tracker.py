@@ -38,13 +38,14 @@ class TrackingStatus:
 class Tracker:
     """Syncs what `snapshot` gives into a tracking store, in a thread of its own.
 
-    snapshot: called in that thread; the tables as they stand.
+    snapshot: called in that thread; the tables as they stand.  folder_id: of their results folder.
     Raises UserError for a URI that MLflow cannot take; nothing else of the store's troubles reaches the caller.
     """
 
-    def __init__(self, uri: str, snapshot: Callable[[], Tables]) -> None:
+    def __init__(self, uri: str, snapshot: Callable[[], Tables], folder_id: str) -> None:
         self._uri = validate_uri(uri)
         self._snapshot = snapshot
+        self._folder_id = folder_id
         self._state = threading.Condition()
         self._changed = False
         self._closing = False
@@ -95,7 +96,7 @@ class Tracker:
 
     def _attempt(self) -> bool:
         try:
-            sync(self._snapshot(), self._uri)
+            sync(self._snapshot(), self._uri, self._folder_id)
         except Exception as error:  # whatever it is, the search goes on without tracking
             self._missing = error.missing if isinstance(error, TrackingError) else None
             self._warning = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

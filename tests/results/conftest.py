@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from raysl.results import Epoch, Member, SelectionRecord, StageRecord, Store, TrialRow
+from raysl.results.rows import Epoch, TrialRow
+from raysl.results.stages import Member, SelectionRecord, StageRecord
+from raysl.results.store import Store
+from raysl.results.tables import Tables, build
+from raysl.search.selection import summarise
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def make_stage() -> Callable[..., StageRecord]:
         stage_id="s0",
         rule="train_loss",
         order=0,
-        data={"source": "digits", "labels": 0.01},
+        data={"source": "digits", "labels": 50, "unlabelled": 1297, "image_size": None, "digest": "d0"},
         searched=("optimizer.lr",),
         members=(
             Member("t0", "c0", 0, {"optimizer.lr": 0.01}),
@@ -91,3 +95,21 @@ def make_selection() -> Callable[..., SelectionRecord]:
         return replace(selection, **changes)
 
     return make
+
+
+@pytest.fixture
+def edited(
+    make_row: Callable[..., TrialRow],
+    make_stage: Callable[..., StageRecord],
+    make_selection: Callable[..., SelectionRecord],
+) -> Tables:
+    """A search (s0), the same with a wider grid (s1), and one with more labels (s2): in one folder."""
+    stages = [
+        make_stage(created_at=1.0, members=make_stage().members[:2]),
+        make_stage(stage_id="s1", created_at=2.0),
+        make_stage(stage_id="s2", created_at=3.0, data=make_stage().data | {"labels": 100}),
+    ]
+    rows = {f"t{place}": make_row(trial_id=f"t{place}", seed=place % 2) for place in range(4)}
+    summaries = [summary for stage in stages for summary in summarise(stage, rows, {})]
+    selections = {stage.stage_id: make_selection(stage_id=stage.stage_id) for stage in stages}
+    return build(stages, rows, {}, summaries, selections)

@@ -2,9 +2,12 @@ import logging
 import math
 from collections.abc import Callable
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from raysl.results import Epoch, Score, Store, TrialRow, read_row, read_rows, read_scores, write_row, write_score
+from raysl.results.rows import Epoch, Score, TrialRow, read_row, read_rows, read_scores, write_row, write_score
+from raysl.results.store import Store
 
 MakeRow = Callable[..., TrialRow]
 
@@ -58,6 +61,31 @@ def test_a_damaged_row_is_absent_and_named(
         assert list(read_rows(store)) == ["t1"]
     (record,) = caplog.records  # once, however often it is read
     assert store.address("rows/t0.parquet") in record.getMessage()
+
+
+def without(store: Store, path: str, column: str) -> None:
+    """Rewrite a file as a version that did not know a column would have written it."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pq.read_table(pa.BufferReader(store.read(path))).drop_columns([column]), sink)
+    store.write(path, bytes(sink.getvalue()))
+
+
+def test_a_row_of_an_earlier_version_stays_a_row(store: Store, make_row: MakeRow) -> None:
+    write_row(store, make_row())
+    without(store, "rows/t0.parquet", "num_parameters")
+    assert read_row(store, "t0") == make_row(num_parameters=None)
+    write_score(store, Score("t0", 0.95, 500, "{}"))
+    without(store, "scores/t0.parquet", "probe")
+    assert read_scores(store)["t0"].test_accuracy == 0.95
+
+
+def test_a_row_without_what_the_tables_need_is_damaged(
+    store: Store, make_row: MakeRow, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_row(store, make_row())
+    without(store, "rows/t0.parquet", "seconds")
+    assert read_row(store, "t0") is None
+    assert "lacks seconds" in caplog.text
 
 
 def test_rows_come_in_the_order_asked_for(store: Store, make_row: MakeRow) -> None:

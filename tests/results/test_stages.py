@@ -3,17 +3,20 @@ from collections.abc import Callable
 
 import pytest
 
-from raysl.results import (
+from raysl.results.stages import (
+    Ineligible,
     Member,
+    Ranked,
     SelectionRecord,
     StageRecord,
-    Store,
+    Value,
+    current_ids,
     read_selections,
     read_stages,
     write_selection,
     write_stage,
 )
-from raysl.results.stages import Ineligible, Ranked, Value
+from raysl.results.store import Store
 
 MakeStage = Callable[..., StageRecord]
 MakeSelection = Callable[..., SelectionRecord]
@@ -37,10 +40,35 @@ def test_an_equal_stage_keeps_its_first_time_and_file(store: Store, make_stage: 
     assert read_stages(store)[0].rule == "probe_accuracy"
 
 
-def test_stages_come_in_the_order_of_their_making(store: Store, make_stage: MakeStage) -> None:
-    for stage_id, order, created_at in (("a", 1, 5.0), ("b", 0, 5.0), ("c", 0, 1.0)):
+def test_stages_come_search_by_search_in_the_order_of_the_experiment(store: Store, make_stage: MakeStage) -> None:
+    other = {"source": "digits", "labels": 100}
+    for stage_id, order, created_at in (("fine", 1, 2.0), ("semi", 0, 1.0), ("wider", 0, 5.0)):
         write_stage(store, make_stage(stage_id=stage_id, order=order, created_at=created_at))
-    assert [stage.stage_id for stage in read_stages(store)] == ["c", "b", "a"]
+    write_stage(store, make_stage(stage_id="other", data=other, created_at=3.0))
+    assert [stage.stage_id for stage in read_stages(store)] == ["semi", "wider", "fine", "other"]
+
+
+def test_a_later_search_supersedes_only_its_like(make_stage: MakeStage) -> None:
+    data = make_stage().data
+    stages = [
+        make_stage(stage_id="old", created_at=1.0),
+        make_stage(stage_id="new", created_at=2.0, data=data | {"digest": "of other images"}),
+        make_stage(stage_id="labels", created_at=3.0, data=data | {"labels": 100}),
+        make_stage(stage_id="stage", created_at=4.0, stage="fine"),
+        make_stage(stage_id="profile", created_at=5.0, profile="long"),
+        make_stage(stage_id="experiment", created_at=6.0, experiment="rotation"),
+    ]
+    assert current_ids(stages) == {"new", "labels", "stage", "profile", "experiment"}
+    assert current_ids(stages[::-1]) == current_ids(stages)
+
+
+def test_going_back_to_an_earlier_search_makes_it_current(store: Store, make_stage: MakeStage) -> None:
+    write_stage(store, make_stage(created_at=1.0))
+    write_stage(store, make_stage(stage_id="s1", created_at=2.0))
+    assert current_ids(read_stages(store)) == {"s1"}
+    assert write_stage(store, make_stage(created_at=3.0)).created_at == 3.0
+    assert current_ids(read_stages(store)) == {"s0"}
+    assert write_stage(store, make_stage(created_at=4.0)).created_at == 3.0
 
 
 def test_an_equal_selection_keeps_its_first_time_and_file(store: Store, make_selection: MakeSelection) -> None:

@@ -5,16 +5,17 @@ import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from raysl.errors import ResultsError
-from raysl.results import Store
+from raysl.results.store import Store, folder_id
 
 WRITE_FOR_EVER = """
 import sys
-from raysl.results import Store
+from raysl.results.store import Store
 store = Store.open(sys.argv[1], create=False)
 print("ready", flush=True)
 while True:
@@ -121,6 +122,42 @@ def test_a_folder_that_cannot_be_is_named_with_the_reason(tmp_path: Path) -> Non
         Store.open("/proc/raysl", create=True)
 
 
+def test_a_folder_keeps_its_id_and_no_other_has_it(tmp_path: Path) -> None:
+    stores = [Store.open(str(tmp_path / name), create=True) for name in ("a", "b")]
+    first, second = map(folder_id, stores)
+    assert first != second
+    assert len(first) == 8
+    (tmp_path / "a").rename(tmp_path / "moved")
+    assert folder_id(Store.open(str(tmp_path / "moved"), create=False)) == first
+
+
+def test_all_who_ask_at_once_get_the_same_id(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for place in range(10):
+            store = Store.open(str(tmp_path / str(place)), create=True)
+            assert len(set(pool.map(folder_id, [store] * 8))) == 1
+            assert [path.name for path in (tmp_path / str(place)).iterdir()] == ["folder.json"]
+
+
+def test_a_file_is_created_once_also_without_hard_links(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.create("a", b"first")
+    store.create("a", b"second")
+    assert store.read("a") == b"first"
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    store.create("b", b"first")
+    assert store.read("b") == b"first"
+
+
+def test_a_damaged_id_is_replaced(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.write("folder.json", b"")
+    assert folder_id(store) == folder_id(store)
+    assert "folder.json is damaged" in caplog.text
+
+
 def test_an_unknown_kind_of_uri_is_refused() -> None:
     with pytest.raises(ResultsError, match=r"ftp://host/folder: Unrecognized filesystem"):
         Store.open("ftp://host/folder", create=True)
@@ -154,6 +191,7 @@ def test_on_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
         assert store.list("rows", ".parquet") == ["b.parquet"]
         assert store.list("nowhere", ".parquet") == []
         assert store.local_path("rows/b.parquet") is None
+        assert folder_id(store) == folder_id(store)
         store.delete("rows/b.parquet")
         store.delete("rows/b.parquet")
         with pytest.raises(FileNotFoundError):

@@ -9,21 +9,11 @@ import pytest
 
 import raysl
 from raysl.errors import ResultsError
-from raysl.results import (
-    ConfigSummary,
-    Member,
-    Score,
-    SelectionRecord,
-    StageRecord,
-    Store,
-    TrialRow,
-    build,
-    publish,
-    read,
-)
+from raysl.results.rows import Score, TrialRow
 from raysl.results.schema import SCHEMAS
-from raysl.results.stages import Ineligible
-from raysl.results.tables import Tables
+from raysl.results.stages import Ineligible, Member, SelectionRecord, StageRecord
+from raysl.results.store import Store
+from raysl.results.tables import ConfigSummary, Tables, build, publish, read
 
 MakeRow = Callable[..., TrialRow]
 MakeStage = Callable[..., StageRecord]
@@ -112,6 +102,26 @@ def test_searched_keys_of_all_stages_get_a_column(make_stage: MakeStage) -> None
     assert trials["params.epochs"].to_pylist() == [None] * 4 + [5.0, None, None]
     assert trials["params.method.head"].to_pylist() == [None] * 4 + ["linear", "3", None]
     assert trials["params.nesterov"].to_pylist() == [None] * 6 + ["true"]
+
+
+def test_a_superseded_stage_is_marked_in_every_table(edited: Tables) -> None:
+    for name in SCHEMAS:
+        table = getattr(edited, name).to_pylist()
+        assert {(row["stage_id"], row["current"]) for row in table} == {("s0", False), ("s1", True), ("s2", True)}
+        assert {row["stage_id"] for row in getattr(edited.current(), name).to_pylist()} == {"s1", "s2"}
+
+
+def test_searches_on_other_data_settings_can_be_told_apart(edited: Tables) -> None:
+    for table in (edited.configs, edited.selections):
+        data = {row["stage_id"]: json.loads(row["data"]) for row in table.to_pylist()}
+        assert data["s1"] == {"source": "digits", "labels": 50, "unlabelled": 1297, "image_size": None}
+        assert data["s2"] == data["s1"] | {"labels": 100}
+
+
+def test_tables_that_cannot_tell_what_is_current_stay_whole(store: Store, edited: Tables) -> None:
+    older = {name: getattr(edited, name).drop_columns(["current"]) for name in SCHEMAS}
+    publish(store, Tables(**older))
+    assert read(store.uri).current().configs.num_rows == edited.configs.num_rows
 
 
 def test_published_tables_are_read_back_with_their_metadata(store: Store, tables: Tables) -> None:

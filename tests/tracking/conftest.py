@@ -1,7 +1,6 @@
 """A small search whose trials end one after the other, and what MLflow holds of it."""
 
 import shutil
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,18 +8,13 @@ from typing import Any
 
 import pytest
 
-from raysl.results import (
-    ConfigSummary,
-    Epoch,
-    Member,
-    Score,
-    SelectionRecord,
-    StageRecord,
-    Tables,
-    TrialRow,
-    build,
-)
+from raysl.results.rows import Epoch, Score, TrialRow
+from raysl.results.stages import Member, SelectionRecord, StageRecord
+from raysl.results.tables import Tables, build
+from raysl.search.selection import summarise
 
+FOLDER = "f01dacc0"  # id of the results folder
+DATA = {"source": "digits", "labels": 50, "unlabelled": 1297, "image_size": None}
 TERMS = {"supervised": 0.75, "rotation": 0.25}
 
 
@@ -31,8 +25,10 @@ class Search:
     lrs: tuple[float, ...] = (0.01, 0.001, 0.0001)
     num_seeds: int = 5
     num_epochs: int = 3
+    searched: bool = True
     profile: str = ""
     stage_id: str = "s0"
+    created_at: float = 1.0
     rows: dict[str, TrialRow] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
     selection: SelectionRecord | None = None
@@ -40,13 +36,15 @@ class Search:
     @property
     def stage(self) -> StageRecord:
         members = tuple(
-            Member(f"{self.stage_id}-t{config}-{seed}", f"c{config}", seed, {"optimizer.lr": lr})
+            Member(
+                f"{self.stage_id}-t{config}-{seed}", f"c{config}", seed, {"optimizer.lr": lr} if self.searched else {}
+            )
             for config, lr in enumerate(self.lrs)
             for seed in range(self.num_seeds)
         )
-        keys = ("optimizer.lr",)
+        keys = ("optimizer.lr",) if self.searched else ()
         return StageRecord(
-            "rotation_semi", self.profile, "semi", self.stage_id, "train_loss", 0, {}, keys, members, 1.0
+            "rotation_semi", self.profile, "semi", self.stage_id, "train_loss", 0, DATA, keys, members, self.created_at
         )
 
     def end(self, place: int, **changes: Any) -> None:
@@ -81,22 +79,15 @@ class Search:
         self.scores = {trial_id: Score(trial_id, accuracy, 100, "{}") for trial_id in self.selection.trial_ids}
         return self
 
-    def tables(self) -> Tables:
-        configs = [self._summary(config_id) for config_id in dict.fromkeys(m.config_id for m in self.stage.members)]
-        selections = {self.stage_id: self.selection} if self.selection else {}
-        return build([self.stage], self.rows, self.scores, configs, selections)
-
-    def _summary(self, config_id: str) -> ConfigSummary:
-        ids = [member.trial_id for member in self.stage.members if member.config_id == config_id]
-        rows = [self.rows[name] for name in ids if name in self.rows and self.rows[name].status == "finished"]
-        losses = [row.final_loss for row in rows if row.final_loss is not None]
-        tests = [self.scores[name].test_accuracy for name in ids if name in self.scores]
-        eligible = len(rows) == self.num_seeds
-        return ConfigSummary(
-            self.stage_id, config_id, self.num_seeds, len(rows), eligible, "" if eligible else "a seed is missing",
-            statistics.mean(losses) if losses else None, statistics.stdev(losses) if len(losses) > 1 else None,
-            0.5, 0.1, statistics.mean(tests) if tests else None, 0.0 if tests else None, 60.0,
-        )  # fmt: skip
+    def tables(self, *others: "Search") -> Tables:
+        """Return the tables of a folder that holds this search, and others."""
+        searches = (self, *others)
+        rows = {name: row for search in searches for name, row in search.rows.items()}
+        scores = {name: score for search in searches for name, score in search.scores.items()}
+        selections = {search.stage_id: search.selection for search in searches if search.selection}
+        stages = [search.stage for search in searches]
+        configs = [summary for stage in stages for summary in summarise(stage, rows, scores)]
+        return build(stages, rows, scores, configs, selections)
 
 
 @dataclass(frozen=True)
@@ -141,11 +132,11 @@ def uri(empty_database: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def logged() -> Callable[..., dict[str, Logged]]:
-    """Return all runs of a store by their `raysl.id`, asserting that none is there twice."""
+    """Return a results folder's runs by their `raysl.id` after its own, asserting that none is there twice."""
     return _logged
 
 
-def _logged(uri: str, experiment: str = "rotation_semi") -> dict[str, Logged]:
+def _logged(uri: str, experiment: str = "rotation_semi", folder_id: str = FOLDER) -> dict[str, Logged]:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
@@ -153,7 +144,9 @@ def _logged(uri: str, experiment: str = "rotation_semi") -> dict[str, Logged]:
     if found is None:
         return {}
     runs = client.search_runs([found.experiment_id], max_results=1000)
-    ids = {run.info.run_id: run.data.tags["raysl.id"] for run in runs}
+    prefix = f"{folder_id}:"
+    runs = [run for run in runs if run.data.tags["raysl.id"].startswith(prefix)]
+    ids = {run.info.run_id: run.data.tags["raysl.id"].removeprefix(prefix) for run in runs}
     assert len(set(ids.values())) == len(ids)
     return {ids[run.info.run_id]: _entry(client, run, ids) for run in runs}
 

@@ -15,6 +15,7 @@ from raysl.errors import ResultsError, UserError
 from raysl.tracking import Tracker
 
 Dump = Callable[..., dict[str, Any]]
+FOLDER = "f01dacc0"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
@@ -32,7 +33,7 @@ def free_port() -> int:
 
 def test_what_is_notified_is_tracked_while_the_search_goes_on(search: Any, uri: str, logged: Dump) -> None:
     search.end(0)
-    tracker = Tracker(uri, search.tables)
+    tracker = Tracker(uri, search.tables, FOLDER)
     tracker.notify()
     wait_for(lambda: len(logged(uri)) == 3, 30)
     search.end(1)
@@ -49,7 +50,7 @@ def test_many_changes_make_few_syncs(search: Any, uri: str) -> None:
         calls.append(1)
         return search.tables()
 
-    tracker = Tracker(uri, snapshot)
+    tracker = Tracker(uri, snapshot, FOLDER)
     for _ in range(100):
         tracker.notify()
         time.sleep(0.005)
@@ -59,12 +60,12 @@ def test_many_changes_make_few_syncs(search: Any, uri: str) -> None:
 
 def test_a_store_of_no_known_kind_is_refused_before_anything_starts() -> None:
     with pytest.raises(UserError, match="tracking URI 'mlruns'"):
-        Tracker("mlruns", lambda: pytest.fail("read"))
+        Tracker("mlruns", lambda: pytest.fail("read"), FOLDER)
 
 
 def test_a_server_that_is_not_there_costs_a_warning(search: Any) -> None:
     search.end_all()
-    tracker = Tracker(f"http://127.0.0.1:{free_port()}", search.tables)
+    tracker = Tracker(f"http://127.0.0.1:{free_port()}", search.tables, FOLDER)
     tracker.notify()
     wait_for(lambda: tracker.warning is not None, 30)
     started = time.monotonic()
@@ -78,7 +79,7 @@ def test_a_server_that_is_not_there_costs_a_warning(search: Any) -> None:
 def test_a_server_that_never_answers_does_not_hold_the_search_up(search: Any) -> None:
     search.end(0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        tracker = Tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", search.tables)
+        tracker = Tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", search.tables, FOLDER)
         started = time.monotonic()
         status = tracker.close(timeout=2)
         assert time.monotonic() - started < 4
@@ -90,7 +91,7 @@ def test_tables_that_cannot_be_read_are_a_warning_too(uri: str) -> None:
     def snapshot() -> Any:
         raise ResultsError("results folder gone")
 
-    status = Tracker(uri, snapshot).close()
+    status = Tracker(uri, snapshot, FOLDER).close()
     assert (status.tracked, status.missing, status.reason) == (False, None, "results folder gone")
 
 
@@ -145,7 +146,7 @@ def test_a_server_that_goes_away_is_caught_up_with(
     search: Any, server: Server, logged: Dump, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.start()
-    tracker = Tracker(server.uri, search.tables)
+    tracker = Tracker(server.uri, search.tables, FOLDER)
     for place in range(3):
         search.end(place)
         tracker.notify()
