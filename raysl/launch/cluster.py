@@ -20,22 +20,6 @@ CONNECT_SECONDS = 5.0  # for a cluster to accept a connection
 LONGEST_BASE = 20
 PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
 
-# Ray reads these when it starts; what a user has set stays.
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else every worker process starts through `uv run`
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints even when it is told to be silent
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # raysl comes back from its result table, not from Tune's state
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
-
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
@@ -43,8 +27,6 @@ def cluster(address: str | None) -> Iterator[None]:
 
     Raises ResourcesError where no cluster answers at the address, SearchError where it goes away within the block.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     # Tune prints the traceback of every failed trial; raysl names the trial and its log instead.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.ERROR}
