@@ -15,7 +15,7 @@ from raysl.console.screen import screen
 from raysl.data.settings import TrialData
 from raysl.errors import UserError, choices
 from raysl.launch.lock import sole_search
-from raysl.launch.search import Options, Outcome, Score, Search
+from raysl.launch.search import Options, Outcome, Search, WhoseScores
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
 from raysl.search.experiment import Experiment
@@ -53,7 +53,7 @@ def tune(
     store = Store.open(results_uri(experiment, results), create=True)
     _say_what_changed(store, data, console)
     prepare_data(data, console)
-    options = Options(address, max_concurrent, cast(Score, score))
+    options = Options(address, max_concurrent, cast(WhoseScores, score))
     with sole_search(store):
         outcome = _search(experiment, data, store, options, tracking or default_uri(store), console)
     _say_what_failed(outcome, console)

@@ -12,9 +12,11 @@ from raysl.errors import UserError
 
 Path_ = tuple[str, ...]
 
-# YAML 1.2's floats: PyYAML's own pattern wants a dot and a signed exponent, and reads 1e-3 as a string.
+# YAML 1.2's numbers.  PyYAML follows 1.1: it reads 1e-3 as a string, 1:30 as 90 in base 60, and `no` as false.
 INT = re.compile(r"^[-+]?(0|[1-9][0-9]*)$")
 FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
+BOOL = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
+REPLACED = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool")}
 
 
 class ConfigError(UserError):
@@ -22,21 +24,17 @@ class ConfigError(UserError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with YAML 1.2's floats."""
+    """PyYAML's safe loader with YAML 1.2's numbers and truth values."""
 
-
-# YAML 1.1's `1:30` is 90 in base 60, and its 010 is 8.
-for _key, _pairs in _Loader.yaml_implicit_resolvers.items():
-    _Loader.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers | {
-        _key: [pair for pair in _pairs if pair[0] not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")]
+    yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own, per first character)
+        first: [(tag, pattern) for tag, pattern in pairs if tag not in REPLACED]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", INT, list("-+0123456789"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
-# `yes`, `no`, `on` and `off` are words, not truth values, since YAML 1.2.
-for _first in "yYnNoO":
-    _Loader.yaml_implicit_resolvers[_first] = [
-        pair for pair in _Loader.yaml_implicit_resolvers.get(_first, []) if pair[0] != "tag:yaml.org,2002:bool"
-    ]
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", BOOL, list("tTfF"))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from raysl.search.trials import Trial, expand, stage_record
 from raysl.training.paths import model_path
 from raysl.training.seal import is_whole
 
-Score = Literal["selected", "all"]
+WhoseScores = Literal["selected", "all"]
 
 
 class Observer(Protocol):
@@ -59,7 +59,7 @@ class Options:
 
     address: str | None = None
     max_concurrent: int | None = None
-    score: Score = "selected"
+    score: WhoseScores = "selected"
 
 
 @dataclass

@@ -108,6 +108,8 @@ def test_shipped_experiments_follow_the_paper(path: Path, profile: str | None) -
         assert experiment.data.labels == 0.01
 
 
+STAGES = EXPERIMENT[EXPERIMENT.index("stages:") : EXPERIMENT.index("profiles:")]
+
 # Each: what is wrong in the file, the line it stands on, and what the message must hold.
 BROKEN = {
     "unknown key": ("seeds: 2", "sed: 2", 4, ["sed", "unknown key", "did you mean 'seeds'?", "stages"]),
@@ -141,7 +143,7 @@ BROKEN = {
     "workers without work": ("seeds: 2", "seeds: 2\nresources: {workers: 64}", 5, ["resources.workers", "64", "32"]),
     "minutes and seconds": ("epochs: 3", "epochs: 1:30", 8, ["integer", "'1:30'"]),
     "stage called name": ("  rotation:\n", "  name:\n", 6, ["cannot be called 'name'"]),
-    "no stages": (EXPERIMENT[EXPERIMENT.index("stages:") : EXPERIMENT.index("profiles:")], "stages: {}\n", 5, ["stag"]),
+    "no stages": (STAGES, "stages: {}\n", 5, ["at least 1"]),
     "pretext that needs labels": (
         "name: rotation}", "name: semi, pretext: {name: supervised}}", 7,
         ["method.pretext", "'supervised'", "choices: rotation"],
