@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from raysl.commands.setting_up import load, prepare_data, resolve_data, results_uri
+from raysl.commands.setting_up import prepare_data, resolve_data, results_uri
+from raysl.config import load
 from raysl.console.screen import screen
 from raysl.data.settings import TrialData
 from raysl.launch import feasibility

@@ -1,11 +1,7 @@
-"""What several commands begin with: the experiment, its data, its results folder."""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""What several commands begin with: an experiment's data and its results folder."""
 
 from rich.console import Console
 
-from raysl import config
 from raysl.console.progress import progress
 from raysl.data.arrays import prepare
 from raysl.data.inspect import inspect, resolve
@@ -13,11 +9,6 @@ from raysl.data.settings import TrialData
 from raysl.errors import DataError
 from raysl.search.checks import check
 from raysl.search.experiment import Experiment
-
-
-def load(file: Path, profile: str | None, overrides: Sequence[str]) -> Experiment:
-    """Read an experiment."""
-    return config.load(file, profile, overrides)
 
 
 def resolve_data(experiment: Experiment, console: Console) -> TrialData:

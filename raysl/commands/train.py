@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from raysl.commands.setting_up import load, prepare_data, resolve_data
+from raysl.commands.setting_up import prepare_data, resolve_data
+from raysl.config import load
 from raysl.console.live import params_text
 from raysl.console.screen import screen
 from raysl.data.settings import TrialData

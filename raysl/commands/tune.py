@@ -8,7 +8,8 @@ from typing import cast
 
 from rich.console import Console
 
-from raysl.commands.setting_up import load, prepare_data, resolve_data, results_uri
+from raysl.commands.setting_up import prepare_data, resolve_data, results_uri
+from raysl.config import load
 from raysl.console.live import Display, params_text
 from raysl.console.report import show
 from raysl.console.screen import screen
