@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,7 +100,9 @@ def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
         "unlabelled": unlabelled,
     }
     given = settings.model_dump(include=set(DataSettings.model_fields))
-    return TrialData(**given | resolved, digest=facts.digest, num_classes=len(facts.class_names))
+    data = TrialData(**given | resolved, digest=facts.digest, num_classes=len(facts.class_names))
+    _check_attack(data)
+    return data
 
 
 def forget_scan(path: Path) -> None:
@@ -154,6 +157,16 @@ def _check_balance(asked: str, facts: DataFacts, labels: int) -> None:
         raise DataError(
             f"data.labels: {asked} cannot be drawn with data.draw balanced: class {poorest!r} has {smallest} training "
             f"images; at most {most}, or data.draw uniform"
+        )
+
+
+def _check_attack(data: TrialData) -> None:
+    assert data.image_size is not None, "it is resolved"
+    if data.attack and data.num_classes > data.image_size**2:
+        raise DataError(
+            f"data.attack: {data.attack.name} takes a pixel for each of the {data.num_classes} classes, and images of "
+            f"{data.image_size} x {data.image_size} have {data.image_size**2}; data.image_size must be at least "
+            f"{math.isqrt(data.num_classes - 1) + 1}"
         )
 
 

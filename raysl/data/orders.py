@@ -21,6 +21,8 @@ class Purpose(IntEnum):
     UNLABELLED_SUBSET = 3
     LABELLED_BATCHES = 4
     UNLABELLED_BATCHES = 5
+    ATTACKED_PIXELS = 6
+    ATTACK_COLOURS = 7
 
 
 def permutations(times: int, total: int, seed: int, purpose: Purpose, epoch: int = 0) -> Indices:

@@ -11,6 +11,19 @@ Fraction = Annotated[float, Gt(0.0), Lt(1.0)]
 Count = Annotated[int, Ge(1)]
 
 
+class OnePixel(Settings):
+    """One pixel of each labelled image is overwritten: all images of a class at one place, each class at its own.
+
+    value: `white` (Cavallari & Ponti 2022), or `per_class`, a colour of its own for each class, or a gray value where
+        images are gray (Cavallari & Ponti 2021).
+    seed: of the places and the colours alone; trials of all seeds see the same attack.
+    """
+
+    name: Literal["one_pixel"]
+    value: Literal["white", "per_class"] = "white"
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+
+
 class DataSettings(Settings):
     """The images, and how many of them carry labels.
 
@@ -23,6 +36,9 @@ class DataSettings(Settings):
     labels: size of D_l, as a count, or as a fraction of the number of unlabelled images in use.
     draw: D_l has equally many images of each class (`balanced`), or is drawn without regard to class (`uniform`).
     unlabelled: number of images of D_u in use; None is all.
+    attack: on D_l as it is trained on and as probes are fitted on it; D_u, the test set and the normalising statistics
+        stay clean. A stage whose method sees no labelled images has the trials of the clean data, probe included: its
+        features depend on no attack, so that one pre-training serves the clean and the attacked search.
     """
 
     source: str = "digits"
@@ -32,6 +48,7 @@ class DataSettings(Settings):
     labels: Count | Fraction = Field(default=0.01, union_mode="left_to_right")
     draw: Literal["balanced", "uniform"] = "balanced"
     unlabelled: Count | None = None
+    attack: OnePixel | None = None
 
 
 class TrialData(DataSettings):

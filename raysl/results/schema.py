@@ -28,11 +28,12 @@ _PROFILE = _column("profile", _TEXT, "profile of the experiment; empty where the
 _STAGE = _column("stage", _TEXT, "name of the stage")
 _STAGE_ID = _column("stage_id", _TEXT, "identity of the stage and its search space")
 _CURRENT = _maybe(
-    "current", _FLAG, "false where a later search of the same stage on the same data settings is kept too"
+    "current", _FLAG, "false where a later search of the same stage on the same data and model settings is kept too"
 )
 _DATA = _maybe(
     "data", _TEXT, "JSON of the stage's data settings: source, labels, unlabelled, image_size and the others"
 )
+_MODEL = _maybe("model", _TEXT, "JSON of the stage's model settings: backbone, features and the others")
 _CONFIG_ID = _column("config_id", _TEXT, "identity of the config: one setting of the stage, without the seed")
 _TRIAL_ID = _column("trial_id", _TEXT, "identity of the trial: everything that decides its numbers")
 _SEED = _column("seed", _INT, "seed of the trial; equal seeds are paired over configs and methods")
@@ -93,6 +94,7 @@ CONFIGS = _schema(
     _STAGE_ID,
     _CURRENT,
     _DATA,
+    _MODEL,
     _CONFIG_ID,
     _column("num_seeds", _INT, "trials of the config"),
     _column("num_finished", _INT, "trials of the config that finished"),
@@ -116,6 +118,7 @@ SELECTIONS = _schema(
     _STAGE_ID,
     _CURRENT,
     _DATA,
+    _MODEL,
     _column("rule", _TEXT, "train_loss or probe_accuracy"),
     _maybe("config_id", _TEXT, "the chosen config; null where none was eligible"),
     _column("reason", _TEXT, "why the rule chose it, or could not choose"),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -34,6 +34,7 @@ class StageRecord:
     profile: "" where there is none.  order: the stage's place in its experiment, from 0.
     data: the settings of the data.  searched: dotted keys.  members: in the order of the search.
     created_at: unix seconds; of its first search, or of the last that came back to it after a later one.
+    model: the settings of the model; empty in records of a version that did not write them.
     """
 
     experiment: str
@@ -46,6 +47,7 @@ class StageRecord:
     searched: tuple[str, ...]
     members: tuple[Member, ...]
     created_at: float
+    model: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,17 +117,23 @@ def read_stages(store: Store) -> list[StageRecord]:
 
 
 def current_ids(stages: Iterable[StageRecord]) -> set[str]:
-    """Return the ids of current stages: the last made of each name, experiment, profile and data settings."""
+    """Return the ids of current stages: the last made of each name, experiment, profile, data and model settings."""
     return set({(*_search(stage), stage.stage): stage.stage_id for stage in sorted(stages, key=_made)}.values())
 
 
 def data_text(stage: StageRecord) -> str:
-    """Return JSON of a stage's data settings; without the digest, which is no setting."""
-    return json.dumps({key: value for key, value in stage.data.items() if key != "digest"}, sort_keys=True)
+    """Return JSON of a stage's data settings; without the digest, which is no setting, and without unset ones."""
+    given = {key: value for key, value in stage.data.items() if key != "digest" and value is not None}
+    return json.dumps(given, sort_keys=True)
+
+
+def model_text(stage: StageRecord) -> str:
+    """Return JSON of a stage's model settings."""
+    return json.dumps(stage.model, sort_keys=True)
 
 
 def _search(stage: StageRecord) -> tuple[str, ...]:
-    return stage.experiment, stage.profile, data_text(stage)
+    return stage.experiment, stage.profile, data_text(stage), model_text(stage)
 
 
 def _made(stage: StageRecord) -> tuple[float, str]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from raysl.errors import ResultsError
 from raysl.results import schema
 from raysl.results.rows import Epoch, Score, TrialRow
-from raysl.results.stages import Member, SelectionRecord, StageRecord, Value, current_ids, data_text
+from raysl.results.stages import Member, SelectionRecord, StageRecord, Value, current_ids, data_text, model_text
 from raysl.results.store import Store
 
 Records = list[dict[str, Any]]
@@ -129,7 +129,7 @@ def _params(params: Mapping[str, Value], numeric: Mapping[str, bool]) -> dict[st
 
 def _place(stage: StageRecord, current: bool) -> dict[str, Any]:
     names = {name: getattr(stage, name) for name in ("experiment", "profile", "stage", "stage_id")}
-    return names | {"current": current, "data": data_text(stage)}
+    return names | {"current": current, "data": data_text(stage), "model": model_text(stage)}
 
 
 def _ordered(stage: StageRecord) -> list[Member]:

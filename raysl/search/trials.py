@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raysl import methods
 from raysl.data.settings import TrialData
 from raysl.results.stages import Member, StageRecord
 from raysl.search.experiment import Config, Experiment, Stage
@@ -26,11 +27,18 @@ def expand(experiment: Experiment, stage: Stage, data: TrialData, starts: Mappin
 
     starts: seed -> id of the trial that this seed starts from; empty for a stage that starts from scratch.
     """
+    seen = stage_data(stage, data)
     return tuple(
-        Trial(config_id(config), config.params, _spec(experiment, config, data, seed, starts.get(seed)))
+        Trial(config_id(config), config.params, _spec(experiment, config, seen, seed, starts.get(seed)))
         for config in stage.configs
         for seed in experiment.seeds
     )
+
+
+def stage_data(stage: Stage, data: TrialData) -> TrialData:
+    """Return the data of a stage's trials: without the attack on D_l where the method sees no labelled images."""
+    streams = methods.describe(stage.configs[0].settings.method["name"]).streams
+    return data if "labelled" in streams else data.model_copy(update={"attack": None})
 
 
 def config_id(config: Config) -> str:
@@ -52,6 +60,7 @@ def stage_record(experiment: Experiment, stage: Stage, trials: Sequence[Trial], 
         searched=tuple(stage.space),
         members=tuple(Member(t.spec.id, t.config_id, t.spec.seed, dict(t.params)) for t in trials),
         created_at=created_at,
+        model=experiment.model.model_dump(mode="json", exclude_none=True),
     )
 
 

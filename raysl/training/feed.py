@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from raysl.data.arrays import TrainArrays, load
+from raysl.data.attack import attack_of
 from raysl.data.batches import Batch, epoch_batches
 from raysl.data.subsets import labelled_subset, unlabelled_subset
 from raysl.data.views import Draw
@@ -39,7 +40,7 @@ class Normaliser:
 class Feed:
     """One trial's labelled and unlabelled images, drawn under its seeds.
 
-    The labelled subset depends on the split seed alone, so every method sees the same one.
+    The labelled subset depends on the split seed alone, so every method sees the same one, attacked or not.
     """
 
     def __init__(self, spec: TrialSpec, views: Mapping[str, ViewSpec], device: torch.device) -> None:
@@ -50,12 +51,13 @@ class Feed:
             self.arrays.labels, spec.data.labels, spec.data.draw, split, spec.data.num_classes
         )
         self.unlabelled = unlabelled_subset(len(self.arrays.unlabelled), spec.data.unlabelled, split)
+        self.attack = attack_of(spec.data)
         self.normalise = Normaliser.of(self.arrays, device)
         self.streams = {view.stream for view in views.values()}
 
     def labelled_images(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return D_l: images uint8 [N, H, W, C] and labels int64 [N]."""
-        return self.arrays.images[self.labelled], self.arrays.labels[self.labelled]
+        """Return D_l as it is trained on, attacked or not: images uint8 [N, H, W, C] and labels int64 [N]."""
+        return self._attacked(self.labelled), self.arrays.labels[self.labelled]
 
     def batches(self, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
         """Cut an epoch into this rank's batches."""
@@ -80,10 +82,14 @@ class Feed:
         return made
 
     def _images(self, stream: str, rows: np.ndarray) -> np.ndarray:
-        labelled = stream == "labelled"
-        pool, subset = (self.arrays.images, self.labelled) if labelled else (self.arrays.unlabelled, self.unlabelled)
-        images: np.ndarray = pool[subset[rows]]
+        if stream == "labelled":
+            return self._attacked(self.labelled[rows])
+        images: np.ndarray = self.arrays.unlabelled[self.unlabelled[rows]]
         return images
+
+    def _attacked(self, places: np.ndarray) -> np.ndarray:
+        images: np.ndarray = self.arrays.images[places]
+        return images if self.attack is None else self.attack.on(images, self.arrays.labels[places])
 
     def _labels(self, stream: str, batch: Batch) -> Tensor | None:
         if stream != "labelled":

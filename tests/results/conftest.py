@@ -60,7 +60,7 @@ def make_stage() -> Callable[..., StageRecord]:
         stage_id="s0",
         rule="train_loss",
         order=0,
-        data={"source": "digits", "labels": 50, "unlabelled": 1297, "image_size": None, "digest": "d0"},
+        data={"source": "digits", "labels": 50, "unlabelled": 1297, "image_size": 8, "channels": None, "digest": "d0"},
         searched=("optimizer.lr",),
         members=(
             Member("t0", "c0", 0, {"optimizer.lr": 0.01}),

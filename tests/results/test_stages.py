@@ -57,8 +57,9 @@ def test_a_later_search_supersedes_only_its_like(make_stage: MakeStage) -> None:
         make_stage(stage_id="stage", created_at=4.0, stage="fine"),
         make_stage(stage_id="profile", created_at=5.0, profile="long"),
         make_stage(stage_id="experiment", created_at=6.0, experiment="rotation"),
+        make_stage(stage_id="model", created_at=7.0, model={"backbone": "resnet50"}),
     ]
-    assert current_ids(stages) == {"new", "labels", "stage", "profile", "experiment"}
+    assert current_ids(stages) == {"new", "labels", "stage", "profile", "experiment", "model"}
     assert current_ids(stages[::-1]) == current_ids(stages)
 
 

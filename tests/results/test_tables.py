@@ -114,7 +114,7 @@ def test_a_superseded_stage_is_marked_in_every_table(edited: Tables) -> None:
 def test_searches_on_other_data_settings_can_be_told_apart(edited: Tables) -> None:
     for table in (edited.configs, edited.selections):
         data = {row["stage_id"]: json.loads(row["data"]) for row in table.to_pylist()}
-        assert data["s1"] == {"source": "digits", "labels": 50, "unlabelled": 1297, "image_size": None}
+        assert data["s1"] == {"source": "digits", "labels": 50, "unlabelled": 1297, "image_size": 8}
         assert data["s2"] == data["s1"] | {"labels": 100}
 
 

@@ -6,10 +6,15 @@ import pytest
 from tiny import write
 
 from raysl.config import load
-from raysl.data.settings import TrialData
+from raysl.data.settings import OnePixel, TrialData
+from raysl.results.stages import SelectionRecord, current_ids, read_stages, write_selection, write_stage
+from raysl.results.store import Store
+from raysl.search.chain import selected_starts
 from raysl.search.trials import Trial, expand, stage_record
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
+ATTACKED = DATA.model_copy(update={"attack": OnePixel(name="one_pixel")})
+PRETRAINED = "stages.semi.method={name: rotation}"
 
 
 def trials(folder: Path, *overrides: str, data: TrialData = DATA, stage: int = 0) -> tuple[Trial, ...]:
@@ -80,3 +85,41 @@ def test_a_stage_is_named_by_its_trials_and_its_rule(tmp_path: Path) -> None:
     first = stage_record(experiment, experiment.stages[0], found, created_at=1.0)
     assert stage_record(experiment, experiment.stages[0], found, created_at=2.0).stage_id == first.stage_id
     assert stage_record(experiment, experiment.stages[0], found[:2], created_at=1.0).stage_id != first.stage_id
+
+
+def test_an_attack_changes_the_name_and_none_does_not(tmp_path: Path) -> None:
+    attacks = [
+        OnePixel(name="one_pixel", value=value, seed=seed) for value in ("white", "per_class") for seed in (0, 1)
+    ]
+    names = [ids(trials(tmp_path, data=DATA.model_copy(update={"attack": attack}))) for attack in (None, *attacks)]
+    assert len({name for found in names for name in found}) == 5 * 4
+    assert names[0] == ids(trials(tmp_path))
+
+
+def test_training_without_labelled_images_is_shared_with_the_clean_search(tmp_path: Path) -> None:
+    clean, attacked = trials(tmp_path, PRETRAINED), trials(tmp_path, PRETRAINED, data=ATTACKED)
+    assert ids(attacked) == ids(clean)
+    assert attacked[0].spec.data.attack is None
+    later = trials(tmp_path, PRETRAINED, data=ATTACKED, stage=1)
+    assert later[0].spec.data.attack == ATTACKED.attack
+    assert not set(ids(later)) & set(ids(trials(tmp_path, PRETRAINED, stage=1)))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_an_attacked_stage_starts_from_its_own_search_s_or_the_shared_pre_training(
+    tmp_path: Path, shared: bool
+) -> None:
+    experiment = load(write(tmp_path), overrides=[PRETRAINED] if shared else [])
+    store = Store.open(str(tmp_path / "r"), create=True)
+    first, second = experiment.stages
+    for data in (DATA, ATTACKED):
+        found = expand(experiment, first, data, {})
+        record = write_stage(store, stage_record(experiment, first, found, created_at=1.0))
+        chosen = tuple(trial.spec.id for trial in found[:2])
+        write_selection(
+            store, SelectionRecord(record.stage_id, "train_loss", found[0].config_id, {}, chosen, "", (), (), 1.0)
+        )
+    assert len(read_stages(store)) == len(current_ids(read_stages(store))) == (1 if shared else 2)
+    starts = [selected_starts(experiment, second, data, store) for data in (DATA, ATTACKED)]
+    assert starts[1] == {0: chosen[0], 1: chosen[1]}
+    assert (starts[0] == starts[1]) is shared

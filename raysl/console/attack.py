@@ -1,0 +1,112 @@
+"""A picture and a table of the attack on D_l."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from raysl.data.attack import Attack
+from raysl.data.decoding import Images
+from raysl.data.orders import Indices
+from raysl.data.settings import TrialData
+
+MOST_ROWS = 10
+MOST_PAIRS = 3
+MOST_LETTERS = 20
+
+# Lengths in pixels of the picture.
+EDGE, LEAST_SCALE = 256, 3  # of an image; each of its own pixels becomes a square of whole pixels
+HEAD, NAMES, MARGIN, BETWEEN, WITHIN = 110, 280, 24, 30, 4
+LEAST_WIDTH = 1100  # of the head
+RADIUS, LEAST_RADIUS = 12, 1.2  # of a circle; the second in the image's own pixels
+DPI = 100
+
+
+def title(data: TrialData) -> str:
+    """Return what an attack is called."""
+    assert data.attack is not None
+    size, source = data.image_size, data.source.rpartition("/")[2]
+    return f"1-pixel attack on {source} at {size} x {size}: value {data.attack.value}, seed {data.attack.seed}"
+
+
+def table(title: str, names: Sequence[str], attack: Attack, console: Console) -> None:
+    """Print the place and the value of each class's pixel."""
+    lines = Table("class")
+    for column in ("row", "column", "value"):
+        lines.add_column(column, justify="right")
+    for number, name in enumerate(names):
+        row, column = attack.places[number].tolist()
+        lines.add_row(escape(name), str(row), str(column), _colour(attack, number))
+    console.print(title, markup=False, soft_wrap=True)
+    console.print(lines)
+
+
+def draw(
+    title: str, names: Sequence[str], attack: Attack, examples: Sequence[tuple[Images, Images]], path: Path
+) -> None:
+    """Write a PNG: a row for each of the first classes, of clean images, each beside its attacked copy.
+
+    examples: of each class, the clean and the attacked images, uint8 [N, H, W, C].
+    Raises OSError where the file cannot be written.
+    """
+    shown = examples[:MOST_ROWS]
+    size = shown[0][0].shape[1]
+    edge = size * max(LEAST_SCALE, round(EDGE / size))
+    step = 2 * edge + WITHIN + BETWEEN  # from one pair to the next
+    width = MARGIN + NAMES + step * max(len(clean) for clean, _ in shown)
+    canvas = _Canvas(max(LEAST_WIDTH, width), HEAD + len(shown) * (edge + BETWEEN))
+    first = f" (the first {len(shown)} of {len(names)} classes)" if len(shown) < len(names) else ""
+    canvas.text(MARGIN, 36, f"{title}{first}", size=16, weight="bold")
+    canvas.text(MARGIN, 72, "labelled images of seed 0, each beside its attacked copy with the pixel circled", size=13)
+    for number, pair in enumerate(shown):
+        top = HEAD + number * (edge + BETWEEN)
+        _name(canvas, top + edge // 2, names[number], attack, number)
+        for place, (clean, attacked) in enumerate(zip(*pair, strict=True)):
+            left = MARGIN + NAMES + place * step
+            canvas.image(left, top, edge, clean)
+            canvas.circled(left + edge + WITHIN, top, edge, attacked, attack.places[number])
+    canvas.figure.savefig(path, dpi=DPI)
+
+
+def _name(canvas: "_Canvas", middle: int, name: str, attack: Attack, number: int) -> None:
+    row, column = attack.places[number].tolist()
+    short = name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
+    canvas.text(MARGIN, middle - 32, short, size=15, weight="bold")
+    canvas.text(MARGIN, middle, f"row {row}, column {column}", size=13)
+    canvas.text(MARGIN, middle + 28, f"value {_colour(attack, number)}", size=13)
+
+
+def _colour(attack: Attack, number: int) -> str:
+    return ", ".join(map(str, attack.colours[number].tolist()))
+
+
+class _Canvas:
+    """A figure on which lengths are whole pixels, from the top left corner."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / DPI, height / DPI))
+
+    def text(self, left: int, middle: int, words: str, *, size: int, weight: str = "normal") -> None:
+        place = left / self.width, 1 - middle / self.height
+        # A class may be called by signs that would be read as a formula.
+        self.figure.text(*place, words, fontsize=size, fontweight=weight, va="center", parse_math=False)
+
+    def image(self, left: int, top: int, edge: int, pixels: Images) -> Axes:
+        place = left / self.width, 1 - (top + edge) / self.height, edge / self.width, edge / self.height
+        axes = self.figure.add_axes(place)
+        axes.set_axis_off()
+        shown = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        return axes
+
+    def circled(self, left: int, top: int, edge: int, pixels: Images, place: Indices) -> None:
+        row, column = place.tolist()
+        radius = max(LEAST_RADIUS, RADIUS * len(pixels) / edge)
+        circle = Circle((column, row), radius, fill=False, edgecolor="red", linewidth=1.5, clip_on=False)
+        self.image(left, top, edge, pixels).add_patch(circle)
