@@ -8,16 +8,42 @@ from torch import Tensor, nn
 from raysl.models.settings import ModelSettings
 
 SMALL_WIDTHS = (16, 32, 64)
+TIMM_NAMES = {"mobilenet_v2": "mobilenetv2_100", "inception_v3": "inception_v3", "resnet50v2": "resnetv2_50"}
 
 
 def build_backbone(settings: ModelSettings, channels: int) -> tuple[nn.Module, int]:
-    """Return a backbone with random weights and its width; it takes images of any size from 8 x 8 pixels.
+    """Return a backbone with random weights and its width; it takes square images from `SMALLEST_IMAGE` on.
 
     channels: of the images.
     """
-    if settings.backbone == "small_resnet":
-        return SmallResNet(channels), SMALL_WIDTHS[-1]
-    return _torchvision_resnet(settings.backbone, settings.stem, channels)
+    backbone, width = _build(settings, channels)
+    for part in backbone.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = part.momentum if settings.norm_momentum is None else settings.norm_momentum
+            part.eps = part.eps if settings.norm_eps is None else settings.norm_eps
+    return backbone, width
+
+
+def _build(settings: ModelSettings, channels: int) -> tuple[nn.Module, int]:
+    match settings.backbone:
+        case "small_resnet":
+            return SmallResNet(channels), SMALL_WIDTHS[-1]
+        case "resnet18" | "resnet50" as name:
+            return _torchvision_resnet(name, settings.stem, channels)
+        case name:
+            return _timm_network(TIMM_NAMES[name], channels)
+
+
+def _timm_network(name: str, channels: int) -> tuple[nn.Module, int]:
+    """Return one of timm's networks without a classifier, auxiliary ones included, and without dropout."""
+    import timm  # takes two seconds to import: trials of other backbones do not wait
+
+    network = timm.create_model(
+        name, pretrained=False, in_chans=channels, num_classes=0, global_pool="avg", drop_rate=0.0
+    )
+    width = network.num_features
+    assert isinstance(width, int)
+    return network, width
 
 
 def _torchvision_resnet(

@@ -21,6 +21,7 @@ def sync_batch_norm(module: AnyModule) -> AnyModule:
 
     Parameters and buffers are kept, the very same tensors under the same state_dict keys. Changes the module in
     place and returns it; a module that is itself a batch norm is returned anew.
+    Raises TypeError for a subclass with a forward of its own, timm's BatchNormAct2d apart.
     """
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         return cast(AnyModule, _synchronised(module))
@@ -30,13 +31,25 @@ def sync_batch_norm(module: AnyModule) -> AnyModule:
 
 
 def _synchronised(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> "GlobalBatchNorm":
-    new = GlobalBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    for name, parameter in norm.named_parameters():
+    kind = _kind(norm)
+    new = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    for name, parameter in norm.named_parameters(recurse=False):
         setattr(new, name, parameter)
-    for name, buffer in norm.named_buffers():
+    for name, buffer in norm.named_buffers(recurse=False):
         setattr(new, name, buffer)
-    new.train(norm.training)
+    for name, child in norm.named_children():
+        setattr(new, name, child)
+    new.training = norm.training
     return new
+
+
+def _kind(norm: nn.Module) -> "type[GlobalBatchNorm]":
+    """Return what replaces a batch norm; told without timm, whose import takes two seconds."""
+    if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d):
+        return GlobalBatchNorm
+    if type(norm).__name__ == "BatchNormAct2d":
+        return GlobalBatchNormAct
+    raise TypeError(f"{type(norm).__name__}: a batch norm whose forward is its own; what it adds would be lost")
 
 
 class GlobalBatchNorm(_BatchNorm):
@@ -86,6 +99,16 @@ def _global_statistics(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean = (counts * means).sum(0) / total
     variance = (squares + counts * (means - mean).square()).sum(0) / total
     return mean.to(wide.dtype), variance.to(wide.dtype), total.to(wide.dtype)
+
+
+class GlobalBatchNormAct(GlobalBatchNorm):
+    """timm's BatchNormAct2d, with the statistics of the global batch: its dropout and activation follow."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return cast(Tensor, self.act(self.drop(super().forward(inputs))))
 
 
 class _Normalise(torch.autograd.Function):

@@ -1,5 +1,6 @@
 """The encoder that methods share and probes read: a backbone, pooled, and a feature head."""
 
+from itertools import pairwise
 from typing import Self
 
 from torch import Tensor, nn
@@ -11,14 +12,15 @@ from raysl.models.settings import ModelSettings
 class Encoder(nn.Module):
     """Images [B, C, H, W] -> features [B, num_features].
 
-    backbone: images -> pooled [B, width].  head: a linear layer with ReLU (Cavallari & Ponti 2022, section 3), or
-    the identity where the pooled features themselves are wanted.
+    backbone: images -> pooled [B, width].  head: a linear layer with ReLU (Cavallari & Ponti 2022, section 3), two of
+    them where a hidden width is given (Cavallari & Ponti 2021, section III-B), or the identity where the pooled
+    features themselves are wanted.
     """
 
-    def __init__(self, backbone: nn.Module, width: int, features: int | None) -> None:
+    def __init__(self, backbone: nn.Module, width: int, features: int | None, hidden: int | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Identity() if features is None else nn.Sequential(nn.Linear(width, features), nn.ReLU())
+        self.head = _head([width, *(size for size in (hidden, features) if size is not None)])
         self.num_features = width if features is None else features
         self.backbone_frozen = False
 
@@ -33,13 +35,18 @@ class Encoder(nn.Module):
         return self
 
 
+def _head(widths: list[int]) -> nn.Module:
+    layers = [part for inputs, outputs in pairwise(widths) for part in (nn.Linear(inputs, outputs), nn.ReLU())]
+    return nn.Sequential(*layers) if layers else nn.Identity()
+
+
 def build_encoder(settings: ModelSettings, channels: int) -> Encoder:
     """Return an encoder with random weights, drawn from torch's global generator.
 
     channels: of the images, 1 or 3.
     """
     backbone, width = build_backbone(settings, channels)
-    return Encoder(backbone, width, settings.features)
+    return Encoder(backbone, width, settings.features, settings.hidden)
 
 
 def freeze_backbone(encoder: Encoder) -> None:

@@ -1,11 +1,15 @@
-"""What an experiment says of its model."""
+"""What an experiment says of its model; torch-free."""
 
 from typing import Annotated, Literal, Self
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from pydantic import model_validator
 
 from raysl.settings import Settings
+
+Width = Annotated[int, Ge(1), Le(2**16)]
+
+SMALLEST_IMAGE = {"inception_v3": 75}  # pixels of an edge; the other backbones take every size that data can have
 
 
 class ModelSettings(Settings):
@@ -13,14 +17,28 @@ class ModelSettings(Settings):
 
     stem: of torchvision's ResNets: `imagenet` (7x7, stride 2, max pooling) or `cifar` (3x3, stride 1, no pooling).
     features: width of the fully connected layer with ReLU after the pooling; None gives the pooled features.
+    hidden: width of one more such layer between the pooling and `features`.
+    norm_momentum: weight of the new batch in the running statistics of every batch normalisation of the backbone;
+        Keras writes the same as one minus it.  norm_eps: what they add to the variance.  None keeps the backbone's own.
     """
 
-    backbone: Literal["small_resnet", "resnet18", "resnet50"] = "small_resnet"
+    backbone: Literal["small_resnet", "resnet18", "resnet50", "mobilenet_v2", "inception_v3", "resnet50v2"] = (
+        "small_resnet"
+    )
     stem: Literal["imagenet", "cifar"] = "imagenet"
-    features: Annotated[int, Ge(1), Le(2**16)] | None = 128
+    features: Width | None = 128
+    hidden: Width | None = None
+    norm_momentum: Annotated[float, Gt(0.0), Le(1.0)] | None = None
+    norm_eps: Annotated[float, Gt(0.0)] | None = None
 
     @model_validator(mode="after")
     def _stem_of_a_torchvision_resnet(self) -> Self:
-        if self.backbone == "small_resnet" and self.stem != "imagenet":
-            raise ValueError("stem: small_resnet has one stem of its own; only resnet18 and resnet50 take 'cifar'")
+        if self.backbone not in ("resnet18", "resnet50") and self.stem != "imagenet":
+            raise ValueError(f"stem: {self.backbone} has one stem of its own; only resnet18 and resnet50 take 'cifar'")
+        return self
+
+    @model_validator(mode="after")
+    def _hidden_leads_to_features(self) -> Self:
+        if self.hidden is not None and self.features is None:
+            raise ValueError("hidden: stands between the pooling and the features; give features a width, as in 128")
         return self

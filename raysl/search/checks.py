@@ -5,17 +5,30 @@ import math
 from raysl import methods
 from raysl.data.settings import TrialData
 from raysl.errors import UserError
+from raysl.models.settings import SMALLEST_IMAGE
 from raysl.search.experiment import Config, Experiment, Stage
 
 FOLD_LABELS = 2  # images of each class that the probe's cross-validation needs
 
 
 def check(experiment: Experiment, data: TrialData) -> None:
-    """Raise UserError, with the place, for a stage that these data cannot be trained or selected with."""
+    """Raise UserError, with the place, for a model or a stage that cannot be trained or selected with these data."""
+    _check_image_size(experiment, data)
     for stage in experiment.stages:
         _check_rule(experiment, stage, data)
         for config in stage.configs:
             _check_batches(experiment, stage, config, data)
+
+
+def _check_image_size(experiment: Experiment, data: TrialData) -> None:
+    backbone = experiment.model.backbone
+    smallest, edge = SMALLEST_IMAGE.get(backbone, 1), data.image_size
+    assert edge is not None, "the data are resolved"
+    if edge < smallest:
+        raise UserError(
+            f"{experiment.place('model.backbone')}: model.backbone: {backbone} takes images from {smallest} x "
+            f"{smallest} pixels on, and these have {edge} x {edge}; data.image_size: {smallest} would do"
+        )
 
 
 def _check_rule(experiment: Experiment, stage: Stage, data: TrialData) -> None:

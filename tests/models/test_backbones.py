@@ -1,13 +1,18 @@
 """Backbones take images of every size and channel count and pool to their width."""
 
-from typing import Any
+import subprocess
+import sys
+from typing import Any, get_args
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from raysl.models.backbones import build_backbone
-from raysl.models.settings import ModelSettings
+from raysl.models.backbones import TIMM_NAMES, build_backbone
+from raysl.models.settings import SMALLEST_IMAGE, ModelSettings
+
+BACKBONES = get_args(ModelSettings.model_fields["backbone"].annotation)
 
 
 def settings(backbone: Any, stem: Any = "imagenet") -> ModelSettings:
@@ -64,3 +69,72 @@ def test_pooling_is_a_mean_over_the_map() -> None:
     pooled = network(torch.randn(3, 1, 28, 28))
     assert maps[0].shape == (3, 64, 7, 7)
     torch.testing.assert_close(pooled, maps[0].flatten(2).mean(2))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("backbone", "width"), [("mobilenet_v2", 1280), ("inception_v3", 2048), ("resnet50v2", 2048)])
+def test_timm_networks_give_the_mean_of_their_last_map(backbone: str, width: int, channels: int) -> None:
+    network, stated = build_backbone(settings(backbone), channels)
+    edge = SMALLEST_IMAGE.get(backbone, 33)
+    images = torch.randn(2, channels, edge, edge + 32)
+    with torch.no_grad():
+        maps: Tensor = network.eval().forward_features(images)  # type: ignore[operator]
+        assert maps.shape[:2] == (2, width) == (2, stated)
+        assert maps[0, 0].numel() > 1
+        torch.testing.assert_close(network(images), maps.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_smallest_image_is_the_smallest(backbone: str) -> None:
+    network = build_backbone(settings(backbone), 1)[0]
+    smallest = SMALLEST_IMAGE.get(backbone, 4)  # no data have smaller ones
+    assert network(torch.randn(2, 1, smallest, smallest)).isfinite().all()
+    if backbone in SMALLEST_IMAGE:
+        with pytest.raises(RuntimeError, match="size"):
+            network(torch.randn(2, 1, smallest - 1, smallest - 1))
+
+
+@pytest.mark.parametrize("backbone", TIMM_NAMES)
+def test_every_parameter_of_a_timm_network_is_trained(backbone: str) -> None:
+    """An auxiliary head, or a classifier, would be left without a gradient, which DDP does not forgive."""
+    network = build_backbone(settings(backbone), 1)[0]
+    edge = SMALLEST_IMAGE.get(backbone, 24)
+    network(torch.randn(2, 1, edge, edge)).square().sum().backward()
+    assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("backbone", TIMM_NAMES)
+def test_timm_networks_are_random_and_drop_nothing(backbone: str) -> None:
+    def output(seed: int, later: int) -> Tensor:
+        torch.manual_seed(seed)
+        network = build_backbone(settings(backbone), 1)[0]
+        edge = SMALLEST_IMAGE.get(backbone, 24)
+        images = torch.linspace(-1, 1, 2 * edge**2).reshape(2, 1, edge, edge) ** 2
+        torch.manual_seed(later)
+        pooled: Tensor = network(images)
+        return pooled
+
+    assert torch.equal(output(0, 1), output(0, 2))  # in train mode
+    assert not torch.equal(output(0, 1), output(3, 1))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_norm_settings_reach_every_batch_norm(backbone: str) -> None:
+    def norms(**given: float) -> list[tuple[float | None, float]]:
+        network = build_backbone(ModelSettings.model_validate({"backbone": backbone, **given}), 1)[0]
+        return [(part.momentum, part.eps) for part in network.modules() if isinstance(part, _BatchNorm)]
+
+    own = norms()
+    assert len(own) >= 7
+    assert set(norms(norm_momentum=0.001, norm_eps=1e-2)) == {(0.001, 1e-2)}
+    assert norms(norm_momentum=0.001) == [(0.001, eps) for _, eps in own]
+    assert norms(norm_eps=1e-2) == [(momentum, 1e-2) for momentum, _ in own]
+
+
+def test_other_backbones_do_not_wait_for_timm() -> None:
+    code = (
+        "import sys, torch; from raysl.models.backbones import build_backbone; from raysl.models.batch_norm import *; "
+        "from raysl.models.settings import ModelSettings; "
+        "sync_batch_norm(build_backbone(ModelSettings(), 1)[0]); print('timm' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

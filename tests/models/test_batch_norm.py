@@ -115,6 +115,34 @@ def test_replacing_keeps_tensors_keys_and_mode() -> None:
     assert [module.get_submodule(name).training for name in ("0.1", "1.0.1", "1.1")] == [True, True, False]
 
 
+def test_dropout_and_activation_of_timm_are_kept() -> None:
+    from timm.layers import BatchNormAct2d
+
+    norm = BatchNormAct2d(3, act_layer=nn.PReLU, drop_layer=nn.Dropout)
+    before = dict(norm.state_dict(keep_vars=True))
+    replaced = sync_batch_norm(nn.Sequential(norm))
+    after = dict(replaced[0].state_dict(keep_vars=True))
+    assert list(before) == list(after)
+    assert "act.weight" in after
+    assert all(before[name] is after[name] for name in before)
+    images = torch.randn(4, 3, 5, 5)
+    torch.manual_seed(0)
+    expected = norm(images)
+    torch.manual_seed(0)
+    assert torch.equal(replaced(images), expected)
+    assert (expected == 0).any()
+    assert torch.equal(replaced.eval()(images), norm.eval()(images))
+
+
+def test_a_batch_norm_with_another_forward_is_refused() -> None:
+    class Halved(nn.BatchNorm2d):
+        def forward(self, input: Tensor) -> Tensor:  # noqa: A002, as torch names it
+            return super().forward(input) / 2
+
+    with pytest.raises(TypeError, match="Halved"):
+        sync_batch_norm(nn.Sequential(Halved(3)))
+
+
 def test_one_process_and_eval_mode_are_plain_batch_norm() -> None:
     for case in ("even", "vectors"):
         norm, images, weights, _ = example(case)

@@ -23,6 +23,23 @@ def test_without_a_head_features_are_the_pooled_ones() -> None:
     assert not list(encoder.head.parameters())
 
 
+def test_a_hidden_layer_stands_between_pooling_and_features() -> None:
+    encoder = build_encoder(ModelSettings(hidden=40, features=10), channels=1).eval()
+    images = torch.randn(64, 1, 8, 8)
+    first, second = (part for part in encoder.head.modules() if isinstance(part, nn.Linear))
+    assert [first.in_features, first.out_features, second.in_features, second.out_features] == [64, 40, 40, 10]
+    expected = torch.relu(second(torch.relu(first(encoder.backbone(images)))))
+    torch.testing.assert_close(encoder(images), expected)
+    assert encoder.num_features == 10
+
+
+def test_without_a_hidden_layer_the_head_keeps_its_place_in_old_models() -> None:
+    assert [name for name in build_encoder(ModelSettings(), channels=1).state_dict() if "head" in name] == [
+        "head.0.weight",
+        "head.0.bias",
+    ]
+
+
 def test_weights_follow_the_seed() -> None:
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)

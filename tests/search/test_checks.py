@@ -1,0 +1,38 @@
+"""What an experiment and its data must agree on."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tiny import EXPERIMENT, write
+
+from raysl.config import load
+from raysl.data.settings import TrialData
+from raysl.errors import UserError
+from raysl.search.checks import check
+
+DATA = TrialData(source="digits", image_size=28, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
+
+
+def with_backbone(folder: Path, backbone: str) -> Path:
+    return write(folder, EXPERIMENT.replace("small_resnet", backbone))
+
+
+def test_images_below_the_smallest_of_a_backbone_are_refused_with_the_place(tmp_path: Path) -> None:
+    experiment = load(with_backbone(tmp_path, "inception_v3"))
+    with pytest.raises(UserError, match=r"tiny\.yaml:3: model\.backbone: inception_v3 .*75.* 28 x 28; .*image_size"):
+        check(experiment, DATA)
+    with pytest.raises(UserError, match="74 x 74"):
+        check(experiment, DATA.model_copy(update={"image_size": 74}))
+    check(experiment, DATA.model_copy(update={"image_size": 75}))
+
+
+def test_the_place_is_where_the_backbone_was_given_last(tmp_path: Path) -> None:
+    experiment = load(write(tmp_path), overrides=["model.backbone=inception_v3"])
+    with pytest.raises(UserError, match=re.escape("--set model.backbone=inception_v3: model.backbone: ")):
+        check(experiment, DATA)
+
+
+@pytest.mark.parametrize("backbone", ["small_resnet", "mobilenet_v2", "resnet50v2"])
+def test_other_backbones_take_small_images(tmp_path: Path, backbone: str) -> None:
+    check(load(with_backbone(tmp_path, backbone)), DATA.model_copy(update={"image_size": 4}))
