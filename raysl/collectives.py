@@ -1,4 +1,4 @@
-"""What ranks compute together: sums, means over the global batch and gathered rows, exact with uneven shards.
+"""What ranks compute together: sums, statistics of the global batch and gathered rows, exact with uneven shards.
 
 A loss made of these is right under DDP, which averages gradients over ranks: the mean over ranks of each rank's
 loss is the loss of the global batch, and so is its gradient. In one process they are plain tensor operations.
@@ -44,6 +44,14 @@ def all_reduce_sum(local: Tensor) -> Tensor:
     return cast(Tensor, _AllReduceSum.apply(local))
 
 
+def num_rows(local: Tensor) -> Tensor:
+    """Return the number of rows of the global batch, a scalar of the rows' type, without gradient.
+
+    local: [B, ...] with this rank's B, which may differ over ranks and be 0.
+    """
+    return all_reduce_sum(local.new_full((), local.shape[0]))
+
+
 def sample_mean(per_sample: Tensor) -> Tensor:
     """Return this rank's share of the mean over the global batch: the ranks' shares average to that mean.
 
@@ -51,8 +59,20 @@ def sample_mean(per_sample: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return per_sample.mean()
-    count = all_reduce_sum(per_sample.new_full((), per_sample.shape[0]))
-    return per_sample.sum() * (world_size() / count)
+    return per_sample.sum() * (world_size() / num_rows(per_sample))
+
+
+def standardised(rows: Tensor, eps: float = 1e-5) -> Tensor:
+    """Return this rank's rows, shifted and scaled to zero mean and unit biased variance over the global batch.
+
+    rows: [B, D] with this rank's B, which may differ over ranks and be 0; in fp32 at least, for rows of less precision
+    have no variance worth the name.  eps: added to the variance.  The gradient goes through mean and variance, as in
+    batch normalisation without parameters.
+    """
+    count = num_rows(rows)
+    centred = rows - all_reduce_sum(rows.sum(0)) / count
+    variance = all_reduce_sum(centred.square().sum(0)) / count
+    return centred * (variance + eps).rsqrt()
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:

@@ -4,10 +4,20 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from gloo import spawn
 from torch import Tensor
 
-from raysl.collectives import all_reduce_sum, gather, mean_over_ranks, rank, sample_mean, world_size
+from raysl.collectives import (
+    all_reduce_sum,
+    gather,
+    mean_over_ranks,
+    num_rows,
+    rank,
+    sample_mean,
+    standardised,
+    world_size,
+)
 
 SIZES = (6, 5, 1)
 
@@ -26,14 +36,24 @@ def similarity(rows: Tensor) -> Tensor:
     return (torch.arange(len(everyone)).double() @ (everyone @ everyone.T) ** 2).mean()
 
 
+def skewness(rows: Tensor) -> Tensor:
+    # Each row weighs differently: else nothing of the gradient would be left after the mean and variance.
+    weights = torch.arange(10.0).double()[rank() :: world_size()][: len(rows)]
+    return sample_mean(weights * (standardised(rows) ** 3).sum(1))
+
+
+FUNCTIONS = (cubed_mean, similarity, skewness)
+
+
 def on_each_rank() -> dict[str, Any]:
     found: dict[str, Any] = {"world_size": world_size(), "rank": rank()}
     for size in SIZES:
-        for function in (cubed_mean, similarity):
+        for function in FUNCTIONS:
             rows = batch(size)[rank() :: 2].requires_grad_()
             loss = function(rows)
             loss.backward()
             found[f"{function.__name__} {size}"] = (mean_over_ranks(loss), rows.grad)
+        found[f"rows {size}"] = num_rows(batch(size)[rank() :: 2])
         found[f"gathered {size}"] = gather(batch(size)[rank() :: 2])
     local = torch.full((2,), rank() + 1.0, requires_grad=True)
     total = all_reduce_sum(local)
@@ -49,7 +69,7 @@ def ranks() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("function", [cubed_mean, similarity])
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_loss_and_gradient_of_two_ranks_are_those_of_one(ranks: list[dict[str, Any]], function: Any, size: int) -> None:
     rows = batch(size).requires_grad_()
     loss = function(rows)
@@ -65,6 +85,21 @@ def test_loss_and_gradient_of_two_ranks_are_those_of_one(ranks: list[dict[str, A
 def test_gathered_rows_are_in_global_order(ranks: list[dict[str, Any]], size: int) -> None:
     for found in ranks:
         assert torch.equal(found[f"gathered {size}"], batch(size))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_rows_of_all_ranks_are_counted(ranks: list[dict[str, Any]], size: int) -> None:
+    assert [found[f"rows {size}"] for found in ranks] == [size, size]
+
+
+def test_standardising_is_batch_normalisation_without_parameters() -> None:
+    rows = (batch(6) * torch.tensor([1.0, 1e-3, 0.0]) + 5).requires_grad_()
+    expected = F.batch_norm(rows, None, None, training=True, eps=1e-4)
+    found = standardised(rows, eps=1e-4)
+    torch.testing.assert_close(found, expected)
+    weights = batch(6).flip(0)
+    gradients = [torch.autograd.grad((value * weights).sum(), rows)[0] for value in (found, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_integers_are_gathered_too(ranks: list[dict[str, Any]]) -> None:

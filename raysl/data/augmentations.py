@@ -1,0 +1,230 @@
+"""Augmentations of a batch of images, each image with parameters of its own, as batched tensor operations.
+
+Images are float [B, C, H, W] in [0, 1] with C = 1 or 3, and so is what comes back. Parameters are drawn on the CPU
+through `Draw`, so that any number of ranks sees the same views; the images are worked on where they lie. What the
+parameters mean is what they mean in torchvision's transforms of the same names.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from raysl.data.views import Draw
+
+CROP_TRIES = 10  # as torchvision's RandomResizedCrop: then the largest crop at the centre is taken
+LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it
+UNCHANGED = 4  # an adjustment of colours that is none
+
+Change = Callable[[Tensor, Tensor], Tensor]  # of some of a batch's images, which are given with their rows
+
+
+def random_resized_crop(
+    images: Tensor, draw: Draw, scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
+) -> Tensor:
+    """Cut a drawn box out of each image and enlarge it to the image's size, bicubically.
+
+    scale: bounds of the box's share of the area.  ratio: bounds of its width over its height.
+    """
+    return crop_and_resize(images, crop_boxes(draw, images.shape[2], images.shape[3], scale, ratio))
+
+
+def crop_boxes(draw: Draw, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
+    """Draw boxes as RandomResizedCrop does: int64 [B, 4], each top, left, height, width.
+
+    Areas are uniform and ratios uniform in their logarithm; of ten pairs the first that fits into the image counts.
+    """
+    areas = torch.stack([draw.uniform(*scale) for _ in range(CROP_TRIES)]).double() * (height * width)
+    ratios = torch.stack([draw.uniform(*map(math.log, ratio)) for _ in range(CROP_TRIES)]).double().exp()
+    sizes = torch.stack([(areas / ratios).sqrt().round(), (areas * ratios).sqrt().round()], -1).long()
+    image = torch.tensor([height, width])
+    fits = ((sizes > 0) & (sizes <= image)).all(-1)
+    fitting = sizes.gather(0, fits.long().argmax(0).view(1, -1, 1).expand(1, -1, 2))[0]
+    largest = image.minimum(torch.tensor([round(width / ratio[0]), round(height * ratio[1])]))
+    found = fits.any(0).unsqueeze(1)
+    size = torch.where(found, fitting, largest)
+    # In fp64: in fp32 a place just below 1 could be rounded up, to a box that sticks out.
+    places = torch.stack([draw.uniform(), draw.uniform()], 1).double()
+    corner = torch.where(found, (places * (image - size + 1)).long(), (image - size) // 2)
+    return torch.cat([corner, size], 1)
+
+
+def crop_and_resize(images: Tensor, boxes: Tensor) -> Tensor:
+    """Cut a box out of each image and enlarge it to the image's size.
+
+    boxes: int64 [B, 4], each top, left, height, width.  The filter is PIL's bicubic one (Keys 1981, a = -1/2), which
+    reads nothing from outside the box.
+    """
+    top, left, height, width = boxes.to(images.device, images.dtype).unbind(1)
+    rows = _cubic_weights(top, height, images.shape[2])
+    columns = _cubic_weights(left, width, images.shape[3])
+    return _filtered(images, rows, columns)
+
+
+def _cubic_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
+    """Return what each pixel of a line counts in each pixel of its enlarged part: [B, size (new), size (old)]."""
+    start, length = start.view(-1, 1, 1), length.view(-1, 1, 1)
+    centres = (torch.arange(size, device=start.device).view(1, -1, 1) + 0.5) * (length / size)
+    taps = (centres - 0.5).floor() + torch.arange(-1, 3, device=start.device)
+    outer = (2 - (taps + 0.5 - centres).abs()).clamp_(min=0)
+    inner = (outer - 1).clamp_(min=0)
+    # The outer of Keys' two cubics in what is left of a distance to 2, and what the inner one adds in that to 1.
+    weights = 0.5 * outer.square() * (outer - 1) + inner.square() * (1 - 2 * inner)
+    weights.masked_fill_((taps < 0) | (taps >= length), 0)
+    weights /= weights.sum(2, keepdim=True)
+    places = (taps + start).clamp_(0, size - 1).long()
+    return weights.new_zeros(len(start), size, size).scatter_add_(2, places, weights)
+
+
+def _filtered(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Weigh each image's rows and columns: [B, H, H] and [B, W, W], each line the weights of one new pixel.
+
+    What overshoots, by its filter or by rounding, is clipped to [0, 1].
+    """
+    batch, channels, height, width = images.shape
+    lines = images.reshape(batch, channels * height, width) @ columns.mT
+    return (rows.unsqueeze(1) @ lines.view(images.shape)).clamp_(0, 1)
+
+
+def horizontal_flip(images: Tensor, draw: Draw, p: float = 0.5) -> Tensor:
+    """Mirror images left to right, each with probability p."""
+    return _on(draw.bernoulli(p), images, lambda group, rows: group.flip(3))
+
+
+def colour_jitter(
+    images: Tensor, draw: Draw, brightness: float, contrast: float, saturation: float, hue: float, p: float = 1.0
+) -> Tensor:
+    """Change brightness, contrast, saturation and hue by drawn amounts in a drawn order, each image with probability p.
+
+    brightness, contrast, saturation: factors are uniform in [max(0, 1 - value), 1 + value].  hue: its shift, in turns,
+    is uniform in [-value, value].  A gray image has no saturation and no hue to change.
+    """
+    return adjust_colours(images, *colour_changes(draw, brightness, contrast, saturation, hue, p))
+
+
+def colour_changes(
+    draw: Draw, brightness: float, contrast: float, saturation: float, hue: float, p: float
+) -> tuple[Tensor, Tensor]:
+    """Draw factors [B, 4] and orders int64 [B, 4] for `adjust_colours`; all orders are equally likely."""
+    chosen = draw.bernoulli(p)
+    factors = [draw.uniform(max(0.0, 1 - value), 1 + value) for value in (brightness, contrast, saturation)]
+    factors.append(draw.uniform(-hue, hue))
+    order = torch.stack([draw.uniform() for _ in range(4)], 1).argsort(1)
+    return torch.stack(factors, 1), order.masked_fill(~chosen.unsqueeze(1), UNCHANGED)
+
+
+def adjust_colours(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    """Apply the four adjustments of each image in its own order.
+
+    factors: [B, 4], for brightness, contrast, saturation and hue.  order: int64 [B, 4], the numbers of the adjustments
+    (0 to 3) in the order in which they apply; UNCHANGED stands for none.  Both on the CPU.
+    """
+
+    def with_factor(number: int, adjust: Callable[[Tensor, Tensor], Tensor]) -> Change:
+        return lambda group, rows: adjust(group, factors[rows, number].to(group).view(-1, 1, 1, 1))
+
+    of_colour = (_saturation, _hue) if images.shape[1] == 3 else (_unchanged, _unchanged)
+    changes = [with_factor(number, adjust) for number, adjust in enumerate((_brightness, _contrast, *of_colour))]
+    changes.append(_unchanged)
+    for numbers in order.unbind(1):
+        images = _by_number(images, numbers, changes)
+    return images
+
+
+def _brightness(images: Tensor, factor: Tensor) -> Tensor:
+    return (images * factor).clamp_(0, 1)
+
+
+def _contrast(images: Tensor, factor: Tensor) -> Tensor:
+    return _blend(images, _gray(images).mean((1, 2, 3), keepdim=True), factor)
+
+
+def _saturation(images: Tensor, factor: Tensor) -> Tensor:
+    return _blend(images, _gray(images), factor)
+
+
+def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    return torch.addcmul(other * (1 - factor), images, factor).clamp_(0, 1)
+
+
+def _gray(images: Tensor) -> Tensor:
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = torch.split(images, 1, 1)
+    return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
+
+
+def _hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn the hue of HSV: a hexagon with red at 0, green at 2 and blue at 4, of which a whole turn is 6."""
+    red, green, blue = torch.split(images, 1, 1)
+    low, high = red.minimum(green).minimum(blue), red.maximum(green).maximum(blue)  # a third of aminmax's time
+    chroma = high - low
+    scaled = chroma.masked_fill(chroma == 0, 1)  # a gray pixel has no hue: any will do
+    # An exact choice by `lerp`: `where` takes three times as long on a CPU.
+    hue = ((red - green) / scaled + 4).lerp((blue - red) / scaled + 2, (high == green).to(scaled))
+    hue = hue.lerp((green - blue) / scaled, (high == red).to(scaled)) + turns * 6
+    away = hue - torch.tensor([0.0, 2.0, 4.0], device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    away = (away - (away / 6).round_() * 6).abs_()
+    return torch.addcmul(low, chroma, (2 - away).clamp_(0, 1))
+
+
+def grayscale(images: Tensor, draw: Draw, p: float = 0.2) -> Tensor:
+    """Take the colour out of images, each with probability p; the channels stay, all equal."""
+    return _on(draw.bernoulli(p), images, lambda group, rows: _gray(group).expand_as(group))
+
+
+def gaussian_blur(images: Tensor, draw: Draw, p: float = 1.0, sigma: tuple[float, float] = (0.1, 2.0)) -> Tensor:
+    """Blur images, each with probability p and its own standard deviation, uniform between the bounds, in pixels."""
+    chosen, sigmas = draw.bernoulli(p), draw.uniform(*sigma)
+    return _on(chosen, images, lambda group, rows: blurred(group, sigmas[rows]))
+
+
+def blurred(images: Tensor, sigma: Tensor) -> Tensor:
+    """Blur each image with a Gaussian of its own standard deviation, in pixels.
+
+    sigma: [B].  Images are continued by reflection at the centres of their border pixels, once at each side; the
+    Gaussian is not cut off, as torchvision's is at its kernel's size.
+    """
+    sigma = sigma.to(images.device, images.dtype)
+    return _filtered(images, *(_gaussian_weights(sigma, size) for size in images.shape[2:]))
+
+
+def _gaussian_weights(sigma: Tensor, size: int) -> Tensor:
+    """Return what each pixel of a line counts in each pixel of its blurred copy: [B, size (new), size (old)]."""
+    places = torch.arange(1 - size, 2 * size - 1, device=sigma.device)
+    bell = torch.exp(-0.5 * (places / sigma.unsqueeze(1)).square())
+    # Windows of one line of values, so that no value is computed or looked up twice.
+    weights = bell[:, : 2 * size - 1].unfold(1, size, 1).flip(2)  # of i - j
+    half = bell[:, size - 1 :]
+    weights[:, :, 1:] += half.unfold(1, size, 1)[:, :, 1:]  # of i + j: pixel j's reflection before the first one
+    weights[:, :, :-1] += half.flip(1).unfold(1, size, 1)[:, :, :-1]  # and that after the last one
+    return weights / weights.sum(2, keepdim=True)
+
+
+def solarise(images: Tensor, draw: Draw, p: float, threshold: float = 0.5) -> Tensor:
+    """Turn pixels from a threshold on into their negatives, in each image with probability p."""
+    return _on(draw.bernoulli(p), images, lambda group, rows: torch.where(group >= threshold, 1 - group, group))
+
+
+def _on(chosen: Tensor, images: Tensor, change: Change) -> Tensor:
+    """Change the chosen images (bool [B], on the CPU) and leave the others as they are."""
+    return _by_number(images, chosen.long(), (_unchanged, change))
+
+
+def _by_number(images: Tensor, numbers: Tensor, changes: Sequence[Change]) -> Tensor:
+    """Apply to each image the change of its number.
+
+    numbers: int64 [B], on the CPU: where they were drawn, so that the device need not be waited for.
+    """
+    sizes = torch.bincount(numbers, minlength=len(changes)).tolist()
+    if len(images) in sizes:
+        return changes[sizes.index(len(images))](images, torch.arange(len(images)))
+    rows = numbers.argsort()
+    groups = torch.split(images.index_select(0, rows.to(images.device)), sizes)
+    changed = [change(*group) for change, *group in zip(changes, groups, torch.split(rows, sizes), strict=True)]
+    return torch.cat(changed).index_select(0, rows.argsort().to(images.device))
+
+
+def _unchanged(images: Tensor, rows: Tensor) -> Tensor:
+    return images

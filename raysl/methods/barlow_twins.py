@@ -1,0 +1,115 @@
+"""Barlow Twins: Zbontar et al. 2021, "Barlow Twins: self-supervised learning via redundancy reduction",
+arXiv:2103.03230, equations 1 and 2: L = sum_i (1 - C_ii)^2 + lambd * sum_i sum_{j != i} C_ij^2, where C is the
+cross-correlation of two views' projections over the batch.
+
+As l_u of equation 1 in Cavallari & Ponti 2022, with a projector of 2048 instead of 8192. What the paper leaves open is
+as in its reference implementation, facebookresearch/barlowtwins: lambd 0.0051, no biases, the views passed through the
+encoder one after the other.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
+
+from raysl.collectives import all_reduce_sum, num_rows, standardised
+from raysl.data.augmentations import (
+    colour_jitter,
+    gaussian_blur,
+    grayscale,
+    horizontal_flip,
+    random_resized_crop,
+    solarise,
+)
+from raysl.data.views import Draw
+from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.models.encoder import Encoder
+
+
+def distorted(images: Tensor, draw: Draw, *, min_crop: float, p_blur: float, p_solarise: float) -> tuple[Tensor, None]:
+    """Distort images as Barlow Twins does (Zbontar et al. 2021, section 2.2: with the parameters of BYOL)."""
+    views = random_resized_crop(images, draw, scale=(min_crop, 1.0))
+    views = horizontal_flip(views, draw, p=0.5)
+    views = colour_jitter(views, draw, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, p=0.8)
+    views = grayscale(views, draw, p=0.2)
+    views = gaussian_blur(views, draw, p_blur, sigma=(0.1, 2.0))
+    return solarise(views, draw, p_solarise), None
+
+
+def barlow_twins_loss(first: Tensor, second: Tensor, lambd: float) -> Losses:
+    """Return equation 1 over the global batch; its terms are `on_diagonal` and, without lambd, `off_diagonal`.
+
+    first, second: [B, D] of any precision, this rank's projections of the two views.
+    """
+    on_diagonal, off_diagonal = redundancy(cross_correlation(first, second))
+    return Losses(on_diagonal + lambd * off_diagonal, {"on_diagonal": on_diagonal, "off_diagonal": off_diagonal})
+
+
+def cross_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Return the correlation of each column of one with each column of the other over the global batch (equation 2).
+
+    first, second: [B, D] of any precision, this rank's rows of each.  Returns [D, D], the same on every rank, in fp32
+    at least, under autocast too.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        one, other = (standardised(rows.to(torch.promote_types(rows.dtype, torch.float32))) for rows in (first, second))
+        return all_reduce_sum(one.T @ other) / num_rows(one)
+
+
+def redundancy(correlation: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two sums of equation 1: (1 - C_ii)^2 over the diagonal, and C_ij^2 over all else.
+
+    correlation: C, [D, D].
+    """
+    size = len(correlation)
+    # Without its first element, each run of D + 1 elements ends on the diagonal.
+    off_diagonal = correlation.flatten()[1:].view(size - 1, size + 1)[:, :-1]
+    return (1 - correlation.diagonal()).square().sum(), off_diagonal.square().sum()
+
+
+class BarlowTwins(Method):
+    """Two distorted views of an unlabelled image whose features agree, each feature unlike the others.
+
+    lambd: weight of the off-diagonal term.  projector: width of each of the projector's three layers.
+    min_crop: least share of an image's area that a view shows.
+    """
+
+    streams = ("unlabelled",)
+    shapes_loss = ("lambd", "projector", "min_crop")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int,
+        *,
+        lambd: Annotated[float, Gt(0)] = 0.0051,
+        projector: Annotated[int, Ge(2), Le(2**16)] = 2048,
+        min_crop: Annotated[float, Gt(0), Le(1)] = 0.08,
+    ) -> None:
+        super().__init__(encoder)
+        self.lambd = lambd
+        self.min_crop = min_crop
+        # The last layer's normalisation, without parameters, is that of the cross-correlation.
+        self.projector = nn.Sequential(
+            nn.Linear(encoder.num_features, projector, bias=False),
+            nn.BatchNorm1d(projector),
+            nn.ReLU(),
+            nn.Linear(projector, projector, bias=False),
+            nn.BatchNorm1d(projector),
+            nn.ReLU(),
+            nn.Linear(projector, projector, bias=False),
+        )
+
+    def views(self) -> Mapping[str, ViewSpec]:
+        make = partial(distorted, min_crop=self.min_crop)
+        return {
+            "first": ViewSpec("unlabelled", partial(make, p_blur=1.0, p_solarise=0.0)),
+            "second": ViewSpec("unlabelled", partial(make, p_blur=0.1, p_solarise=0.2)),
+        }
+
+    def forward(self, views: Mapping[str, View]) -> Losses:
+        first, second = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))
+        return barlow_twins_loss(first, second, self.lambd)
