@@ -36,6 +36,8 @@ FORBIDDEN = {
     "probes": {"ray", "torch", "mlflow", "yaml"},
     "tracking": {"ray", "torch"},
 }
+ANALYSIS = sorted((ROOT.parent / "analysis").glob("*.py"))
+ANALYSIS_MAY_USE = {"raysl.results", "raysl.errors", "raysl.search.selection"}
 
 
 def layer(package: str) -> int:
@@ -72,6 +74,24 @@ def test_imports_go_downwards(path: Path) -> None:
             below = rest[0]
             assert below == own or layer(below) > layer(own), f"{own} imports {name}"
         assert top not in FORBIDDEN.get(own, set()), f"{own} imports {name}"
+
+
+@pytest.mark.parametrize("path", ANALYSIS, ids=lambda path: path.name)
+def test_analysis_is_made_from_results_alone(path: Path) -> None:
+    for name in imports(path):
+        assert name.partition(".")[0] not in {"torch", "ray", "mlflow"}, f"{path.name} imports {name}"
+        if name.partition(".")[0] == "raysl":
+            assert any(f"{name}.".startswith(f"{known}.") for known in ANALYSIS_MAY_USE), f"{path.name} imports {name}"
+
+
+def test_reports_load_neither_torch_nor_ray() -> None:
+    import subprocess
+
+    names = [f"analysis.{path.stem}" for path in ANALYSIS]
+    assert "analysis.audit" in names
+    code = f"import sys, {', '.join(names)}; print([m for m in ('torch', 'ray', 'mlflow') if m in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    assert printed.stdout == "[]\n"
 
 
 def test_only_launch_imports_ray() -> None:

@@ -1,20 +1,20 @@
-"""An experiment, stage by stage: train what is not trained, select, score, publish."""
+"""Experiments, stage by stage: train what is not trained, select, score, publish."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-import raysl
 from raysl.data.settings import TrialData
-from raysl.launch.logs import last_error
-from raysl.results.rows import TrialRow, read_row, read_rows, read_scores, write_row
+from raysl.launch.watcher import TrialObserver, TrialWatcher
+from raysl.results.features import features_path, has_features
+from raysl.results.rows import TrialRow, read_rows, read_scores
 from raysl.results.stages import SelectionRecord, StageRecord, read_selections, write_selection, write_stage
 from raysl.results.store import Store
 from raysl.results.tables import publish
 from raysl.search.chain import selected_starts
-from raysl.search.experiment import Experiment, Stage
+from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.selection import select
 from raysl.search.summary import summarise_store
 from raysl.search.trials import Trial, expand, stage_record
@@ -22,25 +22,17 @@ from raysl.training.paths import model_path
 from raysl.training.seal import is_whole
 
 WhoseScores = Literal["selected", "all"]
+FILLED = 8  # experiments are searched together until their trials fill the cluster so many times over
 
 
-class Observer(Protocol):
+class Observer(TrialObserver, Protocol):
     """Is told how a search goes, in the driver's main thread."""
 
-    def stage_started(self, record: StageRecord, rows: Mapping[str, TrialRow], todo: int) -> None:
-        """A stage begins; rows are those of trials that are done, todo the number of trials to train."""
+    def stages_started(self, records: Sequence[StageRecord], rows: Mapping[str, TrialRow], todo: int) -> None:
+        """Stages begin; rows are those of trials that are done, todo the number of trials to train."""
 
     def cluster_starting(self) -> None:
         """Ray is about to start, which takes seconds."""
-
-    def trial_started(self, trial_id: str) -> None:
-        """A trial has its resources and begins, or begins again."""
-
-    def trial_progressed(self, trial_id: str, epoch: int, loss: float) -> None:
-        """A trial has finished an epoch (0-based)."""
-
-    def trial_ended(self, row: TrialRow) -> None:
-        """A trial is done, well or not."""
 
     def stage_selected(self, record: StageRecord, selection: SelectionRecord) -> None:
         """A stage's trials are done and its config is chosen."""
@@ -64,168 +56,197 @@ class Options:
 
 @dataclass
 class Outcome:
-    """What a search did: the number of trials that it trained, the failed ones, and the stages it could not do."""
+    """What a search did: the number of trials that it trained, the failed ones, and the stages it could not do.
+
+    stage_ids: of the stages that it came to, by the experiment's place in the search and the stage's name.
+    """
 
     trained: int = 0
     failed: list[TrialRow] = field(default_factory=list)
     unselected: list[str] = field(default_factory=list)
+    stage_ids: dict[tuple[int, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of an experiment that is being searched.
+
+    rows: of its trials, as they were before.
+    """
+
+    experiment: Experiment
+    stage: Stage
+    trials: Sequence[Trial]
+    record: StageRecord
+    rows: Mapping[str, TrialRow]
+
+    @property
+    def todo(self) -> list[Trial]:
+        """Its trials that are not done."""
+        # A crash may have been the machine's; divergence is the trial's own and would only come again.
+        done = {trial_id for trial_id, row in self.rows.items() if row.status != "failed"}
+        return [trial for trial in self.trials if trial.spec.id not in done]
 
 
 class Search:
-    """One experiment on one results folder."""
+    """Experiments on one results folder; what several of them need is trained once."""
 
     def __init__(
         self,
-        experiment: Experiment,
-        data: TrialData,
+        experiments: Sequence[tuple[Experiment, TrialData]],
         store: Store,
         options: Options,
         observer: Observer,
-        changed: Callable[[], None],
+        changed: Callable[[Outcome], None],
     ) -> None:
         """Take what to search; changed is called whenever the results folder holds something new."""
-        self.experiment, self.data, self.store = experiment, data, store
+        self.experiments, self.store = experiments, store
         self.options, self.observer, self.changed = options, observer, changed
         self.outcome = Outcome()
         self._stack = ExitStack()
-        self._capacity: int | None = None
+        self._connected = False
 
     def execute(self) -> Outcome:
         """Do all that is not done yet; what a kill at any moment leaves undone, the next call does."""
         with self._stack:
             try:
-                for stage in self.experiment.stages:
-                    starts = selected_starts(self.experiment, stage, self.data, self.store)
-                    if starts is None:
-                        self.outcome.unselected.append(stage.name)
-                    else:
-                        self._do_stage(stage, starts)
+                for group in self._groups():
+                    self._do(list(group.values()))
+                    for depth in range(1, max((len(self.experiments[index][0].stages) for index in group), default=0)):
+                        opened = (self._open(index, depth) for index in group)
+                        self._do([step for step in opened if step is not None])
             finally:
                 publish(self.store, summarise_store(self.store))
         return self.outcome
 
-    def _do_stage(self, stage: Stage, starts: Mapping[int, str]) -> None:
-        trials = expand(self.experiment, stage, self.data, starts)
-        record = stage_record(self.experiment, stage, trials, created_at=time.time())
-        write_stage(self.store, record)
-        rows = read_rows(self.store, [trial.spec.id for trial in trials])
-        # A crash may have been the machine's; divergence is the trial's own and would only come again.
-        done = {trial_id: row for trial_id, row in rows.items() if row.status != "failed"}
-        todo = [trial for trial in trials if trial.spec.id not in done]
-        self.observer.stage_started(record, done, len(todo))
-        self._train(todo)
-        rows = read_rows(self.store, [trial.spec.id for trial in trials])
-        selection = select(record, rows, selected_at=time.time())
+    def _groups(self) -> Iterator[dict[int, Step]]:
+        """Yield the first stages of experiments to search together: of few on a laptop, so that each is soon done."""
+        group: dict[int, Step] = {}
+        waiting = 0.0
+        for index, (experiment, _) in enumerate(self.experiments):
+            step = self._open(index, depth=0)
+            assert step is not None, "a first stage starts from scratch"
+            group[index] = step
+            if step.todo:
+                waiting += len(step.todo) / self._capacity(experiment)
+            if waiting >= FILLED or index == len(self.experiments) - 1:
+                yield group
+                group, waiting = {}, 0.0
+
+    def _open(self, index: int, depth: int) -> Step | None:
+        """Return a stage, ready; None where its experiment has none so deep, or there is no model to start from."""
+        experiment, data = self.experiments[index]
+        if depth >= len(experiment.stages):
+            return None
+        stage = experiment.stages[depth]
+        starts = selected_starts(experiment, stage, data, self.store)
+        if starts is None:
+            self._note_unselected(experiment, stage)
+            return None
+        trials = expand(experiment, stage, data, starts)
+        record = stage_record(experiment, stage, trials, created_at=time.time())
+        self.outcome.stage_ids[index, stage.name] = record.stage_id
+        return Step(experiment, stage, trials, record, read_rows(self.store, _by_id(trials)))
+
+    def _do(self, steps: Sequence[Step]) -> None:
+        if not steps:
+            return
+        for step in steps:
+            write_stage(self.store, step.record)
+        todo = _by_id(trial for step in steps for trial in step.todo)
+        done = {i: row for step in steps for i, row in step.rows.items() if i not in todo}
+        self.observer.stages_started([step.record for step in steps], done, len(todo))
+        self._train([(step.experiment, step.todo) for step in steps])
+        rows = done | read_rows(self.store, todo)
+        self._score([(step, self._select(step, rows)) for step in steps], rows)
+        self._prune(_by_id(trial for step in steps for trial in step.trials), rows)
+        publish(self.store, summarise_store(self.store))
+        self.changed(self.outcome)
+
+    def _select(self, step: Step, rows: Mapping[str, TrialRow]) -> SelectionRecord:
+        selection = select(step.record, rows, selected_at=time.time())
         write_selection(self.store, selection)
         if selection.config_id is None:
-            self.outcome.unselected.append(stage.name)
-        self.observer.stage_selected(record, selection)
-        self._score(stage, trials, rows, selection)
-        self._prune(trials, rows)
-        publish(self.store, summarise_store(self.store))
-        self.changed()
+            self._note_unselected(step.experiment, step.stage)
+        self.observer.stage_selected(step.record, selection)
+        return selection
 
-    def _train(self, trials: Sequence[Trial]) -> None:
-        if not trials:
-            return
-        from raysl.launch.schedule import run_trials
+    def _note_unselected(self, experiment: Experiment, stage: Stage) -> None:
+        alone = len(self.experiments) == 1
+        self.outcome.unselected.append(stage.name if alone else f"{experiment.name}: {stage.name}")
 
-        capacity = self._start_cluster()
-        limit = min(capacity, self.options.max_concurrent or capacity)
-        watcher = _Watcher(trials, self)
-        run_trials(trials, self.store, self.experiment.resources, limit, watcher)
-        self.outcome.trained += len(trials)
+    def _train(self, wanted: Iterable[tuple[Experiment, Iterable[Trial]]]) -> None:
+        """Train trials, each once; those that take the same resources at once."""
+        parts: dict[Resources, tuple[Experiment, dict[str, Trial]]] = {}
+        seen: set[str] = set()
+        for experiment, asked in wanted:
+            new = {i: trial for i, trial in _by_id(asked).items() if i not in seen}
+            seen |= new.keys()
+            if new:
+                parts.setdefault(experiment.resources, (experiment, {}))[1].update(new)
+        for resources, (experiment, trials) in parts.items():
+            from raysl.launch.schedule import run_trials
 
-    def _score(
-        self, stage: Stage, trials: Sequence[Trial], rows: Mapping[str, TrialRow], selection: SelectionRecord
-    ) -> None:
-        """Score on the test set what was selected; models that are needed and were dropped are trained again."""
-        wanted = {t.spec.id: t for t in trials if self.options.score == "all" or t.spec.id in selection.trial_ids}
-        finished = {i: t for i, t in wanted.items() if i in rows and rows[i].status == "finished"}
-        scores = read_scores(self.store, finished)
-        starts_others = any(other.start_from == stage.name for other in self.experiment.stages)
-        kept = set(selection.trial_ids) if starts_others else set()
-        lost = [
-            trial
-            for trial_id, trial in finished.items()
-            if (trial_id not in scores or trial_id in kept) and not is_whole(self.store, model_path(trial_id))
-        ]
+            capacity = self._capacity(experiment)
+            limit = min(capacity, self.options.max_concurrent or capacity)
+            watcher = TrialWatcher(trials, resources, self.store, self.observer, self._trial_ended)
+            run_trials(list(trials.values()), self.store, resources, limit, watcher)
+            self.outcome.trained += len(trials)
+
+    def _trial_ended(self, row: TrialRow) -> None:
+        if row.status == "failed":
+            self.outcome.failed.append(row)
+        self.changed(self.outcome)
+
+    def _score(self, chosen: Sequence[tuple[Step, SelectionRecord]], rows: Mapping[str, TrialRow]) -> None:
+        """Score what was selected and keep its test features; needed models that were dropped are trained again."""
+        todo: dict[str, tuple[Experiment, Trial]] = {}
+        lost = []
+        for step, selection in chosen:
+            wanted = (t for t in step.trials if self.options.score == "all" or t.spec.id in selection.trial_ids)
+            finished = {i: t for i, t in _by_id(wanted).items() if i in rows and rows[i].status == "finished"}
+            scores = read_scores(self.store, finished)
+            starts_others = any(other.start_from == step.stage.name for other in step.experiment.stages)
+            kept = set(selection.trial_ids) if starts_others else set()
+            bare = {i for i in finished if i in selection.trial_ids and not has_features(self.store, i)}
+            lacking = {i: trial for i, trial in finished.items() if i not in scores or i in bare}
+            todo |= {i: (step.experiment, trial) for i, trial in lacking.items()}
+            needed = lacking | {i: trial for i, trial in finished.items() if i in kept}
+            gone = [trial for i, trial in needed.items() if not is_whole(self.store, model_path(i))]
+            lost.append((step.experiment, gone))
         self._train(lost)
-        todo = [trial for trial_id, trial in finished.items() if trial_id not in scores]
         if not todo:
             return
         from raysl.launch.scoring import score_trials
 
-        self._start_cluster()
+        for experiment, _ in todo.values():
+            self._capacity(experiment)
         self.observer.scoring_started(len(todo))
-        score_trials([trial.spec for trial in todo], self.store, self.experiment.resources)
+        selected = {trial_id for _, selection in chosen for trial_id in selection.trial_ids}
+        score_trials([(trial.spec, experiment.resources) for experiment, trial in todo.values()], self.store, selected)
 
-    def _prune(self, trials: Sequence[Trial], rows: Mapping[str, TrialRow]) -> None:
-        """Drop models that no selection in this folder has chosen, and checkpoints of trials that are done."""
+    def _prune(self, trials: Iterable[str], rows: Mapping[str, TrialRow]) -> None:
+        """Drop models and features that no selection here has chosen, and checkpoints of trials that are done."""
         done = {f"{trial_id}.pt" for trial_id, row in rows.items() if row.status != "failed"}
         for name in done & set(self.store.list("checkpoints", ".pt")):
             self.store.delete(f"checkpoints/{name}")
         chosen = {trial_id for record in read_selections(self.store).values() for trial_id in record.trial_ids}
-        for trial in trials:
-            if trial.spec.id not in chosen:
-                self.store.delete(model_path(trial.spec.id))
+        for trial_id in trials:
+            if trial_id not in chosen:
+                self.store.delete(model_path(trial_id))
+                self.store.delete(features_path(trial_id))
 
-    def _start_cluster(self) -> int:
-        if self._capacity is None:
+    def _capacity(self, experiment: Experiment) -> int:
+        """Return how many of an experiment's trials fit at once, starting the cluster if it is not there yet."""
+        from raysl.launch import feasibility
+        from raysl.launch.cluster import cluster, nodes
+
+        if not self._connected:
             self.observer.cluster_starting()
-            from raysl.launch import feasibility
-            from raysl.launch.cluster import cluster, nodes
-
             self._stack.enter_context(cluster(self.options.address))
-            resources = self.experiment.resources
-            self._capacity = feasibility.check(resources, nodes(), self.experiment.place("resources"))
-        return self._capacity
+            self._connected = True
+        return feasibility.check(experiment.resources, nodes(), experiment.place("resources"))
 
 
-class _Watcher:
-    """Passes on what happens to trials, and writes the rows of those that could not write their own."""
-
-    def __init__(self, trials: Sequence[Trial], search: Search) -> None:
-        self.trials = {trial.spec.id: trial for trial in trials}
-        self.search = search
-        self.started: dict[str, float] = {}
-
-    def trial_started(self, trial_id: str) -> None:
-        self.started.setdefault(trial_id, time.time())
-        self.search.observer.trial_started(trial_id)
-
-    def trial_progressed(self, trial_id: str, epoch: int, loss: float) -> None:
-        self.search.observer.trial_progressed(trial_id, epoch, loss)
-
-    def trial_ended(self, trial_id: str) -> None:
-        store = self.search.store
-        row = read_row(store, trial_id)
-        if row is None or row.status == "failed":
-            row = self._failed(trial_id)
-            write_row(store, row)
-            self.search.outcome.failed.append(row)
-        self.search.observer.trial_ended(row)
-        self.search.changed()
-
-    def _failed(self, trial_id: str) -> TrialRow:
-        spec = self.trials[trial_id].spec
-        return TrialRow(
-            trial_id=trial_id,
-            status="failed",
-            reason=last_error(self.search.store, trial_id),
-            method=str(spec.method["name"]),
-            seed=spec.seed,
-            final_loss=None,
-            probe_accuracy=None,
-            epochs=0,
-            num_parameters=0,
-            seconds=0.0,
-            started_at=self.started.get(trial_id, time.time()),
-            finished_at=time.time(),
-            workers=self.search.experiment.resources.workers,
-            device="",
-            raysl_version=raysl.__version__,
-            torch_version="",
-            spec=spec.model_dump_json(),
-            curve=(),
-        )
+def _by_id(trials: Iterable[Trial]) -> dict[str, Trial]:
+    return {trial.spec.id: trial for trial in trials}

@@ -1,8 +1,15 @@
 """The test scores of a finished trial: the only reader of the sealed test set."""
 
+import logging
+
+import numpy as np
+
 from raysl.data.arrays import load_test
-from raysl.probes.linear_svm import test_accuracy
-from raysl.results.rows import Score, write_score
+from raysl.data.parquet import read_labels
+from raysl.data.sets import locate
+from raysl.probes.linear_svm import accuracy, predictions
+from raysl.results.features import Features, write_features
+from raysl.results.rows import Score, read_scores, write_score
 from raysl.results.store import Store
 from raysl.training import checkpoint
 from raysl.training.feed import Feed
@@ -11,9 +18,30 @@ from raysl.training.paths import model_path
 from raysl.training.spec import TrialSpec
 from raysl.training.trial import extract_features
 
+log = logging.getLogger(__name__)
 
-def score_trial(spec: TrialSpec, store: Store, execution: Execution) -> Score:
-    """Fit the probe on D_l's features, score it on the test set, and write the score."""
+
+def score_trial(spec: TrialSpec, store: Store, execution: Execution, *, keep_features: bool = False) -> Score:
+    """Fit the probe on D_l's features, score it on the test set, and write the score unless it is there.
+
+    keep_features: write the test features, and what the probe takes each image for, as well.
+    """
+    features = _test_features(spec, store, execution)
+    probe = spec.probes.linear_svm.model_dump_json()
+    score = Score(spec.id, accuracy(features.predicted, features.labels), len(features.labels), probe)
+    if keep_features:
+        write_features(store, features)
+    known = read_scores(store, [spec.id]).get(spec.id)
+    if known is not None:
+        # Scored again for its features alone: the score is written once.
+        if known != score:
+            log.warning("%r, where %r is written", score, known)
+        return known
+    write_score(store, score)
+    return score
+
+
+def _test_features(spec: TrialSpec, store: Store, execution: Execution) -> Features:
     device = prepare_process(spec, execution)
     assert spec.data.channels is not None, "a trial's data are resolved"
     method = build_method(spec.model_copy(update={"start": None}), spec.data.channels, store)
@@ -22,14 +50,13 @@ def score_trial(spec: TrialSpec, store: Store, execution: Execution) -> Score:
     feed = Feed(spec, method.views(), device)
     images, labels = feed.labelled_images()
     test_images, test_labels = load_test(spec.data)
-    probe = spec.probes.linear_svm
-    accuracy = test_accuracy(
-        extract_features(method.encoder, images, feed.normalise),
-        labels,
-        extract_features(method.encoder, test_images, feed.normalise),
-        test_labels,
-        probe,
+    test_features = extract_features(method.encoder, test_images, feed.normalise)
+    features = extract_features(method.encoder, images, feed.normalise)
+    return Features(
+        trial_id=spec.id,
+        class_names=read_labels(locate(spec.data.source)).class_names,
+        source=spec.data.source,
+        labels=test_labels,
+        predicted=np.asarray(predictions(features, labels, test_features, spec.probes.linear_svm), np.int64),
+        features=test_features,
     )
-    score = Score(spec.id, test_accuracy=accuracy, num_test=len(test_labels), probe=probe.model_dump_json())
-    write_score(store, score)
-    return score

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gloo import spawn
+from sklearn.metrics import accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -18,7 +20,8 @@ from raysl.config import load
 from raysl.data import arrays as data_arrays
 from raysl.data.inspect import inspect, resolve
 from raysl.data.subsets import labelled_subset
-from raysl.results.rows import Epoch, TrialRow, read_row
+from raysl.results.features import has_features, read_features
+from raysl.results.rows import Epoch, TrialRow, read_row, read_scores, write_score
 from raysl.results.store import Store
 from raysl.search.trials import expand
 from raysl.training import checkpoint
@@ -27,7 +30,7 @@ from raysl.training.loop import Execution, Loop, build_method
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
-from raysl.training.trial import run_trial
+from raysl.training.trial import extract_features, run_trial
 
 EAGER = Execution(checkpoint_seconds=0.0)
 
@@ -224,6 +227,42 @@ def test_the_test_score_is_that_of_a_probe_fitted_on_the_labelled_images(tmp_pat
     expected.fit(features(arrays.images[subset]), arrays.labels[subset])
     assert score.test_accuracy == pytest.approx(expected.score(features(test_images), test_labels), abs=0.011)
     assert score.num_test == len(test_labels) == 500
+
+
+def test_features_are_kept_where_asked_and_give_the_score_exactly(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    run(spec, tmp_path)
+    store = Store.open(str(tmp_path), create=False)
+    plain = score_trial(spec, store, EAGER)
+    assert not has_features(store, spec.id)
+    assert score_trial(spec, store, EAGER, keep_features=True) == plain
+    found = read_features(store, spec.id)
+    assert np.array_equal(found.labels, data_arrays.load_test(spec.data)[1])
+    assert accuracy_score(found.labels, found.predicted) == plain.test_accuracy
+    assert found.class_names == tuple("0123456789")
+    assert (found.source, found.features.shape) == ("digits", (500, 16))
+
+
+def test_the_kept_features_are_those_of_the_test_images(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    run(spec, tmp_path)
+    store = Store.open(str(tmp_path), create=False)
+    score_trial(spec, store, EAGER, keep_features=True)
+    method = build_method(spec, 1, store)
+    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    normalise = Feed(spec, {}, torch.device("cpu")).normalise
+    expected = extract_features(method.encoder, data_arrays.load_test(spec.data)[0], normalise)
+    assert np.array_equal(read_features(store, spec.id).features, expected)
+
+
+def test_a_score_is_written_once(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    run(spec, tmp_path)
+    store = Store.open(str(tmp_path), create=False)
+    written = replace(score_trial(spec, store, EAGER), test_accuracy=0.123)
+    write_score(store, written)
+    assert score_trial(spec, store, EAGER, keep_features=True) == written
+    assert read_scores(store) == {spec.id: written}
 
 
 def test_views_differ_from_epoch_to_epoch(tmp_path: Path) -> None:
