@@ -17,6 +17,12 @@ app = typer.Typer(
 )
 
 File = Annotated[Path, typer.Argument(help="An experiment's YAML, as in search_spaces/.", show_default=False)]
+Wanted = Annotated[
+    Path, typer.Argument(metavar="FILE", help="An experiment's YAML, or that of a paper's tables.", show_default=False)
+]
+Cells = Annotated[
+    list[str] | None, typer.Option(help="Of a table file: only cells TABLE/ROW/COLUMN that match; may be repeated.")
+]
 Profile = Annotated[str | None, typer.Option("--profile", help="A named set of overrides in the YAML.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, over file and profile; may be repeated.")
@@ -30,9 +36,10 @@ Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; a local one
 
 @app.command()
 def tune(
-    file: File,
+    file: Wanted,
     profile: Profile = None,
     overrides: Overrides = None,
+    cells: Cells = None,
     results: Results = None,
     address: Address = None,
     tracking: Tracking = None,
@@ -52,7 +59,9 @@ def tune(
     """
     from raysl.commands import tune as command
 
-    command.tune(file, profile, overrides or [], results, address, tracking, max_concurrent, score, dry_run)
+    command.tune(
+        file, profile, overrides or [], cells or [], results, address, tracking, max_concurrent, score, dry_run
+    )
 
 
 @app.command()
@@ -74,20 +83,34 @@ def train(
 
 @app.command()
 def show(
-    results: Annotated[str, typer.Argument(help="A results folder or URI.", show_default=False)],
+    target: Annotated[
+        str, typer.Argument(help="A results folder or URI; with --attack an experiment's YAML too.", show_default=False)
+    ],
     form: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
+    attack: Annotated[
+        bool, typer.Option("--attack", help="Draw the attack on the labelled images, and list each class's pixel.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="PNG that --attack writes; attack.png if not given.", show_default=False)
+    ] = None,
+    profile: Profile = None,
+    overrides: Overrides = None,
 ) -> None:
-    """Show a results folder: leaderboard, selection with its reason, failed and ineligible configs."""
+    """Show a results folder: leaderboard, selection with its reason, failed and ineligible configs.
+
+    With --attack: a picture of the labelled images as they are attacked there, or in an experiment's YAML.
+    """
     from raysl.commands import show as command
 
-    command.show(results, form)
+    command.show(target, form, attack, output, profile, overrides or [])
 
 
 @app.command()
 def plan(
-    file: File,
+    file: Wanted,
     profile: Profile = None,
     overrides: Overrides = None,
+    cells: Cells = None,
     results: Results = None,
     address: Address = None,
     steps: Annotated[int, typer.Option(min=1, help="Measured steps of each distinct shape.")] = 5,
@@ -95,7 +118,19 @@ def plan(
     """Say what a search would take: trials, resources, and time from a few measured steps."""
     from raysl.commands import plan as command
 
-    command.plan(file, profile, overrides or [], results, address, steps)
+    command.plan(file, profile, overrides or [], cells or [], results, address, steps)
+
+
+@app.command()
+def table(
+    results: Annotated[str, typer.Argument(help="A results folder or URI.", show_default=False)],
+    form: Annotated[str, typer.Option("--format", help="text, markdown, latex or arrow.")] = "text",
+    output: Annotated[Path | None, typer.Option(help="A file to write to.")] = None,
+) -> None:
+    """Show a paper's tables: ours beside the published numbers, the best in bold, missing cells named."""
+    from raysl.commands import table as command
+
+    command.table(results, form, output)
 
 
 @app.command()

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.table import Table
 
-from raysl.commands.setting_up import prepare_data, resolve_data, results_uri
-from raysl.config import load
+from raysl.commands.setting_up import prepare_data, resolve_data
+from raysl.commands.wanted import read_wanted
 from raysl.console.screen import screen
 from raysl.data.settings import TrialData
 from raysl.launch import feasibility
@@ -28,58 +29,97 @@ COLUMNS = ("stage", "trials", "done", "epochs", "steps/epoch", "parameters", "s/
 
 
 def plan(
-    file: Path, profile: str | None, overrides: Sequence[str], results: str | None, address: str | None, steps: int
+    file: Path,
+    profile: str | None,
+    overrides: Sequence[str],
+    cells: Sequence[str],
+    results: str | None,
+    address: str | None,
+    steps: int,
 ) -> None:
     """Print what a search would take, from a few steps of each distinct shape measured on this machine."""
     console = screen()
-    experiment = load(file, profile, overrides)
-    capacity = feasibility.check(experiment.resources, _nodes(address), experiment.place("resources"))
-    data = resolve_data(experiment, console)
-    prepare_data(data, console)
-    uri = results_uri(experiment, results)
-    table = Table(title=f"{experiment.name}: {capacity} trials at once", title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    total = sum(_plan_stage(stage, experiment, data, uri, capacity, steps, table) for stage in experiment.stages)
-    console.print(table)
-    resources = experiment.resources
+    wanted = read_wanted(file, profile, overrides, cells)
+    nodes = _nodes(address)
+    for experiment in wanted.experiments:
+        feasibility.check(experiment.resources, nodes, experiment.place("resources"))
+    planner = _Planner(results or wanted.results, nodes, steps)
+    total = 0.0
+    for experiment in wanted.experiments:
+        data = resolve_data(experiment, console)
+        prepare_data(data, console)
+        total += planner.add(experiment, data, console)
+    several = len(wanted.experiments) > 1
+    if several:
+        console.print(f"{len(planner.seen)} trials in all, what experiments share counted once")
     console.print(
-        f"each trial: {resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpus:g} GPU(s); "
-        f"{data.labels} labelled and {data.unlabelled} unlabelled images\n"
         f"about {_duration(total)}: an estimate from {steps} steps of each shape on this machine's CPU, "
         "nothing beside them; probes, scoring and start-up (seconds) are not counted"
+        + (", and experiments one after the other" if several else "")
     )
 
 
-def _plan_stage(
-    stage: Stage, experiment: Experiment, data: TrialData, uri: str, capacity: int, steps: int, table: Table
-) -> float:
-    trials, done = _trials(stage, experiment, data, uri)
-    seconds = 0.0
-    for shape in _shapes(trials):
-        cost = _measure(shape[0].spec, experiment, steps)
-        left = [trial for trial in shape if trial.spec.id not in done]
-        epochs = shape[0].spec.epochs
-        needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds
-        wall = needed / min(capacity, max(1, len(left)))
-        seconds += wall
-        table.add_row(
-            stage.name,
-            *[str(n) for n in (len(shape), len(shape) - len(left), epochs, cost.steps)],
-            f"{cost.num_parameters:,}",
-            f"{cost.seconds:.4f}",
-            *[f"{hours:.2f}" for hours in (needed / 3600, wall / 3600)],
+class _Planner:
+    """Adds up what experiments take; a trial that several of them need is counted once, and a shape measured once."""
+
+    def __init__(self, uri: str, nodes: Sequence[feasibility.Node], steps: int) -> None:
+        self.uri, self.nodes, self.steps = uri, nodes, steps
+        self.seen: set[str] = set()
+        self._costs: dict[str, Cost] = {}
+
+    def add(self, experiment: Experiment, data: TrialData, console: Console) -> float:
+        """Print what an experiment takes beyond those before it; return seconds of wall time."""
+        capacity = feasibility.check(experiment.resources, self.nodes, experiment.place("resources"))
+        table = Table(title=f"{experiment.name}: {capacity} trials at once", title_justify="left")
+        for column in COLUMNS:
+            table.add_column(column, justify="left" if column == "stage" else "right")
+        seconds = sum(self._add_stage(stage, experiment, data, capacity, table) for stage in experiment.stages)
+        console.print(table)
+        resources, attack = experiment.resources, f", attacked by {data.attack.name}" if data.attack else ""
+        console.print(
+            f"each trial: {resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpus:g} GPU(s); "
+            f"{data.labels} labelled and {data.unlabelled} unlabelled images of {data.source}{attack}"
         )
-    return seconds
+        return seconds
+
+    def _add_stage(self, stage: Stage, experiment: Experiment, data: TrialData, capacity: int, table: Table) -> float:
+        trials, done = _trials(stage, experiment, data, self.uri)
+        seconds = 0.0
+        for shape in _shapes(trials):
+            cost = self._cost(shape[0].spec, experiment)
+            left = [trial for trial in shape if trial.spec.id not in done | self.seen]
+            epochs = shape[0].spec.epochs
+            needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds
+            wall = needed / min(capacity, max(1, len(left)))
+            seconds += wall
+            table.add_row(
+                stage.name,
+                *[str(n) for n in (len(shape), len(shape) - len(left), epochs, cost.steps)],
+                f"{cost.num_parameters:,}",
+                f"{cost.seconds:.4f}",
+                *[f"{hours:.2f}" for hours in (needed / 3600, wall / 3600)],
+            )
+        self.seen |= {trial.spec.id for trial in trials}
+        return seconds
+
+    def _cost(self, spec: TrialSpec, experiment: Experiment) -> "Cost":
+        shape = _shape(spec.model_copy(update={"data": spec.data.model_copy(update={"attack": None})}))
+        if shape not in self._costs:
+            self._costs[shape] = _measure(spec, experiment, self.steps)
+        return self._costs[shape]
 
 
 def _shapes(trials: Sequence[Trial]) -> list[list[Trial]]:
     """Group trials whose steps cost the same: all that differs is a number in the optimizer or the seed."""
     shapes: dict[str, list[Trial]] = {}
     for trial in trials:
-        apart = {"seed", "optimizer", "schedule", "start", "streams"}
-        shapes.setdefault(trial.spec.model_dump_json(exclude=apart) + trial.spec.optimizer.name, []).append(trial)
+        shapes.setdefault(_shape(trial.spec), []).append(trial)
     return list(shapes.values())
+
+
+def _shape(spec: TrialSpec) -> str:
+    apart = {"seed", "optimizer", "schedule", "start", "streams"}
+    return spec.model_dump_json(exclude=apart) + spec.optimizer.name
 
 
 def _trials(stage: Stage, experiment: Experiment, data: TrialData, uri: str) -> tuple[Sequence[Trial], set[str]]:
@@ -87,7 +127,8 @@ def _trials(stage: Stage, experiment: Experiment, data: TrialData, uri: str) -> 
     store = Store.open(uri, create=False) if "://" in uri or Path(uri).exists() else None
     starts = selected_starts(experiment, stage, data, store) if store else {} if stage.start_from is None else None
     if starts is None:  # what an earlier stage will select is not known yet, and none of these trials is trained
-        return expand(experiment, stage, data, dict.fromkeys(experiment.seeds, "unknown")), set()
+        start = f"{experiment.name}/{stage.start_from}"
+        return expand(experiment, stage, data, dict.fromkeys(experiment.seeds, start)), set()
     trials = expand(experiment, stage, data, starts)
     rows = read_rows(store, [trial.spec.id for trial in trials]) if store else {}
     return trials, {trial_id for trial_id, row in rows.items() if row.status != "failed"}

@@ -27,12 +27,6 @@ def resolve_data(experiment: Experiment, console: Console) -> TrialData:
     return data
 
 
-def results_uri(experiment: Experiment, results: str | None) -> str:
-    """Return the results folder that was given, or the experiment's own."""
-    suffix = f"-{experiment.profile}" if experiment.profile else ""
-    return results or f"results/{experiment.name}{suffix}"
-
-
 def prepare_data(data: TrialData, console: Console) -> None:
     """Decode a trial's images once, for all trials on this node."""
     with progress(console) as report:

@@ -8,8 +8,9 @@ from typing import cast
 
 from rich.console import Console
 
-from raysl.commands.setting_up import prepare_data, resolve_data, results_uri
-from raysl.config import load
+from raysl.commands.setting_up import prepare_data, resolve_data
+from raysl.commands.table import show_tables
+from raysl.commands.wanted import Wanted, read_wanted
 from raysl.console.live import Display, params_text
 from raysl.console.report import show
 from raysl.console.screen import screen
@@ -19,7 +20,7 @@ from raysl.launch.lock import sole_search
 from raysl.launch.search import Options, Outcome, Search, WhoseScores
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
-from raysl.search.experiment import Experiment
+from raysl.search.experiment import Experiment, Stage
 from raysl.search.summary import summarise_store
 from raysl.search.trials import expand
 from raysl.tracking.tracker import Tracker
@@ -27,11 +28,14 @@ from raysl.tracking.uri import default_uri, validate_uri
 
 TRACKING_SECONDS = 60.0  # how long the end of a search waits for a slow tracking server
 
+Prepared = Sequence[tuple[Experiment, TrialData]]
+
 
 def tune(
     file: Path,
     profile: str | None,
     overrides: Sequence[str],
+    cells: Sequence[str],
     results: str | None,
     address: str | None,
     tracking: str | None,
@@ -39,34 +43,41 @@ def tune(
     score: str,
     dry_run: bool,
 ) -> None:
-    """Search an experiment, or with dry_run only list what would be trained."""
+    """Search an experiment or a paper's tables, or with dry_run only list what would be trained."""
     console = screen()
     if score not in ("selected", "all"):
         raise UserError(f"--score {score}: {choices(score, ('selected', 'all'))}")
-    experiment = load(file, profile, overrides)
+    wanted = read_wanted(file, profile, overrides, cells)
     tracking = tracking or os.environ.get("MLFLOW_TRACKING_URI")
     if tracking is not None:
         validate_uri(tracking)
-    data = resolve_data(experiment, console)
+    prepared = [(experiment, resolve_data(experiment, console)) for experiment in wanted.experiments]
     if dry_run:
-        _list_trials(experiment, data, console)
+        _list_trials(wanted, prepared, console)
         return
-    store = Store.open(results_uri(experiment, results), create=True)
-    _say_what_changed(store, data, console)
-    prepare_data(data, console)
+    store = Store.open(results or wanted.results, create=True)
+    _say_what_changed(store, prepared, console)
+    for data in {data.model_dump_json(): data for _, data in prepared}.values():
+        prepare_data(data, console)
     options = Options(address, max_concurrent, cast(WhoseScores, score))
     with sole_search(store):
-        outcome = _search(experiment, data, store, options, tracking or default_uri(store), console)
+        outcome = _search(wanted, prepared, store, options, tracking or default_uri(store), console)
     _say_what_failed(outcome, console)
 
 
 def _search(
-    experiment: Experiment, data: TrialData, store: Store, options: Options, tracking: str, console: Console
+    wanted: Wanted, prepared: Prepared, store: Store, options: Options, tracking: str, console: Console
 ) -> Outcome:
     tracker = Tracker(tracking, lambda: summarise_store(store), folder_id(store))
     try:
-        with Display(console, store) as display:
-            outcome = Search(experiment, data, store, options, display, tracker.notify).execute()
+        with Display(console, store, many=len(prepared) > 1) as display:
+            recorder = wanted.recorder(store)
+
+            def changed(outcome: Outcome) -> None:
+                tracker.notify()
+                recorder(outcome.stage_ids)
+
+            outcome = Search(prepared, store, options, display, changed).execute()
     except KeyboardInterrupt:
         console.print("[yellow]interrupted[/]: finished trials are kept; the same command goes on from here")
         sys.exit(130)
@@ -74,28 +85,48 @@ def _search(
         status = tracker.close(timeout=TRACKING_SECONDS)
         if not status.tracked:
             console.print(f"MLflow: {status}", style="yellow", markup=False)
-    show(summarise_store(store), store.uri, "table", console)
+    if wanted.tables is None:
+        show(summarise_store(store), store.uri, "table", console)
+    else:
+        show_tables(store, "text", None, console, only=wanted.tables.path)
     _say_where(store, status.uri, console)
     return outcome
 
 
-def _list_trials(experiment: Experiment, data: TrialData, console: Console) -> None:
-    console.print(f"{experiment.name}: {data.labels} labelled and {data.unlabelled} unlabelled images of {data.source}")
-    for stage in experiment.stages:
-        starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
-        trials = expand(experiment, stage, data, starts)
-        after = f", each from the model of {stage.start_from} that its seed has" if stage.start_from else ""
-        console.print(f"stage [bold]{stage.name}[/]: {len(trials)} trials, select: {stage.select}{after}")
-        for trial in trials:
-            name = "" if stage.start_from else f"{trial.spec.id}  "
-            console.print(f"  {name}{params_text(trial.params)} seed={trial.spec.seed}", markup=False, highlight=False)
+def _list_trials(wanted: Wanted, prepared: Prepared, console: Console) -> None:
+    seen: set[str] = set()
+    for index, (experiment, data) in enumerate(prepared):
+        attack = f", attacked by {data.attack.name}" if data.attack else ""
+        images = f"{data.labels} labelled and {data.unlabelled} unlabelled images of {data.source}"
+        console.print(f"{experiment.name}: {images}{attack}")
+        if wanted.tables is not None:
+            console.print(f"  for {', '.join('/'.join(cell) for cell in wanted.cells[index])}", markup=False)
+        for stage in experiment.stages:
+            _list_stage(experiment, stage, data, seen, console)
+    if wanted.tables is not None:
+        console.print(f"{len(seen)} trials of first stages, each trained once; {len(prepared)} searches")
 
 
-def _say_what_changed(store: Store, data: TrialData, console: Console) -> None:
+def _list_stage(experiment: Experiment, stage: Stage, data: TrialData, seen: set[str], console: Console) -> None:
+    starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
+    trials = expand(experiment, stage, data, starts)
+    after = f", each from the model of {stage.start_from} that its seed has" if stage.start_from else ""
+    console.print(f"stage [bold]{stage.name}[/]: {len(trials)} trials, select: {stage.select}{after}")
+    for trial in trials:
+        shared = " (shared with one above)" if trial.spec.id in seen else ""
+        name = "" if stage.start_from else f"{trial.spec.id}  "
+        line = f"  {name}{params_text(trial.params)} seed={trial.spec.seed}{shared}"
+        console.print(line, markup=False, highlight=False)
+    if not stage.start_from:
+        seen |= {trial.spec.id for trial in trials}
+
+
+def _say_what_changed(store: Store, prepared: Prepared, console: Console) -> None:
     before = {(stage.data["source"], stage.data["digest"]) for stage in read_stages(store)}
-    if any(source == data.source and digest != data.digest for source, digest in before):
+    now = {(data.source, data.digest) for _, data in prepared}
+    for source in sorted({source for source, _ in now - before} & {source for source, _ in before}):
         console.print(
-            f"{data.source}: not the images or labels that {store.uri} was trained on; trials are trained anew",
+            f"{source}: not the images or labels that {store.uri} was trained on; trials are trained anew",
             style="yellow",
             markup=False,
         )

@@ -78,13 +78,22 @@ def valid_keys(model: type[BaseModel], path: Path_, values: Any) -> list[str]:
 
 
 def _model_at(model: type[BaseModel], path: Path_, values: Any) -> type[BaseModel] | None:
-    owner: type[BaseModel] | None = model
+    annotation: Any = model
     for part in path:
-        if owner is None or part not in owner.model_fields:
-            return None
+        owner = _pick(_members(annotation), values)
+        if owner is None:
+            annotation = _entries(annotation)
+        else:
+            annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
         values = values.get(part) if isinstance(values, Mapping) else None
-        owner = _pick(_members(owner.model_fields[part].annotation), values)
-    return owner
+    return _pick(_members(annotation), values)
+
+
+def _entries(annotation: Any) -> Any:
+    """Return what the entries of a mapping by name are."""
+    options = typing.get_args(annotation) if typing.get_origin(annotation) in (Union, UnionType) else (annotation,)
+    mappings = [option for option in options if typing.get_origin(option) is dict]
+    return typing.get_args(mappings[0])[1] if mappings else None
 
 
 def _pick(members: list[type[BaseModel]], values: Any) -> type[BaseModel] | None:

@@ -1,7 +1,7 @@
 """The one display of a running search: live on a terminal, a line per event elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -22,11 +22,15 @@ MOST_RUNNING_SHOWN = 8
 class Display:
     """Shows a search while it runs; an Observer of it."""
 
-    def __init__(self, console: Console, store: Store) -> None:
-        self.console, self.store = console, store
+    def __init__(self, console: Console, store: Store, *, many: bool = False) -> None:
+        """Take where to show it.
+
+        many: whether several experiments are searched, so that stages need longer names.
+        """
+        self.console, self.store, self.many = console, store, many
         self.live: Live | None = None
-        self.record: StageRecord | None = None
-        self.members: dict[str, Member] = {}
+        self.records: Sequence[StageRecord] = ()
+        self.members: dict[str, tuple[StageRecord, Member]] = {}
         self.rows: dict[str, TrialRow] = {}
         self.running: dict[str, str] = {}
         self.todo, self.started = 0, time.monotonic()
@@ -42,13 +46,15 @@ class Display:
         if self.live is not None:
             self.live.stop()
 
-    def stage_started(self, record: StageRecord, rows: Mapping[str, TrialRow], todo: int) -> None:
-        """A stage begins."""
-        self.record, self.rows, self.running = record, dict(rows), {}
-        self.members = {member.trial_id: member for member in record.members}
+    def stages_started(self, records: Sequence[StageRecord], rows: Mapping[str, TrialRow], todo: int) -> None:
+        """Stages begin, at once."""
+        self.records, self.rows, self.running = records, dict(rows), {}
+        self.members = {member.trial_id: (record, member) for record in records for member in record.members}
         self.todo, self.started = todo, time.monotonic()
         taken = f", {len(rows)} taken from {escape(self.store.uri)}" if rows else ""
-        self.console.print(f"stage [bold]{record.stage}[/]: {len(record.members)} trials, {todo} to train{taken}")
+        names = ", ".join(f"[bold]{escape(self._stage(record))}[/]" for record in records)
+        stages = "stages" if len(records) > 1 else "stage"
+        self.console.print(f"{stages} {names}: {len(self.members)} trials, {todo} to train{taken}", soft_wrap=True)
 
     def cluster_starting(self) -> None:
         """Ray is about to start."""
@@ -80,7 +86,8 @@ class Display:
         """A stage's config is chosen."""
         self.running = {}
         chosen = params_text(selection.params) if selection.config_id else "nothing selected"
-        self.console.print(f"stage [bold]{record.stage}[/]: selected [bold]{escape(chosen)}[/]: {selection.reason}")
+        name = escape(self._stage(record))
+        self.console.print(f"stage [bold]{name}[/]: selected [bold]{escape(chosen)}[/]: {selection.reason}")
 
     def scoring_started(self, num_trials: int) -> None:
         """Trials are about to be scored on the test set."""
@@ -88,11 +95,12 @@ class Display:
         self._line(f"{self.note} ...")
 
     def __rich__(self) -> Group:
-        if self.record is None:
+        if not self.records:
             return Group(Text(self.note))
         done = len(self.rows)
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(self.record.stage, ProgressBar(total=len(self.members), completed=done, width=30), self._counts())
+        name = self._stage(self.records[0]) if len(self.records) == 1 else f"{len(self.records)} stages"
+        bar.add_row(name, ProgressBar(total=len(self.members), completed=done, width=30), self._counts())
         lines = [Text(f"  {self._name(i)}  {state}", style="dim") for i, state in self.running.items()]
         best = [Text(f"  best so far: {text}")] if (text := self._best()) else []
         return Group(bar, *best, *lines[:MOST_RUNNING_SHOWN], Text(self.note, style="dim"))
@@ -112,16 +120,25 @@ class Display:
         return f", about {seconds // 60:.0f} min {seconds % 60:02.0f} s left"
 
     def _best(self) -> str:
-        assert self.record is not None
-        selection = select(self.record, self.rows, 0.0)
+        if len(self.records) > 1:
+            return ""
+        selection = select(self.records[0], self.rows, 0.0)
         if not selection.ranking:
             return ""
         config = selection.ranking[0]
-        return f"{params_text(selection.params)}, {RULES[self.record.rule].words} {config.value:.6g}"
+        return f"{params_text(selection.params)}, {RULES[self.records[0].rule].words} {config.value:.6g}"
 
     def _name(self, trial_id: str) -> str:
-        member = self.members[trial_id]
-        return f"{params_text(member.params)} seed={member.seed}"
+        record, member = self.members[trial_id]
+        stage = f"{self._stage(record)} " if len(self.records) > 1 else ""
+        return f"{stage}{params_text(member.params)} seed={member.seed}"
+
+    def _stage(self, record: StageRecord) -> str:
+        """Return what a stage is called: one of several experiments by their names and data too."""
+        if not self.many:
+            return record.stage
+        attacked = "*" if record.data.get("attack") else ""
+        return f"{record.experiment}/{record.stage} {record.data['source']}{attacked}"
 
     def _line(self, text: str) -> None:
         if self.live is None:

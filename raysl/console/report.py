@@ -55,8 +55,11 @@ def _show_earlier(tables: Tables, current: Tables, uri: str, console: Console) -
 
 def _title(config: Mapping[str, Any]) -> str:
     profile = f" (profile {config['profile']})" if config["profile"] else ""
-    data = json.loads(config["data"])
-    return f"{config['experiment']}{profile}: {config['stage']}, {data['labels']} labelled images of {data['source']}"
+    data, model = json.loads(config["data"]), json.loads(config["model"] or "{}")
+    backbone = f"{model['backbone']}, " if model else ""
+    attack = f", attacked by {data['attack']['name']}" if data.get("attack") else ""
+    images = f"{data['labels']} labelled images of {data['source']}{attack}"
+    return f"{config['experiment']}{profile}: {config['stage']}, {backbone}{images}"
 
 
 def _selected(selection: Mapping[str, Any] | None) -> str:
@@ -68,13 +71,20 @@ def _selected(selection: Mapping[str, Any] | None) -> str:
 
 def _leaderboard(configs: Sequence[Mapping[str, Any]]) -> Rows:
     columns = [
-        "experiment", "profile", "stage", "source", "labels", "unlabelled", "image_size", "config_id",
+        "experiment", "profile", "stage", "backbone",
+        "source", "labels", "unlabelled", "image_size", "attack", "config_id",
         *[key for key in configs[0] if key.startswith("params.")],
         "num_seeds", "num_finished", "final_loss_mean", "final_loss_std", "probe_accuracy_mean", "probe_accuracy_std",
         "test_accuracy_mean", "test_accuracy_std", "seconds_mean", "selected", "eligible", "reason",
     ] if configs else []  # fmt: skip
-    rows = [{**row, **json.loads(row["data"])} for row in configs]
+    rows = [_flat(row) for row in configs]
     return [{column: row[column] for column in columns} for row in rows]
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    data, model = json.loads(config["data"]), json.loads(config["model"] or "{}")
+    attack = data.get("attack", {}).get("name", "")
+    return {**config, **data, "backbone": model.get("backbone", ""), "attack": attack}
 
 
 def _ranked(rows: Rows) -> Rows:

@@ -180,9 +180,11 @@ def _params(record: Record) -> Record:
 
 
 def _about(trials: list[Record], config: Record) -> Record:
-    data = json.loads(config["data"])
+    data, model = json.loads(config["data"]), json.loads(config["model"] or "{}")
     methods = sorted({trial["method"] for trial in _ended(trials) if trial["method"]})
-    return {"source": data["source"], "labels": data["labels"], "method": ", ".join(methods)}
+    about = {"source": data["source"], "labels": data["labels"], "method": ", ".join(methods)}
+    more = {"backbone": model.get("backbone"), "attack": data.get("attack", {}).get("name")}
+    return about | {key: value for key, value in more.items() if value is not None}
 
 
 def _config_name(record: Record) -> str:

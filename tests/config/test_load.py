@@ -92,20 +92,59 @@ def test_seeds_are_a_number_or_a_list(file: Path) -> None:
     assert load(file, overrides=["seeds=[7, 3]"]).seeds == (7, 3)
 
 
-@pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
-@pytest.mark.parametrize("profile", [None, "fashion_mnist", "stl10", "malaria"])
-def test_shipped_experiments_follow_the_paper(path: Path, profile: str | None) -> None:
+PAPER_OF_2021 = sorted(SPACES.glob("siamese_*.yaml"))
+PAPER_OF_2022 = sorted(set(SPACES.glob("*.yaml")) - set(PAPER_OF_2021))
+PROFILES = ("fashion_mnist", "stl10", "malaria")
+
+
+@pytest.mark.parametrize("path", PAPER_OF_2022, ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", [None, *PROFILES])
+def test_experiments_of_2022_follow_the_paper(path: Path, profile: str | None) -> None:
     experiment = load(path, profile)
     assert experiment.seeds == (0, 1, 2, 3, 4)
     for stage in experiment.stages:
         settings = stage.configs[0].settings
         assert stage.space == {"optimizer.lr": (1e-2, 1e-3, 1e-4)}
-        assert (settings.batch_size, settings.select) == (32, "train_loss")
+        assert (settings.optimizer.name, settings.select) == ("adam", "train_loss")
         assert settings.schedule.model_dump() == {"name": "exponential", "hold": 0.05, "rate": 0.01}
+        twins = next(
+            (m for m in (settings.method, settings.method.get("pretext", {})) if m.get("name") == "barlow_twins"), None
+        )
+        if profile is not None:
+            assert settings.batch_size == (32 if twins is None else 120 if profile == "malaria" else 200)
+            assert twins is None or twins == {
+                "name": "barlow_twins",
+                "lambd": 0.0051,
+                "projector": 2048,
+                "min_crop": 0.08,
+            }
     if profile is not None:
         assert (experiment.model.backbone, experiment.model.features) == ("resnet50", 128)
         assert experiment.data.image_size == (128 if profile == "malaria" else 96)
         assert experiment.data.labels == 0.01
+
+
+@pytest.mark.parametrize("path", PAPER_OF_2021, ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_experiments_of_2021_follow_the_paper(path: Path, profile: str) -> None:
+    experiment = load(path, profile)
+    [stage] = experiment.stages
+    settings = stage.configs[0].settings
+    epochs = {"fashion_mnist": 30, "stl10": 50, "malaria": 100}[profile] if "semi" in path.stem else 100
+    assert (len(experiment.seeds), settings.epochs, settings.batch_size) == (5, epochs, 64)
+    assert (settings.optimizer.name, settings.optimizer.lr, stage.space) == ("adam", 1e-3, {})
+    assert settings.schedule.model_dump() == {"name": "exponential", "hold": 0.4, "rate": 0.01}
+    assert (experiment.model.hidden, experiment.model.features) == (4096, 128)
+    assert experiment.data.image_size == (128 if profile == "malaria" else 96)
+    assert experiment.data.labels == 0.01
+
+
+@pytest.mark.parametrize("path", PAPER_OF_2022 + PAPER_OF_2021, ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", ["fashion_mnist_laptop", "malaria_laptop"])
+def test_laptop_profiles_are_small(path: Path, profile: str) -> None:
+    experiment = load(path, profile)
+    assert (experiment.model.backbone, experiment.seeds) == ("small_resnet", (0, 1, 2))
+    assert experiment.data.labels == (600 if "fashion" in profile else 137)
 
 
 STAGES = EXPERIMENT[EXPERIMENT.index("stages:") : EXPERIMENT.index("profiles:")]
@@ -146,7 +185,7 @@ BROKEN = {
     "no stages": (STAGES, "stages: {}\n", 5, ["at least 1"]),
     "pretext that needs labels": (
         "name: rotation}", "name: semi, pretext: {name: supervised}}", 7,
-        ["method.pretext", "'supervised'", "choices: rotation"],
+        ["method.pretext", "'supervised'", "choices: barlow_twins, rotation"],
     ),
 }  # fmt: skip
 

@@ -1,0 +1,133 @@
+"""A paper's tables with our numbers beside the published ones, for a terminal, Markdown and LaTeX."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from raysl.results.comparison import ComparedCell, ComparedTable, Spread
+from raysl.results.paper_tables import PaperTables
+
+NONE = "–"
+RULE = (
+    "Bold: the highest mean of a column, and those within its standard deviation; "
+    "in brackets what the paper published; means ± sample standard deviations over the seeds, per cent"
+)
+
+
+def show_text(tables: PaperTables, compared: Sequence[ComparedTable], console: Console) -> None:
+    """Print tables to a terminal, and the cells that have no number."""
+    for one in compared:
+        table = Table(
+            title=escape(_caption(tables, one)), title_justify="left", show_lines=True, caption_justify="left"
+        )
+        table.add_column("")
+        for title in one.table.columns.values():
+            table.add_column(escape(title), justify="right", no_wrap=True)
+        for row, title in one.table.rows.items():
+            cells = [_lines(one.cells.get((row, column)), _rich_bold, "\n") for column in one.table.columns]
+            table.add_row(escape(title), *cells)
+        console.print(table)
+    console.print(RULE, style="dim", markup=False)
+    for line in missing_lines(compared):
+        console.print(line, markup=False)
+
+
+def markdown(tables: PaperTables, compared: Sequence[ComparedTable]) -> str:
+    """Return tables in Markdown."""
+    parts = []
+    for one in compared:
+        lines = [f"### {_caption(tables, one)}", "", "| | " + " | ".join(one.table.columns.values()) + " |"]
+        lines.append("| --- |" + " ---: |" * len(one.table.columns))
+        for row, title in one.table.rows.items():
+            cells = [_lines(one.cells.get((row, column)), "**{}**".format, "<br>") for column in one.table.columns]
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, f"{RULE}.", *missing_lines(compared)]) + "\n"
+
+
+def latex(tables: PaperTables, compared: Sequence[ComparedTable]) -> str:
+    """Return tables in LaTeX (booktabs), each a float of its own; missing cells are named in comments."""
+    comments = "".join(f"% {line}\n" for line in missing_lines(compared))
+    return comments + "\n".join(_latex_table(tables, one) for one in compared)
+
+
+def missing_lines(compared: Iterable[ComparedTable]) -> list[str]:
+    """Return a line for each reason why cells have no number, with the cells."""
+    reasons: dict[str, list[str]] = {}
+    for one in compared:
+        for (row, column), value in one.cells.items():
+            if value.missing:
+                reasons.setdefault(value.missing, []).append(f"{one.table.name}/{row}/{column}")
+    return [f"missing, {reason} ({len(cells)}): {', '.join(cells)}" for reason, cells in reasons.items()]
+
+
+def _caption(tables: PaperTables, one: ComparedTable) -> str:
+    return f"{one.table.title} ({tables.source}; profile {tables.profile})"
+
+
+def _lines(value: ComparedCell | None, bold: Callable[[str], str], separator: str) -> str:
+    """Return our number above the published one."""
+    if value is None:
+        return NONE
+    ours = _bold(_spread(value.ours), value.best, bold)
+    if value.cell.published is None:
+        return ours
+    return f"{ours}{separator}({_bold(_spread(value.cell.published), value.published_best, bold)})"
+
+
+def _bold(text: str, is_best: bool, bold: Callable[[str], str]) -> str:
+    return bold(text) if is_best else text
+
+
+def _rich_bold(text: str) -> str:
+    return f"[bold]{text}[/]"
+
+
+def _spread(value: Spread | None, plus_minus: str = " ± ") -> str:
+    if value is None:
+        return NONE
+    mean, std = value
+    return f"{mean:.1f}" + (f"{plus_minus}{std:.1f}" if std is not None else "")
+
+
+def _latex_table(tables: PaperTables, one: ComparedTable) -> str:
+    columns = list(one.table.columns)
+    lines = [
+        "\\begin{table}",
+        "  \\centering",
+        f"  \\caption{{{_escaped(_caption(tables, one))}. {_escaped(RULE)}.}}",
+        f"  \\label{{tab:{tables.name}-{one.table.name}}}",
+        "  \\smallskip",
+        f"  \\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        "    \\toprule",
+        "    & " + " & ".join(_escaped(one.table.columns[column]) for column in columns) + " \\\\",
+        "    \\midrule",
+    ]
+    for row, title in one.table.rows.items():
+        values = [one.cells.get((row, column)) for column in columns]
+        ours = " & ".join(_latex_number(v.ours, v.best) if v else "--" for v in values)
+        lines.append(f"    {_escaped(title)} & {ours} \\\\[-2pt]")
+        theirs = (
+            f"{{\\footnotesize ({_latex_number(v.cell.published, v.published_best)})}}"
+            if v and v.cell.published
+            else ""
+            for v in values
+        )
+        lines.append(f"    & {' & '.join(theirs)} \\\\[3pt]")
+    return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}", ""])
+
+
+def _latex_number(value: Spread | None, best: bool) -> str:
+    if value is None:
+        return "--"
+    number = f"{value[0]:.1f}"
+    std = f" $\\pm$ {value[1]:.1f}" if value[1] is not None else ""
+    return (f"\\textbf{{{number}}}" if best else number) + std
+
+
+def _escaped(text: str) -> str:
+    for plain, written in (("\\", "\\textbackslash{}"), *((c, f"\\{c}") for c in "&%$#_{}"), ("±", "$\\pm$")):
+        text = text.replace(plain, written)
+    return text

@@ -1,0 +1,61 @@
+"""How a paper's tables are written: ours above the published numbers, the best in bold, missing cells named."""
+
+import io
+
+from rich.console import Console
+
+from raysl.console.paper_table import latex, markdown, show_text
+from raysl.results.comparison import ComparedCell, ComparedTable
+from raysl.results.paper_tables import Cell, PaperTable, PaperTables
+
+CELL = Cell("semi", "attacked", (78.25, 0.7), "e.yaml", "", (), "semi", "s0", "")
+TABLE = PaperTable("t1", "1 % of labels & more", {"semi": "Semi", "only": "Only"}, {"attacked": "Set_1*"}, (CELL,))
+PAPER = PaperTables("paper", "laptop", "A & B 2020", (TABLE,))
+
+
+def compared(value: ComparedCell) -> list[ComparedTable]:
+    return [ComparedTable(TABLE, {("semi", "attacked"): value})]
+
+
+FULL = compared(ComparedCell(CELL, (81.44, 1.26), True, False, "c0", ("t0",), ""))
+MISSING = compared(ComparedCell(CELL, None, False, True, None, (), "not trained yet"))
+
+
+def text(values: list[ComparedTable]) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    show_text(PAPER, values, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_our_number_stands_above_the_published_one() -> None:
+    lines = text(FULL).splitlines()
+    [ours] = [index for index, line in enumerate(lines) if "81.4 ± 1.3" in line]
+    assert "Semi" in lines[ours]
+    assert "(78.2 ± 0.7)" in lines[ours + 1]
+    assert any("Only" in line and "–" in line for line in lines)  # the paper has no such cell
+
+
+def test_a_missing_cell_is_named_with_its_reason() -> None:
+    for written in (text(MISSING), markdown(PAPER, MISSING)):
+        assert "missing, not trained yet (1): t1/semi/attacked" in written
+    assert "missing" not in text(FULL)
+
+
+def test_markdown_has_a_cell_for_each_column_of_each_row() -> None:
+    lines = [line for line in markdown(PAPER, FULL).splitlines() if line.startswith("|")]
+    assert lines[0] == "| | Set_1* |"
+    assert lines[2] == "| Semi | **81.4 ± 1.3**<br>(78.2 ± 0.7) |"
+    assert {line.count("|") for line in lines} == {3}
+    assert "| – |" in lines[3]
+
+
+def test_latex_escapes_what_tex_would_read_otherwise_and_bolds_the_mean() -> None:
+    written = latex(PAPER, FULL)
+    assert "\\textbf{81.4} $\\pm$ 1.3" in written
+    assert "{\\footnotesize (78.2 $\\pm$ 0.7)}" in written
+    assert "1 \\% of labels \\& more (A \\& B 2020" in written
+    assert "Set\\_1*" in written
+    body = written[written.index("\\midrule") : written.index("\\bottomrule")].splitlines()[1:-1]
+    assert all("\\\\[" in line and line.count("&") == 1 for line in body)
+    assert latex(PAPER, MISSING).startswith("% missing, not trained yet (1): t1/semi/attacked\n")

@@ -1,0 +1,176 @@
+"""A paper's tables through the command line: what cells share is trained once, and an interrupted search goes on."""
+
+import json
+import signal
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from tiny import command, raysl, without_times, write
+
+import raysl as package
+
+BASELINE = """\
+name: baseline
+data: {source: digits, labels: 40, unlabelled: 128}
+model: {backbone: small_resnet, features: 16}
+seeds: 2
+resources: {checkpoint_seconds: 0}
+stages:
+  supervised:
+    method: {name: supervised}
+    epochs: 40
+    batch_size: 20
+    optimizer: {name: adam, lr: {grid: [1e-2, 1e-3]}}
+"""
+PRETRAINED = """\
+name: pretrained
+data: {source: digits, labels: 40, unlabelled: 128}
+model: {backbone: small_resnet, features: 16}
+seeds: 2
+stages:
+  rotation:
+    method: {name: rotation}
+    epochs: 2
+    batch_size: 32
+    optimizer: {name: adam, lr: 1e-3}
+  finetune:
+    method: {name: supervised}
+    start_from: rotation
+    epochs: 2
+    batch_size: 20
+    optimizer: {name: adam, lr: 1e-3}
+"""
+TABLE = """\
+name: example
+source: Somebody 2020
+profiles: {laptop: {digits: {}}}
+tables:
+  t1:
+    title: A table
+    data: digits
+    columns:
+      clean: {title: Clean}
+      attacked: {title: Attacked, set: {data.attack: {name: one_pixel}}}
+    rows:
+      supervised: {title: Supervised, experiment: baseline.yaml, stage: supervised}
+      rotation: {title: Rotation, experiment: pretrained.yaml, stage: rotation}
+      finetune: {title: Fine-tuned, experiment: pretrained.yaml, stage: finetune}
+    published:
+      supervised: {clean: [50.0, 1.0], attacked: [40.0, 1.0]}
+      rotation: {clean: [30.0, 1.0]}
+      finetune: {clean: [60.0, 1.0], attacked: [50.0, 1.0]}
+"""
+
+
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"no {what} within {seconds:g} s"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def table_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    (folder / "baseline.yaml").write_text(BASELINE)
+    (folder / "pretrained.yaml").write_text(PRETRAINED)
+    return write(folder, TABLE)
+
+
+@pytest.fixture(scope="module")
+def finished(table_file: Path) -> tuple[Path, str, str]:
+    """Interrupt a search of a table's first rows, and give the command for the whole table.
+
+    Returns the results folder, what the interrupted command printed and what the last one did.
+    """
+    results = table_file.parent / "results"
+    started = command("tune", table_file, "--results", results, "--cells", "t1/supervised/*")
+    driver = subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for("trial that is done", lambda: list((results / "rows").glob("*.parquet")))
+    driver.send_signal(signal.SIGINT)
+    interrupted, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130, interrupted
+    done = raysl("tune", table_file, "--results", results)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return results, interrupted, done.stdout
+
+
+def test_an_interrupted_table_goes_on(finished: tuple[Path, str, str]) -> None:
+    results, interrupted, printed = finished
+    assert "the same command goes on from here" in interrupted
+    assert "taken from" in printed
+    trials = package.read(str(results)).trials.to_pylist()
+    assert {trial["status"] for trial in trials} == {"finished"}
+
+
+def test_what_cells_share_is_trained_once(finished: tuple[Path, str, str]) -> None:
+    results, _, _ = finished
+    trials = package.read(str(results)).trials.to_pylist()
+    # Supervised clean and attacked, 2 x 2 each; rotation once; fine-tuning clean and attacked, 2 each, from it.
+    assert len({trial["trial_id"] for trial in trials}) == len(list((results / "rows").glob("*.parquet"))) == 14
+    pretrained = {t["trial_id"] for t in trials if t["stage"] == "rotation"}
+    starts = [json.loads(trial["spec"])["start"] for trial in trials if trial["stage"] == "finetune"]
+    assert len(starts) == 4
+    assert set(starts) == pretrained
+
+
+def test_each_cell_is_the_mean_of_its_selected_trials(finished: tuple[Path, str, str], tmp_path: Path) -> None:
+    results, _, printed = finished
+    output = tmp_path / "table.arrow"
+    assert raysl("table", results, "--format", "arrow", "--output", output).returncode == 0
+    cells = pa.ipc.open_file(output).read_all().to_pylist()
+    assert len(cells) == 5
+    trials = {t["trial_id"]: t for t in package.read(str(results)).trials.to_pylist()}
+    for cell in cells:
+        assert [trials[i]["seed"] for i in cell["trial_ids"]] == [0, 1]
+        assert all(trials[i]["stage"] == cell["stage"] and trials[i]["selected"] for i in cell["trial_ids"])
+        attacked = ["attack" in t for i in cell["trial_ids"] if (t := json.loads(trials[i]["spec"])["data"])["attack"]]
+        assert len(attacked) == (2 if cell["column"] == "Attacked" else 0)
+        accuracies = [100 * trials[i]["test_accuracy"] for i in cell["trial_ids"]]
+        assert cell["mean"] == pytest.approx(statistics.fmean(accuracies))
+        assert cell["std"] == pytest.approx(statistics.stdev(accuracies))
+        assert f"{cell['mean']:.1f} ± {cell['std']:.1f}" in printed
+
+
+def test_a_rerun_trains_nothing_and_changes_nothing(finished: tuple[Path, str, str], table_file: Path) -> None:
+    results, _, _ = finished
+    before, record = package.read(str(results)), (results / "tables/example-laptop.json").read_text()
+    again = raysl("tune", table_file, "--results", results, "--cells", "t1/rotation/*")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "starting Ray" not in again.stdout
+    assert (results / "tables/example-laptop.json").read_text() == record  # the other cells keep their stages
+    assert "missing" not in again.stdout
+    after = package.read(str(results))
+    for name in ("trials", "configs", "selections"):
+        assert without_times(getattr(after, name)) == without_times(getattr(before, name))
+
+
+def test_a_plan_counts_what_cells_share_once(table_file: Path, tmp_path: Path) -> None:
+    done = raysl("plan", table_file, "--steps", 1, "--results", tmp_path / "none")
+    assert done.returncode == 0, done.stderr
+    assert "14 trials in all, what experiments share counted once" in done.stdout
+    listed = raysl("tune", table_file, "--dry-run")
+    assert "for t1/rotation/clean, t1/finetune/clean" in listed.stdout
+    assert listed.stdout.count("shared with one above") == 2
+
+
+def test_mistakes_are_refused(finished: tuple[Path, str, str], table_file: Path, tmp_path: Path) -> None:
+    results, _, _ = finished
+    experiment = table_file.parent / "baseline.yaml"
+    for arguments, words in (
+        (("table", results, "--format", "word"), ["--format word", "markdown"]),
+        (("table", results, "--format", "arrow"), ["--output"]),
+        (("table", results, "--format", "latex", "--output", tmp_path / "no" / "t.tex"), ["--output", "No such file"]),
+        (("table", tmp_path), ["no table file was searched here"]),
+        (("tune", experiment, "--cells", "t1/*"), ["--cells t1/*", "is an experiment"]),
+        (("train", table_file), ["tables: unknown key"]),
+    ):
+        refused = raysl(*arguments)
+        assert refused.returncode == 2, refused.stdout + refused.stderr
+        assert [word for word in words if word not in refused.stderr] == [], refused.stderr
+        assert "Traceback" not in refused.stderr
