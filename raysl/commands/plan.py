@@ -18,14 +18,25 @@ from raysl.results.rows import read_rows
 from raysl.results.store import Store
 from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment, Stage
-from raysl.search.trials import Trial, expand
+from raysl.search.trials import Trial, expand, stage_record
 from raysl.training.spec import TrialSpec
 
 if TYPE_CHECKING:
     from raysl.training.measure import Cost
 
 
-COLUMNS = ("stage", "trials", "done", "epochs", "steps/epoch", "parameters", "s/step", "trial hours", "wall hours")
+COLUMNS = (
+    "stage",
+    "trials",
+    "done",
+    "shared",
+    "epochs",
+    "steps/epoch",
+    "parameters",
+    "s/step",
+    "trial hours",
+    "wall hours",
+)
 
 
 def plan(
@@ -87,6 +98,8 @@ class _Planner:
         seconds = 0.0
         for shape in _shapes(trials):
             cost = self._cost(shape[0].spec, experiment)
+            shared = [trial for trial in shape if trial.spec.id in self.seen]
+            finished = [trial for trial in shape if trial.spec.id in done - self.seen]
             left = [trial for trial in shape if trial.spec.id not in done | self.seen]
             epochs = shape[0].spec.epochs
             needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds
@@ -94,7 +107,7 @@ class _Planner:
             seconds += wall
             table.add_row(
                 stage.name,
-                *[str(n) for n in (len(shape), len(shape) - len(left), epochs, cost.steps)],
+                *[str(n) for n in (len(shape), len(finished), len(shared), epochs, cost.steps)],
                 f"{cost.num_parameters:,}",
                 f"{cost.seconds:.4f}",
                 *[f"{hours:.2f}" for hours in (needed / 3600, wall / 3600)],
@@ -127,8 +140,10 @@ def _trials(stage: Stage, experiment: Experiment, data: TrialData, uri: str) -> 
     store = Store.open(uri, create=False) if "://" in uri or Path(uri).exists() else None
     starts = selected_starts(experiment, stage, data, store) if store else {} if stage.start_from is None else None
     if starts is None:  # what an earlier stage will select is not known yet, and none of these trials is trained
-        start = f"{experiment.name}/{stage.start_from}"
-        return expand(experiment, stage, data, dict.fromkeys(experiment.seeds, start)), set()
+        earlier = next(other for other in experiment.stages if other.name == stage.start_from)
+        before, _ = _trials(earlier, experiment, data, uri)
+        unknown = stage_record(experiment, earlier, before, created_at=0.0).stage_id
+        return expand(experiment, stage, data, dict.fromkeys(experiment.seeds, unknown)), set()
     trials = expand(experiment, stage, data, starts)
     rows = read_rows(store, [trial.spec.id for trial in trials]) if store else {}
     return trials, {trial_id for trial_id, row in rows.items() if row.status != "failed"}

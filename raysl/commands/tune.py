@@ -100,11 +100,13 @@ def _list_trials(wanted: Wanted, prepared: Prepared, console: Console) -> None:
         images = f"{data.labels} labelled and {data.unlabelled} unlabelled images of {data.source}"
         console.print(f"{experiment.name}: {images}{attack}")
         if wanted.tables is not None:
-            console.print(f"  for {', '.join('/'.join(cell) for cell in wanted.cells[index])}", markup=False)
+            console.print(f"  for {', '.join(wanted.cells[index])}", markup=False, soft_wrap=True)
         for stage in experiment.stages:
             _list_stage(experiment, stage, data, seen, console)
     if wanted.tables is not None:
         console.print(f"{len(seen)} trials of first stages, each trained once; {len(prepared)} searches")
+        for key, reason in wanted.tables.reasons.items():
+            console.print(f"not searched: {key}: {reason}", markup=False)
 
 
 def _list_stage(experiment: Experiment, stage: Stage, data: TrialData, seen: set[str], console: Console) -> None:
@@ -143,7 +145,7 @@ def _say_where(store: Store, tracking_uri: str, console: Console) -> None:
 
 
 def _say_what_failed(outcome: Outcome, console: Console) -> None:
-    for stage in outcome.unselected:
+    for stage in dict.fromkeys(outcome.unselected):
         console.print(f"stage {stage}: nothing could be selected", style="red", markup=False)
     if outcome.failed:
         console.print(f"{len(outcome.failed)} trial(s) failed; the same command tries them again", style="red")

@@ -1,15 +1,18 @@
 """What a file asks for: one experiment, or those that give the cells of a paper's tables."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from raysl.config import load
-from raysl.config.paper_table import Key, is_table_file, load_tables
+from raysl.config.paper_table import is_table_file, load_tables
 from raysl.errors import UserError
-from raysl.results.paper_tables import PaperTable, PaperTables, read_paper_tables, write_paper_tables
+from raysl.results.paper_tables import PaperTables, earlier_record, write_paper_tables
 from raysl.results.store import Store
 from raysl.search.experiment import Experiment
+
+StageIds = Mapping[tuple[int, str], str | None]  # by the experiment's place and the stage's name; None: none to be had
+NO_START = "nothing could be selected in the stage that it starts from"
 
 
 @dataclass(frozen=True)
@@ -17,26 +20,26 @@ class Wanted:
     """Experiments, and the tables that they are for, if they are for any.
 
     results: the folder where results go if no other is given.
-    cells: of each experiment, the stage that gives a cell, by cell.
+    cells: of each experiment, the stage that gives a cell, by the cell's key.
     """
 
     results: str
     experiments: tuple[Experiment, ...]
     tables: PaperTables | None = None
-    cells: tuple[Mapping[Key, str], ...] = ()
+    cells: tuple[Mapping[str, str], ...] = ()
 
-    def recorder(self, store: Store) -> Callable[[Mapping[tuple[int, str], str]], None]:
+    def recorder(self, store: Store) -> Callable[[StageIds], None]:
         """Return what writes the tables, as far as their stages are known, whenever it is told of more of them.
 
-        It takes stage ids by the experiment's place and the stage's name.
+        Raises ResultsError where the folder holds other tables of that name.
         """
         if self.tables is None:
             return lambda stage_ids: None
-        before = next((old for old in read_paper_tables(store) if old.path == self.tables.path), None)
-        tables = written = _carried_over(self.tables, before)
-        write_paper_tables(store, tables)
+        before = earlier_record(store, self.tables)
+        tables = self.tables.carried_over(before) if before is not None else self.tables
+        written = before
 
-        def record(stage_ids: Mapping[tuple[int, str], str]) -> None:
+        def record(stage_ids: StageIds) -> None:
             nonlocal written
             found = {
                 cell: stage_ids[index, stage]
@@ -44,7 +47,7 @@ class Wanted:
                 for cell, stage in cells.items()
                 if (index, stage) in stage_ids
             }
-            known = tables.with_stages(found)
+            known = tables.found(found, NO_START)
             if known != written:
                 write_paper_tables(store, known)
                 written = known
@@ -71,24 +74,3 @@ def read_wanted(file: Path, profile: str | None, overrides: Sequence[str], patte
         tables,
         tuple(search.cells for search in searches),
     )
-
-
-def _carried_over(tables: PaperTables, before: PaperTables | None) -> PaperTables:
-    """Keep the stages of cells that an earlier command searched, and this one was not asked for."""
-    if before is None:
-        return tables
-    known = {
-        (table.name, replace(cell, stage_id=None, missing="")): cell.stage_id
-        for table in before.tables
-        for cell in table.cells
-        if cell.stage_id is not None
-    }
-
-    def filled(table: PaperTable) -> PaperTable:
-        cells = []
-        for cell in table.cells:
-            stage_id = known.get((table.name, replace(cell, stage_id=None, missing="")))
-            cells.append(cell if stage_id is None else replace(cell, stage_id=stage_id, missing=""))
-        return replace(table, cells=tuple(cells))
-
-    return replace(tables, tables=tuple(filled(table) for table in tables.tables))

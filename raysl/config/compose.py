@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,17 @@ from raysl.config.document import ConfigError, Document, Path_, dotted, parse, r
 from raysl.errors import choices
 
 
-def compose(file: Path, profile: str | None = None, overrides: Sequence[str] = ()) -> Document:
-    """Return a file's experiment with a profile and `key=value` overrides applied.
+@dataclass(frozen=True)
+class Override:
+    """A value that stands over file and profile; place: where it was written."""
+
+    path: Path_
+    value: Any
+    place: str
+
+
+def compose(file: Path, profile: str | None = None, overrides: Sequence[str | Override] = ()) -> Document:
+    """Return a file's experiment with a profile and overrides, as text `key=value` or as they are, applied.
 
     Raises ConfigError for an unknown profile or an override that is not `key=value`.
     """
@@ -35,19 +45,20 @@ def compose(file: Path, profile: str | None = None, overrides: Sequence[str] = (
             (),
             {path[2:]: place for path, place in document.places.items() if path[:2] == ("profiles", profile)},
         )
-    for override in overrides:
-        path, value = _parse_override(override)
-        _merge(values, _nest(path, value), places, (), _override_places(path, value, f"--set {override}"))
+    for given in overrides:
+        override = _parse_override(given) if isinstance(given, str) else given
+        path, value = override.path, override.value
+        _merge(values, _nest(path, value), places, (), _override_places(path, value, override.place))
     return Document(values, places)
 
 
-def _parse_override(override: str) -> tuple[Path_, Any]:
+def _parse_override(override: str) -> Override:
     key, equals, text = override.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
         raise ConfigError(f"--set {override}: an override is written key=value, as in --set data.labels=0.05")
     try:
-        return path, parse(text)
+        return Override(path, parse(text), f"--set {override}")
     except yaml.YAMLError:
         raise ConfigError(f"--set {override}: {dotted(path)}: {text!r} is not a YAML value") from None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from raysl import methods
-from raysl.config.compose import compose
+from raysl.config.compose import Override, compose
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.config.explain import validated
 from raysl.config.space import read_space, refuse_other_grids, substitute
@@ -14,12 +14,17 @@ from raysl.errors import choices
 from raysl.search.experiment import Config, Experiment, ExperimentSettings, Resources, Stage, StageSettings
 
 
-def load(file: Path, profile: str | None = None, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment from YAML, with a profile and `key=value` overrides.
+def load(
+    file: Path, profile: str | None = None, overrides: Sequence[str | Override] = (), variant: str = ""
+) -> Experiment:
+    """Read an experiment from YAML, with a profile and overrides, as text `key=value` or as they are.
 
+    variant: what tells it from others of its name in one command.
     Raises ConfigError with the file, line, key, value and choices of everything that is wrong.
     """
     document = compose(file, profile, overrides)
+    if "tables" in document.values:
+        raise ConfigError(f"{document.place(('tables',))}: a table file, and not an experiment; tune and plan take it")
     refuse_other_grids(document)
     top = validated(ExperimentSettings, document.values, (), document)
     seeds = tuple(range(top.seeds)) if isinstance(top.seeds, int) else tuple(top.seeds)
@@ -33,6 +38,7 @@ def load(file: Path, profile: str | None = None, overrides: Sequence[str] = ()) 
     return Experiment(
         name=top.name,
         profile=profile or "",
+        variant=variant,
         data=top.data,
         model=top.model,
         seeds=seeds,

@@ -2,24 +2,28 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import MaxLen, MinLen
+from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import Field
 
+from raysl import methods
+from raysl.config.compose import Override
 from raysl.config.document import ConfigError, Document, Path_, dotted, read_document
 from raysl.config.experiment import load
 from raysl.config.explain import validated
 from raysl.errors import choices
 from raysl.results.paper_tables import Cell, PaperTable, PaperTables
 from raysl.search.experiment import Experiment, Name
+from raysl.search.trials import experiment_digest
 from raysl.settings import Settings
 
 MOST_SHOWN = 12  # cells in a message
-NOT_ASKED, NOT_YET = "not among --cells", "not searched yet"
+NOT_ASKED = "not among --cells"
+TOLD_APART = {"data", "model"}  # what results folders tell searches of one name apart by
 
 
 class Part(Settings):
@@ -44,7 +48,8 @@ class Scale(Settings):
     set: dict[str, Any] = Field(default_factory=dict)
 
 
-Published = Annotated[list[float], MinLen(1), MaxLen(2)]  # per cent: mean, standard deviation
+# Mean and standard deviation, in per cent.
+Published = Annotated[list[Annotated[float, Ge(0.0), Le(100.0)]], MinLen(1), MaxLen(2)]
 
 
 class TableSettings(Part):
@@ -67,18 +72,15 @@ class FileSettings(Settings):
     tables: Annotated[dict[Name, TableSettings], MinLen(1)]
 
 
-Key = tuple[str, str, str]  # table, row, column
-
-
 @dataclass(frozen=True)
 class TableSearch:
     """An experiment that gives cells; each is the selected config of a stage.
 
-    cells: stage by cell.
+    cells: stage by the cell's key.
     """
 
     experiment: Experiment
-    cells: Mapping[Key, str]
+    cells: Mapping[str, str]
 
 
 def is_table_file(file: Path) -> bool:
@@ -105,9 +107,12 @@ def load_tables(
         raise ConfigError(f"--profile {profile}: {file} has no such profile; {choices(chosen, settings.profiles)}")
     reader = _Reader(file, document, settings, chosen, tuple(overrides))
     tables = tuple(reader.table(name, table) for name, table in settings.tables.items())
-    _check_patterns(patterns, tables)
-    tables = tuple(_only(table, patterns) for table in tables)
-    return PaperTables(settings.name, chosen, settings.source, tables), reader.searches(tables)
+    record = PaperTables(settings.name, chosen, settings.source, tables, {}, reader.reasons)
+    keys = [cell.key for cell in record.cells]
+    _check_patterns(patterns, keys)
+    skipped = [key for key in keys if patterns and not any(fnmatchcase(key, pattern) for pattern in patterns)]
+    record = replace(record, reasons=dict.fromkeys(skipped, NOT_ASKED) | record.reasons)
+    return record, reader.searches([cell for cell in record.cells if cell.key not in record.reasons])
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ class _Reader:
     settings: FileSettings
     profile: str
     overrides: tuple[str, ...]
+    reasons: dict[str, str] = field(default_factory=dict)
+    experiments: dict[str, Experiment] = field(default_factory=dict)  # by what gives them, as text
 
     def table(self, name: str, table: TableSettings) -> PaperTable:
         self._check_published(name, table)
@@ -128,15 +135,15 @@ class _Reader:
             cells=tuple(self._cells(name, table)),
         )
 
-    def searches(self, tables: Sequence[PaperTable]) -> list[TableSearch]:
-        """Load each distinct experiment of the cells once."""
-        cells: dict[tuple[str, str, tuple[str, ...]], dict[Key, str]] = {}
-        for table in tables:
-            for cell in table.cells:
-                if cell.missing == NOT_YET:
-                    what = (cell.experiment, cell.profile, cell.overrides)
-                    cells.setdefault(what, {})[table.name, cell.row, cell.column] = cell.stage
-        return [TableSearch(self._load(*what, stages), stages) for what, stages in cells.items()]
+    def searches(self, cells: Sequence[Cell]) -> list[TableSearch]:
+        """Return each distinct experiment of some cells, with the stages that they need."""
+        found: dict[str, dict[str, str]] = {}
+        for cell in cells:
+            found.setdefault(_text(cell.experiment, cell.profile, cell.overrides), {})[cell.key] = cell.stage
+        return [
+            TableSearch(_with_stages(self.experiments[what], set(stages.values())), stages)
+            for what, stages in found.items()
+        ]
 
     def _cells(self, name: str, table: TableSettings) -> Iterator[Cell]:
         for row in table.rows:
@@ -146,7 +153,7 @@ class _Reader:
                     yield self._cell(name, table, row, column, published)
 
     def _cell(self, name: str, table: TableSettings, row: str, column: str, published: list[float] | None) -> Cell:
-        parts = {
+        parts: dict[Path_, Part] = {
             ("tables", name): table,
             ("tables", name, "rows", row): table.rows[row],
             ("tables", name, "columns", column): table.columns[column],
@@ -157,61 +164,82 @@ class _Reader:
         if data not in known:
             raise ConfigError(f"{place}: {data!r} is a data set of no profile; {choices(data, known)}")
         scale = self.settings.profiles[self.profile].get(data)
-        given = [scale.set if scale else {}, *(part.set for part in parts.values())]
-        own = tuple(f"{k}={json.dumps(v)}" for values in given for k, v in values.items())
-        return Cell(
+        given = self._overrides({("profiles", self.profile, data): scale} if scale else {}, parts)
+        cell = Cell(
+            key=key,
             row=row,
             column=column,
             published=(published[0], published[1] if len(published) > 1 else None) if published else None,
             experiment=self._one(parts, "experiment", key)[0],
             profile=(scale.profile or "") if scale else "",
-            overrides=own + self.overrides,
+            overrides=tuple(f"{dotted(o.path)}={json.dumps(o.value, default=str)}" for o in given) + self.overrides,
             stage=self._one(parts, "stage", key)[0],
-            stage_id=None,
-            missing=NOT_YET if scale else f"not in profile {self.profile}",
+            digest="",
         )
+        if scale is None:
+            self.reasons[key] = f"not in profile {self.profile}"
+            return cell
+        return self._checked(cell, given, parts)
 
-    def _one(self, parts: Mapping[Path_, Part], field: str, key: str) -> tuple[str, str]:
+    def _overrides(self, scales: Mapping[Path_, Scale], parts: Mapping[Path_, Part]) -> list[Override]:
+        owners: dict[Path_, Scale | Part] = {**scales, **parts}
+        return [
+            Override(tuple(key.split(".")), value, self.document.place((*path, "set", key)))
+            for path, owner in owners.items()
+            for key, value in owner.set.items()
+        ]
+
+    def _checked(self, cell: Cell, given: Sequence[Override], parts: Mapping[Path_, Part]) -> Cell:
+        """Return a cell with its experiment's digest; note why it cannot be searched, if it cannot."""
+        what = _text(cell.experiment, cell.profile, cell.overrides)
+        if what not in self.experiments:
+            place = self._one(parts, "experiment", cell.key)[1]
+            try:
+                self.experiments[what] = self._load(cell, given)
+            except ConfigError as error:
+                raise ConfigError(f"{place}: cell {cell.key}: {error}") from None
+        experiment = self.experiments[what]
+        stages = {stage.name: stage for stage in experiment.stages}
+        if cell.stage not in stages:
+            place = self._one(parts, "stage", cell.key)[1]
+            raise ConfigError(f"{place}: {cell.experiment} has no stage {cell.stage!r}; {choices(cell.stage, stages)}")
+        streams = methods.describe(stages[cell.stage].configs[0].settings.method["name"]).streams
+        if experiment.data.attack is not None and "labelled" not in streams:
+            self.reasons[cell.key] = f"stage {cell.stage} sees no labelled images, which are all that is attacked"
+        return replace(cell, digest=experiment_digest(_with_stages(experiment, {cell.stage})))
+
+    def _load(self, cell: Cell, given: Sequence[Override]) -> Experiment:
+        variant = ", ".join(text for o, text in zip(given, cell.overrides, strict=False) if o.path[0] not in TOLD_APART)
+        return load(self.file.parent / cell.experiment, cell.profile or None, [*given, *self.overrides], variant)
+
+    def _one(self, parts: Mapping[Path_, Part], name: str, key: str) -> tuple[str, str]:
         """Return what exactly one of a cell's parts says, and its place."""
-        given = {(*path, field): value for path, part in parts.items() if (value := getattr(part, field)) is not None}
+        given = {(*path, name): value for path, part in parts.items() if (value := getattr(part, name)) is not None}
         if len(given) != 1:
-            where = ", ".join(dotted(path) for path in given or [(*path, field) for path in parts])
+            where = ", ".join(dotted(path) for path in given or [(*path, name) for path in parts])
             trouble = "is given more than once" if given else "is given nowhere"
-            raise ConfigError(f"{self.document.place(next(iter(parts)))}: cell {key}: {field!r} {trouble}: {where}")
+            raise ConfigError(f"{self.document.place(next(iter(parts)))}: cell {key}: {name!r} {trouble}: {where}")
         ((path, value),) = given.items()
         return str(value), f"{self.document.place(path)}: {dotted(path)}"
 
     def _check_published(self, name: str, table: TableSettings) -> None:
         for row, columns in (table.published or {}).items():
-            for unknown, known, path in (
-                *([(row, table.rows, (row,))] if row not in table.rows else []),
-                *((c, table.columns, (row, c)) for c in columns if c not in table.columns),
-            ):
-                where = ("tables", name, "published", *path)
-                kind = "row" if known is table.rows else "column"
-                raise ConfigError(
-                    f"{self.document.place(where)}: {dotted(where)}: no such {kind}; {choices(unknown, known)}"
-                )
+            where: Path_ = ("tables", name, "published", row)
+            self._check_known(row, table.rows, where, "row")
+            for column in columns:
+                self._check_known(column, table.columns, (*where, column), "column")
 
-    def _load(self, name: str, profile: str, overrides: tuple[str, ...], stages: Mapping[Key, str]) -> Experiment:
-        first = next(iter(stages))
-        cell = f"{self.document.place(('tables', first[0], 'rows', first[1]))}: cell {'/'.join(first)}"
-        try:
-            experiment = load(self.file.parent / name, profile or None, overrides)
-        except ConfigError as error:
-            raise ConfigError(f"{cell}: {error}") from None
-        known = [stage.name for stage in experiment.stages]
-        for key, stage in stages.items():
-            if stage not in known:
-                place = self.document.place(("tables", key[0], "rows", key[1], "stage"))
-                raise ConfigError(
-                    f"{place}: cell {'/'.join(key)}: {name} has no stage {stage!r}; {choices(stage, known)}"
-                )
-        return _until(experiment, set(stages.values()))
+    def _check_known(self, name: str, known: Mapping[str, Part], where: Path_, kind: str) -> None:
+        if name not in known:
+            raise ConfigError(f"{self.document.place(where)}: {dotted(where)}: no such {kind}; {choices(name, known)}")
 
 
-def _until(experiment: Experiment, wanted: set[str]) -> Experiment:
-    """Return an experiment without the stages that no cell needs."""
+def _text(experiment: str, profile: str, overrides: Sequence[str]) -> str:
+    return json.dumps([experiment, profile, overrides])
+
+
+def _with_stages(experiment: Experiment, wanted: set[str]) -> Experiment:
+    """Return an experiment with some stages, and those that they start from."""
     needed = set(wanted)
     for stage in reversed(experiment.stages):
         if stage.name in needed and stage.start_from is not None:
@@ -219,20 +247,10 @@ def _until(experiment: Experiment, wanted: set[str]) -> Experiment:
     return replace(experiment, stages=tuple(stage for stage in experiment.stages if stage.name in needed))
 
 
-def _check_patterns(patterns: Sequence[str], tables: Sequence[PaperTable]) -> None:
-    keys = [f"{table.name}/{cell.row}/{cell.column}" for table in tables for cell in table.cells]
+def _check_patterns(patterns: Sequence[str], keys: Sequence[str]) -> None:
     for pattern in patterns:
         if not any(fnmatchcase(key, pattern) for key in keys):
             more = f" and {len(keys) - MOST_SHOWN} more" if len(keys) > MOST_SHOWN else ""
             raise ConfigError(
                 f"--cells {pattern}: no cell matches; cells are table/row/column: {', '.join(keys[:MOST_SHOWN])}{more}"
             )
-
-
-def _only(table: PaperTable, patterns: Sequence[str]) -> PaperTable:
-    def kept(cell: Cell) -> Cell:
-        key = f"{table.name}/{cell.row}/{cell.column}"
-        asked = not patterns or any(fnmatchcase(key, pattern) for pattern in patterns)
-        return cell if asked or cell.missing != NOT_YET else replace(cell, missing=NOT_ASKED)
-
-    return replace(table, cells=tuple(kept(cell) for cell in table.cells))

@@ -35,6 +35,7 @@ class Display:
         self.running: dict[str, str] = {}
         self.todo, self.started = 0, time.monotonic()
         self.note = ""
+        self.selected: set[str] = set()
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
@@ -52,8 +53,9 @@ class Display:
         self.members = {member.trial_id: (record, member) for record in records for member in record.members}
         self.todo, self.started = todo, time.monotonic()
         taken = f", {len(rows)} taken from {escape(self.store.uri)}" if rows else ""
-        names = ", ".join(f"[bold]{escape(self._stage(record))}[/]" for record in records)
-        stages = "stages" if len(records) > 1 else "stage"
+        known = dict.fromkeys(self._stage(record) for record in records)
+        names = ", ".join(f"[bold]{escape(name)}[/]" for name in known)
+        stages = "stages" if len(known) > 1 else "stage"
         self.console.print(f"{stages} {names}: {len(self.members)} trials, {todo} to train{taken}", soft_wrap=True)
 
     def cluster_starting(self) -> None:
@@ -85,6 +87,9 @@ class Display:
     def stage_selected(self, record: StageRecord, selection: SelectionRecord) -> None:
         """A stage's config is chosen."""
         self.running = {}
+        if record.stage_id in self.selected:
+            return  # several experiments have it
+        self.selected.add(record.stage_id)
         chosen = params_text(selection.params) if selection.config_id else "nothing selected"
         name = escape(self._stage(record))
         self.console.print(f"stage [bold]{name}[/]: selected [bold]{escape(chosen)}[/]: {selection.reason}")
@@ -137,8 +142,10 @@ class Display:
         """Return what a stage is called: one of several experiments by their names and data too."""
         if not self.many:
             return record.stage
-        attacked = "*" if record.data.get("attack") else ""
-        return f"{record.experiment}/{record.stage} {record.data['source']}{attacked}"
+        attacked = ", attacked" if record.data.get("attack") else ""
+        variant = f", {record.variant}" if record.variant else ""
+        images = f"{record.data['labels']} labels of {record.data['source']}"
+        return f"{record.experiment}/{record.stage} ({images}{attacked}, {record.model['backbone']}{variant})"
 
     def _line(self, text: str) -> None:
         if self.live is None:

@@ -10,6 +10,13 @@ from raysl.results.comparison import ComparedCell, ComparedTable, Spread
 from raysl.results.paper_tables import PaperTables
 
 NONE = "–"
+_LATEX = {
+    "\\": "\\textbackslash{}",
+    "^": "\\textasciicircum{}",
+    "~": "\\textasciitilde{}",
+    "±": "$\\pm$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
 RULE = (
     "Bold: the highest mean of a column, and those within its standard deviation; "
     "in brackets what the paper published; means ± sample standard deviations over the seeds, per cent"
@@ -17,7 +24,7 @@ RULE = (
 
 
 def show_text(tables: PaperTables, compared: Sequence[ComparedTable], console: Console) -> None:
-    """Print tables to a terminal, and the cells that have no number."""
+    """Print tables to a terminal, and what is to be said of their cells."""
     for one in compared:
         table = Table(
             title=escape(_caption(tables, one)), title_justify="left", show_lines=True, caption_justify="left"
@@ -30,37 +37,43 @@ def show_text(tables: PaperTables, compared: Sequence[ComparedTable], console: C
             table.add_row(escape(title), *cells)
         console.print(table)
     console.print(RULE, style="dim", markup=False)
-    for line in missing_lines(compared):
-        console.print(line, markup=False)
+    for line in remarks(compared):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def markdown(tables: PaperTables, compared: Sequence[ComparedTable]) -> str:
     """Return tables in Markdown."""
     parts = []
     for one in compared:
-        lines = [f"### {_caption(tables, one)}", "", "| | " + " | ".join(one.table.columns.values()) + " |"]
+        lines = [f"### {_caption(tables, one)}", "", _piped(["", *one.table.columns.values()])]
         lines.append("| --- |" + " ---: |" * len(one.table.columns))
         for row, title in one.table.rows.items():
             cells = [_lines(one.cells.get((row, column)), "**{}**".format, "<br>") for column in one.table.columns]
-            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+            lines.append(_piped([title, *cells]))
         parts.append("\n".join(lines))
-    return "\n\n".join([*parts, f"{RULE}.", *missing_lines(compared)]) + "\n"
+    return "\n\n".join([*parts, f"{RULE}.", *remarks(compared)]) + "\n"
 
 
 def latex(tables: PaperTables, compared: Sequence[ComparedTable]) -> str:
     """Return tables in LaTeX (booktabs), each a float of its own; missing cells are named in comments."""
-    comments = "".join(f"% {line}\n" for line in missing_lines(compared))
+    comments = "".join(f"% {line}\n" for line in remarks(compared))
     return comments + "\n".join(_latex_table(tables, one) for one in compared)
 
 
-def missing_lines(compared: Iterable[ComparedTable]) -> list[str]:
-    """Return a line for each reason why cells have no number, with the cells."""
+def remarks(compared: Iterable[ComparedTable]) -> list[str]:
+    """Return a line for each reason why cells have no number, or were chosen from a part of their grid."""
     reasons: dict[str, list[str]] = {}
-    for one in compared:
-        for (row, column), value in one.cells.items():
-            if value.missing:
-                reasons.setdefault(value.missing, []).append(f"{one.table.name}/{row}/{column}")
-    return [f"missing, {reason} ({len(cells)}): {', '.join(cells)}" for reason, cells in reasons.items()]
+    for value in (value for one in compared for value in one.cells.values()):
+        if value.missing:
+            reasons.setdefault(f"missing, {value.missing}", []).append(value.cell.key)
+        elif value.num_eligible < value.num_configs:
+            left = f"{value.num_eligible} of {value.num_configs} configs"
+            reasons.setdefault(f"chosen from {left}, others are not eligible", []).append(value.cell.key)
+    return [f"{reason} ({len(cells)}): {', '.join(cells)}" for reason, cells in reasons.items()]
+
+
+def _piped(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _caption(tables: PaperTables, one: ComparedTable) -> str:
@@ -98,7 +111,7 @@ def _latex_table(tables: PaperTables, one: ComparedTable) -> str:
         "\\begin{table}",
         "  \\centering",
         f"  \\caption{{{_escaped(_caption(tables, one))}. {_escaped(RULE)}.}}",
-        f"  \\label{{tab:{tables.name}-{one.table.name}}}",
+        f"  \\label{{tab:{tables.name}-{tables.profile}-{one.table.name}}}",
         "  \\smallskip",
         f"  \\begin{{tabular}}{{l{'r' * len(columns)}}}",
         "    \\toprule",
@@ -109,14 +122,15 @@ def _latex_table(tables: PaperTables, one: ComparedTable) -> str:
         values = [one.cells.get((row, column)) for column in columns]
         ours = " & ".join(_latex_number(v.ours, v.best) if v else "--" for v in values)
         lines.append(f"    {_escaped(title)} & {ours} \\\\[-2pt]")
-        theirs = (
-            f"{{\\footnotesize ({_latex_number(v.cell.published, v.published_best)})}}"
-            if v and v.cell.published
-            else ""
-            for v in values
-        )
-        lines.append(f"    & {' & '.join(theirs)} \\\\[3pt]")
+        if any(value is not None and value.cell.published for value in values):
+            lines.append(f"    & {' & '.join(_latex_published(value) for value in values)} \\\\[3pt]")
     return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}", ""])
+
+
+def _latex_published(value: ComparedCell | None) -> str:
+    if value is None or value.cell.published is None:
+        return ""
+    return f"{{\\footnotesize ({_latex_number(value.cell.published, value.published_best)})}}"
 
 
 def _latex_number(value: Spread | None, best: bool) -> str:
@@ -128,6 +142,4 @@ def _latex_number(value: Spread | None, best: bool) -> str:
 
 
 def _escaped(text: str) -> str:
-    for plain, written in (("\\", "\\textbackslash{}"), *((c, f"\\{c}") for c in "&%$#_{}"), ("±", "$\\pm$")):
-        text = text.replace(plain, written)
-    return text
+    return "".join(_LATEX.get(character, character) for character in text)

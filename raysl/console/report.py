@@ -58,6 +58,7 @@ def _title(config: Mapping[str, Any]) -> str:
     data, model = json.loads(config["data"]), json.loads(config["model"] or "{}")
     backbone = f"{model['backbone']}, " if model else ""
     attack = f", attacked by {data['attack']['name']}" if data.get("attack") else ""
+    attack += f", {config['variant']}" if config["variant"] else ""
     images = f"{data['labels']} labelled images of {data['source']}{attack}"
     return f"{config['experiment']}{profile}: {config['stage']}, {backbone}{images}"
 

@@ -58,13 +58,14 @@ class Options:
 class Outcome:
     """What a search did: the number of trials that it trained, the failed ones, and the stages it could not do.
 
-    stage_ids: of the stages that it came to, by the experiment's place in the search and the stage's name.
+    stage_ids: of the stages that it came to, by the experiment's place in the search and the stage's name; None where
+        there is no model for it to start from.
     """
 
     trained: int = 0
     failed: list[TrialRow] = field(default_factory=list)
     unselected: list[str] = field(default_factory=list)
-    stage_ids: dict[tuple[int, str], str] = field(default_factory=dict)
+    stage_ids: dict[tuple[int, str], str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Step:
     """
 
     experiment: Experiment
+    data: TrialData
     stage: Stage
     trials: Sequence[Trial]
     record: StageRecord
@@ -112,7 +114,7 @@ class Search:
             try:
                 for group in self._groups():
                     self._do(list(group.values()))
-                    for depth in range(1, max((len(self.experiments[index][0].stages) for index in group), default=0)):
+                    for depth in range(1, max(len(self.experiments[index][0].stages) for index in group)):
                         opened = (self._open(index, depth) for index in group)
                         self._do([step for step in opened if step is not None])
             finally:
@@ -141,18 +143,20 @@ class Search:
         stage = experiment.stages[depth]
         starts = selected_starts(experiment, stage, data, self.store)
         if starts is None:
-            self._note_unselected(experiment, stage)
+            self.outcome.stage_ids[index, stage.name] = None
+            self._note_unselected(experiment, data, stage)
             return None
         trials = expand(experiment, stage, data, starts)
         record = stage_record(experiment, stage, trials, created_at=time.time())
         self.outcome.stage_ids[index, stage.name] = record.stage_id
-        return Step(experiment, stage, trials, record, read_rows(self.store, _by_id(trials)))
+        return Step(experiment, data, stage, trials, record, read_rows(self.store, _by_id(trials)))
 
     def _do(self, steps: Sequence[Step]) -> None:
         if not steps:
             return
         for step in steps:
             write_stage(self.store, step.record)
+        self.changed(self.outcome)
         todo = _by_id(trial for step in steps for trial in step.todo)
         done = {i: row for step in steps for i, row in step.rows.items() if i not in todo}
         self.observer.stages_started([step.record for step in steps], done, len(todo))
@@ -167,13 +171,15 @@ class Search:
         selection = select(step.record, rows, selected_at=time.time())
         write_selection(self.store, selection)
         if selection.config_id is None:
-            self._note_unselected(step.experiment, step.stage)
+            self._note_unselected(step.experiment, step.data, step.stage)
         self.observer.stage_selected(step.record, selection)
         return selection
 
-    def _note_unselected(self, experiment: Experiment, stage: Stage) -> None:
-        alone = len(self.experiments) == 1
-        self.outcome.unselected.append(stage.name if alone else f"{experiment.name}: {stage.name}")
+    def _note_unselected(self, experiment: Experiment, data: TrialData, stage: Stage) -> None:
+        more = f", {experiment.variant}" if experiment.variant else ""
+        attacked = ", attacked" if data.attack else ""
+        long = f"{experiment.name}/{stage.name} of {data.source}, {experiment.model.backbone}{attacked}{more}"
+        self.outcome.unselected.append(long if len(self.experiments) > 1 else stage.name)
 
     def _train(self, wanted: Iterable[tuple[Experiment, Iterable[Trial]]]) -> None:
         """Train trials, each once; those that take the same resources at once."""
@@ -219,8 +225,7 @@ class Search:
             return
         from raysl.launch.scoring import score_trials
 
-        for experiment, _ in todo.values():
-            self._capacity(experiment)
+        self._capacity(chosen[0][0].experiment)
         self.observer.scoring_started(len(todo))
         selected = {trial_id for _, selection in chosen for trial_id in selection.trial_ids}
         score_trials([(trial.spec, experiment.resources) for experiment, trial in todo.values()], self.store, selected)
@@ -237,7 +242,11 @@ class Search:
                 self.store.delete(features_path(trial_id))
 
     def _capacity(self, experiment: Experiment) -> int:
-        """Return how many of an experiment's trials fit at once, starting the cluster if it is not there yet."""
+        """Return how many of an experiment's trials fit at once.
+
+        Starts the cluster if it is not there yet; raises ResourcesError then for any of the experiments that it can
+        never hold, before the others are trained.
+        """
         from raysl.launch import feasibility
         from raysl.launch.cluster import cluster, nodes
 
@@ -245,6 +254,8 @@ class Search:
             self.observer.cluster_starting()
             self._stack.enter_context(cluster(self.options.address))
             self._connected = True
+            for other, _ in self.experiments:
+                feasibility.check(other.resources, nodes(), other.place("resources"))
         return feasibility.check(experiment.resources, nodes(), experiment.place("resources"))
 
 

@@ -1,16 +1,19 @@
 """A paper's tables with the numbers of a results folder: ours beside the published ones."""
 
+import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from raysl.results.paper_tables import Cell, PaperTable, PaperTables
+from raysl.results.paper_tables import NOT_YET, Cell, PaperTable, PaperTables
 from raysl.results.tables import Tables
 
 Spread = tuple[float, float | None]  # mean and standard deviation, in per cent
+Row = Mapping[str, Any]
+OUTDATED = "it started from models that are no longer selected; the same command searches it again"
 
 
 @dataclass(frozen=True)
@@ -20,14 +23,18 @@ class ComparedCell:
     ours: test accuracy over the seeds of the selected config, in per cent; None where `missing` says why.
     best, published_best: whether it is among its column's best (`best_of`).
     trial_ids: the trials that it is the mean of, by seed.
+    num_configs, num_eligible: of the stage: its configs, and those that the rule could choose from.
     """
 
     cell: Cell
     ours: Spread | None
     best: bool
     published_best: bool
+    stage_id: str | None
     config_id: str | None
     trial_ids: tuple[str, ...]
+    num_configs: int
+    num_eligible: int
     missing: str
 
 
@@ -48,7 +55,7 @@ def best_of(values: Mapping[str, Spread]) -> set[str]:
     """
     if not values:
         return set()
-    mean, std = max(values.values())
+    mean, std = max(values.values(), key=lambda value: (value[0], value[1] or 0.0))
     return {name for name, value in values.items() if value[0] >= mean - (std or 0.0) - 1e-9}
 
 
@@ -57,42 +64,56 @@ def compare(tables: PaperTables, results: Tables) -> list[ComparedTable]:
 
     results: those of every search in the folder, superseded ones too.
     """
-    trials: dict[str, list[dict[str, Any]]] = {}
-    columns = ["stage_id", "config_id", "trial_id", "seed", "test_accuracy", "selected"]
+    columns = ["stage_id", "config_id", "trial_id", "seed", "test_accuracy", "selected", "spec"]
+    selected: dict[str, list[Row]] = {}
     for trial in results.trials.select(columns).to_pylist():
         if trial["selected"]:
-            trials.setdefault(trial["stage_id"], []).append(trial)
-    reasons = {row["stage_id"]: row["reason"] for row in results.selections.to_pylist()}
-    return [_compare(table, trials, reasons) for table in tables.tables]
+            selected.setdefault(trial["stage_id"], []).append(trial)
+    selections = {row["stage_id"]: row for row in results.selections.to_pylist()}
+    return [_compare(table, tables, selected, selections) for table in tables.tables]
 
 
 def _compare(
-    table: PaperTable, trials: Mapping[str, list[dict[str, Any]]], reasons: Mapping[str, str]
+    table: PaperTable, tables: PaperTables, selected: Mapping[str, Sequence[Row]], selections: Mapping[str, Row]
 ) -> ComparedTable:
-    ours = {(c.row, c.column): _ours(trials.get(c.stage_id or "", [])) for c in table.cells}
-    published = {(c.row, c.column): c.published for c in table.cells}
-    best, published_best = _best(table, ours), _best(table, published)
+    starts = {trial["trial_id"] for trials in selected.values() for trial in trials}
     cells = {}
     for cell in table.cells:
-        key, selected = (cell.row, cell.column), trials.get(cell.stage_id or "", [])
-        cells[key] = ComparedCell(
+        stage_id = tables.stages.get(cell.key)
+        trials, selection = selected.get(stage_id or "", []), selections.get(stage_id or "", {})
+        missing = _missing(trials, selection, starts) if stage_id else tables.reasons.get(cell.key, NOT_YET)
+        cells[cell.row, cell.column] = ComparedCell(
             cell=cell,
-            ours=ours[key],
-            best=key in best,
-            published_best=key in published_best,
-            config_id=selected[0]["config_id"] if selected else None,
-            trial_ids=tuple(trial["trial_id"] for trial in selected),
-            missing="" if ours[key] else _missing(cell, selected, reasons),
+            ours=None if missing else _spread([100 * trial["test_accuracy"] for trial in trials]),
+            best=False,
+            published_best=False,
+            stage_id=stage_id,
+            config_id=selection.get("config_id"),
+            trial_ids=tuple(trial["trial_id"] for trial in trials),
+            num_configs=selection.get("num_configs", 0),
+            num_eligible=selection.get("num_eligible", 0),
+            missing=missing,
         )
-    return ComparedTable(table, cells)
+    best = _best(table, {key: value.ours for key, value in cells.items()})
+    published_best = _best(table, {key: value.cell.published for key, value in cells.items()})
+    marked = {k: replace(v, best=k in best, published_best=k in published_best) for k, v in cells.items()}
+    return ComparedTable(table, marked)
 
 
-def _ours(selected: Sequence[Mapping[str, Any]]) -> Spread | None:
-    accuracies = [trial["test_accuracy"] for trial in selected]
-    if not accuracies or None in accuracies:  # a missing seed is never averaged away
-        return None
-    percent = [100 * accuracy for accuracy in accuracies]
-    return statistics.fmean(percent), statistics.stdev(percent) if len(percent) > 1 else None
+def _missing(trials: Sequence[Row], selection: Row, starts: Collection[str]) -> str:
+    """Return why there is no number, or one that cannot be trusted; empty where all is well."""
+    if not trials:
+        return str(selection.get("reason", "not selected yet"))
+    own = {json.loads(trial["spec"]).get("start") for trial in trials if trial["spec"]} - {None}
+    if not own <= set(starts):
+        return OUTDATED
+    if any(trial["test_accuracy"] is None for trial in trials):  # a missing seed is never averaged away
+        return "not scored on the test set yet"
+    return ""
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def _best(table: PaperTable, values: Mapping[tuple[str, str], Spread | None]) -> set[tuple[str, str]]:
@@ -103,14 +124,6 @@ def _best(table: PaperTable, values: Mapping[tuple[str, str], Spread | None]) ->
     return best
 
 
-def _missing(cell: Cell, selected: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> str:
-    if cell.missing or cell.stage_id is None:
-        return cell.missing
-    if selected:
-        return "not scored on the test set yet"
-    return reasons.get(cell.stage_id, "not selected yet")
-
-
 def long_form(tables: PaperTables, compared: Iterable[ComparedTable]) -> pa.Table:
     """Return one row per cell, with what it was made of."""
     rows = [
@@ -118,6 +131,7 @@ def long_form(tables: PaperTables, compared: Iterable[ComparedTable]) -> pa.Tabl
             "source": tables.source,
             "table_profile": tables.profile,
             "table": one.table.name,
+            "cell": value.cell.key,
             "row": one.table.rows[value.cell.row],
             "column": one.table.columns[value.cell.column],
             "mean": value.ours[0] if value.ours else None,
@@ -131,7 +145,9 @@ def long_form(tables: PaperTables, compared: Iterable[ComparedTable]) -> pa.Tabl
             "profile": value.cell.profile,
             "overrides": list(value.cell.overrides),
             "stage": value.cell.stage,
-            "stage_id": value.cell.stage_id,
+            "stage_id": value.stage_id,
+            "num_configs": value.num_configs,
+            "num_eligible": value.num_eligible,
             "config_id": value.config_id,
             "trial_ids": list(value.trial_ids),
         }
@@ -151,6 +167,7 @@ _LONG = pa.schema(
         _field("source", _TEXT, "the paper"),
         _field("table_profile", _TEXT, "profile of the table file"),
         _field("table", _TEXT, "name of the table"),
+        _field("cell", _TEXT, "TABLE/ROW/COLUMN, by their names"),
         _field("row", _TEXT, "title of the row"),
         _field("column", _TEXT, "title of the column"),
         _field("mean", _REAL, "test accuracy over the seeds of the selected config, per cent; null where missing"),
@@ -165,6 +182,8 @@ _LONG = pa.schema(
         _field("overrides", pa.list_(_TEXT), "key=value, over file and profile"),
         _field("stage", _TEXT, "stage of the experiment"),
         _field("stage_id", _TEXT, "identity of the stage and its search space"),
+        _field("num_configs", pa.int64(), "configs of the stage"),
+        _field("num_eligible", pa.int64(), "configs that the rule could choose from: all their seeds finished"),
         _field("config_id", _TEXT, "the selected config"),
         _field("trial_ids", pa.list_(_TEXT), "the trials that the number is the mean of, by seed"),
     ]

@@ -1,24 +1,27 @@
 """A paper's tables as they were searched: which stage gives each cell, beside what the paper published."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
+from raysl.errors import ResultsError
 from raysl.results.store import Store, warn_damaged
 
 FOLDER = "tables"
+NOT_YET = "not searched yet"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table, and where its number comes from.
+    """One cell of a table, and what its number comes from.
 
+    key: TABLE/ROW/COLUMN.
     published: mean and standard deviation in per cent; the latter None where the paper gives none.
     experiment: the YAML's file name.  overrides: `key=value`, over file and profile.
-    stage_id: of the search that gives the number; None where there is none, and `missing` says why.
+    digest: of all that the experiment says of its numbers; empty where it is not of the tables' profile.
     """
 
+    key: str
     row: str
     column: str
     published: tuple[float, float | None] | None
@@ -26,8 +29,7 @@ class Cell:
     profile: str
     overrides: tuple[str, ...]
     stage: str
-    stage_id: str | None
-    missing: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -45,39 +47,49 @@ class PaperTable:
 class PaperTables:
     """The tables of one table file, under one of its profiles.
 
-    source: the paper.
+    source: the paper.  stages: id of the stage that gives a cell, by the cell's key.
+    reasons: why a cell has no stage, by its key, where it is not that it was not searched yet.
     """
 
     name: str
     profile: str
     source: str
     tables: tuple[PaperTable, ...]
+    stages: dict[str, str]
+    reasons: dict[str, str]
 
     @property
     def path(self) -> str:
         """Where they lie in a results folder, without the suffix."""
-        return f"{FOLDER}/{self.name}-{self.profile}"
+        return f"{FOLDER}/{self.name}@{self.profile}"  # no name has an @
 
-    def with_stages(self, stage_ids: Mapping[tuple[str, str, str], str]) -> "PaperTables":
-        """Return the tables with the stages of some cells, by (table, row, column), filled in."""
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells of all tables."""
+        return [cell for table in self.tables for cell in table.cells]
 
-        def filled(table: PaperTable) -> PaperTable:
-            cells = tuple(
-                replace(cell, stage_id=stage_ids[key], missing="")
-                if (key := (table.name, cell.row, cell.column)) in stage_ids
-                else cell
-                for cell in table.cells
-            )
-            return replace(table, cells=cells)
+    def found(self, stages: dict[str, str | None], why_none: str) -> "PaperTables":
+        """Return the tables with the stages of some cells; None where there is none, which `why_none` explains."""
+        known = {key: stage_id for key, stage_id in (self.stages | stages).items() if stage_id is not None}
+        reasons = {key: why for key, why in self.reasons.items() if key not in stages}
+        return replace(
+            self,
+            stages=known,
+            reasons=reasons | {key: why_none for key, stage_id in stages.items() if stage_id is None},
+        )
 
-        return replace(self, tables=tuple(filled(table) for table in self.tables))
+    def carried_over(self, before: "PaperTables") -> "PaperTables":
+        """Return the tables with the stages of cells that an earlier search gave, where nothing of them has changed."""
+        known = {cell.key: cell for cell in before.cells}
+        same = {cell.key for cell in self.cells if cell.digest and known.get(cell.key) == cell}
+        return self.found({key: stage_id for key, stage_id in before.stages.items() if key in same}, "")
 
 
 _TABLES = TypeAdapter(PaperTables)
 
 
 def write_paper_tables(store: Store, tables: PaperTables) -> None:
-    """Write `tables/<name>-<profile>.json`."""
+    """Write `tables/<name>@<profile>.json`."""
     store.write(f"{tables.path}.json", _TABLES.dump_json(tables, indent=1))
 
 
@@ -91,3 +103,17 @@ def read_paper_tables(store: Store) -> list[PaperTables]:
         except ValidationError as error:
             warn_damaged(store.address(path), error.errors()[0]["msg"])
     return found
+
+
+def earlier_record(store: Store, tables: PaperTables) -> PaperTables | None:
+    """Return what a results folder already holds of some tables.
+
+    Raises ResultsError where it holds tables of that name from another source.
+    """
+    before = next((other for other in read_paper_tables(store) if other.path == tables.path), None)
+    if before is not None and before.source != tables.source:
+        raise ResultsError(
+            f"{store.uri}: holds tables named {tables.name!r} of {before.source!r}, and these are of "
+            f"{tables.source!r}; give another --results, or the file another name"
+        )
+    return before

@@ -34,6 +34,7 @@ _DATA = _maybe(
     "data", _TEXT, "JSON of the stage's data settings: source, labels, unlabelled, image_size and the others"
 )
 _MODEL = _maybe("model", _TEXT, "JSON of the stage's model settings: backbone, features and the others")
+_VARIANT = _maybe("variant", _TEXT, "what tells the stage from others like it in a paper's table; mostly empty")
 _CONFIG_ID = _column("config_id", _TEXT, "identity of the config: one setting of the stage, without the seed")
 _TRIAL_ID = _column("trial_id", _TEXT, "identity of the trial: everything that decides its numbers")
 _SEED = _column("seed", _INT, "seed of the trial; equal seeds are paired over configs and methods")
@@ -95,6 +96,7 @@ CONFIGS = _schema(
     _CURRENT,
     _DATA,
     _MODEL,
+    _VARIANT,
     _CONFIG_ID,
     _column("num_seeds", _INT, "trials of the config"),
     _column("num_finished", _INT, "trials of the config that finished"),
@@ -119,6 +121,7 @@ SELECTIONS = _schema(
     _CURRENT,
     _DATA,
     _MODEL,
+    _VARIANT,
     _column("rule", _TEXT, "train_loss or probe_accuracy"),
     _maybe("config_id", _TEXT, "the chosen config; null where none was eligible"),
     _column("reason", _TEXT, "why the rule chose it, or could not choose"),

@@ -35,6 +35,7 @@ class StageRecord:
     data: the settings of the data.  searched: dotted keys.  members: in the order of the search.
     created_at: unix seconds; of its first search, or of the last that came back to it after a later one.
     model: the settings of the model; empty in records of a version that did not write them.
+    variant: what tells the stage from others like it in one command, as the rows of a paper's table.
     """
 
     experiment: str
@@ -48,6 +49,7 @@ class StageRecord:
     members: tuple[Member, ...]
     created_at: float
     model: dict[str, Any] = field(default_factory=dict)
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,13 @@ def read_stages(store: Store) -> list[StageRecord]:
 
 
 def current_ids(stages: Iterable[StageRecord]) -> set[str]:
-    """Return the ids of current stages: the last made of each name, experiment, profile, data and model settings."""
-    return set({(*_search(stage), stage.stage): stage.stage_id for stage in sorted(stages, key=_made)}.values())
+    """Return the ids of current stages: the last made of each name, experiment, profile, data and model settings.
+
+    One without model settings, of an earlier version, counts as one of any model.
+    """
+    last = {(*_search(stage), stage.stage): stage for stage in sorted(stages, key=_made)}
+    newest = {_whatever_model(stage): stage for stage in sorted(last.values(), key=_made)}
+    return {s.stage_id for s in last.values() if s.model or newest[_whatever_model(s)] is s}
 
 
 def data_text(stage: StageRecord) -> str:
@@ -133,7 +140,11 @@ def model_text(stage: StageRecord) -> str:
 
 
 def _search(stage: StageRecord) -> tuple[str, ...]:
-    return stage.experiment, stage.profile, data_text(stage), model_text(stage)
+    return stage.experiment, stage.profile, data_text(stage), model_text(stage), stage.variant
+
+
+def _whatever_model(stage: StageRecord) -> tuple[str, ...]:
+    return stage.experiment, stage.profile, data_text(stage), stage.variant, stage.stage
 
 
 def _made(stage: StageRecord) -> tuple[float, str]:

@@ -129,7 +129,7 @@ def _params(params: Mapping[str, Value], numeric: Mapping[str, bool]) -> dict[st
 
 def _place(stage: StageRecord, current: bool) -> dict[str, Any]:
     names = {name: getattr(stage, name) for name in ("experiment", "profile", "stage", "stage_id")}
-    return names | {"current": current, "data": data_text(stage), "model": model_text(stage)}
+    return names | {"current": current, "data": data_text(stage), "model": model_text(stage), "variant": stage.variant}
 
 
 def _ordered(stage: StageRecord) -> list[Member]:

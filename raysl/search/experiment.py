@@ -113,11 +113,13 @@ class Stage:
 class Experiment:
     """A whole experiment, every value checked.
 
+    variant: what tells it from others of its name, profile, data and model in one command; mostly empty.
     places: dotted key -> where it was written (`file.yaml:12`, `--set a.b=1`), for messages.
     """
 
     name: str
     profile: str
+    variant: str
     data: DataSettings
     model: ModelSettings
     seeds: tuple[int, ...]

@@ -46,6 +46,17 @@ def config_id(config: Config) -> str:
     return _digest(config.settings.model_dump(mode="json", exclude={"start_from", "select"}), size=4)
 
 
+def experiment_digest(experiment: Experiment) -> str:
+    """Return 16 hex digits of the hash of all that an experiment says of its numbers; not of its images' content."""
+    names = ("data", "model", "probes")
+    stages = [
+        [stage.name, [config.settings.model_dump(mode="json") for config in stage.configs]]
+        for stage in experiment.stages
+    ]
+    facts = {name: getattr(experiment, name).model_dump(mode="json", exclude_none=True) for name in names}
+    return _digest([facts, experiment.seeds, dict(experiment.streams), stages], size=8)
+
+
 def stage_record(experiment: Experiment, stage: Stage, trials: Sequence[Trial], created_at: float) -> StageRecord:
     """Return the record that says which trials a stage is made of, named by all that it says but the time."""
     facts = [experiment.name, experiment.profile, stage.name, stage.select, [trial.spec.id for trial in trials]]
@@ -61,6 +72,7 @@ def stage_record(experiment: Experiment, stage: Stage, trials: Sequence[Trial], 
         members=tuple(Member(t.spec.id, t.config_id, t.spec.seed, dict(t.params)) for t in trials),
         created_at=created_at,
         model=experiment.model.model_dump(mode="json", exclude_none=True),
+        variant=experiment.variant,
     )
 
 

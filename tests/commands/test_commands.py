@@ -71,8 +71,8 @@ def test_plan_counts_trials_and_steps(
 ) -> None:
     printed = prints(capsys, monkeypatch, "plan", write(tmp_path), "--results", tmp_path / "r", "--steps", "1")
     cells = {line.split()[1]: line.split() for line in printed.splitlines() if "│" in line}
-    assert [cells["semi"][i] for i in (3, 7, 9)] == ["4", "4", "4"]  # trials, epochs, steps per epoch
-    assert [cells["finetune"][i] for i in (3, 7, 9)] == ["2", "3", "2"]
+    assert [cells["semi"][i] for i in (3, 9, 11)] == ["4", "4", "4"]  # trials, epochs, steps per epoch
+    assert [cells["finetune"][i] for i in (3, 9, 11)] == ["2", "3", "2"]
 
 
 def test_lists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,17 +79,16 @@ def test_a_cell_is_what_its_row_column_and_profile_say(file: Path) -> None:
     assert cells["finetune", "attacked"].published == (15.5, 1.0)
     assert cells["rotation", "others"].published == (9.0, None)
     clean, attacked = searches
-    assert clean.cells == {("first", "rotation", "clean"): "rotation", ("first", "finetune", "clean"): "finetune"}
+    assert clean.cells == {"first/rotation/clean": "rotation", "first/finetune/clean": "finetune"}
     assert (clean.experiment.profile, clean.experiment.data.labels) == ("short", 50)
     assert clean.experiment.stages[0].configs[0].settings.epochs == 1
     assert attacked.experiment.data.attack is not None
-    assert attacked.cells == {("first", "finetune", "attacked"): "finetune"}
+    assert attacked.cells == {"first/finetune/attacked": "finetune"}
 
 
 def test_what_a_profile_lacks_is_named_and_not_searched(file: Path) -> None:
     tables, searches = load_tables(file, "small", [], [])
-    missing = {(cell.row, cell.column): cell.missing for cell in tables.tables[0].cells}
-    assert missing["rotation", "others"] == "not in profile small"
+    assert tables.reasons == {"first/rotation/others": "not in profile small"}
     assert all(search.experiment.data.source == "digits" for search in searches)
     assert {search.experiment.data.source for search in load_tables(file, "large", [], [])[1]} == {"digits", "mnist"}
 
@@ -99,8 +98,39 @@ def test_overrides_of_the_user_come_last_and_cells_can_be_chosen(file: Path) -> 
     [search] = searches
     assert search.experiment.data.labels == 70
     assert [stage.name for stage in search.experiment.stages] == ["rotation"]  # no cell needs the other one
-    missing = {(cell.row, cell.column): cell.missing for cell in tables.tables[0].cells}
-    assert missing["finetune", "clean"] == "not among --cells"
+    assert tables.reasons["first/finetune/clean"] == "not among --cells"
+
+
+def test_a_cell_changes_with_all_that_its_number_depends_on(file: Path) -> None:
+    def digests() -> dict[str, str]:
+        return {cell.key: cell.digest for cell in load_tables(file, None, [], ["first/rotation/*"])[0].cells}
+
+    before = digests()
+    assert before["first/rotation/others"] == ""  # not of this profile
+    experiment = file.parent / "pretrained.yaml"
+    text = experiment.read_text()
+    experiment.write_text(text.replace("lr: 0.1", "lr: 0.2"))  # of the fine-tuning alone
+    after = digests()
+    assert after["first/rotation/clean"] == before["first/rotation/clean"]
+    assert after["first/finetune/clean"] != before["first/finetune/clean"]
+    experiment.write_text(text.replace("epochs: 1", "epochs: 2"))  # of the rotation, which the fine-tuning starts from
+    assert not set(digests().values()) & set(before.values()) - {""}
+    experiment.write_text(text.replace("seeds: 2", "seeds: 2\nresources: {cpus: 2}"))
+    assert digests() == before
+
+
+def test_what_the_attack_does_not_reach_is_not_searched_as_attacked(file: Path) -> None:
+    file.write_text(TABLE[: TABLE.index("    published:")])
+    tables, searches = load_tables(file, None, [], [])
+    assert "sees no labelled images" in tables.reasons["first/rotation/attacked"]
+    assert all("first/rotation/attacked" not in search.cells for search in searches)
+    assert "first/finetune/attacked" not in tables.reasons
+
+
+def test_searches_of_one_name_are_told_apart_by_the_overrides_of_their_cells(file: Path) -> None:
+    file.write_text(TABLE.replace("{title: Clean, ", "{title: Clean, set: {stages.rotation.epochs: 2}, "))
+    _, searches = load_tables(file, None, ["seeds=1"], [])
+    assert [search.experiment.variant for search in searches] == ["stages.rotation.epochs=2", ""]
 
 
 BROKEN = {
@@ -113,7 +143,9 @@ BROKEN = {
     "unknown column": ("{clean: [10.0", "{cleen: [10.0", 20, ["cleen", "no such column", "did you mean 'clean'?"]),
     "unknown row": ("      finetune: {clean", "      fine: {clean", 21, ["fine", "no such row", "finetune"]),
     "three numbers": ("[10.0, 0.5]", "[10.0, 0.5, 1]", 20, ["published.rotation.clean", "2 items"]),
-    "bad override": ("{data.labels: 50}", "{data.labels: many}", 17, ["data.labels", "first/rotation/clean", "many"]),
+    "bad override": ("{data.labels: 50}", "{data.labels: many}", 5, ["data.labels", "first/rotation/clean", "many"]),
+    "a date": ("{data.labels: 50}", "{data.labels: 2020-01-01}", 5, ["data.labels", "datetime.date(2020, 1, 1)"]),
+    "more than all": ("[15.5, 1.0]", "[155, 1.0]", 21, ["finetune.attacked", "less than or equal to 100"]),
 }
 
 
@@ -150,7 +182,7 @@ def test_shipped_tables_load_whole(path: Path, profile: str) -> None:
     attacked = [search for search in searches if search.experiment.data.attack]
     value = "per_class" if "2021" in path.name else "white"
     assert {search.experiment.data.attack.value for search in attacked if search.experiment.data.attack} == {value}
-    assert all("attacked" in "/".join(cell) for search in attacked for cell in search.cells)
+    assert all("attacked" in cell for search in attacked for cell in search.cells)
 
 
 def test_the_paper_protocol_of_a_table_is_that_of_its_labels() -> None:

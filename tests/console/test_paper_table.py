@@ -1,6 +1,7 @@
 """How a paper's tables are written: ours above the published numbers, the best in bold, missing cells named."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -8,17 +9,18 @@ from raysl.console.paper_table import latex, markdown, show_text
 from raysl.results.comparison import ComparedCell, ComparedTable
 from raysl.results.paper_tables import Cell, PaperTable, PaperTables
 
-CELL = Cell("semi", "attacked", (78.25, 0.7), "e.yaml", "", (), "semi", "s0", "")
+CELL = Cell("t1/semi/attacked", "semi", "attacked", (78.25, 0.7), "e.yaml", "", (), "semi", "d")
 TABLE = PaperTable("t1", "1 % of labels & more", {"semi": "Semi", "only": "Only"}, {"attacked": "Set_1*"}, (CELL,))
-PAPER = PaperTables("paper", "laptop", "A & B 2020", (TABLE,))
+PAPER = PaperTables("paper", "laptop", "A & B 2020", (TABLE,), {}, {})
 
 
 def compared(value: ComparedCell) -> list[ComparedTable]:
     return [ComparedTable(TABLE, {("semi", "attacked"): value})]
 
 
-FULL = compared(ComparedCell(CELL, (81.44, 1.26), True, False, "c0", ("t0",), ""))
-MISSING = compared(ComparedCell(CELL, None, False, True, None, (), "not trained yet"))
+VALUE = ComparedCell(CELL, (81.44, 1.26), True, False, "s0", "c0", ("t0",), 3, 3, "")
+FULL = compared(VALUE)
+MISSING = compared(replace(VALUE, ours=None, best=False, missing="not trained yet"))
 
 
 def text(values: list[ComparedTable]) -> str:
@@ -42,12 +44,20 @@ def test_a_missing_cell_is_named_with_its_reason() -> None:
     assert "missing" not in text(FULL)
 
 
+def test_a_cell_that_was_chosen_from_a_part_of_its_grid_is_named() -> None:
+    partly = compared(replace(VALUE, num_eligible=2))
+    assert "chosen from 2 of 3 configs, others are not eligible (1): t1/semi/attacked" in text(partly)
+    assert "chosen from" not in text(FULL)
+
+
 def test_markdown_has_a_cell_for_each_column_of_each_row() -> None:
     lines = [line for line in markdown(PAPER, FULL).splitlines() if line.startswith("|")]
-    assert lines[0] == "| | Set_1* |"
+    assert lines[0] == "|  | Set_1* |"
     assert lines[2] == "| Semi | **81.4 ± 1.3**<br>(78.2 ± 0.7) |"
     assert {line.count("|") for line in lines} == {3}
     assert "| – |" in lines[3]
+    barred = replace(TABLE, rows={"semi": "a|b"})
+    assert "| a\\|b | " in markdown(PAPER, [ComparedTable(barred, FULL[0].cells)])
 
 
 def test_latex_escapes_what_tex_would_read_otherwise_and_bolds_the_mean() -> None:
@@ -56,6 +66,8 @@ def test_latex_escapes_what_tex_would_read_otherwise_and_bolds_the_mean() -> Non
     assert "{\\footnotesize (78.2 $\\pm$ 0.7)}" in written
     assert "1 \\% of labels \\& more (A \\& B 2020" in written
     assert "Set\\_1*" in written
+    odd = replace(TABLE, rows={"semi": "\\ ^ ~ {"})
+    assert "\\textbackslash{} \\textasciicircum{} \\textasciitilde{} \\{" in latex(PAPER, [ComparedTable(odd, {})])
     body = written[written.index("\\midrule") : written.index("\\bottomrule")].splitlines()[1:-1]
     assert all("\\\\[" in line and line.count("&") == 1 for line in body)
     assert latex(PAPER, MISSING).startswith("% missing, not trained yet (1): t1/semi/attacked\n")

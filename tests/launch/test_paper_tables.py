@@ -139,11 +139,11 @@ def test_each_cell_is_the_mean_of_its_selected_trials(finished: tuple[Path, str,
 
 def test_a_rerun_trains_nothing_and_changes_nothing(finished: tuple[Path, str, str], table_file: Path) -> None:
     results, _, _ = finished
-    before, record = package.read(str(results)), (results / "tables/example-laptop.json").read_text()
+    before, record = package.read(str(results)), (results / "tables/example@laptop.json").read_text()
     again = raysl("tune", table_file, "--results", results, "--cells", "t1/rotation/*")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "starting Ray" not in again.stdout
-    assert (results / "tables/example-laptop.json").read_text() == record  # the other cells keep their stages
+    assert (results / "tables/example@laptop.json").read_text() == record  # the other cells keep their stages
     assert "missing" not in again.stdout
     after = package.read(str(results))
     for name in ("trials", "configs", "selections"):
@@ -154,6 +154,8 @@ def test_a_plan_counts_what_cells_share_once(table_file: Path, tmp_path: Path) -
     done = raysl("plan", table_file, "--steps", 1, "--results", tmp_path / "none")
     assert done.returncode == 0, done.stderr
     assert "14 trials in all, what experiments share counted once" in done.stdout
+    [shared] = [line for line in done.stdout.splitlines() if "rotation" in line and "│" in line][1:]
+    assert [cell.strip() for cell in shared.split("│")[2:5]] == ["2", "0", "2"]  # trials, done, shared
     listed = raysl("tune", table_file, "--dry-run")
     assert "for t1/rotation/clean, t1/finetune/clean" in listed.stdout
     assert listed.stdout.count("shared with one above") == 2
@@ -168,7 +170,8 @@ def test_mistakes_are_refused(finished: tuple[Path, str, str], table_file: Path,
         (("table", results, "--format", "latex", "--output", tmp_path / "no" / "t.tex"), ["--output", "No such file"]),
         (("table", tmp_path), ["no table file was searched here"]),
         (("tune", experiment, "--cells", "t1/*"), ["--cells t1/*", "is an experiment"]),
-        (("train", table_file), ["tables: unknown key"]),
+        (("train", table_file), ["a table file, and not an experiment"]),
+        (("tune", table_file, "--set", "data.labels=5"), ["--set data.labels=5", "at most"]),
     ):
         refused = raysl(*arguments)
         assert refused.returncode == 2, refused.stdout + refused.stderr

@@ -69,6 +69,7 @@ def make_stage() -> Callable[..., StageRecord]:
             Member("t3", "c1", 1, {"optimizer.lr": 0.001}),
         ),
         created_at=1_700_000_000.0,
+        model={"backbone": "small_resnet"},
     )
 
     def make(**changes: Any) -> StageRecord:

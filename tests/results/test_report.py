@@ -22,8 +22,8 @@ def printed(tables: Tables, form: str) -> str:
 def test_only_current_stages_are_shown_with_their_data(edited: Tables, form: str) -> None:
     text = printed(edited, form)
     assert text.count("rotation_semi: semi") == 2
-    assert "rotation_semi: semi, 50 labelled images of digits" in text
-    assert "rotation_semi: semi, 100 labelled images of digits" in text
+    assert "rotation_semi: semi, small_resnet, 50 labelled images of digits" in text
+    assert "rotation_semi: semi, small_resnet, 100 labelled images of digits" in text
     assert "1 earlier search of these stages is kept in /results" in text
     assert "earlier" not in printed(edited.current(), form)
 

@@ -63,6 +63,22 @@ def test_a_later_search_supersedes_only_its_like(make_stage: MakeStage) -> None:
     assert current_ids(stages[::-1]) == current_ids(stages)
 
 
+def test_a_record_without_a_model_is_superseded_by_one_of_any(make_stage: MakeStage) -> None:
+    older = [make_stage(stage_id=f"old{i}", created_at=float(i), model={}) for i in range(2)]
+    assert current_ids(older) == {"old1"}
+    assert current_ids([*older, make_stage(stage_id="new", created_at=5.0)]) == {"new"}
+    assert current_ids([*older, make_stage(stage_id="else", created_at=5.0, stage="fine")]) == {"old1", "else"}
+
+
+def test_rows_of_a_table_supersede_only_themselves(make_stage: MakeStage) -> None:
+    rows = [make_stage(stage_id=v, created_at=i + 1.0, variant=v) for i, v in enumerate(("seeds=2", "seeds=3"))]
+    assert current_ids(rows) == {"seeds=2", "seeds=3"}
+    assert current_ids([*rows, make_stage(stage_id="edited", created_at=9.0, variant="seeds=2")]) == {
+        "edited",
+        "seeds=3",
+    }
+
+
 def test_going_back_to_an_earlier_search_makes_it_current(store: Store, make_stage: MakeStage) -> None:
     write_stage(store, make_stage(created_at=1.0))
     write_stage(store, make_stage(stage_id="s1", created_at=2.0))
