@@ -56,6 +56,11 @@ def test_exponents_without_a_dot_are_floats(file: Path) -> None:
     assert all(isinstance(rate, float) for rate in rates)
 
 
+@pytest.mark.parametrize("word", ["no", "on", "y"])
+def test_words_that_yaml_1_1_takes_for_truth_values_stay_words(file: Path, word: str) -> None:
+    assert load(rewritten(file, "name: example", f"name: {word}")).name == word
+
+
 def test_configs_are_the_grid_in_order_with_every_default_filled(file: Path) -> None:
     first, second = load(file).stages[0].configs
     assert (first.settings.optimizer.lr, second.settings.optimizer.lr) == (0.01, 0.001)

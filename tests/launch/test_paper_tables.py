@@ -1,6 +1,7 @@
 """A paper's tables through the command line: what cells share is trained once, and an interrupted search goes on."""
 
 import json
+import shutil
 import signal
 import statistics
 import subprocess
@@ -177,3 +178,18 @@ def test_mistakes_are_refused(finished: tuple[Path, str, str], table_file: Path,
         assert refused.returncode == 2, refused.stdout + refused.stderr
         assert [word for word in words if word not in refused.stderr] == [], refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+def test_an_edited_experiment_takes_its_number_out_of_the_table(
+    finished: tuple[Path, str, str], table_file: Path, tmp_path: Path
+) -> None:
+    """Other cells are searched; nothing new is known of this one, and the old number is not that of its YAML."""
+    folder = tmp_path / "edited"
+    shutil.copytree(table_file.parent, folder)
+    experiment, results = folder / "pretrained.yaml", folder / "results"
+    experiment.write_text(PRETRAINED.replace("    epochs: 2\n    batch_size: 20", "    epochs: 3\n    batch_size: 20"))
+    done = raysl("tune", folder / table_file.name, "--results", results, "--cells", "t1/rotation/*")
+    assert done.returncode == 0, done.stdout + done.stderr
+    cells = json.loads((results / "tables/example@laptop.json").read_text())
+    assert set(cells["stages"]) == {"t1/supervised/clean", "t1/supervised/attacked", "t1/rotation/clean"}
+    assert "missing, not among --cells (2): t1/finetune/clean, t1/finetune/attacked" in done.stdout

@@ -9,7 +9,7 @@ import pytest
 
 import raysl
 from raysl.errors import ResultsError
-from raysl.results.rows import Score, TrialRow
+from raysl.results.rows import Epoch, Score, TrialRow
 from raysl.results.schema import SCHEMAS
 from raysl.results.stages import Ineligible, Member, SelectionRecord, StageRecord
 from raysl.results.store import Store
@@ -63,6 +63,13 @@ def test_curves_are_long_with_the_total_first(tables: Tables) -> None:
     ]
     assert {(row["lr"], row["seconds"]) for row in curve} == {(0.01, 1.5), (0.005, 2.0)}
     assert tables.curves.num_rows == 18
+
+
+def test_curves_have_the_terms_of_every_method(make_row: MakeRow, make_stage: MakeStage) -> None:
+    terms = {"supervised": 2.25, "on_diagonal": 2048.0, "off_diagonal": 4096.5}
+    rows = {"t0": make_row(curve=(Epoch(0, 0.01, 2071.2, terms, 1.5),))}
+    curve = build([make_stage()], rows, {}, [], {}).curves.to_pylist()
+    assert {row["term"]: row["value"] for row in curve} == {"total": 2071.2} | terms
 
 
 def test_configs_come_in_the_order_of_the_search(tables: Tables) -> None:

@@ -20,6 +20,8 @@ from raysl.config import load
 from raysl.data import arrays as data_arrays
 from raysl.data.inspect import inspect, resolve
 from raysl.data.subsets import labelled_subset
+from raysl.methods._method import Losses, View
+from raysl.probes import linear_svm
 from raysl.results.features import has_features, read_features
 from raysl.results.rows import Epoch, TrialRow, read_row, read_scores, write_score
 from raysl.results.store import Store
@@ -30,7 +32,7 @@ from raysl.training.loop import Execution, Loop, build_method
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
-from raysl.training.trial import extract_features, run_trial
+from raysl.training.trial import extract_features, finish, run_trial
 
 EAGER = Execution(checkpoint_seconds=0.0)
 
@@ -149,6 +151,12 @@ def test_the_final_loss_is_the_mean_over_the_last_epoch(tmp_path: Path) -> None:
     assert set(row.curve[-1].terms) == {"supervised", "rotation"}
 
 
+def test_the_final_loss_is_the_last_though_an_earlier_one_was_lower(tmp_path: Path) -> None:
+    loop = Loop(spec_of(tmp_path), Store.open(str(tmp_path / "r"), create=True), EAGER)
+    loop.curve += [Epoch(0, 1e-3, 1.0, {}, 1.0), Epoch(1, 1e-3, 2.0, {}, 1.0)]
+    assert finish(loop).final_loss == 2.0
+
+
 def test_the_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
     row = run(spec_of(tmp_path, "stages.semi.schedule={name: exponential, hold: 0.25, rate: 0.5}"), tmp_path / "r")
     expected = [1e-3 * np.exp(-0.5 * max(0, epoch - 1)) for epoch in range(4)]
@@ -229,6 +237,33 @@ def test_the_test_score_is_that_of_a_probe_fitted_on_the_labelled_images(tmp_pat
     assert score.num_test == len(test_labels) == 500
 
 
+def test_the_probe_accuracy_is_cross_validated_on_the_labelled_images(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    row = run(spec, tmp_path)
+    store = Store.open(str(tmp_path), create=False)
+    method = build_method(spec, 1, store)
+    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    feed = Feed(spec, {}, torch.device("cpu"))
+    images, labels = feed.labelled_images()
+    features = extract_features(method.encoder, images, feed.normalise)
+    settings = spec.probes.linear_svm
+    assert row.probe_accuracy == linear_svm.cross_validated_accuracy(features, labels, settings, spec.seed)
+    assert row.probe_accuracy != linear_svm.test_accuracy(features, labels, features, labels, settings)
+
+
+def test_a_trial_ends_without_the_test_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSL_CACHE", str(tmp_path / "cache"))
+    spec = spec_of(tmp_path, "stages.semi.epochs=1")
+    for file in data_arrays.prepare(spec.data).glob("test_*"):
+        file.unlink()
+
+    def opened(*arguments: object) -> None:
+        raise AssertionError("the test set is opened")
+
+    monkeypatch.setattr(data_arrays, "write_arrays", opened)
+    assert run(spec, tmp_path / "r").probe_accuracy is not None
+
+
 def test_features_are_kept_where_asked_and_give_the_score_exactly(tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
     run(spec, tmp_path)
@@ -273,6 +308,30 @@ def test_views_differ_from_epoch_to_epoch(tmp_path: Path) -> None:
     assert not torch.equal(first, other)
 
 
+def test_every_epoch_is_trained_in_an_order_and_with_views_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Loop(spec_of(tmp_path), Store.open(str(tmp_path / "r"), create=True), EAGER)
+    taken: list[dict[str, View]] = []
+    step = loop.step
+
+    def recorded(wrapped: torch.nn.Module, views: dict[str, View]) -> Losses:
+        taken.append(views)
+        return step(wrapped, views)
+
+    monkeypatch.setattr(loop, "step", recorded)
+    epochs = []
+    for _ in range(3):
+        loop.train_epoch(loop.wrapped())
+        labels = tuple(label for views in taken for label in views["labelled"].labels.tolist())  # type: ignore[union-attr]
+        turns = tuple(turn for views in taken for turn in views["rotated"].drawn.tolist())  # type: ignore[union-attr]
+        epochs.append((labels, turns))
+        taken.clear()
+    assert {len(drawn) for epoch in epochs for drawn in epoch} == {128}
+    for orders in zip(*epochs, strict=True):
+        assert len(set(orders)) == 3
+
+
 def test_every_parameter_group_follows_a_cosine_step_by_step(tmp_path: Path) -> None:
     overrides = ["stages.semi.optimizer={name: lars, lr: 0.1}", "stages.semi.schedule={name: cosine}"]
     loop = Loop(spec_of(tmp_path, *overrides), Store.open(str(tmp_path / "r"), create=True), EAGER)
@@ -306,8 +365,8 @@ def _rank(spec_json: str, folder: str) -> None:
 
 
 def test_two_ranks_give_the_losses_of_one_process(tmp_path: Path) -> None:
-    """Batches of 33 are cut unevenly; summation order alone differs, hence 1e-4 after some 16 steps."""
-    spec = spec_of(tmp_path, "stages.semi.batch_size=33")
+    """Batches of 43, 43 and 42 are cut unevenly; summation order alone differs, hence 1e-4 after 12 steps."""
+    spec = spec_of(tmp_path, "stages.semi.batch_size=45")
     one = run(spec, tmp_path / "one")
     spawn(_rank, spec.model_dump_json(), str(tmp_path / "two"))
     two = read_row(Store.open(str(tmp_path / "two"), create=False), spec.id)
