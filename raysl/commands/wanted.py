@@ -68,6 +68,9 @@ def read_wanted(file: Path, profile: str | None, overrides: Sequence[str], patte
         suffix = f"-{experiment.profile}" if experiment.profile else ""
         return Wanted(f"results/{experiment.name}{suffix}", (experiment,))
     tables, searches = load_tables(file, profile, overrides, patterns)
+    if not searches:
+        reasons = ", ".join(dict.fromkeys(tables.reasons.values()))
+        raise UserError(f"{file}: no cell is left to search: {reasons}; another --profile or other --cells would do")
     return Wanted(
         f"results/{tables.name}-{tables.profile}",
         tuple(search.experiment for search in searches),

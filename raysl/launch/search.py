@@ -117,6 +117,7 @@ class Search:
                     for depth in range(1, max(len(self.experiments[index][0].stages) for index in group)):
                         opened = (self._open(index, depth) for index in group)
                         self._do([step for step in opened if step is not None])
+                self.changed(self.outcome)  # a last stage may have had nothing to start from
             finally:
                 publish(self.store, summarise_store(self.store))
         return self.outcome

@@ -165,12 +165,16 @@ def test_a_plan_counts_what_cells_share_once(table_file: Path, tmp_path: Path) -
 def test_mistakes_are_refused(finished: tuple[Path, str, str], table_file: Path, tmp_path: Path) -> None:
     results, _, _ = finished
     experiment = table_file.parent / "baseline.yaml"
+    write(tmp_path, TABLE.replace("{laptop: {digits: {}}}", "{laptop: {digits: {}}, none: {}}")).rename(
+        tmp_path / "empty.yaml"
+    )
     for arguments, words in (
         (("table", results, "--format", "word"), ["--format word", "markdown"]),
         (("table", results, "--format", "arrow"), ["--output"]),
         (("table", results, "--format", "latex", "--output", tmp_path / "no" / "t.tex"), ["--output", "No such file"]),
         (("table", tmp_path), ["no table file was searched here"]),
         (("tune", experiment, "--cells", "t1/*"), ["--cells t1/*", "is an experiment"]),
+        (("tune", tmp_path / "empty.yaml", "--profile", "none"), ["no cell is left to search", "not in profile none"]),
         (("train", table_file), ["a table file, and not an experiment"]),
         (("tune", table_file, "--set", "data.labels=5"), ["--set data.labels=5", "at most"]),
     ):
@@ -193,3 +197,16 @@ def test_an_edited_experiment_takes_its_number_out_of_the_table(
     cells = json.loads((results / "tables/example@laptop.json").read_text())
     assert set(cells["stages"]) == {"t1/supervised/clean", "t1/supervised/attacked", "t1/rotation/clean"}
     assert "missing, not among --cells (2): t1/finetune/clean, t1/finetune/attacked" in done.stdout
+
+
+def test_a_failed_search_leaves_no_old_number_behind(
+    finished: tuple[Path, str, str], table_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "diverged"
+    shutil.copytree(table_file.parent, folder)
+    (folder / "pretrained.yaml").write_text(PRETRAINED.replace("lr: 1e-3", "lr: 1e30", 1))
+    done = raysl("tune", folder / table_file.name, "--results", folder / "results", "--cells", "t1/*t*/*")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "missing, no config is eligible: none of 1 has all its seeds finished (1): t1/rotation/clean" in done.stdout
+    why = "missing, nothing could be selected in the stage that it starts from (2)"
+    assert f"{why}: t1/finetune/clean, t1/finetune/attacked" in done.stdout
