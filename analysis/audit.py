@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from analysis import figures, tables
 from analysis.command import Arguments, execute, out_folder, parser, say, say_written
 from analysis.regrets import UPPER_BOUND, Regret, obstacle, regret, write_arrow
-from analysis.stages import Row, params_text, read_stages, titles
+from analysis.stages import Row, Searched, params_text, read_stages, titles
 from analysis.tables import Table
 from raysl.errors import ResultsError
 
@@ -68,7 +68,20 @@ def _remarks(names: Sequence[str], regrets: Sequence[Regret], left_out: Mapping[
     pairs = zip(names, regrets, strict=True)
     ineligible = "; ".join(f"{name}: {one.num_ineligible}" for name, one in pairs if one.num_ineligible)
     remarks = [f"Configs that no rule could choose, and that are left out: {ineligible}."] if ineligible else []
-    return remarks + [f"Not audited: {name}: {reason}." for name, reason in left_out.items()]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        reasons.setdefault(reason, []).append(name)
+    return remarks + [f"Not audited: {'; '.join(alike)}: {reason}." for reason, alike in reasons.items()]
+
+
+def _obstacles(names: Sequence[str], stages: Sequence[Searched]) -> list[str | None]:
+    """Return why each stage cannot be audited, or need not: one that two experiments share counts once."""
+    first: dict[frozenset[str], str] = {}
+    found = []
+    for name, stage in zip(names, stages, strict=True):
+        same = first.setdefault(frozenset(trial["trial_id"] for trial in stage.trials), name)
+        found.append(obstacle(stage) or (f"the same trials as {same}" if same != name else None))
+    return found
 
 
 @figures.styled
@@ -96,7 +109,8 @@ def main(arguments: Arguments) -> None:
     given = options.parse_args(arguments)
     stages = read_stages(given.results)
     folder = out_folder(given.results, given.out)
-    obstacles = [(name, stage, obstacle(stage)) for name, stage in zip(titles(stages), stages, strict=True)]
+    every = titles(stages)
+    obstacles = list(zip(every, stages, _obstacles(every, stages), strict=True))
     left_out = {name: reason for name, _, reason in obstacles if reason}
     if len(left_out) == len(stages):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())

@@ -1,5 +1,6 @@
 """The audit's regrets are those that the published trials give by hand."""
 
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
@@ -121,6 +122,15 @@ def test_a_diverged_config_is_no_choice_and_is_counted(
     write_row(store, replace(row, status="diverged", reason="non-finite loss", final_loss=None))
     republish(changed)
     assert "tiny/semi, digits, 40 labels: one eligible config, and nothing to choose" in fails(audit.main, changed)
+
+
+def test_a_stage_that_two_folders_share_counts_once(results: str, run: Run, tmp_path: Path) -> None:
+    twin = tmp_path / "twin"
+    shutil.copytree(results, twin)
+    printed, _ = run(audit.main, results, str(twin))
+    assert "The rule chose the best config in" in printed
+    assert "of 1 stages" in printed
+    assert "twin: the same trials as tiny/semi" in printed
 
 
 def test_a_stage_without_a_choice_is_left_out(results: str, run: Run, tmp_path: Path) -> None:
