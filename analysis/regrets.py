@@ -10,6 +10,7 @@ import pyarrow as pa
 from scipy import stats
 
 from analysis.stages import Row, Searched, attack, params_text, source
+from raysl.results.schema import nullable
 
 CONFIDENCE = 0.95
 # A best-of-many is chosen by the noise of its scores, too ("winner's curse").
@@ -118,40 +119,36 @@ def _numbers(one: Regret) -> dict[str, Any]:
     }
 
 
-def _column(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
-    return pa.field(name, kind, metadata={"description": description} | ({"unit": unit} if unit else {}))
-
-
 _POINTS = "percentage points"
 _SCHEMA = pa.schema(
     [
-        _column("experiment", pa.string(), "name of the experiment"),
-        _column("profile", pa.string(), "profile of the experiment; empty where there is none"),
-        _column("stage", pa.string(), "name of the stage"),
-        _column("stage_id", pa.string(), "identity of the stage and its search space"),
-        _column("method", pa.string(), "learning method"),
-        _column("source", pa.string(), "name of the images"),
-        _column("labels", pa.int64(), "labelled images"),
-        _column("attack", pa.string(), "attack on the labelled images; empty where there is none"),
-        _column("rule", pa.string(), "train_loss or probe_accuracy"),
-        _column("num_seeds", pa.int64(), "seeds, which are paired"),
-        _column("num_configs", pa.int64(), "configs of the stage"),
-        _column("num_ineligible", pa.int64(), "configs that no rule could choose"),
-        _column("selected_config_id", pa.string(), "the config that the rule chose"),
-        _column("selected_params", pa.string(), "its searched values"),
-        _column("selected_test_accuracy_mean", pa.float64(), "its mean over the seeds", "fraction"),
-        _column("best_config_id", pa.string(), "the eligible config of the best mean test accuracy"),
-        _column("best_params", pa.string(), "its searched values"),
-        _column("best_test_accuracy_mean", pa.float64(), "its mean over the seeds", "fraction"),
-        _column("differences", pa.list_(pa.float64()), "test accuracy of best less selected, by seed", _POINTS),
-        _column("regret", pa.float64(), "mean of the differences: an upper bound", _POINTS),
-        _column(
+        nullable("experiment", pa.string(), "name of the experiment"),
+        nullable("profile", pa.string(), "profile of the experiment; empty where there is none"),
+        nullable("stage", pa.string(), "name of the stage"),
+        nullable("stage_id", pa.string(), "identity of the stage and its search space"),
+        nullable("method", pa.string(), "learning method"),
+        nullable("source", pa.string(), "name of the images"),
+        nullable("labels", pa.int64(), "labelled images"),
+        nullable("attack", pa.string(), "attack on the labelled images; empty where there is none"),
+        nullable("rule", pa.string(), "train_loss or probe_accuracy"),
+        nullable("num_seeds", pa.int64(), "seeds, which are paired"),
+        nullable("num_configs", pa.int64(), "configs of the stage"),
+        nullable("num_ineligible", pa.int64(), "configs that no rule could choose"),
+        nullable("selected_config_id", pa.string(), "the config that the rule chose"),
+        nullable("selected_params", pa.string(), "its searched values"),
+        nullable("selected_test_accuracy_mean", pa.float64(), "its mean over the seeds", "fraction"),
+        nullable("best_config_id", pa.string(), "the eligible config of the best mean test accuracy"),
+        nullable("best_params", pa.string(), "its searched values"),
+        nullable("best_test_accuracy_mean", pa.float64(), "its mean over the seeds", "fraction"),
+        nullable("differences", pa.list_(pa.float64()), "test accuracy of best less selected, by seed", _POINTS),
+        nullable("regret", pa.float64(), "mean of the differences: an upper bound", _POINTS),
+        nullable(
             "regret_low", pa.float64(), "lower end of the 95 % t interval; null for one seed or one config", _POINTS
         ),
-        _column(
+        nullable(
             "regret_high", pa.float64(), "upper end of the 95 % t interval; null for one seed or one config", _POINTS
         ),
-        _column("left_out", pa.string(), "why the stage was not audited; else null"),
+        nullable("left_out", pa.string(), "why the stage was not audited; else null"),
     ],
     metadata={"raysl.table": "audit", "note": UPPER_BOUND},
 )

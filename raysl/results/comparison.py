@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysl.results.paper_tables import NOT_YET, Cell, PaperTable, PaperTables
+from raysl.results.schema import nullable
 from raysl.results.tables import Tables
 
 Spread = tuple[float, float | None]  # mean and standard deviation, in per cent
@@ -157,34 +158,32 @@ def long_form(tables: PaperTables, compared: Iterable[ComparedTable]) -> pa.Tabl
     return pa.Table.from_pylist(rows, schema=_LONG)
 
 
-def _field(name: str, kind: pa.DataType, description: str) -> pa.Field:
-    return pa.field(name, kind, metadata={"description": description})
-
-
 _TEXT, _REAL = pa.string(), pa.float64()
 _LONG = pa.schema(
     [
-        _field("source", _TEXT, "the paper"),
-        _field("table_profile", _TEXT, "profile of the table file"),
-        _field("table", _TEXT, "name of the table"),
-        _field("cell", _TEXT, "TABLE/ROW/COLUMN, by their names"),
-        _field("row", _TEXT, "title of the row"),
-        _field("column", _TEXT, "title of the column"),
-        _field("mean", _REAL, "test accuracy over the seeds of the selected config, per cent; null where missing"),
-        _field("std", _REAL, "sample standard deviation (n - 1), per cent; null for one seed"),
-        _field("best", pa.bool_(), "whether our number is among the best of its column"),
-        _field("published_mean", _REAL, "what the paper gives, per cent"),
-        _field("published_std", _REAL, "what the paper gives, per cent"),
-        _field("published_best", pa.bool_(), "whether the paper's number is among the best of its column, by our rule"),
-        _field("missing", _TEXT, "why there is no number; else empty"),
-        _field("experiment", _TEXT, "file name of the experiment's YAML"),
-        _field("profile", _TEXT, "profile of the experiment"),
-        _field("overrides", pa.list_(_TEXT), "key=value, over file and profile"),
-        _field("stage", _TEXT, "stage of the experiment"),
-        _field("stage_id", _TEXT, "identity of the stage and its search space"),
-        _field("num_configs", pa.int64(), "configs of the stage"),
-        _field("num_eligible", pa.int64(), "configs that the rule could choose from: all their seeds finished"),
-        _field("config_id", _TEXT, "the selected config"),
-        _field("trial_ids", pa.list_(_TEXT), "the trials that the number is the mean of, by seed"),
+        nullable("source", _TEXT, "the paper"),
+        nullable("table_profile", _TEXT, "profile of the table file"),
+        nullable("table", _TEXT, "name of the table"),
+        nullable("cell", _TEXT, "TABLE/ROW/COLUMN, by their names"),
+        nullable("row", _TEXT, "title of the row"),
+        nullable("column", _TEXT, "title of the column"),
+        nullable("mean", _REAL, "test accuracy over the seeds of the selected config, per cent; null where missing"),
+        nullable("std", _REAL, "sample standard deviation (n - 1), per cent; null for one seed"),
+        nullable("best", pa.bool_(), "whether our number is among the best of its column"),
+        nullable("published_mean", _REAL, "what the paper gives, per cent"),
+        nullable("published_std", _REAL, "what the paper gives, per cent"),
+        nullable(
+            "published_best", pa.bool_(), "whether the paper's number is among the best of its column, by our rule"
+        ),
+        nullable("missing", _TEXT, "why there is no number; else empty"),
+        nullable("experiment", _TEXT, "file name of the experiment's YAML"),
+        nullable("profile", _TEXT, "profile of the experiment"),
+        nullable("overrides", pa.list_(_TEXT), "key=value, over file and profile"),
+        nullable("stage", _TEXT, "stage of the experiment"),
+        nullable("stage_id", _TEXT, "identity of the stage and its search space"),
+        nullable("num_configs", pa.int64(), "configs of the stage"),
+        nullable("num_eligible", pa.int64(), "configs that the rule could choose from: all their seeds finished"),
+        nullable("config_id", _TEXT, "the selected config"),
+        nullable("trial_ids", pa.list_(_TEXT), "the trials that the number is the mean of, by seed"),
     ]
 )

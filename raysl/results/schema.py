@@ -15,7 +15,8 @@ def _column(name: str, kind: pa.DataType, description: str, unit: str = "", *, n
     return pa.field(name, kind, nullable=nullable, metadata=metadata)
 
 
-def _maybe(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
+def nullable(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
+    """Return a column that may hold nulls, described in its metadata."""
     return _column(name, kind, description, unit, nullable=True)
 
 
@@ -27,14 +28,14 @@ _EXPERIMENT = _column("experiment", _TEXT, "name of the experiment")
 _PROFILE = _column("profile", _TEXT, "profile of the experiment; empty where there is none")
 _STAGE = _column("stage", _TEXT, "name of the stage")
 _STAGE_ID = _column("stage_id", _TEXT, "identity of the stage and its search space")
-_CURRENT = _maybe(
+_CURRENT = nullable(
     "current", _FLAG, "false where a later search of the same stage on the same data and model settings is kept too"
 )
-_DATA = _maybe(
+_DATA = nullable(
     "data", _TEXT, "JSON of the stage's data settings: source, labels, unlabelled, image_size and the others"
 )
-_MODEL = _maybe("model", _TEXT, "JSON of the stage's model settings: backbone, features and the others")
-_VARIANT = _maybe("variant", _TEXT, "what tells the stage from others like it in a paper's table; mostly empty")
+_MODEL = nullable("model", _TEXT, "JSON of the stage's model settings: backbone, features and the others")
+_VARIANT = nullable("variant", _TEXT, "what tells the stage from others like it in a paper's table; mostly empty")
 _CONFIG_ID = _column("config_id", _TEXT, "identity of the config: one setting of the stage, without the seed")
 _TRIAL_ID = _column("trial_id", _TEXT, "identity of the trial: everything that decides its numbers")
 _SEED = _column("seed", _INT, "seed of the trial; equal seeds are paired over configs and methods")
@@ -52,23 +53,23 @@ TRIALS = _schema(
     _SEED,
     _column("status", _TEXT, "finished, diverged (non-finite loss), failed, or pending (not ended yet)"),
     _column("reason", _TEXT, "why the trial diverged or failed; else empty"),
-    _maybe("method", _TEXT, "learning method"),
-    _maybe("final_loss", _REAL, "mean training loss over the last epoch; null unless finished"),
-    _maybe(
+    nullable("method", _TEXT, "learning method"),
+    nullable("final_loss", _REAL, "mean training loss over the last epoch; null unless finished"),
+    nullable(
         "probe_accuracy", _REAL, "probe on frozen features, cross-validated on labelled training images", "fraction"
     ),
-    _maybe("test_accuracy", _REAL, "probe on the sealed test set; read by no selection rule", "fraction"),
+    nullable("test_accuracy", _REAL, "probe on the sealed test set; read by no selection rule", "fraction"),
     _SELECTED,
-    _maybe("epochs", _INT, "epochs completed", "epochs"),
-    _maybe("num_parameters", _INT, "parameters of what was trained, frozen ones included"),
-    _maybe("seconds", _REAL, "time spent in training", "s"),
-    _maybe("started_at", _TIME, "start of the trial"),
-    _maybe("finished_at", _TIME, "end of the trial"),
-    _maybe("workers", _INT, "processes that trained the trial together"),
-    _maybe("device", _TEXT, "device that trained"),
-    _maybe("raysl_version", _TEXT, "version of raysl that trained"),
-    _maybe("torch_version", _TEXT, "version of PyTorch that trained"),
-    _maybe("spec", _TEXT, "JSON of everything that decides the trial's numbers"),
+    nullable("epochs", _INT, "epochs completed", "epochs"),
+    nullable("num_parameters", _INT, "parameters of what was trained, frozen ones included"),
+    nullable("seconds", _REAL, "time spent in training", "s"),
+    nullable("started_at", _TIME, "start of the trial"),
+    nullable("finished_at", _TIME, "end of the trial"),
+    nullable("workers", _INT, "processes that trained the trial together"),
+    nullable("device", _TEXT, "device that trained"),
+    nullable("raysl_version", _TEXT, "version of raysl that trained"),
+    nullable("torch_version", _TEXT, "version of PyTorch that trained"),
+    nullable("spec", _TEXT, "JSON of everything that decides the trial's numbers"),
 )
 
 CURVES = _schema(
@@ -102,13 +103,13 @@ CONFIGS = _schema(
     _column("num_finished", _INT, "trials of the config that finished"),
     _column("eligible", _FLAG, "whether a selection rule may choose the config: all its trials finished"),
     _column("reason", _TEXT, "why the config is not eligible; else empty"),
-    _maybe("final_loss_mean", _REAL, "mean of final_loss over the seeds"),
-    _maybe("final_loss_std", _REAL, "sample standard deviation (n - 1) of final_loss; null for one seed"),
-    _maybe("probe_accuracy_mean", _REAL, "mean of probe_accuracy over the seeds", "fraction"),
-    _maybe("probe_accuracy_std", _REAL, "sample standard deviation (n - 1); null for one seed", "fraction"),
-    _maybe("test_accuracy_mean", _REAL, "mean of test_accuracy over the seeds", "fraction"),
-    _maybe("test_accuracy_std", _REAL, "sample standard deviation (n - 1); null for one seed", "fraction"),
-    _maybe("seconds_mean", _REAL, "mean of the training time over the seeds", "s"),
+    nullable("final_loss_mean", _REAL, "mean of final_loss over the seeds"),
+    nullable("final_loss_std", _REAL, "sample standard deviation (n - 1) of final_loss; null for one seed"),
+    nullable("probe_accuracy_mean", _REAL, "mean of probe_accuracy over the seeds", "fraction"),
+    nullable("probe_accuracy_std", _REAL, "sample standard deviation (n - 1); null for one seed", "fraction"),
+    nullable("test_accuracy_mean", _REAL, "mean of test_accuracy over the seeds", "fraction"),
+    nullable("test_accuracy_std", _REAL, "sample standard deviation (n - 1); null for one seed", "fraction"),
+    nullable("seconds_mean", _REAL, "mean of the training time over the seeds", "s"),
     _SELECTED,
 )
 
@@ -123,7 +124,7 @@ SELECTIONS = _schema(
     _MODEL,
     _VARIANT,
     _column("rule", _TEXT, "train_loss or probe_accuracy"),
-    _maybe("config_id", _TEXT, "the chosen config; null where none was eligible"),
+    nullable("config_id", _TEXT, "the chosen config; null where none was eligible"),
     _column("reason", _TEXT, "why the rule chose it, or could not choose"),
     _column("params", _TEXT, "JSON of the chosen config's searched values"),
     _column("trial_ids", pa.list_(_TEXT), "the chosen config's trials, by seed"),
@@ -150,5 +151,5 @@ def with_params(schema: pa.Schema, numeric: Mapping[str, bool]) -> pa.Schema:
     for key, is_number in numeric.items():
         kind = _REAL if is_number else _TEXT
         description = f"value of {key}; null where the stage does not search it"
-        schema = schema.append(_maybe(f"params.{key}", kind, description))
+        schema = schema.append(nullable(f"params.{key}", kind, description))
     return schema
