@@ -36,10 +36,15 @@ class ViewSpec(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """total: the scalar that is minimised.  terms: each named scalar that it is made of, unweighted."""
+    """total: the scalar that is minimised.  terms: each named scalar that it is made of, unweighted.
+
+    spread: scalar without gradient, how far apart a siamese method's embeddings lie (`embedding_spread`): 1 where
+        they are spread evenly, 0 where they have collapsed to a point.  None for other methods.
+    """
 
     total: Tensor
     terms: dict[str, Tensor]
+    spread: Tensor | None = None
 
 
 class Method(nn.Module):

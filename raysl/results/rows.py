@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from raysl.results.store import Store, warn_damaged
 
 T = TypeVar("T")
-Status = Literal["finished", "diverged", "failed"]
+Status = Literal["finished", "diverged", "collapsed", "stopped", "failed"]
 
 # Without these nothing can be said of a trial; every version has written them.
 _NEEDED = frozenset({"trial_id", "status", "final_loss", "seconds", "started_at", "finished_at", "curve"})

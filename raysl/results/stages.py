@@ -36,6 +36,7 @@ class StageRecord:
     created_at: unix seconds; of its first search, or of the last that came back to it after a later one.
     model: the settings of the model; empty in records of a version that did not write them.
     variant: what tells the stage from others like it in one command, as the rows of a paper's table.
+    objectives: what the search weighs against each other, where it is more than one thing (`selection.OBJECTIVES`).
     """
 
     experiment: str
@@ -50,6 +51,7 @@ class StageRecord:
     created_at: float
     model: dict[str, Any] = field(default_factory=dict)
     variant: str = ""
+    objectives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

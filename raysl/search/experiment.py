@@ -10,13 +10,15 @@ from pydantic import Field, model_validator
 from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
+from raysl.results.stages import Rule
 from raysl.settings import Settings
-from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings
+from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
 from raysl.training.spec import Stream
 
 Space = dict[str, tuple[Any, ...]]  # dotted key within a stage -> its values, in order
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Objective = Literal["train_loss", "probe_accuracy", "seconds"]
 Seed = Annotated[int, Ge(0), Lt(2**32)]  # what scikit-learn takes
 
 
@@ -39,16 +41,39 @@ class Resources(Settings):
         return self
 
 
-class StageSettings(Settings):
-    """One config of a stage: every value that a trial of it takes, the seed apart.
+class SearchSettings(Settings):
+    """How a stage's configs are found in its space.
 
+    algorithm: `grid` takes every point of a space of grids; `random` draws `num_configs` independent ones; `optuna`
+        proposes each from the results of those before.
+    seed: of the draws and the proposals.
+    sampler: of Optuna: `name` is a class of `optuna.samplers`, all else are its options.
+    objectives: what is weighed against each other; empty is what `select` compares.
+    """
+
+    algorithm: Literal["grid", "random", "optuna"] = "grid"
+    num_configs: Annotated[int, Ge(1), Le(10**6)] | None = None
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+    sampler: dict[str, Any] = Field(default_factory=lambda: {"name": "TPESampler"})
+    objectives: list[Objective] = Field(default_factory=list)
+
+
+class StageSettings(Settings):
+    """One config of a stage: every value that a trial of it takes, the seed apart; and how the stage is searched.
+
+    data: what this stage's data have otherwise than the experiment's.
     batch_size: images of each stream, over all workers; a method of labelled and unlabelled images takes as many of
         each.
     start_from: an earlier stage; each seed starts from the encoder that this seed has in that stage's selected config.
+    start_epoch: after how many of its epochs, one of that stage's milestones; None is after the last.
+    milestones: after how many epochs the model is kept, so that later stages can start from there.
     freeze: `backbone` trains only what comes after the pooling.
+    probe: what scores a trial on the test set: a linear SVM on its features, or the method's own `classifier`.
     select: how the stage's best config is chosen.
+    stop: ends hopeless trials early.
     """
 
+    data: dict[str, Any] = Field(default_factory=dict)
     method: dict[str, Any]
     epochs: Annotated[int, Ge(1), Le(10**6)]
     batch_size: Annotated[int, Ge(2), Le(10**6)]
@@ -56,8 +81,13 @@ class StageSettings(Settings):
     schedule: ScheduleSettings = Constant(name="constant")
     precision: Literal["fp32", "bf16"] = "fp32"
     start_from: str | None = None
+    start_epoch: Annotated[int, Ge(1)] | None = None
+    milestones: list[Annotated[int, Ge(1)]] = Field(default_factory=list)
     freeze: Literal["none", "backbone"] = "none"
-    select: Literal["train_loss", "probe_accuracy"] = "train_loss"
+    probe: Literal["linear_svm", "classifier"] = "linear_svm"
+    select: Rule = "train_loss"
+    search: SearchSettings = SearchSettings()
+    stop: StopSettings | None = None
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:
@@ -104,7 +134,7 @@ class Stage:
         return self.configs[0].settings.start_from
 
     @property
-    def select(self) -> Literal["train_loss", "probe_accuracy"]:
+    def select(self) -> Rule:
         """The rule that selects this stage's config."""
         return self.configs[0].settings.select
 

@@ -30,11 +30,13 @@ class Execution:
     """How a trial is executed; nothing here decides its numbers beyond rounding.
 
     device: `cpu` or `cuda:N`.  threads: of this process.  checkpoint_seconds: least time between two checkpoints.
+    milestones: after how many epochs the model is kept, beside that of the end.
     """
 
     device: str = "cpu"
     threads: int = 1
     checkpoint_seconds: float = 30.0
+    milestones: tuple[int, ...] = ()
 
 
 def device_for(gpus: float) -> str:

@@ -1,9 +1,9 @@
 """Where a trial's model and checkpoint lie in a results folder."""
 
 
-def model_path(trial_id: str) -> str:
-    """Return the place of a finished trial's model."""
-    return f"models/{trial_id}.pt"
+def model_path(trial_id: str, epoch: int | None = None) -> str:
+    """Return the place of a trial's model: of the finished trial, or as it was after so many epochs."""
+    return f"models/{trial_id}.pt" if epoch is None else f"models/{trial_id}@{epoch}.pt"
 
 
 def checkpoint_path(trial_id: str) -> str:

@@ -83,3 +83,30 @@ class Exponential(Settings):
 
 
 ScheduleSettings = Annotated[Constant | Cosine | Exponential, Field(discriminator="name")]
+
+
+class Asha(Settings):
+    """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934).
+
+    After `grace`, `grace * reduction`, ... epochs a trial goes on only if its loss is among the lowest 1 / reduction of
+    those that trials of the same seed had there.
+    """
+
+    scheduler: Literal["asha"]
+    grace: Annotated[int, Ge(1)] = 1
+    reduction: Annotated[int, Ge(2)] = 3
+
+
+class MedianRule(Settings):
+    """The median stopping rule (Golovin et al. 2017, "Google Vizier").
+
+    From `grace` epochs on, a trial ends whose lowest loss so far is above the median of the mean losses that at least
+    `min_peers` trials of the same seed had until then.
+    """
+
+    scheduler: Literal["median"]
+    grace: Annotated[int, Ge(1)] = 5
+    min_peers: Annotated[int, Ge(1)] = 3
+
+
+StopSettings = Annotated[Asha | MedianRule, Field(discriminator="scheduler")]

@@ -24,6 +24,8 @@ class TrialSpec(Settings):
 
     method: the method's name and every one of its hyperparameters, defaults included.
     start: id of the trial whose encoder this one starts from; None starts from scratch.
+    start_epoch: after how many epochs of that trial; None is after its last.
+    probe: `classifier` scores the method's own classifier on the test set; None is the linear SVM of `probes`.
     freeze: `backbone` trains only what comes after the pooling.
     streams: seeds of named streams that do not follow `seed`.
     """
@@ -37,6 +39,8 @@ class TrialSpec(Settings):
     batch_size: Annotated[int, Ge(1)]
     precision: Literal["fp32", "bf16"]
     start: str | None
+    start_epoch: Annotated[int, Ge(1)] | None = None
+    probe: Literal["classifier"] | None = None
     freeze: Literal["none", "backbone"]
     seed: Annotated[int, Ge(0)]
     streams: dict[Stream, Annotated[int, Ge(0)]] = Field(default_factory=dict)
