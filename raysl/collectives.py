@@ -69,10 +69,18 @@ def standardised(rows: Tensor, eps: float = 1e-5) -> Tensor:
     have no variance worth the name.  eps: added to the variance.  The gradient goes through mean and variance, as in
     batch normalisation without parameters.
     """
+    deviations, variance = centred(rows)
+    return deviations * (variance + eps).rsqrt()
+
+
+def centred(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return this rank's rows less the mean over the global batch, and the biased variance [D] over it.
+
+    rows: as `standardised` takes them.  The variance is the same on every rank; the gradient goes through both.
+    """
     count = num_rows(rows)
-    centred = rows - all_reduce_sum(rows.sum(0)) / count
-    variance = all_reduce_sum(centred.square().sum(0)) / count
-    return centred * (variance + eps).rsqrt()
+    deviations = rows - all_reduce_sum(rows.sum(0)) / count
+    return deviations, all_reduce_sum(deviations.square().sum(0)) / count
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:

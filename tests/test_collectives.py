@@ -10,6 +10,7 @@ from torch import Tensor
 
 from raysl.collectives import (
     all_reduce_sum,
+    centred,
     gather,
     mean_over_ranks,
     num_rows,
@@ -42,7 +43,11 @@ def skewness(rows: Tensor) -> Tensor:
     return sample_mean(weights * (standardised(rows) ** 3).sum(1))
 
 
-FUNCTIONS = (cubed_mean, similarity, skewness)
+def variance(rows: Tensor) -> Tensor:
+    return (centred(rows)[1] ** 2).sum()
+
+
+FUNCTIONS = (cubed_mean, similarity, skewness, variance)
 
 
 def on_each_rank() -> dict[str, Any]:
@@ -100,6 +105,12 @@ def test_standardising_is_batch_normalisation_without_parameters() -> None:
     weights = batch(6).flip(0)
     gradients = [torch.autograd.grad((value * weights).sum(), rows)[0] for value in (found, expected)]
     torch.testing.assert_close(*gradients)
+
+
+def test_variance_is_the_biased_one() -> None:
+    deviations, found = centred(batch(6) + 5)
+    torch.testing.assert_close(found, batch(6).var(0, correction=0))
+    torch.testing.assert_close(deviations, batch(6) - batch(6).mean(0))
 
 
 def test_integers_are_gathered_too(ranks: list[dict[str, Any]]) -> None:

@@ -57,6 +57,12 @@ def pretexts() -> tuple[str, ...]:
     return tuple(name for name in names() if describe(name).streams == ("unlabelled",))
 
 
+@cache
+def classifiers() -> tuple[str, ...]:
+    """Return the methods that learn the classes of labelled images, and so can `classify`."""
+    return tuple(name for name in names() if "labelled" in describe(name).streams)
+
+
 def class_name(name: str) -> str:
     """Return the class that a method's file holds: `barlow_twins` -> `BarlowTwins`."""
     return "".join(word.capitalize() for word in name.split("_"))

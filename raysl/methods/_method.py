@@ -69,3 +69,10 @@ class Method(nn.Module):
     def forward(self, views: Mapping[str, View]) -> Losses:
         """Return the loss over the whole global batch, as seen from this rank."""
         raise TypeError(f"{type(self).__name__} has no forward")
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Return the logits [B, K] of a method that learns the classes, one of `methods.classifiers()`.
+
+        images: float [B, C, H, W], normalised, or what the backbone has made of them (`Encoder.forward`).
+        """
+        raise TypeError(f"{type(self).__name__} has no classifier: it learns no classes")

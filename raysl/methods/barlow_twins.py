@@ -16,27 +16,9 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from raysl.collectives import all_reduce_sum, num_rows, standardised
-from raysl.data.augmentations import (
-    colour_jitter,
-    gaussian_blur,
-    grayscale,
-    horizontal_flip,
-    random_resized_crop,
-    solarise,
-)
-from raysl.data.views import Draw
+from raysl.data.distortions import distorted
 from raysl.methods._method import Losses, Method, View, ViewSpec
 from raysl.models.encoder import Encoder
-
-
-def distorted(images: Tensor, draw: Draw, *, min_crop: float, p_blur: float, p_solarise: float) -> tuple[Tensor, None]:
-    """Distort images as Barlow Twins does (Zbontar et al. 2021, section 2.2: with the parameters of BYOL)."""
-    views = random_resized_crop(images, draw, scale=(min_crop, 1.0))
-    views = horizontal_flip(views, draw, p=0.5)
-    views = colour_jitter(views, draw, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, p=0.8)
-    views = grayscale(views, draw, p=0.2)
-    views = gaussian_blur(views, draw, p_blur, sigma=(0.1, 2.0))
-    return solarise(views, draw, p_solarise), None
 
 
 def barlow_twins_loss(first: Tensor, second: Tensor, lambd: float) -> Losses:
@@ -104,7 +86,8 @@ class BarlowTwins(Method):
         )
 
     def views(self) -> Mapping[str, ViewSpec]:
-        make = partial(distorted, min_crop=self.min_crop)
+        # Section 2.2: with the parameters of BYOL.
+        make = partial(distorted, min_crop=self.min_crop, saturation=0.2)
         return {
             "first": ViewSpec("unlabelled", partial(make, p_blur=1.0, p_solarise=0.0)),
             "second": ViewSpec("unlabelled", partial(make, p_blur=0.1, p_solarise=0.2)),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from annotated_types import Gt
+from torch import Tensor
 
 from raysl.methods._method import Losses, Method, View, ViewSpec
 from raysl.methods.supervised import Supervised
@@ -49,4 +50,7 @@ class Semi(Method):
         labelled = self.supervised(views)
         unlabelled = self.pretext(views)
         total = self.lambda_l * labelled.total + self.lambda_u * unlabelled.total
-        return Losses(total, {**labelled.terms, **unlabelled.terms})
+        return Losses(total, {**labelled.terms, **unlabelled.terms}, unlabelled.spread)
+
+    def classify(self, images: Tensor) -> Tensor:
+        return self.supervised.classify(images)

@@ -40,5 +40,9 @@ class Supervised(Method):
     def forward(self, views: Mapping[str, View]) -> Losses:
         images, labels, _ = views["labelled"]
         assert labels is not None
-        loss = cross_entropy(self.classifier(self.encoder(images)), labels)
+        loss = cross_entropy(self.classify(images), labels)
         return Losses(loss, {"supervised": loss})
+
+    def classify(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.encoder(images))
+        return logits

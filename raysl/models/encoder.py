@@ -10,22 +10,38 @@ from raysl.models.settings import ModelSettings
 
 
 class Encoder(nn.Module):
-    """Images [B, C, H, W] -> features [B, num_features].
+    """Images [B, channels, image_size, image_size] -> features [B, num_features].
 
     backbone: images -> pooled [B, width].  head: a linear layer with ReLU (Cavallari & Ponti 2022, section 3), two of
     them where a hidden width is given (Cavallari & Ponti 2021, section III-B), or the identity where the pooled
-    features themselves are wanted.
+    features themselves are wanted: `num_features` is then the width.
+    channels, image_size: of the images that it is made for, which a decoder must give back.
     """
 
-    def __init__(self, backbone: nn.Module, width: int, features: int | None, hidden: int | None = None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        width: int,
+        features: int | None,
+        hidden: int | None = None,
+        *,
+        channels: int,
+        image_size: int,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = _head([width, *(size for size in (hidden, features) if size is not None)])
         self.num_features = width if features is None else features
+        self.channels, self.image_size = channels, image_size
         self.backbone_frozen = False
 
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.head(self.backbone(images))
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the features [B, num_features] of images, or of what the backbone has already made of them.
+
+        inputs: images [B, C, H, W], or pooled [B, width], to which only the head is applied: those of a frozen
+        backbone are the same in every epoch.
+        """
+        features: Tensor = self.head(inputs if inputs.dim() == 2 else self.backbone(inputs))
         return features
 
     def train(self, mode: bool = True) -> Self:
@@ -40,13 +56,13 @@ def _head(widths: list[int]) -> nn.Module:
     return nn.Sequential(*layers) if layers else nn.Identity()
 
 
-def build_encoder(settings: ModelSettings, channels: int) -> Encoder:
+def build_encoder(settings: ModelSettings, channels: int, image_size: int) -> Encoder:
     """Return an encoder with random weights, drawn from torch's global generator.
 
-    channels: of the images, 1 or 3.
+    channels: of the images, 1 or 3.  image_size: pixels of their edges.
     """
     backbone, width = build_backbone(settings, channels)
-    return Encoder(backbone, width, settings.features, settings.hidden)
+    return Encoder(backbone, width, settings.features, settings.hidden, channels=channels, image_size=image_size)
 
 
 def freeze_backbone(encoder: Encoder) -> None:

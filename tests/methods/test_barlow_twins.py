@@ -12,7 +12,7 @@ import torch
 from gloo import spawn
 from lightly.loss import BarlowTwinsLoss
 from pydantic import ValidationError
-from tiny import write
+from tiny import of_stages, write
 from torch import Tensor, nn
 
 from raysl import methods
@@ -45,7 +45,8 @@ def projections(size: int, width: int, dtype: torch.dtype = torch.float32) -> tu
 
 def method(**hyperparameters: Any) -> BarlowTwins:
     torch.manual_seed(0)
-    return BarlowTwins(build_encoder(ModelSettings(features=16), channels=1), 3, **{"projector": 24, **hyperparameters})
+    encoder = build_encoder(ModelSettings(features=16), channels=1, image_size=8)
+    return BarlowTwins(encoder, 3, **{"projector": 24, **hyperparameters})
 
 
 def batch() -> dict[str, View]:
@@ -70,7 +71,7 @@ def test_loss_and_gradient_are_those_of_lightly(size: int, width: int, lambd: fl
 def test_loss_by_hand() -> None:
     # Uncorrelated columns; the second view has the first of them, and both mixed: C = [[1, r], [0, r]] with r² = 1/2.
     one, other = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1]])
-    total, terms = barlow_twins_loss(torch.stack([one, other], 1), torch.stack([one, one + other], 1), lambd=0.25)
+    total, terms, _ = barlow_twins_loss(torch.stack([one, other], 1), torch.stack([one, one + other], 1), lambd=0.25)
     root = 0.5**0.5
     assert terms["on_diagonal"].item() == pytest.approx((1 - root) ** 2, abs=1e-4)
     assert terms["off_diagonal"].item() == pytest.approx(0.5, abs=1e-4)
@@ -144,7 +145,7 @@ def test_projector_has_three_layers_without_biases_and_no_norm_at_its_end() -> N
         "4.bias": (24,),
         "6.weight": (24, 24),
     }
-    encoder = build_encoder(ModelSettings(), channels=1)
+    encoder = build_encoder(ModelSettings(), channels=1, image_size=8)
     assert [layer.out_features for layer in BarlowTwins(encoder, 3).projector if isinstance(layer, nn.Linear)] == [
         2048
     ] * 3
@@ -161,7 +162,7 @@ def test_loss_under_bf16_autocast_is_that_of_its_projections_in_fp32() -> None:
     twins, seen = method(), []
     twins.projector.register_forward_hook(lambda module, inputs, output: seen.append(output))
     with torch.autocast("cpu", torch.bfloat16):
-        total, terms = twins(batch())
+        total, terms, _ = twins(batch())
     first, second = seen
     assert first.dtype == torch.bfloat16
     expected = barlow_twins_loss(first.double(), second.double(), twins.lambd)
@@ -220,11 +221,11 @@ def test_impossible_hyperparameters_are_refused(wrong: dict[str, float]) -> None
 def test_pretext_of_semi_shares_the_encoder() -> None:
     settings = {"name": "semi", "pretext": {"name": "barlow_twins", "projector": 24}, "lambda_u": 0.5}
     torch.manual_seed(0)
-    semi = methods.build(settings, build_encoder(ModelSettings(features=16), channels=1), 3)
+    semi = methods.build(settings, build_encoder(ModelSettings(features=16), channels=1, image_size=8), 3)
     assert isinstance(semi, Semi)
     assert isinstance(semi.pretext, BarlowTwins)
     views = {**batch(), "labelled": View(torch.rand(10, 1, 8, 8), torch.arange(10) % 3, None)}
-    total, terms = semi(views)
+    total, terms, _ = semi(views)
     torch.testing.assert_close(terms, {**semi.supervised(views).terms, **semi.pretext(views).terms})
     torch.testing.assert_close(total, terms["supervised"] + 0.5 * semi.pretext(views).total)
 
@@ -236,7 +237,7 @@ def test_a_trial_in_bf16_ends_with_its_terms_in_its_curve(tmp_path: Path, name: 
     overrides = (f"stages.semi.method={chosen}", "stages.semi.epochs=2", "stages.semi.precision=bf16")
     experiment = load(write(tmp_path), overrides=["stages.semi.optimizer.lr=1e-3", *overrides])
     data = resolve(experiment.data, inspect(experiment.data))
-    spec = expand(experiment, experiment.stages[0], data, {})[0].spec
+    spec = expand(experiment, experiment.stages[0], of_stages(experiment, data), {})[0].spec
     assert spec.precision == "bf16"
     row = run_trial(spec, Store.open(str(tmp_path / "results"), create=True), Execution(), lambda epoch: None)
     assert row is not None

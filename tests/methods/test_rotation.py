@@ -17,7 +17,7 @@ from raysl.models.settings import ModelSettings
 
 def method(copies: Literal[1, 4] = 1) -> Rotation:
     torch.manual_seed(0)
-    return Rotation(build_encoder(ModelSettings(), channels=1), num_classes=7, copies=copies)
+    return Rotation(build_encoder(ModelSettings(), channels=1, image_size=8), num_classes=7, copies=copies)
 
 
 def view(rotation: Rotation, images: torch.Tensor) -> View:

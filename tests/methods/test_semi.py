@@ -1,17 +1,19 @@
 """Two branches on one encoder: their sum, their weights, and what they do not share."""
 
 import torch
+import torch.nn.functional as F
 
 from raysl.methods._method import View
 from raysl.methods.rotation import Rotation
 from raysl.methods.semi import Semi
+from raysl.methods.simsiam import Simsiam
 from raysl.models.encoder import Encoder, build_encoder
 from raysl.models.settings import ModelSettings
 
 
 def encoder() -> Encoder:
     torch.manual_seed(0)
-    return build_encoder(ModelSettings(), channels=1)
+    return build_encoder(ModelSettings(), channels=1, image_size=8)
 
 
 def method(lambda_l: float = 1.0, lambda_u: float = 1.0) -> Semi:
@@ -29,7 +31,7 @@ def batch(unlabelled_seed: int = 1) -> dict[str, View]:
 
 
 def test_total_is_the_weighted_sum_of_unweighted_terms() -> None:
-    total, terms = method(lambda_l=2.0, lambda_u=0.5)(batch())
+    total, terms, _ = method(lambda_l=2.0, lambda_u=0.5)(batch())
     assert terms.keys() == {"supervised", "rotation"}
     torch.testing.assert_close(total, 2 * terms["supervised"] + 0.5 * terms["rotation"])
     plain = method()(batch())
@@ -64,6 +66,24 @@ def test_branches_are_normalised_apart() -> None:
     semi(batch())
     counts = [value for key, value in semi.encoder.state_dict().items() if key.endswith("num_batches_tracked")]
     assert {int(count) for count in counts} == {2}
+
+
+def test_spread_is_that_of_the_pretext() -> None:
+    assert method()(batch()).spread is None
+    shared = encoder()
+    semi = Semi(shared, 3, pretext=Simsiam(shared, 3, projector=24, predictor=8))
+    labelled, first = batch().values()
+    views = {"labelled": labelled, "first": first, "second": View(first.images.flip(3), None, None)}
+    spread = semi(views).spread
+    assert spread is not None
+    assert spread == semi.pretext(views).spread
+
+
+def test_classes_are_those_of_the_supervised_branch() -> None:
+    semi, views = method().eval(), batch()
+    images, labels, _ = views["labelled"]
+    assert labels is not None
+    torch.testing.assert_close(F.cross_entropy(semi.classify(images), labels), semi(views).terms["supervised"])
 
 
 def test_encoder_is_shared_and_heads_are_not() -> None:

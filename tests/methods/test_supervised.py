@@ -16,7 +16,7 @@ from raysl.models.settings import ModelSettings
 
 def method() -> Supervised:
     torch.manual_seed(0)
-    return Supervised(build_encoder(ModelSettings(), channels=1), num_classes=5)
+    return Supervised(build_encoder(ModelSettings(), channels=1, image_size=8), num_classes=5)
 
 
 def batch() -> dict[str, View]:
@@ -74,3 +74,10 @@ def test_labelled_images_are_not_augmented() -> None:
     draw = Draw(0, 0, 0, "labelled", torch.arange(4), 4)
     assert view.stream == "labelled"
     assert torch.equal(view.make(images, draw)[0], images)
+
+
+def test_loss_is_that_of_the_logits_it_classifies_by() -> None:
+    supervised, views = method(), batch()
+    images, labels, _ = views["labelled"]
+    assert labels is not None
+    torch.testing.assert_close(supervised(views).total, F.cross_entropy(supervised.classify(images), labels))
