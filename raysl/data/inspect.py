@@ -14,7 +14,7 @@ from raysl.data.parquet import TEST, TRAIN, UNLABELLED, ContentDigest, image_pla
 from raysl.data.places import cache_home, discard, exclusive, replacing
 from raysl.data.progress import Progress
 from raysl.data.sets import locate
-from raysl.data.settings import DataSettings, TrialData
+from raysl.data.settings import DataSettings, Labels, TrialData
 from raysl.data.subsets import assign_splits
 from raysl.errors import DataError
 
@@ -81,7 +81,7 @@ def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
     """Return the data of a trial, with counts for fractions and paths that hold in any folder.
 
     A fraction of a whole number of per cent k gives k * (N_u // 100) labels, as the papers count them (N_u: unlabelled
-    images in use); any other f gives floor(f N_u).
+    images in use); any other f gives floor(f N_u). `all` gives the size of the train pool.
     Raises DataError for what the set is too small for, or images whose size must be given.
     """
     unlabelled = settings.unlabelled or facts.num_unlabelled
@@ -89,7 +89,7 @@ def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
         raise DataError(f"data.unlabelled: {unlabelled} is more than the {facts.num_unlabelled} of {settings.source}")
     if facts.num_test == 0:
         raise DataError(f"data.source: {settings.source} has no test images; data.train_fraction can set some aside")
-    labels = _label_count(settings.labels, unlabelled)
+    labels = _label_count(settings.labels, facts, unlabelled)
     _check_labels(settings, facts, labels, unlabelled)
     kind, colon, place = settings.source.partition(":")
     resolved = {
@@ -97,6 +97,7 @@ def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
         "image_size": settings.image_size or _native_size(settings, facts),
         "channels": settings.channels or facts.channels,
         "labels": labels,
+        "draw": "uniform" if settings.labels == "all" else settings.draw,
         "unlabelled": unlabelled,
     }
     given = settings.model_dump(include=set(DataSettings.model_fields))
@@ -110,7 +111,9 @@ def forget_scan(path: Path) -> None:
     discard(_scan_file(path))
 
 
-def _label_count(labels: int | float, unlabelled: int) -> int:
+def _label_count(labels: Labels, facts: DataFacts, unlabelled: int) -> int:
+    if labels == "all":
+        return facts.num_train
     if isinstance(labels, int):
         return labels
     percent = _whole_percent(labels)
@@ -122,8 +125,10 @@ def _whole_percent(fraction: float) -> int | None:
     return percent if abs(fraction * 100 - percent) < 1e-9 else None
 
 
-def _asked(labels: int | float, count: int, unlabelled: int) -> str:
-    """Say what was asked for and, of a fraction, how the count comes about."""
+def _asked(labels: Labels, count: int, unlabelled: int) -> str:
+    """Say what was asked for and, of a fraction or `all`, what count it comes to."""
+    if labels == "all":
+        return f"all ({count} labelled training images)"
     if isinstance(labels, int):
         return str(labels)
     percent = _whole_percent(labels)
@@ -142,7 +147,7 @@ def _check_labels(settings: DataSettings, facts: DataFacts, labels: int, unlabel
             f"data.labels: {asked} is less than one for each of the {len(facts.class_names)} classes of "
             f"{settings.source}; at most {facts.num_train}"
         )
-    if settings.draw == "balanced":
+    if settings.draw == "balanced" and settings.labels != "all":
         _check_balance(asked, facts, labels)
 
 

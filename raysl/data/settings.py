@@ -1,14 +1,24 @@
 """What an experiment says of its data."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from raysl.settings import Settings
 
 Fraction = Annotated[float, Gt(0.0), Lt(1.0)]
 Count = Annotated[int, Ge(1)]
+
+
+def _in_one_message(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError("must be a count from 1 on, a fraction between 0 and 1, or all") from None
+
+
+Labels = Annotated[Count | Fraction | Literal["all"], Field(union_mode="left_to_right"), WrapValidator(_in_one_message)]
 
 
 class OnePixel(Settings):
@@ -33,8 +43,10 @@ class DataSettings(Settings):
     channels: 1 (gray) or 3 (RGB); None keeps the images' own.
     train_fraction: pools all labelled images and splits them anew, class by class, into this part for training and
         the rest for the test; None keeps the set's own split.
-    labels: size of D_l, as a count, or as a fraction of the number of unlabelled images in use.
+    labels: size of D_l, as a count, as a fraction of the number of unlabelled images in use, or `all` labelled
+        training images.
     draw: D_l has equally many images of each class (`balanced`), or is drawn without regard to class (`uniform`).
+        With `all` labels nothing is drawn.
     unlabelled: number of images of D_u in use; None is all.
     attack: on D_l as it is trained on and as probes are fitted on it; D_u, the test set and the normalising statistics
         stay clean. A stage whose method sees no labelled images has the trials of the clean data, probe included: its
@@ -45,7 +57,7 @@ class DataSettings(Settings):
     image_size: Annotated[int, Ge(4)] | None = None
     channels: Literal[1, 3] | None = None
     train_fraction: Fraction | None = None
-    labels: Count | Fraction = Field(default=0.01, union_mode="left_to_right")
+    labels: Labels = 0.01
     draw: Literal["balanced", "uniform"] = "balanced"
     unlabelled: Count | None = None
     attack: OnePixel | None = None
@@ -54,7 +66,8 @@ class DataSettings(Settings):
 class TrialData(DataSettings):
     """The data of one trial: the settings with everything resolved, and the content's digest.
 
-    labels: the count of D_l, never a fraction.  unlabelled: the count of D_u in use.
+    labels: the count of D_l, never a fraction or `all`.  unlabelled: the count of D_u in use.
+    draw: `uniform` where all labelled images are taken, whatever was said: the subset is the same.
     digest: of the images, labels and splits themselves, whatever file they came from.
     """
 

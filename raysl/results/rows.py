@@ -16,6 +16,7 @@ Status = Literal["finished", "diverged", "collapsed", "stopped", "failed"]
 
 # Without these nothing can be said of a trial; every version has written them.
 _NEEDED = frozenset({"trial_id", "status", "final_loss", "seconds", "started_at", "finished_at", "curve"})
+SPREAD = "spread"  # among an epoch's terms
 _THREADS = 16  # reading is waiting: for the disk, or for the object store
 
 
@@ -24,6 +25,8 @@ class Epoch:
     """One epoch of training.
 
     epoch: counted from 0.  lr: at the epoch's first step.  loss, terms: means over the epoch's samples.
+    terms: of the loss, by name; and `spread` of a siamese method, how far apart its embeddings lie: 1 where they are
+        spread evenly, 0 where they have collapsed to a point.
     """
 
     epoch: int

@@ -51,8 +51,13 @@ TRIALS = _schema(
     _CONFIG_ID,
     _TRIAL_ID,
     _SEED,
-    _column("status", _TEXT, "finished, diverged (non-finite loss), failed, or pending (not ended yet)"),
-    _column("reason", _TEXT, "why the trial diverged or failed; else empty"),
+    _column(
+        "status",
+        _TEXT,
+        "finished, diverged (non-finite loss), collapsed (all embeddings in one point), stopped (early, as hopeless), "
+        "failed, or pending (not ended yet)",
+    ),
+    _column("reason", _TEXT, "why the trial did not finish; else empty"),
     nullable("method", _TEXT, "learning method"),
     nullable("final_loss", _REAL, "mean training loss over the last epoch; null unless finished"),
     nullable(
@@ -84,7 +89,12 @@ CURVES = _schema(
     _column("epoch", _INT, "epoch, counted from 0"),
     _column("lr", _REAL, "learning rate at the epoch's first step"),
     _column("seconds", _REAL, "time that the epoch took", "s"),
-    _column("term", _TEXT, "`total`, or the name of a loss term that it is made of"),
+    _column(
+        "term",
+        _TEXT,
+        "`total`, or the name of a loss term that it is made of; or `spread`, how far apart a siamese method's "
+        "embeddings lie: from 1, spread evenly, to 0, collapsed to a point",
+    ),
     _column("value", _REAL, "mean of the term over the epoch's samples"),
 )
 
@@ -110,6 +120,12 @@ CONFIGS = _schema(
     nullable("test_accuracy_mean", _REAL, "mean of test_accuracy over the seeds", "fraction"),
     nullable("test_accuracy_std", _REAL, "sample standard deviation (n - 1); null for one seed", "fraction"),
     nullable("seconds_mean", _REAL, "mean of the training time over the seeds", "s"),
+    nullable(
+        "objectives", pa.list_(_TEXT), "what the stage's search weighs; null where that is only what its rule compares"
+    ),
+    nullable(
+        "pareto", _FLAG, "whether the config is on the front of the objectives; null where they are fewer than two"
+    ),
     _SELECTED,
 )
 

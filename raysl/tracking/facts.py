@@ -10,12 +10,14 @@ from typing import Any, Literal, NamedTuple
 
 import pyarrow.compute as pc
 
+from raysl.results.rows import SPREAD
 from raysl.results.tables import Tables
 
 Kind = Literal["stage", "config", "trial"]
 Record = dict[str, Any]
 
 _VERSION = 2  # raised when the same rows are to be written otherwise, so that the next sync brings runs up to date
+_STATUSES = {"finished": "FINISHED", "stopped": "KILLED"}  # any other is FAILED
 _MAX_NAME, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000  # characters that MLflow takes
 
 
@@ -33,7 +35,7 @@ class RunFacts:
     """One MLflow run.
 
     id, parent: of the run and of the run above it; unlike `raysl.id`, without the results folder's own id.
-    status: RUNNING, FINISHED or FAILED.
+    status: RUNNING, FINISHED, FAILED, or KILLED of a trial that was stopped early.
     start, end: unix milliseconds, of the trials that have ended.
     tags: `raysl.attempt` of a trial changes when it is trained anew.
     metrics: the single values; NaN where not finite.  (A trial's curves: `curve`.)
@@ -79,7 +81,10 @@ def run_facts(tables: Tables) -> list[RunFacts]:
 
 
 def curve(tables: Tables, trial: RunFacts) -> list[Point]:
-    """Return a trial's curves: `loss/total`, `loss/<term>`, `schedule/lr`, at the times of the epochs' ends."""
+    """Return a trial's curves, at the times of the epochs' ends.
+
+    They are `loss/total`, `loss/<term>`, `schedule/lr` and, of a siamese method, `embedding/spread`.
+    """
     trial_id = trial.tags["raysl.trial_id"]
     chosen = pc.and_(pc.equal(tables.curves["trial_id"], trial_id), pc.equal(tables.curves["stage_id"], trial.stage_id))
     points, time, epoch = [], float(trial.start), -1
@@ -88,7 +93,8 @@ def curve(tables: Tables, trial: RunFacts) -> list[Point]:
             epoch = record["epoch"]
             time += 1000 * record["seconds"]
             points.append(Point("schedule/lr", record["lr"], round(time), epoch))
-        points.append(Point(f"loss/{record['term']}", _finite(record["value"]), round(time), epoch))
+        name = f"embedding/{SPREAD}" if record["term"] == SPREAD else f"loss/{record['term']}"
+        points.append(Point(name, _finite(record["value"]), round(time), epoch))
     return points
 
 
@@ -137,7 +143,7 @@ def _trial(trial: Record) -> RunFacts:
         "final/probe_accuracy": trial["probe_accuracy"],
         "final/test_accuracy": trial["test_accuracy"],
     }
-    status = "FINISHED" if trial["status"] == "finished" else "FAILED"
+    status = _STATUSES.get(trial["status"], "FAILED")
     stage_id, parent = trial["stage_id"], f"{trial['stage_id']}:{trial['config_id']}"
     run_id = f"{stage_id}:{trial['trial_id']}"
     name = f"{_config_name(trial)}, seed={trial['seed']}"

@@ -11,7 +11,7 @@ from raysl.data.arrays import TrainArrays, load
 from raysl.data.attack import attack_of
 from raysl.data.batches import Batch, epoch_batches
 from raysl.data.subsets import labelled_subset, unlabelled_subset
-from raysl.data.views import Draw
+from raysl.data.views import Draw, identity
 from raysl.methods._method import View, ViewSpec
 from raysl.training.spec import TrialSpec
 
@@ -41,6 +41,8 @@ class Feed:
     """One trial's labelled and unlabelled images, drawn under its seeds.
 
     The labelled subset depends on the split seed alone, so every method sees the same one, attacked or not.
+    pooled: what a frozen backbone makes of D_l, float [N, width] on the device; once it is there, views are taken from
+        it instead of from images.
     """
 
     def __init__(self, spec: TrialSpec, views: Mapping[str, ViewSpec], device: torch.device) -> None:
@@ -54,6 +56,12 @@ class Feed:
         self.attack = attack_of(spec.data)
         self.normalise = Normaliser.of(self.arrays, device)
         self.streams = {view.stream for view in views.values()}
+        self.pooled: Tensor | None = None
+
+    @property
+    def shows_labelled_images_alone(self) -> bool:
+        """Whether all views are labelled images as they are, and so the same in every epoch."""
+        return all(view == ViewSpec("labelled", identity) for view in self.views.values())
 
     def labelled_images(self) -> tuple[np.ndarray, np.ndarray]:
         """Return D_l as it is trained on, attacked or not: images uint8 [N, H, W, C] and labels int64 [N]."""
@@ -73,6 +81,10 @@ class Feed:
 
     def make_views(self, batch: Batch, epoch: int) -> dict[str, View]:
         """Make the views of a batch."""
+        if self.pooled is not None:
+            rows = torch.from_numpy(batch.rows["labelled"]).to(self.pooled.device)
+            pooled = View(self.pooled[rows], self._labels("labelled", batch), None)
+            return dict.fromkeys(self.views, pooled)
         images = {stream: self.normalise.to_float(self._images(stream, rows)) for stream, rows in batch.rows.items()}
         made = {}
         for name, view in self.views.items():

@@ -3,7 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +15,25 @@ from raysl.data.batches import num_steps
 from raysl.methods._method import Losses, Method
 from raysl.models.batch_norm import sync_batch_norm
 from raysl.models.encoder import build_encoder, freeze_backbone
-from raysl.results.rows import Epoch
+from raysl.results.rows import SPREAD, Epoch, Status
 from raysl.results.store import Store
 from raysl.training import checkpoint
+from raysl.training.features import pooled_features
 from raysl.training.feed import Feed
 from raysl.training.optimizers import build_optimizer
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.schedules import lr_factor
 from raysl.training.spec import STREAMS, Stream, TrialSpec
+
+COLLAPSED = 0.05  # a mean spread below this is a collapse, in batches of any size
+SPREAD_OUT = 0.5  # and one above this is none
+
+
+class Ending(NamedTuple):
+    """How a trial ended that did not finish, and why."""
+
+    status: Status
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,16 @@ class Execution:
     threads: int = 1
     checkpoint_seconds: float = 30.0
     milestones: tuple[int, ...] = ()
+
+
+def collapse_below(batch_size: int) -> float:
+    """Return the mean spread of an epoch below which a siamese method has mapped all images to one point.
+
+    It is COLLAPSED, but for batch normalisation: it centres the embeddings of B images, so that one or two of a
+    collapsed batch lie on the far side, which leaves a spread of 2 / sqrt(B). Twice that is a collapse, up to
+    SPREAD_OUT: sound training keeps 0.8 and more.
+    """
+    return max(COLLAPSED, min(SPREAD_OUT, 4 / math.sqrt(batch_size)))
 
 
 def device_for(gpus: float) -> str:
@@ -62,9 +83,10 @@ def derive(spec: TrialSpec, stream: Stream, *more: int) -> int:
 
 def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
     """Build a trial's method, its encoder taken over from the trial that it starts from."""
-    encoder = build_encoder(spec.model, channels)
+    assert spec.data.image_size is not None, "a trial's data are resolved"
+    encoder = build_encoder(spec.model, channels, spec.data.image_size)
     if spec.start is not None:
-        state = checkpoint.load(store, model_path(spec.start))["method"]
+        state = checkpoint.load(store, model_path(spec.start, spec.start_epoch))["method"]
         prefix = "encoder."
         encoder.load_state_dict({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
     method = methods.build(spec.method, encoder, spec.data.num_classes)
@@ -83,6 +105,7 @@ class Loop:
         self.started = time.time()
         method = build_method(spec, _channels(spec), store)
         self.feed = Feed(spec, method.views(), self.device)
+        self.pools_once = spec.freeze == "backbone" and self.feed.shows_labelled_images_alone
         self.world_size, self.rank = collectives.world_size(), collectives.rank()
         if self.world_size > 1:
             method = sync_batch_norm(method)
@@ -105,6 +128,19 @@ class Loop:
         """Whether the last epoch's loss was not finite."""
         return bool(self.curve) and not math.isfinite(self.curve[-1].loss)
 
+    @property
+    def ending(self) -> Ending | None:
+        """What ends this trial after the last epoch; None where it may go on."""
+        if self.diverged:
+            return Ending("diverged", f"non-finite loss in epoch {self.epochs_done} of {self.spec.epochs}")
+        spread = self.curve[-1].terms.get(SPREAD) if self.curve else None
+        least = collapse_below(min(self.spec.batch_size, len(self.feed.unlabelled)))
+        if spread is None or not spread < least:
+            return None
+        return Ending(
+            "collapsed", f"spread {spread:.3g} in epoch {self.epochs_done} of {self.spec.epochs}, below {least:.3g}"
+        )
+
     def wrapped(self) -> nn.Module:
         """Return what `forward` is called on: DDP over several ranks."""
         if self.world_size == 1:
@@ -119,12 +155,15 @@ class Loop:
         # so a checkpoint at an epoch's end needs no random state.
         torch.manual_seed(derive(self.spec, "augmentation", epoch, self.rank))
         self.method.train()
+        if self.pools_once and self.feed.pooled is None:
+            self.feed.pooled = self._pooled()
         sums: dict[str, torch.Tensor] = {}
         images = 0
         for batch in self.feed.batches(epoch, self.rank, self.world_size):
             self._set_lr(epoch + batch.step / self.steps)
             losses = self.step(wrapped, self.feed.make_views(batch, epoch))
-            for name, value in {"total": losses.total, **losses.terms}.items():
+            spread = {} if losses.spread is None else {SPREAD: losses.spread}
+            for name, value in {"total": losses.total, **losses.terms, **spread}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().double() * batch.size
             images += batch.size
         means = {name: float(collectives.mean_over_ranks(value)) / images for name, value in sums.items()}
@@ -137,6 +176,12 @@ class Loop:
         )
         self.curve.append(result)
         return result
+
+    def _pooled(self) -> torch.Tensor:
+        """Return what the frozen backbone makes of D_l, [N, width]: each rank computes its share."""
+        images, _ = self.feed.labelled_images()
+        own = images[self.rank :: self.world_size]
+        return collectives.gather(pooled_features(self.method.encoder, own, self.feed.normalise))
 
     def step(self, wrapped: nn.Module, views: dict[str, Any]) -> Losses:
         """Take one optimizer step."""
@@ -151,6 +196,11 @@ class Loop:
         factor = lr_factor(self.spec.schedule, position, self.spec.epochs)
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr * factor
+
+    def save_model(self, epoch: int | None = None) -> None:
+        """Write this trial's model: that of its end, or of a milestone."""
+        state = {"id": self.spec.id, "method": self.method.state_dict()}
+        checkpoint.save(self.store, model_path(self.spec.id, epoch), state)
 
     def save(self) -> None:
         """Write this trial's checkpoint."""

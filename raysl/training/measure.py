@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from itertools import islice
 
 from raysl.results.store import Store
+from raysl.training.features import FEATURE_BATCH, pooled_features
 from raysl.training.loop import Execution, Loop
 from raysl.training.spec import TrialSpec
 
 
 @dataclass(frozen=True)
 class Cost:
-    """seconds: of one step, the median.  steps: of one epoch.  num_parameters: of the whole method."""
+    """seconds: of one step, the median, with its share of what is computed once.  steps: of one epoch.
+
+    num_parameters: of the whole method.
+    """
 
     seconds: float
     steps: int
@@ -23,6 +27,7 @@ def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> 
     """Take a few training steps of a trial, from scratch, and time them; the first one is a warm-up."""
     loop = Loop(spec.model_copy(update={"start": None}), store, execution)
     loop.method.train()
+    once = _pool_some(loop) if loop.pools_once else 0.0
     seconds = []
     for batch in islice(loop.feed.batches(0, 0, 1), steps + 1):
         started = time.perf_counter()
@@ -30,4 +35,17 @@ def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> 
         float(losses.total.detach())  # waits for the device
         seconds.append(time.perf_counter() - started)
     parameters = sum(parameter.numel() for parameter in loop.method.parameters())
-    return Cost(statistics.median(seconds[1:] or seconds), loop.steps, parameters)
+    return Cost(statistics.median(seconds[1:] or seconds) + once / (loop.steps * spec.epochs), loop.steps, parameters)
+
+
+def _pool_some(loop: Loop) -> float:
+    """Put a batch's pooled features in the place of all of D_l's; return the seconds that all would take."""
+    images, _ = loop.feed.labelled_images()
+    some = images[:FEATURE_BATCH]
+    for _ in range(2):  # the first one is a warm-up
+        started = time.perf_counter()
+        pooled = pooled_features(loop.method.encoder, some, loop.feed.normalise)
+        float(pooled[0, 0])  # waits for the device
+        seconds = time.perf_counter() - started
+    loop.feed.pooled = pooled.repeat(-(-len(images) // len(some)), 1)
+    return seconds * len(images) / len(some)

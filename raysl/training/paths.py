@@ -14,3 +14,16 @@ def checkpoint_path(trial_id: str) -> str:
 def log_path(trial_id: str) -> str:
     """Return the place of a trial's log."""
     return f"logs/{trial_id}.log"
+
+
+RACE_SUFFIX = ".json"
+
+
+def race_folder(name: str) -> str:
+    """Return the place of the losses that trials of a stage and a seed compare."""
+    return f"races/{name}"
+
+
+def race_path(name: str, trial_id: str) -> str:
+    """Return the place of one trial's losses among them."""
+    return f"{race_folder(name)}/{trial_id}{RACE_SUFFIX}"

@@ -1,22 +1,25 @@
 """The test scores of a finished trial: the only reader of the sealed test set."""
 
+import json
 import logging
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raysl.data.arrays import load_test
 from raysl.data.parquet import read_labels
 from raysl.data.sets import locate
+from raysl.methods._method import Method
 from raysl.probes.linear_svm import accuracy, predictions
 from raysl.results.features import Features, write_features
 from raysl.results.rows import Score, read_scores, write_score
 from raysl.results.store import Store
 from raysl.training import checkpoint
+from raysl.training.features import extract_features, logits
 from raysl.training.feed import Feed
 from raysl.training.loop import Execution, build_method, prepare_process
 from raysl.training.paths import model_path
 from raysl.training.spec import TrialSpec
-from raysl.training.trial import extract_features
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +27,12 @@ log = logging.getLogger(__name__)
 def score_trial(spec: TrialSpec, store: Store, execution: Execution, *, keep_features: bool = False) -> Score:
     """Fit the probe on D_l's features, score it on the test set, and write the score unless it is there.
 
+    A trial whose probe is the classifier that it has trained is scored by that one.
     keep_features: write the test features, and what the probe takes each image for, as well.
     """
     features = _test_features(spec, store, execution)
-    probe = spec.probes.linear_svm.model_dump_json()
+    classifier = json.dumps({"classifier": True})
+    probe = classifier if spec.probe == "classifier" else spec.probes.linear_svm.model_dump_json()
     score = Score(spec.id, accuracy(features.predicted, features.labels), len(features.labels), probe)
     if keep_features:
         write_features(store, features)
@@ -48,15 +53,21 @@ def _test_features(spec: TrialSpec, store: Store, execution: Execution) -> Featu
     method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
     method.to(device)
     feed = Feed(spec, method.views(), device)
-    images, labels = feed.labelled_images()
     test_images, test_labels = load_test(spec.data)
     test_features = extract_features(method.encoder, test_images, feed.normalise)
-    features = extract_features(method.encoder, images, feed.normalise)
     return Features(
         trial_id=spec.id,
         class_names=read_labels(locate(spec.data.source)).class_names,
         source=spec.data.source,
         labels=test_labels,
-        predicted=np.asarray(predictions(features, labels, test_features, spec.probes.linear_svm), np.int64),
+        predicted=_predicted(method, feed, test_images, test_features),
         features=test_features,
     )
+
+
+def _predicted(method: Method, feed: Feed, test_images: np.ndarray, test_features: np.ndarray) -> NDArray[np.int64]:
+    if feed.spec.probe == "classifier":
+        return np.asarray(logits(method, test_images, feed.normalise).argmax(axis=1), np.int64)
+    images, labels = feed.labelled_images()
+    features = extract_features(method.encoder, images, feed.normalise)
+    return np.asarray(predictions(features, labels, test_features, feed.spec.probes.linear_svm), np.int64)

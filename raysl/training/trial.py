@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,58 +10,68 @@ import torch
 import raysl
 from raysl import collectives
 from raysl.errors import CheckpointError
-from raysl.models.encoder import Encoder
 from raysl.probes.linear_svm import cross_validated_accuracy
 from raysl.results.rows import Epoch, TrialRow, read_row, write_row
 from raysl.results.store import Store
-from raysl.training import checkpoint
-from raysl.training.feed import Normaliser
-from raysl.training.loop import Execution, Loop
+from raysl.training.features import FEATURE_BATCH, extract_features, logits
+from raysl.training.loop import Ending, Execution, Loop
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
+from raysl.training.stopping import Race
 
 log = logging.getLogger(__name__)
 
-FEATURE_BATCH = 256  # images at once when features are taken; in eval mode it changes no number
 
-
-def run_trial(spec: TrialSpec, store: Store, execution: Execution, report: Callable[[Epoch], None]) -> TrialRow | None:
-    """Train a trial on this rank, from its last checkpoint if there is one, and write its model and its row.
+def run_trial(
+    spec: TrialSpec,
+    store: Store,
+    execution: Execution,
+    report: Callable[[Epoch], None],
+    race: Race | None = None,
+) -> TrialRow | None:
+    """Train a trial on this rank, from its last checkpoint if there is one, and write its models and its row.
 
     report: called on every rank after every epoch.
+    race: may stop the trial early; without one, a trial that was stopped is trained to its end.
     Returns the row on rank 0 and None on others.
     """
+    milestones = [epoch for epoch in execution.milestones if epoch < spec.epochs]
     known = read_row(store, spec.id)
-    if known is not None and _is_done(known, store):
+    if known is not None and known.status == "finished":
+        race = None  # its row stays
+    lost = [epoch for epoch in milestones if not is_whole(store, model_path(spec.id, epoch))]
+    if known is not None and _is_done(known, store, lost, race):
         return known if collectives.rank() == 0 else None
-    loop = _resumed(spec, store, execution)
-    saved = time.time()
-    wrapped = loop.wrapped()
-    while loop.epochs_done < spec.epochs and not loop.diverged:
-        epoch = loop.train_epoch(wrapped)
-        log.info(
-            "epoch %d of %d: loss %.6g, lr %.3g, %.2f s",
-            epoch.epoch + 1,
-            spec.epochs,
-            epoch.loss,
-            epoch.lr,
-            epoch.seconds,
-        )
-        if loop.rank == 0 and time.time() - saved >= execution.checkpoint_seconds and loop.epochs_done < spec.epochs:
-            loop.save()
-            saved = time.time()
-        report(epoch)
-    return finish(loop) if loop.rank == 0 else None
+    only_milestones = known is not None and known.status == "finished" and is_whole(store, model_path(spec.id))
+    loop = _resumed(spec, store, execution, lost)
+    stopped = _train(loop, max(lost) if only_milestones else spec.epochs, milestones, race, report)
+    if loop.rank != 0:
+        return None
+    if only_milestones:
+        store.delete(checkpoint_path(spec.id))
+        return known
+    return finish(loop, stopped)
 
 
-def _is_done(row: TrialRow, store: Store) -> bool:
-    """Return whether nothing is left of a trial to do: a process may die after its row is written."""
-    return row.status == "diverged" or (row.status == "finished" and is_whole(store, model_path(row.trial_id)))
+def _is_done(row: TrialRow, store: Store, lost: Sequence[int], race: Race | None) -> bool:
+    """Return whether nothing is left of a trial to do: a process may die after its row is written.
+
+    lost: milestones without a model.
+    """
+    match row.status:
+        case "diverged" | "collapsed":
+            return True
+        case "stopped":
+            return race is not None
+        case "finished":
+            return not lost and is_whole(store, model_path(row.trial_id))
+        case "failed":
+            return False
 
 
-def _resumed(spec: TrialSpec, store: Store, execution: Execution) -> Loop:
-    """Return a trial's loop, as far as its last checkpoint if every rank could read it."""
+def _resumed(spec: TrialSpec, store: Store, execution: Execution, lost: Sequence[int]) -> Loop:
+    """Return a trial's loop, as far as its last checkpoint if every rank could read it and no milestone is lost."""
     loop = Loop(spec, store, execution)
     if store.exists(checkpoint_path(spec.id)):
         try:
@@ -69,6 +79,9 @@ def _resumed(spec: TrialSpec, store: Store, execution: Execution) -> Loop:
         except CheckpointError as error:
             # Starting again gives the same numbers; going on from damage would not.
             log.warning("starts again: %s", error)
+            loop = Loop(spec, store, execution)
+        if gone := [epoch for epoch in lost if epoch <= loop.epochs_done]:
+            log.warning("starts again: no model of epoch %d, which the checkpoint is past", gone[0])
             loop = Loop(spec, store, execution)
     done = torch.tensor(float(loop.epochs_done), device=loop.device)
     if float(collectives.mean_over_ranks(done**2) - collectives.mean_over_ranks(done) ** 2) > 0:
@@ -79,18 +92,71 @@ def _resumed(spec: TrialSpec, store: Store, execution: Execution) -> Loop:
     return loop
 
 
-def finish(loop: Loop) -> TrialRow:
-    """Write a trained trial's model, then its row, then drop its checkpoint, so that no kill in between loses it."""
+def _train(
+    loop: Loop, last: int, milestones: Sequence[int], race: Race | None, report: Callable[[Epoch], None]
+) -> str | None:
+    """Train up to an epoch; return why the race stopped the trial, if it did."""
+    saved = time.time()
+    wrapped = loop.wrapped()
+    stopped = None
+    while loop.epochs_done < last and loop.ending is None and stopped is None:
+        epoch = loop.train_epoch(wrapped)
+        log.info(
+            "epoch %d of %d: loss %.6g, lr %.3g, %.2f s",
+            epoch.epoch + 1,
+            loop.spec.epochs,
+            epoch.loss,
+            epoch.lr,
+            epoch.seconds,
+        )
+        # Before any checkpoint, so that a trial that goes on from one has been let through.
+        stopped = None if race is None else _stopped(loop, race)
+        if loop.rank == 0 and loop.ending is None and stopped is None:
+            saved = _keep(loop, last, milestones, saved)
+        report(epoch)
+    return stopped
+
+
+def _stopped(loop: Loop, race: Race) -> str | None:
+    """Return why this trial stops here; rank 0 decides, and all learn it."""
+    reason = _judged(loop, race) if loop.rank == 0 else None
+    told = torch.tensor(float(reason is not None), device=loop.device)
+    return reason or "rank 0 stops" if float(collectives.mean_over_ranks(told)) > 0 else None
+
+
+def _judged(loop: Loop, race: Race) -> str | None:
+    trial_id, losses = loop.spec.id, [epoch.loss for epoch in loop.curve]
+    if loop.ending is not None:
+        if loop.ending.status == "collapsed":
+            race.withdraw(trial_id)
+        return None
+    race.record(trial_id, losses)
+    return race.reason(trial_id, losses) if loop.epochs_done < loop.spec.epochs else None
+
+
+def _keep(loop: Loop, last: int, milestones: Sequence[int], saved: float) -> float:
+    """Write what a later trial or a resume needs of this epoch; return when a checkpoint was last written."""
+    done = loop.epochs_done
+    if done in milestones and not is_whole(loop.store, model_path(loop.spec.id, done)):
+        loop.save_model(done)  # first: a checkpoint past a milestone without its model is of no use
+    if done < last and time.time() - saved >= loop.execution.checkpoint_seconds:
+        loop.save()
+        return time.time()
+    return saved
+
+
+def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
+    """Write a trained trial's model, then its row, then drop its checkpoint, so that no kill in between loses it.
+
+    stopped: why a race stopped it, if one did.
+    """
     spec, store = loop.spec, loop.store
-    accuracy, trouble = None, f"non-finite loss in epoch {loop.epochs_done} of {spec.epochs}" if loop.diverged else ""
-    if not trouble:
-        images, labels = loop.feed.labelled_images()
-        features = extract_features(loop.method.encoder, images, loop.feed.normalise)
-        # The last step is taken after the last loss was computed.
-        trouble = "" if np.isfinite(features).all() else "non-finite features after the last step"
-    if not trouble:
-        accuracy = cross_validated_accuracy(features, labels, spec.probes.linear_svm, spec.stream_seed("split"))
-        checkpoint.save(store, model_path(spec.id), {"id": spec.id, "method": loop.method.state_dict()})
+    ending = Ending("stopped", stopped) if stopped else loop.ending
+    accuracy = None
+    if ending is None:
+        ending, accuracy = _probed(loop)
+    if ending is None:
+        loop.save_model()
     known = read_row(store, spec.id)
     if known is not None and known.status == "finished":
         # Trained again for its model alone, which had been dropped: the row is written once.
@@ -98,13 +164,38 @@ def finish(loop: Loop) -> TrialRow:
             log.warning("final loss %r, where its row says %r", loop.curve[-1].loss, known.final_loss)
         store.delete(checkpoint_path(spec.id))
         return known
-    row = TrialRow(
+    row = _row(loop, ending, accuracy)
+    write_row(store, row)
+    store.delete(checkpoint_path(spec.id))
+    return row
+
+
+def _probed(loop: Loop) -> tuple[Ending | None, float | None]:
+    """Return what ends a trained trial after all, and its probe accuracy.
+
+    The last step is taken after the last loss was computed. A classifier has seen all of D_l, so there is nothing to
+    cross-validate it on.
+    """
+    spec, feed = loop.spec, loop.feed
+    images, labels = feed.labelled_images()
+    if spec.probe == "classifier":
+        whole = np.isfinite(logits(loop.method, images[:FEATURE_BATCH], feed.normalise)).all()
+        return (None if whole else Ending("diverged", "non-finite logits after the last step")), None
+    features = extract_features(loop.method.encoder, images, feed.normalise)
+    if not np.isfinite(features).all():
+        return Ending("diverged", "non-finite features after the last step"), None
+    return None, cross_validated_accuracy(features, labels, spec.probes.linear_svm, spec.stream_seed("split"))
+
+
+def _row(loop: Loop, ending: Ending | None, accuracy: float | None) -> TrialRow:
+    spec = loop.spec
+    return TrialRow(
         trial_id=spec.id,
-        status="diverged" if trouble else "finished",
-        reason=trouble,
+        status=ending.status if ending else "finished",
+        reason=ending.reason if ending else "",
         method=str(spec.method["name"]),
         seed=spec.seed,
-        final_loss=None if trouble else loop.curve[-1].loss,
+        final_loss=None if ending else loop.curve[-1].loss,
         probe_accuracy=accuracy,
         epochs=loop.epochs_done,
         num_parameters=sum(p.numel() for p in loop.method.parameters()),
@@ -118,20 +209,6 @@ def finish(loop: Loop) -> TrialRow:
         spec=spec.model_dump_json(),
         curve=tuple(loop.curve),
     )
-    write_row(store, row)
-    store.delete(checkpoint_path(spec.id))
-    return row
-
-
-def extract_features(encoder: Encoder, images: np.ndarray, normalise: Normaliser) -> np.ndarray:
-    """Return the encoder's features, float32 [N, D], of uint8 images [N, H, W, C], in eval mode and in fp32."""
-    encoder.eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(images), FEATURE_BATCH):
-            batch = normalise(normalise.to_float(np.array(images[start : start + FEATURE_BATCH])))
-            parts.append(encoder(batch).float().cpu().numpy())
-    return np.concatenate(parts)
 
 
 def _device_name(device: torch.device) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from raysl.data import inspect as inspecting
 from raysl.data.images import encode
@@ -195,6 +196,25 @@ def test_what_a_set_cannot_give_is_refused(settings: dict[str, Any], facts: dict
 def test_uneven_classes_can_be_drawn_from_uniformly() -> None:
     uneven = replace(FACTS, class_counts=(4, 59_996))
     assert resolve(DataSettings(labels=600, draw="uniform"), uneven).labels == 600
+
+
+def test_all_labels_are_the_same_however_they_are_said_to_be_drawn() -> None:
+    uneven = replace(FACTS, class_counts=(4, 59_996), num_unlabelled=100_000)
+    drawn = [resolve(DataSettings(labels="all", draw=draw), uneven) for draw in ("balanced", "uniform")]
+    assert drawn[0] == drawn[1]
+    assert (drawn[0].labels, drawn[0].draw) == (60_000, "uniform")
+    assert drawn[0] == resolve(DataSettings(labels=60_000, draw="uniform"), uneven)
+    with pytest.raises(DataError, match=r"data.labels: all \(1 labelled training images\) is less than one for each"):
+        resolve(DataSettings(labels="all"), replace(FACTS, num_train=1))
+
+
+@pytest.mark.parametrize("labels", ["many", 0, 1.5, -0.1, True])
+def test_labels_that_are_none_are_named_in_one_message(labels: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        DataSettings(labels=labels)
+    (finding,) = caught.value.errors()
+    assert finding["loc"] == ("labels",)
+    assert finding["msg"].endswith("must be a count from 1 on, a fraction between 0 and 1, or all")
 
 
 def test_paths_hold_in_any_folder(make_set: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

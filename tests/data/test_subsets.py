@@ -49,6 +49,13 @@ def test_uniform_draws_do_not_look_at_the_class() -> None:
     assert all(max(each) - min(each) > 1 for each in drawn)
 
 
+def test_uniform_draws_are_of_uneven_classes_too_and_all_are_all() -> None:
+    labels = np.repeat(np.arange(3), [2, 8, 990]).astype(np.int64)
+    drawn = labels[labelled_subset(labels, 10, "uniform", 0, 3)]
+    assert np.bincount(drawn, minlength=3)[2] >= 8
+    assert labelled_subset(labels, 1000, "uniform", 5, 3).tolist() == list(range(1000))
+
+
 def test_every_image_is_drawn_equally_often() -> None:
     times = np.zeros(20)
     for seed in range(600):

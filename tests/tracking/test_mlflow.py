@@ -175,6 +175,18 @@ def test_a_diverged_trial_is_failed_and_its_infinity_breaks_nothing(search: Any,
     assert sync(tables, uri, FOLDER).unchanged == 3
 
 
+def test_a_stopped_trial_is_killed_and_a_collapsed_one_failed(search: Any, uri: str, logged: Dump) -> None:
+    curve = (Epoch(0, 0.1, -0.9, {"simsiam": -0.9, "spread": 0.01}, 1.0),)
+    search.end(0, status="stopped", reason="asha: loss 2.3 after epoch 1", final_loss=None)
+    search.end(1, status="collapsed", reason="spread 0.01", final_loss=None, curve=curve)
+    sync(search.tables(), uri, FOLDER)
+    stopped, collapsed = (logged(uri)[f"s0:s0-t0-{seed}"] for seed in (0, 1))
+    assert (stopped.status, stopped.tags["raysl.reason"]) == ("KILLED", "asha: loss 2.3 after epoch 1")
+    assert collapsed.status == "FAILED"
+    assert [point[2] for point in collapsed.history["embedding/spread"]] == [0.01]
+    assert "loss/spread" not in collapsed.history
+
+
 def test_long_curves_and_long_texts_fit(make_search: Any, uri: str, logged: Dump) -> None:
     search = make_search(num_epochs=600, num_seeds=1)
     search.end(0, reason="x" * 20_000)

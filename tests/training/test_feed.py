@@ -31,8 +31,9 @@ CPU = torch.device("cpu")
 
 def spec_of(folder: Path, *overrides: str, seed: int = 0) -> TrialSpec:
     experiment = load(write(folder), overrides=["stages.semi.optimizer.lr=1e-3", *overrides])
-    data = resolve(experiment.data, inspect(experiment.data))
-    return expand(experiment, experiment.stages[0], data, {})[seed].spec
+    stage = experiment.stages[0]
+    datas = {stage.name: resolve(experiment.data, inspect(experiment.data))}
+    return expand(experiment, stage, datas, {})[seed].spec
 
 
 def feed_of(folder: Path, *overrides: str, seed: int = 0) -> Feed:

@@ -27,21 +27,22 @@ from raysl.results.rows import Epoch, TrialRow, read_row, read_scores, write_sco
 from raysl.results.store import Store
 from raysl.search.trials import expand
 from raysl.training import checkpoint
+from raysl.training.features import extract_features
 from raysl.training.feed import Feed
 from raysl.training.loop import Execution, Loop, build_method
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
-from raysl.training.trial import extract_features, finish, run_trial
+from raysl.training.trial import finish, run_trial
 
 EAGER = Execution(checkpoint_seconds=0.0)
 
 
 def spec_of(folder: Path, *overrides: str, stage: int = 0, seed: int = 0, start: str | None = None) -> TrialSpec:
     experiment = load(write(folder), overrides=["stages.semi.optimizer.lr=1e-3", *overrides])
-    data = resolve(experiment.data, inspect(experiment.data))
+    datas = dict.fromkeys((s.name for s in experiment.stages), resolve(experiment.data, inspect(experiment.data)))
     starts = dict.fromkeys(experiment.seeds, start) if start else {}
-    return expand(experiment, experiment.stages[stage], data, starts)[seed].spec
+    return expand(experiment, experiment.stages[stage], datas, starts)[seed].spec
 
 
 def ignored(_: Epoch) -> None:

@@ -1,0 +1,114 @@
+"""Which trials end early: rules over the losses that trials of the same stage and seed had, and where those stand.
+
+Decided within the trial, from files: a rerun finds what trials of an earlier one have left, and no trial depends on a
+scheduler that would die with its driver.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysl.results.store import Store, warn_damaged
+from raysl.training.paths import RACE_SUFFIX, race_folder, race_path
+from raysl.training.settings import Asha, MedianRule, StopSettings
+
+LossCurve = Sequence[float]  # after each epoch, from the first on
+
+
+def asha(settings: Asha, epochs_done: int, loss: float, peers: LossCurve) -> str | None:
+    """Return why a trial ends here under asynchronous successive halving (Li et al. 2020, algorithm 2), or None.
+
+    peers: the losses that other trials had after as many epochs; those that come to it first all go on.
+    The cut-off is interpolated as `AsyncHyperBandScheduler` of Ray does.
+    """
+    if not _is_rung(settings, epochs_done) or not peers:
+        return None
+    # As rewards, which are compared from above there: the interpolation then rounds the same way.
+    cutoff = -float(np.nanpercentile(np.negative(peers), (1 - 1 / settings.reduction) * 100))
+    if not loss > cutoff:
+        return None
+    return (
+        f"asha: loss {loss:.6g} after epoch {epochs_done}, "
+        f"the lowest 1/{settings.reduction} of {len(peers)} had at most {cutoff:.6g}"
+    )
+
+
+def median(settings: MedianRule, losses: LossCurve, peers: Sequence[LossCurve]) -> str | None:
+    """Return why a trial ends here under the median stopping rule (Golovin et al. 2017, section 3.2.2), or None.
+
+    losses: its own so far.  peers: those of other trials, as far as they are.
+    What counts is as in Ray's `MedianStoppingRule`: peers that are as far, by their mean from `grace` epochs on.
+    """
+    epochs_done = len(losses)
+    if epochs_done < settings.grace:
+        return None
+    means = [float(np.mean(peer[settings.grace - 1 : epochs_done])) for peer in peers if len(peer) >= epochs_done]
+    finite = [mean for mean in means if np.isfinite(mean)]
+    if len(finite) < settings.min_peers:
+        return None
+    middle, lowest = float(np.median(finite)), min(losses)
+    if not middle < lowest:
+        return None
+    return (
+        f"median: lowest loss {lowest:.6g} after epoch {epochs_done}, "
+        f"the median of the mean losses of {len(finite)} was {middle:.6g}"
+    )
+
+
+def _is_rung(settings: Asha, epochs_done: int) -> bool:
+    rung = settings.grace
+    while rung < epochs_done:
+        rung *= settings.reduction
+    return rung == epochs_done
+
+
+@dataclass(frozen=True)
+class Race:
+    """The trials of a stage and a seed, which compare their losses.
+
+    name: of the stage and the seed; a file of each trial's losses lies under `races/<name>/`.
+    """
+
+    store: Store
+    name: str
+    settings: StopSettings
+
+    def record(self, trial_id: str, losses: LossCurve) -> None:
+        """Write a trial's losses so far, for the others; what it had after later epochs before a kill stays."""
+        known = self._read(trial_id) or []
+        content = json.dumps([*losses, *known[len(losses) :]])
+        self.store.write(race_path(self.name, trial_id), content.encode())
+
+    def reason(self, trial_id: str, losses: LossCurve) -> str | None:
+        """Return why a trial ends after the epochs that it has losses of; None where it goes on."""
+        match self.settings:
+            case Asha() as rule:
+                done = len(losses)
+                if not _is_rung(rule, done):
+                    return None  # and nothing is read
+                peers = [peer[done - 1] for peer in self._peers(trial_id) if len(peer) >= done]
+                return asha(rule, done, losses[-1], peers)
+            case MedianRule() as rule:
+                return median(rule, losses, self._peers(trial_id)) if len(losses) >= rule.grace else None
+
+    def withdraw(self, trial_id: str) -> None:
+        """Take a trial out, whose losses mean nothing: a collapsed one's are the lowest of all."""
+        self.store.delete(race_path(self.name, trial_id))
+
+    def _peers(self, trial_id: str) -> list[LossCurve]:
+        names = self.store.list(race_folder(self.name), RACE_SUFFIX)
+        others = (name.removesuffix(RACE_SUFFIX) for name in names)
+        found = (self._read(other) for other in others if other != trial_id)
+        return [losses for losses in found if losses]
+
+    def _read(self, trial_id: str) -> list[float] | None:
+        path = race_path(self.name, trial_id)
+        try:
+            return [float(loss) for loss in json.loads(self.store.read(path))]
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            warn_damaged(self.store.address(path), str(error))
+            return None
