@@ -2,10 +2,11 @@
 
     uv run python -m analysis.class_report RESULTS_DIR... [--stages A,B] [--seed S] [--format text|markdown|latex]
 
-The classes are those that the linear SVM of the test score takes the test images for. Values are means over the seeds;
+The classes are those that the probe of the test score takes the test images for. Values are means over the seeds;
 `mean ± std` is over the classes, `accuracy` over the seeds. Standard deviations are sample ones (n - 1).
 """
 
+import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from analysis.tables import Table
 from raysl.errors import UserError
 from raysl.results.features import Features
 
-TITLE = "Linear SVM on test images"
+PROBES = {"linear_svm": "Linear SVM", "classifier": "Trained classifier"}
 COLUMNS = ("precision", "recall", "f1-score")
 
 
@@ -115,13 +116,20 @@ def _report(stage: Searched, seed: int | None) -> Report:
     return report(trials, [stage.features(trial) for trial in trials])
 
 
+def _title(stages: Sequence[Searched]) -> str:
+    specs = [json.loads(trial["spec"] or "{}") for stage in stages for trial in stage.selected]
+    probes = sorted({PROBES[spec.get("probe") or "linear_svm"] for spec in specs}, reverse=True)
+    return f"{' or '.join(probes)} on test images"
+
+
 def _side_by_side(stages: Sequence[Searched], reports: Sequence[Report]) -> list[Table]:
     common, names = without_common(titles(stages))
-    return [table(", ".join(filter(None, [TITLE, common])), list(zip(names, reports, strict=True)))]
+    return [table(", ".join(filter(None, [_title(stages), common])), list(zip(names, reports, strict=True)))]
 
 
 def _one_by_one(stages: Sequence[Searched], reports: Sequence[Report]) -> list[Table]:
-    return [table(f"{TITLE}: {name}", [(name, one)]) for name, one in zip(titles(stages), reports, strict=True)]
+    named = zip(stages, titles(stages), reports, strict=True)
+    return [table(f"{_title([stage])}: {name}", [(name, one)]) for stage, name, one in named]
 
 
 def main(arguments: Arguments) -> None:

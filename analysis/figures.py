@@ -4,7 +4,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -21,6 +21,7 @@ HANDLE_WIDTH = 6  # characters that a legend's handle takes the room of
 MOST_COLUMNS = 5  # of a legend
 NOTE_SIZE = 6  # points
 NOTE_LINE = 1.3 * NOTE_SIZE / 72  # inches
+LEGEND_ROWS, LEGEND_LINE = 2, 0.14  # rows that panels have room for, and inches of each more
 
 # Petroff 2021, "Accessible color sequences for data visualization", arXiv:2107.02270: the sequence of ten.
 PALETTE = (
@@ -29,6 +30,9 @@ PALETTE = (
 DECADES = 100  # of a logarithmic axis on which there is room for 2 and 5 between powers of 10
 MARKERS = "o^sDvP*X<>"
 INK, GREY = "#222222", "#8a8a8a"
+SELECTED: dict[str, Any] = {
+    "marker": "*", "markersize": 9, "color": INK, "markerfacecolor": "none", "markeredgewidth": 0.8, "linestyle": "",
+}  # fmt: skip
 
 STYLE: dict[Any, Any] = {
     "font.size": 7,
@@ -54,15 +58,17 @@ STYLE: dict[Any, Any] = {
 styled = matplotlib.rc_context(STYLE)
 
 
-def panels(num_panels: int, note: str, *, height: float) -> tuple[Figure, list[Axes]]:
+def panels(num_panels: int, note: str, *, height: float, legend: Sequence[str] = ()) -> tuple[Figure, list[Axes]]:
     """Return a figure of one column's width, and its panels side by side and one row below the other.
 
-    note: sentences below them.  height: of a row, in inches.
+    note: sentences below them.  height: of a row, in inches, with room for a short legend.
+    legend: the labels of `legend_below`, where they may be many.
     """
     num_columns = min(2, num_panels)
     num_rows = -(-num_panels // num_columns)
     lines = textwrap.wrap(note, NOTE_WIDTH)
-    heights = (num_rows * height, len(lines) * NOTE_LINE + 0.02)
+    num_more = max(0, -(-len(legend) // legend_columns(legend)) - LEGEND_ROWS)
+    heights = (num_rows * height + num_more * LEGEND_LINE, len(lines) * NOTE_LINE + 0.02)
     figure = Figure(figsize=(COLUMN, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
     below.text(0.01, 0.98, "\n".join(lines), fontsize=NOTE_SIZE, color=INK, va="top", linespacing=1.2)
@@ -117,13 +123,14 @@ def wrapped(title: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def set_log(axes: Axes) -> None:
-    """Make the y axis logarithmic, with plain numbers on it."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < DECADES * low else (1,)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def set_log(axes: Axes, which: Literal["x", "y"] = "y") -> None:
+    """Make an axis logarithmic, with plain numbers on it."""
+    axes.set(**{f"{which}scale": "log"})
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < DECADES * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def colour(place: int) -> str:

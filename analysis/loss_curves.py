@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from analysis import figures
 from analysis.command import Arguments, execute, out_folder, parser, say_written
 from analysis.stages import Searched, read_selected, titles, without_common
+from raysl.results.rows import SPREAD
 
 Curves = Mapping[str, NDArray[np.float64]]
 MEAN: dict[str, Any] = {"linewidth": 1.6}
@@ -36,7 +37,7 @@ def curves(stage: Searched) -> dict[str, NDArray[np.float64]]:
     points = stage.curves.filter(pc.is_in(stage.curves["trial_id"], pa.array(list(places)))).to_pylist()
     num_epochs = max(point["epoch"] for point in points) + 1
     found: dict[str, NDArray[np.float64]] = {}
-    for point in points:
+    for point in (point for point in points if point["term"] != SPREAD):  # which is no part of the loss
         curve = found.setdefault(point["term"], np.full((len(places), num_epochs), np.nan))
         curve[places[point["trial_id"]], point["epoch"]] = point["value"]
     return found if len(found) > 2 else {"total": found["total"]}

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from raysl.results.tables import Tables
+from raysl.search.selection import OBJECTIVES
 
 Rows = list[dict[str, Any]]
 FORMATS = ("table", "markdown", "csv", "json")
@@ -35,6 +36,8 @@ def _show_stages(tables: Tables, uri: str, draw: Callable[[Console, str, Rows], 
     for stage_id, configs in _grouped(tables.configs.to_pylist(), "stage_id").items():
         draw(console, _title(configs[0]), [_shorter(row) for row in _ranked(_leaderboard(configs))])
         console.print(_selected(chosen.get(stage_id)), markup=False)
+        if configs[0]["pareto"] is not None:
+            console.print(_front(configs), markup=False)
         for row in configs:
             if not row["eligible"]:
                 console.print(f"not eligible: {row['config_id']}: {row['reason']}", markup=False)
@@ -70,13 +73,20 @@ def _selected(selection: Mapping[str, Any] | None) -> str:
     return f"{chosen}{selection['reason']}"
 
 
+def _front(configs: Sequence[Mapping[str, Any]]) -> str:
+    names = configs[0]["objectives"]
+    goals = [f"{name} ({'highest' if OBJECTIVES[name].highest else 'lowest'})" for name in names]
+    front = [config["config_id"] for config in configs if config["pareto"]]
+    return f"Pareto front of {' and '.join(goals)}: {', '.join(front) or 'no config is eligible'}"
+
+
 def _leaderboard(configs: Sequence[Mapping[str, Any]]) -> Rows:
     columns = [
         "experiment", "profile", "stage", "backbone",
         "source", "labels", "unlabelled", "image_size", "attack", "config_id",
         *[key for key in configs[0] if key.startswith("params.")],
         "num_seeds", "num_finished", "final_loss_mean", "final_loss_std", "probe_accuracy_mean", "probe_accuracy_std",
-        "test_accuracy_mean", "test_accuracy_std", "seconds_mean", "selected", "eligible", "reason",
+        "test_accuracy_mean", "test_accuracy_std", "seconds_mean", "pareto", "selected", "eligible", "reason",
     ] if configs else []  # fmt: skip
     rows = [_flat(row) for row in configs]
     return [{column: row[column] for column in columns} for row in rows]
@@ -105,6 +115,8 @@ def _shorter(row: Mapping[str, Any]) -> dict[str, str]:
     cells["probe accuracy %"] = _spread(row["probe_accuracy_mean"], row["probe_accuracy_std"], "{:.1f}", 100)
     cells["test accuracy %"] = _spread(row["test_accuracy_mean"], row["test_accuracy_std"], "{:.1f}", 100)
     cells["s/trial"] = _spread(row["seconds_mean"], None, "{:.1f}", 1)
+    if row["pareto"] is not None:
+        cells["Pareto"] = "*" if row["pareto"] else ""
     cells["selected"] = "*" if row["selected"] else ""
     return cells
 
@@ -122,7 +134,9 @@ def _number(value: Any) -> str:
 def _table(console: Console, title: str, rows: Rows) -> None:
     table = Table(title=escape(title), title_justify="left")
     for column in rows[0]:
-        table.add_column(column, justify="left" if column in ("config", "selected") else "right", no_wrap=True)
+        table.add_column(
+            column, justify="left" if column in ("config", "Pareto", "selected") else "right", no_wrap=True
+        )
     for row in rows:
         table.add_row(*row.values(), style="bold" if row["selected"] else None)
     console.print(table)

@@ -38,6 +38,12 @@ class ComparedCell:
     num_eligible: int
     missing: str
 
+    @property
+    def standard_error(self) -> float | None:
+        """Of our mean over the seeds, in per cent; None where there is no number, or that of one seed."""
+        std = self.ours[1] if self.ours else None
+        return None if std is None else std / len(self.trial_ids) ** 0.5
+
 
 @dataclass(frozen=True)
 class ComparedTable:

@@ -38,7 +38,10 @@ class Tables:
 
 @dataclass(frozen=True)
 class ConfigSummary:
-    """A config over its seeds; means and sample standard deviations (n - 1) are None where there is nothing to take."""
+    """A config over its seeds; means and sample standard deviations (n - 1) are None where there is nothing to take.
+
+    pareto: whether it is on the front of the stage's objectives; None where the stage weighs fewer than two.
+    """
 
     stage_id: str
     config_id: str
@@ -53,6 +56,7 @@ class ConfigSummary:
     test_accuracy_mean: float | None
     test_accuracy_std: float | None
     seconds_mean: float | None
+    pareto: bool | None = None
 
 
 def build(
@@ -129,7 +133,8 @@ def _params(params: Mapping[str, Value], numeric: Mapping[str, bool]) -> dict[st
 
 def _place(stage: StageRecord, current: bool) -> dict[str, Any]:
     names = {name: getattr(stage, name) for name in ("experiment", "profile", "stage", "stage_id")}
-    return names | {"current": current, "data": data_text(stage), "model": model_text(stage), "variant": stage.variant}
+    texts = {"data": data_text(stage), "model": model_text(stage), "variant": stage.variant}
+    return names | texts | {"current": current, "objectives": stage.objectives or None}
 
 
 def _ordered(stage: StageRecord) -> list[Member]:

@@ -1,10 +1,10 @@
-"""The rules that choose a stage's config, as pure functions over its trials' rows.
+"""The rules that choose a stage's config, and the front of several objectives: pure functions over its trials' rows.
 
-Test scores are no argument of any rule, so no rule can read them.
+Test scores are no argument of any rule, and of no objective, so none can read them.
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -25,18 +25,45 @@ RULES = {
     "train_loss": Rule("final_loss", "mean final training loss", highest=False),
     "probe_accuracy": Rule("probe_accuracy", "mean cross-validated probe accuracy on D_l", highest=True),
 }
+# What a search may weigh: what a rule compares, and what it costs.
+OBJECTIVES = RULES | {"seconds": Rule("seconds", "mean training time", highest=False)}
 
 
 def summarise(record: StageRecord, rows: Mapping[str, TrialRow], scores: Mapping[str, Score]) -> list[ConfigSummary]:
-    """Return each config's mean and standard deviation over its seeds, in grid order.
+    """Return each config's mean and standard deviation over its seeds, in the order of the search.
 
-    A config with a missing, failed or diverged seed has no means: a failed seed is never averaged away.
+    A config with a seed that has not finished, for whatever reason, has no means: such a seed is never averaged away.
     """
-    return [_summary(record, config_id, members, rows, scores) for config_id, members in by_config(record).items()]
+    found = [_summary(record, config_id, members, rows, scores) for config_id, members in by_config(record).items()]
+    if len(record.objectives) < 2:
+        return found
+    front = pareto_front(found, record.objectives)
+    return [replace(summary, pareto=summary.config_id in front) for summary in found]
+
+
+def pareto_front(summaries: Iterable[ConfigSummary], objectives: Sequence[str]) -> set[str]:
+    """Return the ids of the eligible configs that no other is at least as good as in all objectives, and better in one.
+
+    objectives: names of `OBJECTIVES`.  Configs of equal values are in it together; one without a value is not.
+    """
+    rules = [OBJECTIVES[name] for name in objectives]
+    costs: dict[str, tuple[float, ...]] = {}
+    for summary in summaries:
+        if summary.eligible and all(getattr(summary, f"{rule.column}_mean") is not None for rule in rules):
+            costs[summary.config_id] = tuple((-1 if rule.highest else 1) * _value(summary, rule) for rule in rules)
+    front: dict[str, tuple[float, ...]] = {}
+    for name in sorted(costs, key=costs.__getitem__):  # one that beats another comes before it
+        if not any(_beats(other, costs[name]) for other in front.values()):
+            front[name] = costs[name]
+    return set(front)
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))
 
 
 def by_config(record: StageRecord) -> dict[str, list[Member]]:
-    """Return a stage's members by config, in grid order."""
+    """Return a stage's members by config, in the order of the search."""
     configs: dict[str, list[Member]] = {}
     for member in record.members:
         configs.setdefault(member.config_id, []).append(member)
@@ -44,7 +71,7 @@ def by_config(record: StageRecord) -> dict[str, list[Member]]:
 
 
 def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float) -> SelectionRecord:
-    """Choose a stage's config by its rule; of tied ones, the first in grid order."""
+    """Choose a stage's config by its rule; of tied ones, the first of the search."""
     rule = RULES[record.rule]
     summaries = [_judged(summary, rule) for summary in summarise(record, rows, {})]
     eligible = [summary for summary in summaries if summary.eligible]
@@ -121,4 +148,4 @@ def _reason(rule: Rule, ranking: Sequence[ConfigSummary], num_configs: int) -> s
     if len(ranking) > 1 and _value(ranking[1], rule) != best:
         text += f" (next: {_value(ranking[1], rule):.6g})"
     tied = [summary.config_id for summary in ranking[1:] if _value(summary, rule) == best]
-    return text + (f"; tied with {', '.join(tied)}, the first in grid order is taken" if tied else "")
+    return text + (f"; tied with {', '.join(tied)}, the first of the search is taken" if tied else "")

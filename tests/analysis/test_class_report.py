@@ -111,3 +111,12 @@ def test_two_stages_stand_side_by_side(results: str, run: Run) -> None:
     assert re.search(r"accuracy &  & 0\.\d{3} \$\\pm\$ 0\.\d{3} &  &  & 0\.\d{3} \$\\pm\$ 0\.\d{3} &  \\\\", printed)
     for rule in (r"\toprule", r"\bottomrule", r"\cmidrule(lr){2-4}\cmidrule(lr){5-7}"):
         assert rule in printed.splitlines()
+
+
+def test_the_title_names_the_probe_that_scored(made: Callable[..., str]) -> None:
+    own = ("linear", [{}], lambda params, seed: {"spec": '{"probe": "classifier"}'})
+    svm = ("semi", [{}], lambda params, seed: {"spec": '{"probe": null}'})
+    linear, semi = read_selected([made(own, svm)], "linear,semi")
+    assert class_report._title([linear]) == "Trained classifier on test images"
+    assert class_report._title([semi]) == "Linear SVM on test images"
+    assert class_report._title([linear, semi]) == "Trained classifier or Linear SVM on test images"

@@ -17,7 +17,7 @@ from PIL import Image
 from analysis import audit, figures, loss_curves, loss_vs_lr, tsne
 from analysis.stages import Searched, read_selected
 from raysl.results import read
-from raysl.results.rows import read_row, write_row
+from raysl.results.rows import Epoch, read_row, write_row
 from raysl.results.store import Store
 
 Run = Callable[..., tuple[str, str]]
@@ -114,6 +114,43 @@ def test_a_diverged_config_is_marked_and_has_no_mean(changed: Path, republish: C
     assert mean.get_xdata()[0] != other["params.optimizer.lr"]
     [legend] = figure.subfigs[0].legends
     assert "not eligible: a seed diverged" in [text.get_text() for text in legend.get_texts()]
+
+
+def ended_early(params: dict[str, Any], seed: int) -> dict[str, Any]:
+    if params["optimizer.lr"] == 0.1 and seed == 0:
+        return {"status": "collapsed", "reason": "all features alike", "final_loss": None, "probe_accuracy": None}
+    return {"final_loss": 1 + params["optimizer.lr"] + params["batch_size"] / 100}
+
+
+def test_a_collapsed_config_is_marked_as_such_and_listed(made: Callable[..., str], run: Run) -> None:
+    configs = [{"optimizer.lr": lr, "batch_size": size} for lr in (0.1, 0.01) for size in (32, 64)]
+    uri = made(("sweep", configs, ended_early), rule="train_loss")
+    figure = loss_vs_lr.draw(["sweep"], [stage_of(uri, "sweep")], "note", log=False)
+    [panel] = panels(figure)
+    assert [line.get_xdata()[0] for line in panel.lines if line.get_marker() == "1"] == [0.1, 0.1]
+    [legend] = figure.subfigs[0].legends
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert shown == ["batch_size 32", "batch_size 64", "selected", "not eligible: a seed collapsed"]
+    printed, _ = run(loss_vs_lr.main, uri)
+    lines = [
+        f"not eligible: swept/sweep, batch_size {n}, lr 0.1: seed 0 collapsed (all features alike)" for n in (32, 64)
+    ]
+    assert printed.splitlines() == lines
+
+
+def test_after_a_random_search_no_lines_are_drawn(made: Callable[..., str]) -> None:
+    configs = [{"optimizer.lr": 0.01 / (1 + place % 3), "batch_size": 8 + place} for place in range(12)]
+    stage = stage_of(made(("sweep", configs, ended_early), rule="train_loss"), "sweep")
+    assert [len(own) for own in loss_vs_lr.lines(stage).values()] == [12]
+    [panel] = panels(loss_vs_lr.draw(["sweep"], [stage], "note", log=False))
+    assert not [line for line in panel.lines if len(line.get_xdata()) > 1 and line.get_linestyle() == "-"]
+    assert [len(own) for own in loss_vs_lr.lines(replace(stage, configs=stage.configs[:10])).values()] == [1] * 10
+
+
+def test_the_spread_of_embeddings_is_no_loss(made: Callable[..., str]) -> None:
+    curve = (Epoch(0, 0.1, -0.9, {"similarity": -0.9, "spread": 0.8}, 1.0),)
+    uri = made(("simsiam", [{}], lambda params, seed: {"curve": curve}))
+    assert set(loss_curves.curves(stage_of(uri, "simsiam"))) == {"total"}
 
 
 def test_tsne_shows_the_same_images_in_both_panels_in_their_classes_colours(results: str) -> None:

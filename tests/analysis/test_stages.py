@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import audit, class_report, loss_curves, loss_vs_lr, tsne
+from analysis import audit, class_report, importance, loss_curves, loss_vs_lr, slices, tsne
 from analysis.stages import Searched, attack, params_text, read_selected, read_stages, source, titles, without_common
 from raysl.errors import UserError
 
@@ -72,7 +72,10 @@ def test_several_folders_are_one_report(results: str, changed: Path) -> None:
         read_selected([results, str(changed)], "semi")
 
 
-@pytest.mark.parametrize("report", [audit, class_report, loss_curves, loss_vs_lr, tsne], ids=lambda r: r.__name__)
+REPORTS = [audit, class_report, importance, loss_curves, loss_vs_lr, slices, tsne]
+
+
+@pytest.mark.parametrize("report", REPORTS, ids=lambda r: r.__name__)
 def test_no_such_folder_and_nothing_selected(
     report: object, tmp_path: Path, changed: Path, republish: Callable[[Path], None], fails: Fails
 ) -> None:

@@ -111,6 +111,36 @@ def edited(
         make_stage(stage_id="s2", created_at=3.0, data=make_stage().data | {"labels": 100}),
     ]
     rows = {f"t{place}": make_row(trial_id=f"t{place}", seed=place % 2) for place in range(4)}
+    return tables_of(stages, rows, make_selection)
+
+
+@pytest.fixture
+def weighed(
+    make_row: Callable[..., TrialRow],
+    make_stage: Callable[..., StageRecord],
+    make_selection: Callable[..., SelectionRecord],
+) -> Tables:
+    """A search of two objectives and one of one: c0 is the better, c1 the quicker, c2 neither, c3 collapsed."""
+    params = {f"c{place}": {"optimizer.lr": 0.1**place} for place in range(4)}
+    members = tuple(Member(f"t{config}", config, 0, values) for config, values in params.items())
+    measured = {"tc0": (0.9, 9.0), "tc1": (0.5, 1.0), "tc2": (0.4, 2.0)}
+    rows = {
+        name: make_row(trial_id=name, probe_accuracy=accuracy, seconds=seconds)
+        for name, (accuracy, seconds) in measured.items()
+    }
+    ended = {"status": "collapsed", "reason": "all features alike", "final_loss": None, "probe_accuracy": None}
+    rows["tc3"] = make_row(trial_id="tc3", **ended)
+    stages = [
+        make_stage(objectives=("probe_accuracy", "seconds"), members=members),
+        make_stage(stage_id="s1", stage="alone", objectives=("probe_accuracy",), members=members[:1]),
+    ]
+    return tables_of(stages, rows, make_selection)
+
+
+def tables_of(
+    stages: list[StageRecord], rows: dict[str, TrialRow], make_selection: Callable[..., SelectionRecord]
+) -> Tables:
+    """Build the tables of stages in each of which c0 is selected."""
     summaries = [summary for stage in stages for summary in summarise(stage, rows, {})]
     selections = {stage.stage_id: make_selection(stage_id=stage.stage_id) for stage in stages}
     return build(stages, rows, {}, summaries, selections)

@@ -85,6 +85,15 @@ def test_a_cell_is_the_mean_of_the_selected_trials_alone(results: Callable[..., 
     assert values["theirs", "a"].published_best  # equal published numbers are equally good
 
 
+def test_the_standard_error_is_that_of_the_mean_over_the_seeds(results: Callable[..., Tables]) -> None:
+    values = compared(results({"t0": 0.5, "t1": 0.75}))
+    error = values["ours", "a"].standard_error
+    assert error == pytest.approx(12.5)  # of 50 and 75: 17.68 over the root of 2
+    assert values["theirs", "a"].standard_error is None
+    one_seed = replace(values["ours", "a"], ours=(50.0, None), trial_ids=("t0",))
+    assert one_seed.standard_error is None
+
+
 def test_a_seed_without_a_score_is_never_averaged_away(results: Callable[..., Tables]) -> None:
     value = compared(results({"t0": 0.5}))["ours", "a"]
     assert (value.ours, value.missing, value.best) == (None, "not scored on the test set yet", False)

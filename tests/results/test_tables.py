@@ -80,6 +80,20 @@ def test_configs_come_in_the_order_of_the_search(tables: Tables) -> None:
     assert configs[1]["params.optimizer.lr"] == 0.001
 
 
+def test_the_front_of_the_objectives_is_in_the_configs_table(store: Store, make_stage: MakeStage) -> None:
+    weighed = make_stage(objectives=("probe_accuracy", "seconds"))
+    plain = make_stage(stage_id="s1", stage="other")
+    found = [summary("c0", pareto=True), summary("c1", pareto=False), summary("c0", stage_id="s1")]
+    publish(store, build([weighed, plain], {}, {}, found, {}))
+    configs = read(store.uri).configs.to_pylist()
+    assert [(row["stage_id"], row["config_id"], row["pareto"]) for row in configs] == [
+        ("s0", "c0", True),
+        ("s0", "c1", False),
+        ("s1", "c0", None),
+    ]
+    assert [row["objectives"] for row in configs] == [["probe_accuracy", "seconds"]] * 2 + [None]
+
+
 def test_the_selection_says_whom_it_left_out(tables: Tables) -> None:
     (selection,) = tables.selections.to_pylist()
     assert (selection["num_configs"], selection["num_eligible"]) == (2, 1)
@@ -158,7 +172,9 @@ def test_publishing_the_same_again_touches_nothing(store: Store, tables: Tables)
 
 def test_columns_that_an_older_writer_did_not_know_come_as_nulls(store: Store, tables: Tables) -> None:
     older = tables.trials.drop_columns(["test_accuracy", "workers"])
-    publish(store, Tables(older, tables.curves, tables.configs, tables.selections))
+    configs = tables.configs.drop_columns(["pareto", "objectives"])
+    publish(store, Tables(older, tables.curves, configs, tables.selections))
+    assert read(store.uri).configs["pareto"].to_pylist() == [None] * 2
     trials = read(store.uri).trials
     assert trials.column_names == tables.trials.column_names
     assert trials["workers"].to_pylist() == [None] * 4

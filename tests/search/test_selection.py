@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from raysl.results.rows import Score, TrialRow
 from raysl.results.stages import Member, StageRecord
-from raysl.search.selection import select, summarise
+from raysl.results.tables import ConfigSummary
+from raysl.search.selection import OBJECTIVES, RULES, pareto_front, select, summarise
 
 
 def row(
@@ -65,10 +67,23 @@ def test_a_missing_seed_is_not_averaged_away() -> None:
     assert selection.ineligible[0].reason == "seed 0 is not trained yet"
 
 
-def test_ties_are_named_and_the_first_in_grid_order_is_taken() -> None:
+def test_ties_are_named_and_the_first_of_the_search_is_taken() -> None:
     selection = select(record(), rows(LOSSES | {"b0": 1.5, "b1": 1.5}), 0.0)
     assert selection.config_id == "a"
-    assert "tied with b" in selection.reason
+    assert selection.reason.endswith("tied with b, the first of the search is taken")
+
+
+@pytest.mark.parametrize("status", ["collapsed", "stopped"])
+def test_a_seed_that_ended_early_makes_its_config_ineligible_with_its_reason(status: str) -> None:
+    # Its curve ended before the others' did, and so may hold a loss that looks better than theirs.
+    ended = row("b0", 0.0, 0.99, status, "in epoch 3 of 9")
+    selection = select(record(), rows(LOSSES, b0=ended), 0.0)
+    assert selection.config_id == "a"
+    assert [(entry.config_id, entry.reason) for entry in selection.ineligible] == [
+        ("b", f"seed 0 {status} (in epoch 3 of 9)")
+    ]
+    [_, b, _] = summarise(record(), rows(LOSSES, b0=ended), {})
+    assert (b.eligible, b.num_finished, b.final_loss_mean, b.probe_accuracy_mean) == (False, 1, None, None)
 
 
 def test_probe_accuracy_takes_the_highest() -> None:
@@ -97,3 +112,65 @@ def test_test_scores_reach_the_summary_but_no_rule() -> None:
     assert a.test_accuracy_std == pytest.approx(math.sqrt(0.02))
     assert b.test_accuracy_mean is None  # one of its seeds is not scored
     assert set(select.__annotations__) == {"record", "rows", "selected_at", "return"}
+
+
+def config(name: str, accuracy: float | None, seconds: float | None, *, eligible: bool = True) -> ConfigSummary:
+    return ConfigSummary(
+        stage_id="id", config_id=name, num_seeds=1, num_finished=1, eligible=eligible, reason="", final_loss_mean=1.0,
+        final_loss_std=None, probe_accuracy_mean=accuracy, probe_accuracy_std=None, test_accuracy_mean=None,
+        test_accuracy_std=None, seconds_mean=seconds,
+    )  # fmt: skip
+
+
+def test_the_front_is_of_configs_that_none_other_beats() -> None:
+    configs = [
+        config("slow and good", 0.9, 30.0),
+        config("slower", 0.9, 31.0),
+        config("quick", 0.5, 1.0),
+        config("worse", 0.4, 1.0),
+        config("between", 0.7, 10.0),
+        config("beaten by between", 0.6, 20.0),
+    ]
+    assert pareto_front(configs, ["probe_accuracy", "seconds"]) == {"slow and good", "quick", "between"}
+    assert pareto_front(reversed(configs), ["seconds", "probe_accuracy"]) == {"slow and good", "quick", "between"}
+
+
+def test_equal_configs_are_on_the_front_together() -> None:
+    configs = [config("a", 0.9, 1.0), config("b", 0.9, 1.0), config("c", 0.8, 1.0)]
+    assert pareto_front(configs, ["probe_accuracy", "seconds"]) == {"a", "b"}
+
+
+def test_only_eligible_configs_with_all_values_are_on_the_front() -> None:
+    configs = [config("failed", 0.9, 1.0, eligible=False), config("unmeasured", None, 1.0), config("c", 0.1, 9.0)]
+    assert pareto_front(configs, ["probe_accuracy", "seconds"]) == {"c"}
+    assert pareto_front([], ["probe_accuracy", "seconds"]) == set()
+
+
+def test_the_front_agrees_with_every_pair_compared() -> None:
+    values = [(place * 7 % 11 / 11, float(place * 5 % 13), place * 3 % 7 / 7) for place in range(60)]
+    configs = [replace(config(str(place), a, s), final_loss_mean=loss) for place, (a, s, loss) in enumerate(values)]
+    costs = [(-a, s, loss) for a, s, loss in values]
+    expected = {
+        str(place)
+        for place, own in enumerate(costs)
+        if not any(other != own and all(x <= y for x, y in zip(other, own, strict=True)) for other in costs)
+    }
+    assert pareto_front(configs, ["probe_accuracy", "seconds", "train_loss"]) == expected
+    assert 3 < len(expected) < 60
+
+
+def test_only_a_search_of_several_objectives_has_a_front() -> None:
+    for objectives in ((), ("probe_accuracy",)):
+        alone = replace(record(), objectives=objectives)
+        assert {summary.pareto for summary in summarise(alone, rows(LOSSES), {})} == {None}
+    both = replace(record(), objectives=("train_loss", "seconds"))
+    failed = row("c0", None, None, "failed", "its process died")
+    assert [summary.pareto for summary in summarise(both, rows(LOSSES, c0=failed), {})] == [False, True, False]
+
+
+def test_no_objective_reads_test_scores() -> None:
+    assert set(RULES) < set(OBJECTIVES)
+    assert not any("test" in rule.column for rule in OBJECTIVES.values())
+    # Weighing is no choosing: the rule alone does that.
+    weighed = replace(record(), objectives=("probe_accuracy", "seconds"))
+    assert select(weighed, rows(LOSSES), 0.0) == select(record(), rows(LOSSES), 0.0)

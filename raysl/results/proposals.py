@@ -1,0 +1,55 @@
+"""What an adaptive search was asked and told, in order: one JSON file for each stage."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from raysl.results.stages import Value
+from raysl.results.store import Store, warn_damaged
+
+FOLDER = "proposals"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What became of a config.
+
+    number: of its proposal, from 0.
+    values: of the search's objectives, means over the seeds; empty unless all seeds finished.
+    """
+
+    number: int
+    status: Literal["finished", "stopped", "failed"]
+    values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A config that was proposed.
+
+    params: the values of the searched keys.  told: what the search learnt since the proposal before this one.
+    """
+
+    params: dict[str, Value]
+    told: tuple[Told, ...]
+
+
+_PROPOSALS = TypeAdapter(list[Proposal])
+
+
+def write_proposals(store: Store, stage_id: str, proposals: list[Proposal]) -> None:
+    """Write `proposals/<stage_id>.json`."""
+    store.write(f"{FOLDER}/{stage_id}.json", _PROPOSALS.dump_json(proposals, indent=1))
+
+
+def read_proposals(store: Store, stage_id: str) -> list[Proposal]:
+    """Return a stage's proposals, in order; none where there are none, or damaged ones (logged, with their path)."""
+    path = f"{FOLDER}/{stage_id}.json"
+    try:
+        return _PROPOSALS.validate_json(store.read(path))
+    except FileNotFoundError:
+        return []
+    except ValidationError as error:
+        warn_damaged(store.address(path), error.errors()[0]["msg"])
+        return []
