@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from raysl.data.settings import TrialData
+from raysl.search.experiment import Experiment
+
 EXPERIMENT = """\
 name: tiny
 data: {source: digits, labels: 40, unlabelled: 128}
@@ -27,7 +30,7 @@ stages:
     optimizer: {name: sgd, lr: 0.01}
 """
 
-TIMES = {"seconds", "started_at", "finished_at", "selected_at", "seconds_mean"}
+TIMES = {"seconds", "started_at", "finished_at", "selected_at", "seconds_mean", "pareto"}
 
 
 def write(folder: Path, text: str = EXPERIMENT) -> Path:
@@ -35,6 +38,11 @@ def write(folder: Path, text: str = EXPERIMENT) -> Path:
     file = folder / "tiny.yaml"
     file.write_text(text)
     return file
+
+
+def of_stages(experiment: Experiment, data: TrialData) -> dict[str, TrialData]:
+    """Return the same data for each stage."""
+    return {stage.name: data for stage in experiment.stages}
 
 
 def command(*arguments: object) -> list[str]:

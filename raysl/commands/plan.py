@@ -2,23 +2,23 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from raysl.commands.setting_up import prepare_data, resolve_data
+from raysl.commands.setting_up import images_text, prepare_data, resolve_data
 from raysl.commands.wanted import read_wanted
 from raysl.console.screen import screen
-from raysl.data.settings import TrialData
 from raysl.launch import feasibility
 from raysl.results.rows import read_rows
 from raysl.results.store import Store
+from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment, Stage
-from raysl.search.trials import Trial, expand, stage_record
+from raysl.search.trials import Datas, Trial, expand
 from raysl.training.spec import TrialSpec
 
 if TYPE_CHECKING:
@@ -57,9 +57,10 @@ def plan(
     planner = _Planner(results or wanted.results, nodes, steps)
     total = 0.0
     for experiment in wanted.experiments:
-        data = resolve_data(experiment, console)
-        prepare_data(data, console)
-        total += planner.add(experiment, data, console)
+        datas = resolve_data(experiment, console)
+        for data in {data.model_dump_json(): data for data in datas.values()}.values():
+            prepare_data(data, console)
+        total += planner.add(experiment, datas, console)
     several = len(wanted.experiments) > 1
     if several:
         console.print(f"{len(planner.seen)} trials in all, what experiments share counted once")
@@ -78,23 +79,23 @@ class _Planner:
         self.seen: set[str] = set()
         self._costs: dict[str, Cost] = {}
 
-    def add(self, experiment: Experiment, data: TrialData, console: Console) -> float:
+    def add(self, experiment: Experiment, datas: Datas, console: Console) -> float:
         """Print what an experiment takes beyond those before it; return seconds of wall time."""
         capacity = feasibility.check(experiment.resources, self.nodes, experiment.place("resources"))
         table = Table(title=f"{experiment.name}: {capacity} trials at once", title_justify="left")
         for column in COLUMNS:
             table.add_column(column, justify="left" if column == "stage" else "right")
-        seconds = sum(self._add_stage(stage, experiment, data, capacity, table) for stage in experiment.stages)
+        seconds = sum(self._add_stage(stage, experiment, datas, capacity, table) for stage in experiment.stages)
         console.print(table)
-        resources, attack = experiment.resources, f", attacked by {data.attack.name}" if data.attack else ""
+        resources = experiment.resources
         console.print(
             f"each trial: {resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpus:g} GPU(s); "
-            f"{data.labels} labelled and {data.unlabelled} unlabelled images of {data.source}{attack}"
+            + "; ".join(dict.fromkeys(map(images_text, datas.values())))
         )
         return seconds
 
-    def _add_stage(self, stage: Stage, experiment: Experiment, data: TrialData, capacity: int, table: Table) -> float:
-        trials, done = _trials(stage, experiment, data, self.uri)
+    def _add_stage(self, stage: Stage, experiment: Experiment, datas: Datas, capacity: int, table: Table) -> float:
+        trials, done = _trials(stage, experiment, datas, self.uri)
         seconds = 0.0
         for shape in _shapes(trials):
             cost = self._cost(shape[0].spec, experiment)
@@ -131,22 +132,31 @@ def _shapes(trials: Sequence[Trial]) -> list[list[Trial]]:
 
 
 def _shape(spec: TrialSpec) -> str:
-    apart = {"seed", "optimizer", "schedule", "start", "streams"}
+    apart = {"seed", "optimizer", "schedule", "start", "start_epoch", "probe", "streams"}
     return spec.model_dump_json(exclude=apart) + spec.optimizer.name
 
 
-def _trials(stage: Stage, experiment: Experiment, data: TrialData, uri: str) -> tuple[Sequence[Trial], set[str]]:
+def _trials(stage: Stage, experiment: Experiment, datas: Datas, uri: str) -> tuple[Sequence[Trial], set[str]]:
     """Return a stage's trials, and the ids of those that the results folder holds already."""
     store = Store.open(uri, create=False) if "://" in uri or Path(uri).exists() else None
-    starts = selected_starts(experiment, stage, data, store) if store else {} if stage.start_from is None else None
+    starts = selected_starts(experiment, stage, datas, store) if store else {} if stage.start_from is None else None
     if starts is None:  # what an earlier stage will select is not known yet, and none of these trials is trained
-        earlier = next(other for other in experiment.stages if other.name == stage.start_from)
-        before, _ = _trials(earlier, experiment, data, uri)
-        unknown = stage_record(experiment, earlier, before, created_at=0.0).stage_id
-        return expand(experiment, stage, data, dict.fromkeys(experiment.seeds, unknown)), set()
-    trials = expand(experiment, stage, data, starts)
+        starts = dict.fromkeys(experiment.seeds, f"{experiment.name}/{stage.start_from}")
+        return _expected(experiment, stage, datas, starts, None), set()
+    trials = _expected(experiment, stage, datas, starts, store)
     rows = read_rows(store, [trial.spec.id for trial in trials]) if store else {}
     return trials, {trial_id for trial_id, row in rows.items() if row.status != "failed"}
+
+
+def _expected(
+    experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str], store: Store | None
+) -> list[Trial]:
+    """Return a stage's trials; a config that is still to be proposed costs what one at an end of the space does."""
+    if not stage.adaptive:
+        return list(expand(experiment, stage, datas, starts))
+    search = AdaptiveSearch(experiment, stage, datas, starts, store, 0.0)
+    known = [trial for trials in search.trials for trial in trials]
+    return known + search.num_left * list(expand(experiment, stage, datas, starts, stage.extremes[:1]))
 
 
 def _measure(spec: TrialSpec, experiment: Experiment, steps: int) -> "Cost":

@@ -1,4 +1,4 @@
-"""What several commands begin with: an experiment's data and its results folder."""
+"""What several commands begin with: the data of an experiment's stages."""
 
 from rich.console import Console
 
@@ -8,26 +8,44 @@ from raysl.data.inspect import inspect, resolve
 from raysl.data.settings import TrialData
 from raysl.errors import DataError
 from raysl.search.checks import check
-from raysl.search.experiment import Experiment
+from raysl.search.experiment import Experiment, Stage
+from raysl.search.trials import Datas
 
 
-def resolve_data(experiment: Experiment, console: Console) -> TrialData:
-    """Return an experiment's data, downloaded if need be, with counts and digest.
+def resolve_data(experiment: Experiment, console: Console) -> Datas:
+    """Return the data of each stage, downloaded if need be, with counts and digest.
 
     Raises UserError with the place in the YAML, also where a stage cannot be trained on them.
     """
+    datas: dict[str, TrialData] = {}
+    known: dict[str, TrialData] = {}
+    for stage in experiment.stages:
+        same = stage.data.model_dump_json()
+        if same not in known:
+            known[same] = _resolved(experiment, stage, console)
+        datas[stage.name] = known[same]
+    check(experiment, datas)
+    return datas
+
+
+def _resolved(experiment: Experiment, stage: Stage, console: Console) -> TrialData:
     try:
         with progress(console) as report:
-            data = resolve(experiment.data, inspect(experiment.data, progress=report))
+            return resolve(stage.data, inspect(stage.data, progress=report))
     except DataError as error:
         key, _, _ = str(error).partition(":")
-        place = experiment.place(key if key.startswith("data.") else "data.source")
-        raise DataError(f"{place}: {error}") from None
-    check(experiment, data)
-    return data
+        key = key if key.startswith("data.") else "data.source"
+        own = key.removeprefix("data.") in stage.settings.data
+        raise DataError(f"{experiment.place(f'stages.{stage.name}.{key}' if own else key)}: {error}") from None
 
 
 def prepare_data(data: TrialData, console: Console) -> None:
     """Decode a trial's images once, for all trials on this node."""
     with progress(console) as report:
         prepare(data, progress=report)
+
+
+def images_text(data: TrialData) -> str:
+    """Return how many images there are, of which set, and whether they are attacked."""
+    attack = f", attacked by {data.attack.name}" if data.attack else ""
+    return f"{data.labels} labelled and {data.unlabelled} unlabelled images of {data.source}{attack}"

@@ -68,12 +68,13 @@ def _attack_of_file(file: Path, profile: str | None, overrides: Sequence[str], c
         raise UserError(
             f"{file}: data.attack: not given, so nothing is attacked; --set 'data.attack={{name: one_pixel}}' would"
         )
-    data = resolve_data(experiment, console)
-    if not any(stage_data(stage, data).attack for stage in experiment.stages):
+    datas = resolve_data(experiment, console)
+    attacked = [data for stage in experiment.stages if (data := stage_data(stage, datas)).attack]
+    if not attacked:
         raise UserError(
             f"{experiment.place('data.attack')}: data.attack: nothing is attacked, for no stage sees labelled images"
         )
-    return data
+    return attacked[0]
 
 
 def _attacks_of_results(target: str) -> list[TrialData]:

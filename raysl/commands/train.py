@@ -13,13 +13,12 @@ from raysl.commands.setting_up import prepare_data, resolve_data
 from raysl.config import load
 from raysl.console.live import params_text
 from raysl.console.screen import screen
-from raysl.data.settings import TrialData
 from raysl.errors import UserError, choices
 from raysl.results.rows import Epoch
 from raysl.results.store import Store
 from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment, Stage
-from raysl.search.trials import Trial, expand
+from raysl.search.trials import Datas, Trial, expand
 
 
 def train(
@@ -29,19 +28,19 @@ def train(
     console = screen()
     experiment = load(file, profile, overrides)
     stage = _stage(experiment, stage_name)
-    if len(stage.configs) > 1:
-        grids = "; ".join(
-            f"--set stages.{stage.name}.{key}=... of {list(values)}" for key, values in stage.space.items()
-        )
+    if len(stage.configs) != 1:
+        num_configs = stage.settings.search.num_configs if stage.adaptive else len(stage.configs)
+        space = "; ".join(f"--set stages.{stage.name}.{key}=..., {values}" for key, values in stage.space.items())
+        grid = f" --set stages.{stage.name}.search=null" if stage.settings.search.algorithm != "grid" else ""
         raise UserError(
-            f"{file}: stage {stage.name!r} has {len(stage.configs)} configs and train takes one; fix {grids}"
+            f"{file}: stage {stage.name!r} has {num_configs} configs and train takes one; fix {space}{grid}"
         )
-    data = resolve_data(experiment, console)
-    prepare_data(data, console)
+    datas = resolve_data(experiment, console)
+    prepare_data(datas[stage.name], console)
     with tempfile.TemporaryDirectory() as scratch:
         store = Store.open(results or scratch, create=True)
-        starts = _starts(experiment, stage, data, seed, store, results)
-        trial = _trial(experiment, stage, data, seed, starts)
+        starts = _starts(experiment, stage, datas, seed, store, results)
+        trial = _trial(experiment, stage, datas, seed, starts)
         _run(trial, experiment, store, console)
 
 
@@ -56,9 +55,9 @@ def _stage(experiment: Experiment, name: str | None) -> Stage:
 
 
 def _starts(
-    experiment: Experiment, stage: Stage, data: TrialData, seed: int, store: Store, results: str | None
+    experiment: Experiment, stage: Stage, datas: Datas, seed: int, store: Store, results: str | None
 ) -> dict[int, str]:
-    starts = selected_starts(experiment, stage, data, store)
+    starts = selected_starts(experiment, stage, datas, store)
     if starts is None or (stage.start_from is not None and seed not in starts):
         raise UserError(
             f"--results {results or '(not given)'}: stage {stage.name!r} starts from the model that seed {seed} has in "
@@ -68,8 +67,8 @@ def _starts(
     return starts
 
 
-def _trial(experiment: Experiment, stage: Stage, data: TrialData, seed: int, starts: dict[int, str]) -> Trial:
-    return expand(replace(experiment, seeds=(seed,)), stage, data, starts)[0]
+def _trial(experiment: Experiment, stage: Stage, datas: Datas, seed: int, starts: dict[int, str]) -> Trial:
+    return expand(replace(experiment, seeds=(seed,)), stage, datas, starts)[0]
 
 
 def _run(trial: Trial, experiment: Experiment, store: Store, console: Console) -> None:
@@ -90,7 +89,7 @@ def _run(trial: Trial, experiment: Experiment, store: Store, console: Console) -
         )
 
     resources = experiment.resources
-    execution = Execution(device_for(resources.gpus), resources.cpus, resources.checkpoint_seconds)
+    execution = Execution(device_for(resources.gpus), resources.cpus, resources.checkpoint_seconds, trial.milestones)
     with _warnings_shown():
         row = run_trial(spec, store, execution, report)
     assert row is not None, "one process is rank 0"

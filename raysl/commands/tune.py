@@ -8,7 +8,7 @@ from typing import cast
 
 from rich.console import Console
 
-from raysl.commands.setting_up import prepare_data, resolve_data
+from raysl.commands.setting_up import images_text, prepare_data, resolve_data
 from raysl.commands.table import show_tables
 from raysl.commands.wanted import Wanted, read_wanted
 from raysl.console.live import Display, params_text
@@ -22,13 +22,13 @@ from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.summary import summarise_store
-from raysl.search.trials import expand
+from raysl.search.trials import Datas, expand
 from raysl.tracking.tracker import Tracker
 from raysl.tracking.uri import default_uri, validate_uri
 
 TRACKING_SECONDS = 60.0  # how long the end of a search waits for a slow tracking server
 
-Prepared = Sequence[tuple[Experiment, TrialData]]
+Prepared = Sequence[tuple[Experiment, Datas]]
 
 
 def tune(
@@ -57,7 +57,7 @@ def tune(
         return
     store = Store.open(results or wanted.results, create=True)
     _say_what_changed(store, prepared, console)
-    for data in {data.model_dump_json(): data for _, data in prepared}.values():
+    for data in _distinct(prepared):
         prepare_data(data, console)
     options = Options(address, max_concurrent, cast(WhoseScores, score))
     with sole_search(store):
@@ -93,26 +93,40 @@ def _search(
     return outcome
 
 
+def _distinct(prepared: Prepared) -> list[TrialData]:
+    return list({data.model_dump_json(): data for _, datas in prepared for data in datas.values()}.values())
+
+
 def _list_trials(wanted: Wanted, prepared: Prepared, console: Console) -> None:
     seen: set[str] = set()
-    for index, (experiment, data) in enumerate(prepared):
-        attack = f", attacked by {data.attack.name}" if data.attack else ""
-        images = f"{data.labels} labelled and {data.unlabelled} unlabelled images of {data.source}"
-        console.print(f"{experiment.name}: {images}{attack}")
+    for index, (experiment, datas) in enumerate(prepared):
+        console.print(
+            f"{experiment.name}: {'; '.join(dict.fromkeys(map(images_text, datas.values())))}", soft_wrap=True
+        )
         if wanted.tables is not None:
             console.print(f"  for {', '.join(wanted.cells[index])}", markup=False, soft_wrap=True)
         for stage in experiment.stages:
-            _list_stage(experiment, stage, data, seen, console)
+            _list_stage(experiment, stage, datas, seen, console)
     if wanted.tables is not None:
         console.print(f"{len(seen)} trials of first stages, each trained once; {len(prepared)} searches")
         for key, reason in wanted.tables.reasons.items():
             console.print(f"not searched: {key}: {reason}", markup=False)
 
 
-def _list_stage(experiment: Experiment, stage: Stage, data: TrialData, seen: set[str], console: Console) -> None:
-    starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
-    trials = expand(experiment, stage, data, starts)
+def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: set[str], console: Console) -> None:
     after = f", each from the model of {stage.start_from} that its seed has" if stage.start_from else ""
+    if stage.adaptive:
+        num_configs, num_seeds = stage.settings.search.num_configs, len(experiment.seeds)
+        console.print(
+            f"stage [bold]{stage.name}[/]: {num_configs} configs x {num_seeds} seeds, select: {stage.select}{after}; "
+            f"each config proposed by {stage.settings.search.sampler['name']} from the results of those before",
+            soft_wrap=True,
+        )
+        for key, dimension in stage.space.items():
+            console.print(f"  {key}: {dimension}", markup=False, highlight=False)
+        return
+    starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
+    trials = expand(experiment, stage, datas, starts)
     console.print(f"stage [bold]{stage.name}[/]: {len(trials)} trials, select: {stage.select}{after}")
     for trial in trials:
         shared = " (shared with one above)" if trial.spec.id in seen else ""
@@ -125,7 +139,7 @@ def _list_stage(experiment: Experiment, stage: Stage, data: TrialData, seen: set
 
 def _say_what_changed(store: Store, prepared: Prepared, console: Console) -> None:
     before = {(stage.data["source"], stage.data["digest"]) for stage in read_stages(store)}
-    now = {(data.source, data.digest) for _, data in prepared}
+    now = {(data.source, data.digest) for data in _distinct(prepared)}
     for source in sorted({source for source, _ in now - before} & {source for source, _ in before}):
         console.print(
             f"{source}: not the images or labels that {store.uri} was trained on; trials are trained anew",

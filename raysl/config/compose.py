@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from raysl.config.document import ConfigError, Document, Path_, dotted, parse, read_document
+from raysl.config.space import is_dimension
 from raysl.errors import choices
 
 
@@ -98,7 +99,7 @@ def _merge(
 
 
 def _mergeable(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    # A grid is one value, and what is given another name keeps nothing of the old one's settings.
-    if "grid" in old or "grid" in new:
+    # A grid or a range is one value, and what is given another name keeps nothing of the old one's settings.
+    if is_dimension(old) or is_dimension(new):
         return False
     return "name" not in new or new["name"] == old.get("name")

@@ -9,17 +9,25 @@ from raysl import methods
 from raysl.config.compose import Override, compose
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.config.explain import validated
-from raysl.config.space import read_space, refuse_other_grids, substitute
+from raysl.config.space import KINDS, read_space, refuse_other_grids, substitute
+from raysl.config.stages import check_rules, check_search, check_stages
+from raysl.data.settings import DataSettings
 from raysl.errors import choices
 from raysl.search.experiment import Config, Experiment, ExperimentSettings, Resources, Stage, StageSettings
+from raysl.search.sampling import draw
+
+MOST_EXTREMES = 256  # ends of a space's ranges that are checked before anything starts
 
 
 def load(
-    file: Path, profile: str | None = None, overrides: Sequence[str | Override] = (), variant: str = ""
+    file: Path,
+    profile: str | None = None,
+    overrides: Sequence[str | Override] = (),
+    variant: Sequence[tuple[Path_, str]] = (),
 ) -> Experiment:
     """Read an experiment from YAML, with a profile and overrides, as text `key=value` or as they are.
 
-    variant: what tells it from others of its name in one command.
+    variant: the overrides that tell it from others of its name in one command, each with its path.
     Raises ConfigError with the file, line, key, value and choices of everything that is wrong.
     """
     document = compose(file, profile, overrides)
@@ -30,15 +38,15 @@ def load(
     seeds = tuple(range(top.seeds)) if isinstance(top.seeds, int) else tuple(top.seeds)
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"{document.place(('seeds',))}: seeds: a seed is named twice: {list(seeds)}")
-    for name in {"name", "grid"} & set(top.stages):
+    for name in {"name", *KINDS} & set(top.stages):
         raise ConfigError(f"{document.place(('stages', name))}: stages.{name}: a stage cannot be called {name!r}")
-    stages = tuple(_read_stage(name, values, document) for name, values in top.stages.items())
-    _check_order(stages, document)
+    stages = tuple(_read_stage(name, values, top.data, document) for name, values in top.stages.items())
+    check_stages(stages, document)
     _check_workers(stages, top.resources, document)
     return Experiment(
         name=top.name,
         profile=profile or "",
-        variant=variant,
+        variant=tuple(variant),
         data=top.data,
         model=top.model,
         seeds=seeds,
@@ -50,19 +58,34 @@ def load(
     )
 
 
-def _read_stage(name: str, values: Mapping[str, Any], document: Document) -> Stage:
+def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, document: Document) -> Stage:
     path = ("stages", name)
-    space, first = read_space(values, path, document)
-    configs = []
-    for point in itertools.product(*space.values()):
-        params = dict(zip(space, point, strict=True))
-        filled = substitute(first, params)
-        settings = validated(StageSettings, filled, path, document)
-        method = _read_method(filled["method"], (*path, "method"), document, methods.names())
-        configs.append(Config(params, settings.model_copy(update={"method": method})))
-    stage = Stage(name, space, tuple(configs))
-    _check_rule(stage, document)
+    space = read_space(values, path, document)
+    first = substitute(values, {key: dimension.ends[0] for key, dimension in space.items()})
+
+    def configure(params: Mapping[str, Any]) -> Config:
+        settings = validated(StageSettings, substitute(first, params), path, document)
+        method = _read_method(settings.method, (*path, "method"), document, methods.names())
+        return Config(params, settings.model_copy(update={"method": method}))
+
+    search = configure({key: dimension.ends[0] for key, dimension in space.items()}).settings.search
+    check_search(search, space, path, document)
+    ends = itertools.product(*(dimension.ends for dimension in space.values()))
+    if search.algorithm == "grid":
+        configs = extremes = tuple(configure(dict(zip(space, point, strict=True))) for point in ends)
+    else:
+        # Settings check each value by itself or against one other: ends that pass leave nothing between them to fail.
+        checked = itertools.islice(ends, MOST_EXTREMES)
+        extremes = tuple(configure(dict(zip(space, point, strict=True))) for point in checked)
+        configs = tuple(configure(params) for params in draw(search, space)) if search.algorithm == "random" else ()
+    given = {**data.model_dump(exclude_unset=True), **extremes[0].settings.data}
+    stage = Stage(name, space, configs, extremes, configure, _stage_data(given, path, document))
+    check_rules(stage, document)
     return stage
+
+
+def _stage_data(given: Mapping[str, Any], path: Path_, document: Document) -> DataSettings:
+    return validated(DataSettings, given, (*path, "data"), document)
 
 
 def _read_method(values: Mapping[str, Any], path: Path_, document: Document, known: Sequence[str]) -> dict[str, Any]:
@@ -77,42 +100,9 @@ def _read_method(values: Mapping[str, Any], path: Path_, document: Document, kno
     return read
 
 
-def _check_rule(stage: Stage, document: Document) -> None:
-    """Refuse to compare training losses over a hyperparameter that changes what the loss means."""
-    if stage.select != "train_loss":
-        return
-    shaping = {f"method.{key}" for key in methods.loss_shaping_keys(stage.configs[0].settings.method)}
-    for key in sorted(shaping & set(stage.space)):
-        path = ("stages", stage.name)
-        raise ConfigError(
-            f"{document.place((*path, 'select'))}: {dotted((*path, 'select'))}: train_loss cannot choose over {key!r}: "
-            "it changes what the training loss means, so the losses of its values "
-            f"{list(stage.space[key])} are not comparable; use select: probe_accuracy"
-        )
-
-
-def _check_order(stages: Sequence[Stage], document: Document) -> None:
-    earlier: list[str] = []
-    for stage in stages:
-        start = stage.start_from
-        if start is not None and start not in earlier:
-            path = ("stages", stage.name, "start_from")
-            later = (
-                "is not an earlier stage" if any(s.name == start for s in stages) else "is no stage of this experiment"
-            )
-            raise ConfigError(f"{document.place(path)}: {dotted(path)}: {start!r} {later}; {choices(start, earlier)}")
-        if start is None and stage.configs[0].settings.freeze == "backbone":
-            path = ("stages", stage.name, "freeze")
-            raise ConfigError(
-                f"{document.place(path)}: {dotted(path)}: 'backbone' freezes a backbone that nothing has trained; "
-                f"give start_from; {choices('', earlier)}"
-            )
-        earlier.append(stage.name)
-
-
 def _check_workers(stages: Sequence[Stage], resources: Resources, document: Document) -> None:
     for stage in stages:
-        smallest = min(config.settings.batch_size for config in stage.configs)
+        smallest = min(config.settings.batch_size for config in stage.extremes)
         if resources.workers > smallest:
             place = document.place(("resources", "workers"))
             raise ConfigError(

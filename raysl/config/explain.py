@@ -12,6 +12,7 @@ from raysl.errors import choices
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST_SHOWN = 10
+TAGS = ("name", "scheduler")  # the keys that say which model of a union is meant
 
 
 def validated(model: type[Model], values: Any, path: Path_, document: Document) -> Model:
@@ -60,9 +61,10 @@ def _explain(finding: Any, model: type[BaseModel], values: Any, path: Path_) -> 
     if kind == "missing":
         return "this key must be given"
     if kind == "union_tag_not_found":
-        return f"a 'name' must be given; choices: {', '.join(_tags(model, path))}"
+        return f"a {context['discriminator']} must be given; choices: {', '.join(_tags(model, path))}"
     if kind == "union_tag_invalid":
-        return f"unknown name {context['tag']!r}; {choices(str(context['tag']), _tags(model, path))}"
+        key, tag = context["discriminator"].strip("'"), context["tag"]
+        return f"unknown {key} {tag!r}; {choices(str(tag), _tags(model, path))}"
     if kind == "literal_error":
         return f"must be one of {context['expected']}, not {value!r}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
@@ -97,8 +99,8 @@ def _entries(annotation: Any) -> Any:
 
 
 def _pick(members: list[type[BaseModel]], values: Any) -> type[BaseModel] | None:
-    name = values.get("name") if isinstance(values, Mapping) else None
-    named = [member for member in members if name in _names(member)]
+    tags = {values.get(key) for key in TAGS} if isinstance(values, Mapping) else set()
+    named = [member for member in members if tags & set(_names(member))]
     return next(iter(named or members), None)
 
 
@@ -112,8 +114,8 @@ def _members(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _names(model: type[BaseModel]) -> tuple[str, ...]:
-    field = model.model_fields.get("name")
-    return typing.get_args(field.annotation) if field and typing.get_origin(field.annotation) is Literal else ()
+    fields = [field for key in TAGS if (field := model.model_fields.get(key)) is not None]
+    return next((typing.get_args(f.annotation) for f in fields if typing.get_origin(f.annotation) is Literal), ())
 
 
 def _tags(model: type[BaseModel], path: Path_) -> list[str]:

@@ -53,11 +53,11 @@ Published = Annotated[list[Annotated[float, Ge(0.0), Le(100.0)]], MinLen(1), Max
 
 
 class TableSettings(Part):
-    """One table; where `published` is given, only the cells in it are cells."""
+    """One table; where `published` is given, only the cells in it are cells, null where the paper prints no number."""
 
     rows: Annotated[dict[Name, Part], MinLen(1)]
     columns: Annotated[dict[Name, Part], MinLen(1)]
-    published: dict[Name, dict[Name, Published]] | None = None
+    published: dict[Name, dict[Name, Published | None]] | None = None
 
 
 class FileSettings(Settings):
@@ -148,8 +148,8 @@ class _Reader:
     def _cells(self, name: str, table: TableSettings) -> Iterator[Cell]:
         for row in table.rows:
             for column in table.columns:
-                published = None if table.published is None else table.published.get(row, {}).get(column)
-                if published is not None or table.published is None:
+                if table.published is None or column in table.published.get(row, {}):
+                    published = table.published[row][column] if table.published is not None else None
                     yield self._cell(name, table, row, column, published)
 
     def _cell(self, name: str, table: TableSettings, row: str, column: str, published: list[float] | None) -> Cell:
@@ -203,13 +203,14 @@ class _Reader:
         if cell.stage not in stages:
             place = self._one(parts, "stage", cell.key)[1]
             raise ConfigError(f"{place}: {cell.experiment} has no stage {cell.stage!r}; {choices(cell.stage, stages)}")
-        streams = methods.describe(stages[cell.stage].configs[0].settings.method["name"]).streams
-        if experiment.data.attack is not None and "labelled" not in streams:
+        streams = methods.describe(stages[cell.stage].settings.method["name"]).streams
+        if stages[cell.stage].data.attack is not None and "labelled" not in streams:
             self.reasons[cell.key] = f"stage {cell.stage} sees no labelled images, which are all that is attacked"
         return replace(cell, digest=experiment_digest(_with_stages(experiment, {cell.stage})))
 
     def _load(self, cell: Cell, given: Sequence[Override]) -> Experiment:
-        variant = ", ".join(text for o, text in zip(given, cell.overrides, strict=False) if o.path[0] not in TOLD_APART)
+        written = zip(given, cell.overrides, strict=False)
+        variant = [(o.path, text) for o, text in written if o.path[0] not in TOLD_APART]
         return load(self.file.parent / cell.experiment, cell.profile or None, [*given, *self.overrides], variant)
 
     def _one(self, parts: Mapping[Path_, Part], name: str, key: str) -> tuple[str, str]:
@@ -240,10 +241,7 @@ def _text(experiment: str, profile: str, overrides: Sequence[str]) -> str:
 
 def _with_stages(experiment: Experiment, wanted: set[str]) -> Experiment:
     """Return an experiment with some stages, and those that they start from."""
-    needed = set(wanted)
-    for stage in reversed(experiment.stages):
-        if stage.name in needed and stage.start_from is not None:
-            needed.add(stage.start_from)
+    needed = {one.name for stage in experiment.stages if stage.name in wanted for one in experiment.chain(stage)}
     return replace(experiment, stages=tuple(stage for stage in experiment.stages if stage.name in needed))
 
 

@@ -1,5 +1,6 @@
-"""The search space of a stage: the keys whose value is `{grid: [...]}`."""
+"""The search space of a stage: the keys whose value is `{grid: [...]}`, `{uniform: [low, high]}` and the like."""
 
+import math
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any, get_args
@@ -9,43 +10,49 @@ from pydantic import BaseModel
 from raysl import methods
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.errors import choices
-from raysl.search.experiment import Space
+from raysl.search.space import Choice, Dimension, Grid, IntRange, Range, Space
 from raysl.training import settings as training
 
+KINDS = ("grid", "choice", "uniform", "loguniform", "int")
 GROUPS = {
     "optimizer": (training.SGD, training.Adam, training.AdamW, training.LARS),
     "schedule": (training.Constant, training.Cosine, training.Exponential),
 }
 
 
-def read_space(values: Mapping[str, Any], path: Path_, document: Document) -> tuple[Space, dict[str, Any]]:
-    """Return a stage's space, and its values with each grid replaced by its first value.
+def read_space(values: Mapping[str, Any], path: Path_, document: Document) -> Space:
+    """Return a stage's searched keys with what each may be.
 
-    Raises ConfigError for a grid that is empty, repeats a value, or stands on a key that is not searchable.
+    Raises ConfigError for a dimension that is empty or malformed, or stands on a key that is not searchable.
     """
     searchable = searchable_keys(values)
-    space: Space = {}
-    for below, grid in _grids(values, ()):
+    space: dict[str, Dimension] = {}
+    for below, written in _dimensions(values, ()):
         key, here = dotted(below), (*path, *below)
         place = f"{document.place(here)}: {dotted(here)}"
         if key not in searchable and (below[-1] == "name" or _is_known(values, below[0])):
-            raise ConfigError(f"{place}: a grid on a key that is not searchable; {choices(key, searchable)}")
-        space[key] = _grid_values(grid, place)
-    return space, substitute(values, {key: points[0] for key, points in space.items()})
+            raise ConfigError(f"{place}: {_kind(written)} on a key that is not searchable; {choices(key, searchable)}")
+        space[key] = _read(written, place)
+    return space
+
+
+def is_dimension(value: Any) -> bool:
+    """Return whether a value of the YAML stands for several: a grid or a range."""
+    return isinstance(value, Mapping) and any(kind in value for kind in KINDS)
 
 
 def refuse_other_grids(document: Document) -> None:
     """Raise ConfigError for a grid outside the stages."""
-    for path, _ in _grids({key: value for key, value in document.values.items() if key != "stages"}, ()):
+    for path, written in _dimensions({key: value for key, value in document.values.items() if key != "stages"}, ()):
         raise ConfigError(
-            f"{document.place(path)}: {dotted(path)}: a grid on a key that is not searchable; "
-            "only keys of a stage's method, optimizer and schedule, its epochs and its batch_size are"
+            f"{document.place(path)}: {dotted(path)}: {_kind(written)} on a key that is not searchable; "
+            "only keys of a stage's method, optimizer and schedule, its epochs, batch_size and start_epoch are"
         )
 
 
 def searchable_keys(values: Mapping[str, Any]) -> list[str]:
     """Return the dotted keys of a stage that may hold a grid."""
-    keys = ["epochs", "batch_size"]
+    keys = ["epochs", "batch_size", "start_epoch"]
     for group, models in GROUPS.items():
         fields = next((m.model_fields for m in models if _name(values, group) in _tags(m)), {})
         keys += [f"{group}.{field}" for field in fields if field != "name"]
@@ -92,23 +99,49 @@ def _method_keys(method: Any) -> Iterator[str]:
             yield key
 
 
-def _grids(values: Mapping[str, Any], path: Path_) -> Iterator[tuple[Path_, Mapping[str, Any]]]:
+def _dimensions(values: Mapping[str, Any], path: Path_) -> Iterator[tuple[Path_, Mapping[str, Any]]]:
     for key, value in values.items():
-        if isinstance(value, Mapping):
-            if "grid" in value:
-                yield (*path, str(key)), value
-            else:
-                yield from _grids(value, (*path, str(key)))
+        if is_dimension(value):
+            yield (*path, str(key)), value
+        elif isinstance(value, Mapping):
+            yield from _dimensions(value, (*path, str(key)))
 
 
-def _grid_values(grid: Mapping[str, Any], place: str) -> tuple[Any, ...]:
-    points = grid["grid"]
-    if len(grid) > 1:
-        raise ConfigError(f"{place}: a grid stands alone, without {', '.join(repr(k) for k in grid if k != 'grid')}")
+def _kind(written: Mapping[str, Any]) -> str:
+    kind = next(kind for kind in KINDS if kind in written)
+    return f"{'an' if kind == 'int' else 'a'} {kind}"
+
+
+def _read(written: Mapping[str, Any], place: str) -> Dimension:
+    kind, *more = (key for key in (*KINDS, *written) if key in written)
+    others = [repr(key) for key in dict.fromkeys(more) if key != kind]
+    if others:
+        raise ConfigError(f"{place}: a {kind} stands alone, without {', '.join(others)}")
+    given = written[kind]
+    if kind in ("grid", "choice"):
+        values = _values(given, f"{place}: a {kind}")
+        return Grid(values) if kind == "grid" else Choice(values)
+    return _range(given, kind, f"{place}: {kind}")
+
+
+def _values(points: Any, place: str) -> tuple[Any, ...]:
     if not isinstance(points, list) or not points:
-        raise ConfigError(f"{place}: a grid is a list of at least one value, not {points!r}")
+        raise ConfigError(f"{place} is a list of at least one value, not {points!r}")
     if any(points.index(point) != index for index, point in enumerate(points)):
-        raise ConfigError(f"{place}: a grid names each value once: {points!r}")
+        raise ConfigError(f"{place} names each value once: {points!r}")
     if any(isinstance(point, (dict, list)) for point in points):
-        raise ConfigError(f"{place}: a grid holds plain values: {points!r}")
+        raise ConfigError(f"{place} holds plain values: {points!r}")
     return tuple(points)
+
+
+def _range(ends: Any, kind: str, place: str) -> Range:
+    whole = kind == "int"
+    numbers = isinstance(ends, list) and all(isinstance(n, int if whole else (int, float)) for n in ends)
+    if not numbers or len(ends) != 2 or any(isinstance(n, bool) or not math.isfinite(n) for n in ends):
+        raise ConfigError(f"{place} is [low, high], two {'whole ' if whole else ''}numbers, not {ends!r}")
+    low, high = ends
+    if low >= high:
+        raise ConfigError(f"{place} is [low, high] with low below high, not {ends!r}")
+    if kind == "loguniform" and low <= 0:
+        raise ConfigError(f"{place} has a logarithm at both ends, so that low is above 0, not {low!r}")
+    return IntRange(low, high) if whole else Range(float(low), float(high), log=kind == "loguniform")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -10,13 +11,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raysl.results.rows import TrialRow
+from raysl.results.rows import Status, TrialRow
 from raysl.results.stages import Member, SelectionRecord, StageRecord
 from raysl.results.store import Store
 from raysl.search.selection import RULES, select
 from raysl.training.paths import log_path
 
 MOST_RUNNING_SHOWN = 8
+ENDED_OTHERWISE = [status for status in get_args(Status) if status != "finished"]
 
 
 class Display:
@@ -33,7 +35,7 @@ class Display:
         self.members: dict[str, tuple[StageRecord, Member]] = {}
         self.rows: dict[str, TrialRow] = {}
         self.running: dict[str, str] = {}
-        self.todo, self.started = 0, time.monotonic()
+        self.todo, self.total, self.started = 0, 0, time.monotonic()
         self.note = ""
         self.selected: set[str] = set()
 
@@ -52,11 +54,20 @@ class Display:
         self.records, self.rows, self.running = records, dict(rows), {}
         self.members = {member.trial_id: (record, member) for record in records for member in record.members}
         self.todo, self.started = todo, time.monotonic()
+        self.total = todo + len(rows)
         taken = f", {len(rows)} taken from {escape(self.store.uri)}" if rows else ""
         known = dict.fromkeys(self._stage(record) for record in records)
         names = ", ".join(f"[bold]{escape(name)}[/]" for name in known)
         stages = "stages" if len(known) > 1 else "stage"
-        self.console.print(f"{stages} {names}: {len(self.members)} trials, {todo} to train{taken}", soft_wrap=True)
+        self.console.print(f"{stages} {names}: {self.total} trials, {todo} to train{taken}", soft_wrap=True)
+
+    def config_proposed(self, record: StageRecord) -> None:
+        """An adaptive search has one more config."""
+        self.records = [record if old.stage_id == record.stage_id else old for old in self.records]
+        self.members |= {member.trial_id: (record, member) for member in record.members}
+        last = record.members[-1]
+        number = len({member.config_id for member in record.members})
+        self._line(f"{self._stage(record)}: config {number}: {params_text(last.params)}")
 
     def cluster_starting(self) -> None:
         """Ray is about to start."""
@@ -80,7 +91,7 @@ class Display:
         place = f"; log: {self.store.uri}/{log_path(row.trial_id)}" if row.status == "failed" else ""
         text = f"{self._name(row.trial_id)} {row.status}: {what} ({row.seconds:.1f} s){place}"
         if row.status == "finished":
-            self._line(f"[{len(self.rows)}/{len(self.members)}] {text}")
+            self._line(f"[{len(self.rows)}/{self.total}] {text}")
         else:
             self.console.print(text, style="yellow", markup=False)
 
@@ -105,19 +116,19 @@ class Display:
         done = len(self.rows)
         bar = Table.grid(padding=(0, 1))
         name = self._stage(self.records[0]) if len(self.records) == 1 else f"{len(self.records)} stages"
-        bar.add_row(name, ProgressBar(total=len(self.members), completed=done, width=30), self._counts())
+        bar.add_row(name, ProgressBar(total=self.total, completed=done, width=30), self._counts())
         lines = [Text(f"  {self._name(i)}  {state}", style="dim") for i, state in self.running.items()]
         best = [Text(f"  best so far: {text}")] if (text := self._best()) else []
         return Group(bar, *best, *lines[:MOST_RUNNING_SHOWN], Text(self.note, style="dim"))
 
     def _counts(self) -> str:
         statuses = [row.status for row in self.rows.values()]
-        parts = [f"{len(statuses)}/{len(self.members)} done", f"{len(self.running)} running"]
-        parts += [f"{n} {status}" for status in ("failed", "diverged") if (n := statuses.count(status))]
+        parts = [f"{len(statuses)}/{self.total} done", f"{len(self.running)} running"]
+        parts += [f"{n} {status}" for status in ENDED_OTHERWISE if (n := statuses.count(status))]
         return ", ".join(parts) + self._time_left()
 
     def _time_left(self) -> str:
-        left = len(self.members) - len(self.rows)
+        left = self.total - len(self.rows)
         trained = self.todo - left
         if trained <= 0 or left == 0:
             return ""
@@ -154,4 +165,8 @@ class Display:
 
 def params_text(params: Mapping[str, object]) -> str:
     """Return `optimizer.lr=0.01, epochs=5` for a config's searched values."""
-    return ", ".join(f"{key}={value}" for key, value in params.items()) or "the only config"
+    return ", ".join(f"{key}={_shown(value)}" for key, value in params.items()) or "the only config"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,18 +1,18 @@
-"""Ray Tune over a list of trials."""
+"""Ray Tune over a queue of trials."""
 
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.search import Searcher
 
+from raysl.launch.queue import TrialQueue
 from raysl.launch.worker import Task, run_task
 from raysl.results.store import Store
 from raysl.search.experiment import Resources
-from raysl.search.trials import Trial
 
 MAX_FAILURES = 3  # how often a trial is started again, from its checkpoint, before it counts as failed
 
@@ -30,22 +30,15 @@ class Watcher(Protocol):
         """A trial is done, well or not."""
 
 
-def run_trials(
-    trials: Sequence[Trial], store: Store, resources: Resources, max_concurrent: int, watcher: Watcher
-) -> None:
-    """Train trials, at most so many at once; each writes its own row, unless it fails."""
-    tasks = {
-        trial.spec.id: Task(trial.spec.id, trial.spec.model_dump_json(), store.uri, resources, MAX_FAILURES)
-        for trial in trials
-    }
+def run_trials(queue: TrialQueue, store: Store, resources: Resources, max_concurrent: int, watcher: Watcher) -> None:
+    """Train the trials of a queue, at most so many at once; each writes its own row, unless it fails."""
     scratch = tempfile.mkdtemp(prefix=f"raysl-{os.getpid()}-tune-")
     try:
         tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(_tune_trial, tasks=tasks, scratch=scratch), _tune_resources(resources)
-            ),
-            param_space={"trial_id": tune.grid_search(list(tasks))},
+            tune.with_resources(tune.with_parameters(_tune_trial, scratch=scratch), _tune_resources(resources)),
             tune_config=tune.TuneConfig(
+                search_alg=_Feeder(queue, store.uri, resources),
+                num_samples=-1,  # as many as the queue has
                 max_concurrent_trials=max_concurrent,
                 reuse_actors=True,
                 trial_name_creator=_name,
@@ -64,8 +57,44 @@ def run_trials(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _tune_trial(config: dict[str, Any], tasks: Mapping[str, Task], scratch: str) -> None:
-    run_task(tasks[config["trial_id"]], scratch)
+class _Feeder(Searcher):
+    """Gives Tune the trials of a queue, one when it has room for one; an adaptive search then knows the most."""
+
+    def __init__(self, queue: TrialQueue, uri: str, resources: Resources) -> None:
+        super().__init__(metric="loss", mode="min")  # Tune wants to know; nothing looks at it
+        self.queue, self.uri, self.resources = queue, uri, resources
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searchers for a restore that raysl does without
+
+    def suggest(self, trial_id: str) -> Any:
+        trial = self.queue.next()
+        if trial is None:
+            return Searcher.FINISHED
+        task = Task(
+            trial.spec.id,
+            trial.spec.model_dump_json(),
+            self.uri,
+            self.resources,
+            MAX_FAILURES,
+            trial.milestones,
+            trial.stop,
+            trial.race,
+        )
+        return {"task": task}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Do nothing: the watcher reads the trial's row, which is the truth."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: raysl comes back from its result table."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: raysl comes back from its result table."""
+
+
+def _tune_trial(config: dict[str, Any], scratch: str) -> None:
+    run_task(config["task"], scratch)
 
 
 def _tune_resources(resources: Resources) -> dict[str, float]:
@@ -76,7 +105,7 @@ def _tune_resources(resources: Resources) -> dict[str, float]:
 
 
 def _name(trial: TuneTrial) -> str:
-    return str(trial.config["trial_id"])
+    return str(trial.config["task"].trial_id)
 
 
 class _Callback(tune.Callback):

@@ -6,18 +6,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from raysl.data.settings import TrialData
+from raysl.launch.queue import TrialQueue, done_rows, united
 from raysl.launch.watcher import TrialObserver, TrialWatcher
 from raysl.results.features import features_path, has_features
 from raysl.results.rows import TrialRow, read_rows, read_scores
 from raysl.results.stages import SelectionRecord, StageRecord, read_selections, write_selection, write_stage
 from raysl.results.store import Store
 from raysl.results.tables import publish
+from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.selection import select
 from raysl.search.summary import summarise_store
-from raysl.search.trials import Trial, expand, stage_record
+from raysl.search.trials import Datas, Trial, expand, raced, stage_record
 from raysl.training.paths import model_path
 from raysl.training.seal import is_whole
 
@@ -36,6 +37,9 @@ class Observer(TrialObserver, Protocol):
 
     def stage_selected(self, record: StageRecord, selection: SelectionRecord) -> None:
         """A stage's trials are done and its config is chosen."""
+
+    def config_proposed(self, record: StageRecord) -> None:
+        """An adaptive search has one more config; record is the stage's with it."""
 
     def scoring_started(self, num_trials: int) -> None:
         """Trials' features are about to be scored on the test set."""
@@ -68,26 +72,48 @@ class Outcome:
     stage_ids: dict[tuple[int, str], str | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Step:
     """A stage of an experiment that is being searched.
 
-    rows: of its trials, as they were before.
+    known: its trials that are known beforehand.  rows: of trials that are done, as they were before.
+    adaptive: where configs are proposed, with the trials of those so far.
     """
 
     experiment: Experiment
-    data: TrialData
+    datas: Datas
     stage: Stage
-    trials: Sequence[Trial]
-    record: StageRecord
+    known: Sequence[Trial]
+    record_before: StageRecord
     rows: Mapping[str, TrialRow]
+    adaptive: AdaptiveSearch | None = None
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All its trials so far."""
+        return list(self.known) if self.adaptive is None else [t for trials in self.adaptive.trials for t in trials]
+
+    @property
+    def record(self) -> StageRecord:
+        """The stage as it is made of its trials so far."""
+        return self.record_before if self.adaptive is None else self.adaptive.record
 
     @property
     def todo(self) -> list[Trial]:
         """Its trials that are not done."""
-        # A crash may have been the machine's; divergence is the trial's own and would only come again.
-        done = {trial_id for trial_id, row in self.rows.items() if row.status != "failed"}
-        return [trial for trial in self.trials if trial.spec.id not in done]
+        return [trial for trial in self.trials if trial.spec.id not in self.rows]
+
+    @property
+    def num_todo(self) -> int:
+        """How many trials there are to train, those of configs that are still to be proposed included."""
+        left = self.adaptive.num_left if self.adaptive is not None else 0
+        return len(self.todo) + left * len(self.experiment.seeds)
+
+    def start_epochs(self) -> set[int | None]:
+        """Return after how many epochs later stages start from this one's models; None stands for the end."""
+        later = [other for other in self.experiment.stages if other.start_from == self.stage.name]
+        ends = {config.settings.start_epoch for other in later for config in other.extremes}
+        return {None if epoch == self.stage.settings.epochs else epoch for epoch in ends}
 
 
 class Search:
@@ -95,7 +121,7 @@ class Search:
 
     def __init__(
         self,
-        experiments: Sequence[tuple[Experiment, TrialData]],
+        experiments: Sequence[tuple[Experiment, Datas]],
         store: Store,
         options: Options,
         observer: Observer,
@@ -130,27 +156,36 @@ class Search:
             step = self._open(index, depth=0)
             assert step is not None, "a first stage starts from scratch"
             group[index] = step
-            if step.todo:
-                waiting += len(step.todo) / self._capacity(experiment)
+            if step.num_todo:
+                waiting += step.num_todo / self._capacity(experiment)
             if waiting >= FILLED or index == len(self.experiments) - 1:
                 yield group
                 group, waiting = {}, 0.0
 
     def _open(self, index: int, depth: int) -> Step | None:
         """Return a stage, ready; None where its experiment has none so deep, or there is no model to start from."""
-        experiment, data = self.experiments[index]
+        experiment, datas = self.experiments[index]
         if depth >= len(experiment.stages):
             return None
         stage = experiment.stages[depth]
-        starts = selected_starts(experiment, stage, data, self.store)
+        starts = selected_starts(experiment, stage, datas, self.store)
         if starts is None:
             self.outcome.stage_ids[index, stage.name] = None
-            self._note_unselected(experiment, data, stage)
+            self._note_unselected(experiment, datas, stage)
             return None
-        trials = expand(experiment, stage, data, starts)
-        record = stage_record(experiment, stage, trials, created_at=time.time())
-        self.outcome.stage_ids[index, stage.name] = record.stage_id
-        return Step(experiment, data, stage, trials, record, read_rows(self.store, _by_id(trials)))
+        step = self._step(experiment, stage, datas, starts)
+        self.outcome.stage_ids[index, stage.name] = step.record.stage_id
+        return step
+
+    def _step(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> Step:
+        now = time.time()
+        if stage.adaptive:
+            search = AdaptiveSearch(experiment, stage, datas, starts, self.store, now)
+            rows = done_rows(self.store, [trial for config in search.trials for trial in config])
+            return Step(experiment, datas, stage, (), search.record, rows, search)
+        record = stage_record(experiment, stage, datas, starts, now)
+        trials = raced(expand(experiment, stage, datas, starts), record.stage_id)
+        return Step(experiment, datas, stage, trials, record, done_rows(self.store, trials))
 
     def _do(self, steps: Sequence[Step]) -> None:
         if not steps:
@@ -158,11 +193,10 @@ class Search:
         for step in steps:
             write_stage(self.store, step.record)
         self.changed(self.outcome)
-        todo = _by_id(trial for step in steps for trial in step.todo)
-        done = {i: row for step in steps for i, row in step.rows.items() if i not in todo}
-        self.observer.stages_started([step.record for step in steps], done, len(todo))
-        self._train([(step.experiment, step.todo) for step in steps])
-        rows = done | read_rows(self.store, todo)
+        done = {i: row for step in steps for i, row in step.rows.items()}
+        self.observer.stages_started([step.record for step in steps], done, _num_todo(steps))
+        self._train_steps(steps, done)
+        rows = read_rows(self.store, _by_id(trial for step in steps for trial in step.trials))
         self._score([(step, self._select(step, rows)) for step in steps], rows)
         self._prune(_by_id(trial for step in steps for trial in step.trials), rows)
         publish(self.store, summarise_store(self.store))
@@ -172,33 +206,50 @@ class Search:
         selection = select(step.record, rows, selected_at=time.time())
         write_selection(self.store, selection)
         if selection.config_id is None:
-            self._note_unselected(step.experiment, step.data, step.stage)
+            self._note_unselected(step.experiment, step.datas, step.stage)
         self.observer.stage_selected(step.record, selection)
         return selection
 
-    def _note_unselected(self, experiment: Experiment, data: TrialData, stage: Stage) -> None:
-        more = f", {experiment.variant}" if experiment.variant else ""
+    def _note_unselected(self, experiment: Experiment, datas: Datas, stage: Stage) -> None:
+        data = datas[stage.name]
+        variant = experiment.variant_of(stage)
+        more = f", {variant}" if variant else ""
         attacked = ", attacked" if data.attack else ""
         long = f"{experiment.name}/{stage.name} of {data.source}, {experiment.model.backbone}{attacked}{more}"
         self.outcome.unselected.append(long if len(self.experiments) > 1 else stage.name)
 
-    def _train(self, wanted: Iterable[tuple[Experiment, Iterable[Trial]]]) -> None:
-        """Train trials, each once; those that take the same resources at once."""
-        parts: dict[Resources, tuple[Experiment, dict[str, Trial]]] = {}
+    def _train_steps(self, steps: Sequence[Step], rows: Mapping[str, TrialRow]) -> None:
+        """Train what steps lack, those that take the same resources at once."""
+        parts: dict[Resources, list[Step]] = {}
+        for step in steps:
+            if step.num_todo:
+                parts.setdefault(step.experiment.resources, []).append(step)
         seen: set[str] = set()
-        for experiment, asked in wanted:
-            new = {i: trial for i, trial in _by_id(asked).items() if i not in seen}
-            seen |= new.keys()
-            if new:
-                parts.setdefault(experiment.resources, (experiment, {}))[1].update(new)
-        for resources, (experiment, trials) in parts.items():
-            from raysl.launch.schedule import run_trials
+        for part in parts.values():
+            todo = [trial for trial in united(t for step in part for t in step.todo) if trial.spec.id not in seen]
+            searches = [step.adaptive for step in part if step.adaptive is not None]
+            seen |= {trial.spec.id for trial in todo}
+            self._train(part[0].experiment, TrialQueue(todo, searches, rows, self._proposed))
 
-            capacity = self._capacity(experiment)
-            limit = min(capacity, self.options.max_concurrent or capacity)
-            watcher = TrialWatcher(trials, resources, self.store, self.observer, self._trial_ended)
-            run_trials(list(trials.values()), self.store, resources, limit, watcher)
-            self.outcome.trained += len(trials)
+    def _proposed(self, search: AdaptiveSearch) -> None:
+        write_stage(self.store, search.record)
+        self.observer.config_proposed(search.record)
+        self.changed(self.outcome)
+
+    def _train(self, experiment: Experiment, queue: TrialQueue) -> None:
+        """Train the trials of a queue, with the resources that an experiment has for each."""
+        from raysl.launch.schedule import run_trials
+
+        capacity = self._capacity(experiment)
+        limit = min(capacity, self.options.max_concurrent or capacity)
+
+        def ended(row: TrialRow) -> None:
+            queue.ended(row)
+            self._trial_ended(row)
+
+        watcher = TrialWatcher(queue.handed_out, experiment.resources, self.store, self.observer, ended)
+        run_trials(queue, self.store, experiment.resources, limit, watcher)
+        self.outcome.trained += len(queue.handed_out)
 
     def _trial_ended(self, row: TrialRow) -> None:
         if row.status == "failed":
@@ -208,20 +259,24 @@ class Search:
     def _score(self, chosen: Sequence[tuple[Step, SelectionRecord]], rows: Mapping[str, TrialRow]) -> None:
         """Score what was selected and keep its test features; needed models that were dropped are trained again."""
         todo: dict[str, tuple[Experiment, Trial]] = {}
-        lost = []
+        lost: dict[Resources, list[Trial]] = {}
+        owners: dict[Resources, Experiment] = {}
         for step, selection in chosen:
             wanted = (t for t in step.trials if self.options.score == "all" or t.spec.id in selection.trial_ids)
             finished = {i: t for i, t in _by_id(wanted).items() if i in rows and rows[i].status == "finished"}
             scores = read_scores(self.store, finished)
-            starts_others = any(other.start_from == step.stage.name for other in step.experiment.stages)
-            kept = set(selection.trial_ids) if starts_others else set()
+            starts = step.start_epochs()
+            kept = set(selection.trial_ids) if starts else set()
             bare = {i for i in finished if i in selection.trial_ids and not has_features(self.store, i)}
             lacking = {i: trial for i, trial in finished.items() if i not in scores or i in bare}
             todo |= {i: (step.experiment, trial) for i, trial in lacking.items()}
             needed = lacking | {i: trial for i, trial in finished.items() if i in kept}
-            gone = [trial for i, trial in needed.items() if not is_whole(self.store, model_path(i))]
-            lost.append((step.experiment, gone))
-        self._train(lost)
+            gone = [trial for i, trial in needed.items() if not self._has_models(i, starts if i in kept else {None})]
+            if gone:
+                owners.setdefault(step.experiment.resources, step.experiment)
+                lost.setdefault(step.experiment.resources, []).extend(gone)
+        for resources, trials in lost.items():
+            self._train(owners[resources], TrialQueue(united(trials), (), {}, self._proposed))
         if not todo:
             return
         from raysl.launch.scoring import score_trials
@@ -231,16 +286,23 @@ class Search:
         selected = {trial_id for _, selection in chosen for trial_id in selection.trial_ids}
         score_trials([(trial.spec, experiment.resources) for experiment, trial in todo.values()], self.store, selected)
 
+    def _has_models(self, trial_id: str, epochs: set[int | None]) -> bool:
+        return all(is_whole(self.store, model_path(trial_id, epoch)) for epoch in epochs | {None})
+
     def _prune(self, trials: Iterable[str], rows: Mapping[str, TrialRow]) -> None:
         """Drop models and features that no selection here has chosen, and checkpoints of trials that are done."""
         done = {f"{trial_id}.pt" for trial_id, row in rows.items() if row.status != "failed"}
         for name in done & set(self.store.list("checkpoints", ".pt")):
             self.store.delete(f"checkpoints/{name}")
         chosen = {trial_id for record in read_selections(self.store).values() for trial_id in record.trial_ids}
+        models: dict[str, list[str]] = {}
+        for name in self.store.list("models", ".pt"):
+            models.setdefault(name.removesuffix(".pt").partition("@")[0], []).append(name)
         for trial_id in trials:
             if trial_id not in chosen:
-                self.store.delete(model_path(trial_id))
                 self.store.delete(features_path(trial_id))
+                for name in models.get(trial_id, ()):
+                    self.store.delete(f"models/{name}")
 
     def _capacity(self, experiment: Experiment) -> int:
         """Return how many of an experiment's trials fit at once.
@@ -262,3 +324,8 @@ class Search:
 
 def _by_id(trials: Iterable[Trial]) -> dict[str, Trial]:
     return {trial.spec.id: trial for trial in trials}
+
+
+def _num_todo(steps: Sequence[Step]) -> int:
+    known = {trial.spec.id for step in steps for trial in step.todo}
+    return len(known) + sum(step.num_todo - len(step.todo) for step in steps)

@@ -15,6 +15,7 @@ from raysl.launch.logs import trial_log
 from raysl.results.rows import Epoch
 from raysl.results.store import Store
 from raysl.search.experiment import Resources
+from raysl.training.settings import StopSettings
 
 REPORT_SECONDS = 1.0  # least time between two reports of a one-worker trial: a report costs a round trip
 
@@ -25,6 +26,7 @@ class Task:
 
     spec: JSON of the TrialSpec.  store: URI of the results folder.
     max_failures: how often a trial's lost worker group is started anew.
+    milestones, stop, race: as in `search.trials.Trial`.
     """
 
     trial_id: str
@@ -32,6 +34,9 @@ class Task:
     store: str
     resources: Resources
     max_failures: int
+    milestones: tuple[int, ...] = ()
+    stop: StopSettings | None = None
+    race: str = ""
 
 
 def run_task(task: Task, storage: str) -> None:
@@ -92,7 +97,10 @@ def _train(task: Task, rank: int, report: Callable[[Epoch], None]) -> None:
     with trial_log(store, task.trial_id, rank):
         from raysl.training.loop import Execution, device_for
         from raysl.training.spec import TrialSpec
+        from raysl.training.stopping import Race
         from raysl.training.trial import run_trial
 
-        execution = Execution(device_for(task.resources.gpus), task.resources.cpus, task.resources.checkpoint_seconds)
-        run_trial(TrialSpec.model_validate_json(task.spec), store, execution, report)
+        resources = task.resources
+        execution = Execution(device_for(resources.gpus), resources.cpus, resources.checkpoint_seconds, task.milestones)
+        race = Race(store, task.race, task.stop) if task.stop is not None else None
+        run_trial(TrialSpec.model_validate_json(task.spec), store, execution, report, race)

@@ -1,13 +1,12 @@
 """Which trial each seed of a stage starts from."""
 
-from raysl.data.settings import TrialData
 from raysl.results.stages import read_selections
 from raysl.results.store import Store
 from raysl.search.experiment import Experiment, Stage
-from raysl.search.trials import expand, stage_record
+from raysl.search.trials import Datas, stage_id
 
 
-def selected_starts(experiment: Experiment, stage: Stage, data: TrialData, store: Store) -> dict[int, str] | None:
+def selected_starts(experiment: Experiment, stage: Stage, datas: Datas, store: Store) -> dict[int, str] | None:
     """Return seed -> id of the trial that it starts from: that of the earlier stage's selected config.
 
     The earlier stage is this experiment's own on these data, and not another search's of the same name.
@@ -15,12 +14,11 @@ def selected_starts(experiment: Experiment, stage: Stage, data: TrialData, store
     """
     if stage.start_from is None:
         return {}
-    earlier = next(other for other in experiment.stages if other.name == stage.start_from)
-    starts = selected_starts(experiment, earlier, data, store)
+    earlier = experiment.chain(stage)[-2]
+    starts = selected_starts(experiment, earlier, datas, store)
     if starts is None:
         return None
-    record = stage_record(experiment, earlier, expand(experiment, earlier, data, starts), created_at=0.0)
-    selection = read_selections(store).get(record.stage_id)
+    selection = read_selections(store).get(stage_id(experiment, earlier, datas, starts))
     if selection is None or selection.config_id is None:
         return None
     return dict(zip(experiment.seeds, selection.trial_ids, strict=True))

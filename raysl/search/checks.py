@@ -7,17 +7,31 @@ from raysl.data.settings import TrialData
 from raysl.errors import UserError
 from raysl.models.settings import SMALLEST_IMAGE
 from raysl.search.experiment import Config, Experiment, Stage
+from raysl.search.trials import Datas
 
 FOLD_LABELS = 2  # images of each class that the probe's cross-validation needs
 
 
-def check(experiment: Experiment, data: TrialData) -> None:
+def check(experiment: Experiment, datas: Datas) -> None:
     """Raise UserError, with the place, for a model or a stage that cannot be trained or selected with these data."""
-    _check_image_size(experiment, data)
     for stage in experiment.stages:
+        data = datas[stage.name]
+        _check_image_size(experiment, data)
+        _check_channels(experiment, stage, datas)
         _check_rule(experiment, stage, data)
-        for config in stage.configs:
+        for config in stage.extremes:
             _check_batches(experiment, stage, config, data)
+
+
+def _check_channels(experiment: Experiment, stage: Stage, datas: Datas) -> None:
+    start = stage.start_from
+    if start is None or datas[start].channels == datas[stage.name].channels:
+        return
+    key = f"stages.{stage.name}.data"
+    raise UserError(
+        f"{experiment.place(key)}: {key}: images with {datas[stage.name].channels} channel(s), and the encoder of "
+        f"{start} takes {datas[start].channels}; data.channels: {datas[start].channels} would do"
+    )
 
 
 def _check_image_size(experiment: Experiment, data: TrialData) -> None:
@@ -32,7 +46,11 @@ def _check_image_size(experiment: Experiment, data: TrialData) -> None:
 
 
 def _check_rule(experiment: Experiment, stage: Stage, data: TrialData) -> None:
-    if stage.select != "probe_accuracy" or data.draw != "balanced" or data.labels >= FOLD_LABELS * data.num_classes:
+    if (
+        "probe_accuracy" not in (stage.select, *stage.objectives)
+        or data.draw != "balanced"
+        or data.labels >= FOLD_LABELS * data.num_classes
+    ):
         return
     key = f"stages.{stage.name}.select"
     raise UserError(

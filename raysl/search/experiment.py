@@ -1,7 +1,7 @@
 """An experiment: its stages, their configs, and what a trial of them takes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Le, Lt, MinLen
@@ -11,11 +11,10 @@ from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
 from raysl.results.stages import Rule
+from raysl.search.space import Space
 from raysl.settings import Settings
 from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
 from raysl.training.spec import Stream
-
-Space = dict[str, tuple[Any, ...]]  # dotted key within a stage -> its values, in order
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Objective = Literal["train_loss", "probe_accuracy", "seconds"]
@@ -122,34 +121,60 @@ class Config:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: its searched keys with their values, and its configs in grid order."""
+    """A stage: its searched keys, and its configs.
+
+    configs: in the order of the search; none where each is proposed from the results of those before.
+    extremes: configs at the ends of the space, at least one; what must hold of all configs is checked on these.
+    configure: searched values -> the config; raises UserError where the settings refuse them.
+    data: the experiment's, with what this stage has otherwise.
+    """
 
     name: str
     space: Space
     configs: tuple[Config, ...]
+    extremes: tuple[Config, ...]
+    configure: Callable[[Mapping[str, Any]], Config] = field(compare=False)
+    data: DataSettings
+
+    @property
+    def settings(self) -> StageSettings:
+        """The settings of one of its configs, for what is never searched."""
+        return self.extremes[0].settings
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether configs are proposed while the stage is searched."""
+        return self.settings.search.algorithm == "optuna"
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What the search weighs: what `select` compares, if nothing else is given."""
+        return tuple(self.settings.search.objectives) or (self.select,)
 
     @property
     def start_from(self) -> str | None:
-        """The earlier stage that this one starts from (never searched, so the same for all configs)."""
-        return self.configs[0].settings.start_from
+        """The earlier stage that this one starts from."""
+        return self.settings.start_from
 
     @property
     def select(self) -> Rule:
         """The rule that selects this stage's config."""
-        return self.configs[0].settings.select
+        return self.settings.select
 
 
 @dataclass(frozen=True)
 class Experiment:
     """A whole experiment, every value checked.
 
-    variant: what tells it from others of its name, profile, data and model in one command; mostly empty.
+    data: the settings that stages share, if they do not say otherwise.
+    variant: overrides that tell it from others of its name, profile, data and model in one command, each with its
+        path; mostly empty.
     places: dotted key -> where it was written (`file.yaml:12`, `--set a.b=1`), for messages.
     """
 
     name: str
     profile: str
-    variant: str
+    variant: tuple[tuple[tuple[str, ...], str], ...]
     data: DataSettings
     model: ModelSettings
     seeds: tuple[int, ...]
@@ -158,6 +183,17 @@ class Experiment:
     probes: ProbesSettings
     stages: tuple[Stage, ...]
     places: Mapping[str, str]
+
+    def chain(self, stage: Stage) -> list[Stage]:
+        """Return the stages that a stage starts from, the first one first, and itself."""
+        earlier = next((other for other in self.stages if other.name == stage.start_from), None)
+        return [*(self.chain(earlier) if earlier is not None else ()), stage]
+
+    def variant_of(self, stage: Stage) -> str:
+        """Return what tells a stage from others of its name in one command, as text."""
+        names = {other.name for other in self.chain(stage)}
+        others = {("stages", other.name) for other in self.stages if other.name not in names}
+        return ", ".join(text for path, text in self.variant if path[:2] not in others)
 
     def place(self, key: str) -> str:
         """Return where a dotted key, or the nearest one above it, was written."""

@@ -2,81 +2,169 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raysl import methods
 from raysl.data.settings import TrialData
 from raysl.results.stages import Member, StageRecord
-from raysl.search.experiment import Config, Experiment, Stage
+from raysl.search.experiment import Config, Experiment, Stage, StageSettings
+from raysl.training.settings import StopSettings
 from raysl.training.spec import TrialSpec
+
+Datas = Mapping[str, TrialData]  # of each stage, by its name
+
+# What StageSettings came to hold later: at its default it is no part of a config's name.
+LATER: dict[str, Any] = {"start_epoch": None, "probe": "linear_svm", "data": {}, "milestones": [], "stop": None}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A config x a seed."""
+    """A config x a seed.
+
+    milestones: after how many epochs its model is kept, beside the end's.
+    stop: how it may be ended early; race: what names the trials that it is then held against.
+    """
 
     config_id: str
     params: Mapping[str, Any]
     spec: TrialSpec
+    milestones: tuple[int, ...] = ()
+    stop: StopSettings | None = None
+    race: str = ""
 
 
-def expand(experiment: Experiment, stage: Stage, data: TrialData, starts: Mapping[int, str]) -> tuple[Trial, ...]:
-    """Return a stage's trials, config by config in grid order, seed by seed.
+def expand(
+    experiment: Experiment,
+    stage: Stage,
+    datas: Datas,
+    starts: Mapping[int, str],
+    configs: Sequence[Config] | None = None,
+) -> tuple[Trial, ...]:
+    """Return the trials of a stage's configs, config by config, seed by seed.
 
     starts: seed -> id of the trial that this seed starts from; empty for a stage that starts from scratch.
+    configs: those wanted; all that are known before the search if None.
     """
-    seen = stage_data(stage, data)
+    seen = stage_data(stage, datas)
+    ends = _start_ends(experiment, stage)
     return tuple(
-        Trial(config_id(config), config.params, _spec(experiment, config, seen, seed, starts.get(seed)))
-        for config in stage.configs
+        Trial(
+            config_id(config),
+            config.params,
+            _spec(experiment, config, seen, seed, starts.get(seed), ends),
+            tuple(sorted(set(stage.settings.milestones))),
+            stage.settings.stop,
+        )
+        for config in (stage.configs if configs is None else configs)
         for seed in experiment.seeds
     )
 
 
-def stage_data(stage: Stage, data: TrialData) -> TrialData:
+def stage_data(stage: Stage, datas: Datas) -> TrialData:
     """Return the data of a stage's trials: without the attack on D_l where the method sees no labelled images."""
-    streams = methods.describe(stage.configs[0].settings.method["name"]).streams
+    data = datas[stage.name]
+    streams = methods.describe(stage.settings.method["name"]).streams
     return data if "labelled" in streams else data.model_copy(update={"attack": None})
 
 
 def config_id(config: Config) -> str:
     """Return 8 hex digits that name a config: the same settings have the same id in every experiment."""
-    return _digest(config.settings.model_dump(mode="json", exclude={"start_from", "select"}), size=4)
+    said = _said(config.settings)
+    for key in ("start_from", "select", "milestones", "stop", "data"):
+        said.pop(key, None)
+    return _digest(said, size=4)
 
 
 def experiment_digest(experiment: Experiment) -> str:
     """Return 16 hex digits of the hash of all that an experiment says of its numbers; not of its images' content."""
     names = ("data", "model", "probes")
-    stages = [
-        [stage.name, [config.settings.model_dump(mode="json") for config in stage.configs]]
-        for stage in experiment.stages
-    ]
     facts = {name: getattr(experiment, name).model_dump(mode="json", exclude_none=True) for name in names}
+    stages = [[stage.name, *_searched(stage)] for stage in experiment.stages]
     return _digest([facts, experiment.seeds, dict(experiment.streams), stages], size=8)
 
 
-def stage_record(experiment: Experiment, stage: Stage, trials: Sequence[Trial], created_at: float) -> StageRecord:
-    """Return the record that says which trials a stage is made of, named by all that it says but the time."""
-    facts = [experiment.name, experiment.profile, stage.name, stage.select, [trial.spec.id for trial in trials]]
+def stage_id(experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> str:
+    """Return 12 hex digits that name a stage: by all its trials, or by what an adaptive search proposes them from."""
+    if stage.adaptive:
+        # More configs continue a search, and so are no part of its name.
+        search = stage.settings.search.model_dump(mode="json", exclude={"num_configs"})
+        first = expand(experiment, stage, datas, starts, stage.extremes[:1])
+        trials: list[Any] = [[trial.spec.id for trial in first], _space(stage), search]
+    else:
+        trials = [trial.spec.id for trial in expand(experiment, stage, datas, starts)]
+    facts: list[Any] = [experiment.name, experiment.profile, stage.name, stage.select, trials]
+    if stage.settings.stop is not None:
+        facts.append(stage.settings.stop.model_dump(mode="json"))
+    return _digest(facts, size=6)
+
+
+def stage_record(
+    experiment: Experiment,
+    stage: Stage,
+    datas: Datas,
+    starts: Mapping[int, str],
+    created_at: float,
+    configs: Sequence[Config] | None = None,
+) -> StageRecord:
+    """Return the record that says which trials a stage is made of.
+
+    configs: those that it is made of so far; all that are known before the search if None.
+    """
+    trials = expand(experiment, stage, datas, starts, configs)
+    objectives = stage.objectives
     return StageRecord(
         experiment=experiment.name,
         profile=experiment.profile,
         stage=stage.name,
-        stage_id=_digest(facts, size=6),
+        stage_id=stage_id(experiment, stage, datas, starts),
         rule=stage.select,
         order=[other.name for other in experiment.stages].index(stage.name),
-        data=trials[0].spec.data.model_dump(mode="json"),
+        data=stage_data(stage, datas).model_dump(mode="json"),
         searched=tuple(stage.space),
-        members=tuple(Member(t.spec.id, t.config_id, t.spec.seed, dict(t.params)) for t in trials),
+        members=tuple(map(member, trials)),
         created_at=created_at,
         model=experiment.model.model_dump(mode="json", exclude_none=True),
-        variant=experiment.variant,
+        variant=experiment.variant_of(stage),
+        objectives=objectives if len(objectives) > 1 else (),
     )
 
 
-def _spec(experiment: Experiment, config: Config, data: TrialData, seed: int, start: str | None) -> TrialSpec:
+def raced(trials: Iterable[Trial], stage_id: str) -> tuple[Trial, ...]:
+    """Return trials that may be ended early with what names those that they are held against: stage and seed."""
+    return tuple(replace(trial, race=f"{stage_id}-{trial.spec.seed}") if trial.stop else trial for trial in trials)
+
+
+def member(trial: Trial) -> Member:
+    """Return a trial's place in its stage."""
+    return Member(trial.spec.id, trial.config_id, trial.spec.seed, dict(trial.params))
+
+
+def _said(settings: StageSettings) -> dict[str, Any]:
+    """Return a config's settings, without how its stage is searched and without later ones that are not given."""
+    said = settings.model_dump(mode="json", exclude={"search"})
+    return {key: value for key, value in said.items() if key not in LATER or value != LATER[key]}
+
+
+def _searched(stage: Stage) -> list[Any]:
+    if not stage.adaptive:
+        return [[_said(config.settings) for config in stage.configs]]
+    return [_said(stage.settings), _space(stage), stage.settings.search.model_dump(mode="json")]
+
+
+def _space(stage: Stage) -> list[list[str]]:
+    return [[key, str(dimension)] for key, dimension in stage.space.items()]
+
+
+def _start_ends(experiment: Experiment, stage: Stage) -> int | None:
+    """Return after how many epochs the stage that this one starts from ends; None for a stage from scratch."""
+    return None if stage.start_from is None else experiment.chain(stage)[-2].settings.epochs
+
+
+def _spec(
+    experiment: Experiment, config: Config, data: TrialData, seed: int, start: str | None, start_ends: int | None
+) -> TrialSpec:
     settings = config.settings
     return TrialSpec(
         data=data,
@@ -88,6 +176,8 @@ def _spec(experiment: Experiment, config: Config, data: TrialData, seed: int, st
         batch_size=settings.batch_size,
         precision=settings.precision,
         start=start,
+        start_epoch=None if settings.start_epoch == start_ends else settings.start_epoch,
+        probe="classifier" if settings.probe == "classifier" else None,
         freeze=settings.freeze,
         seed=seed,
         streams=dict(experiment.streams),

@@ -22,6 +22,7 @@ from ray.train.torch import TorchTrainer
 from raysl.config import load
 from raysl.data.inspect import inspect, resolve
 from raysl.launch.cluster import cluster
+from raysl.launch.queue import TrialQueue
 from raysl.launch.schedule import run_trials
 from raysl.results.rows import read_rows
 from raysl.results.store import Store
@@ -66,9 +67,9 @@ def raysl_trials(count: int, folder: Path) -> tuple[list[float], float]:
     file.write_text(EXPERIMENT.format(trials=count))
     experiment = load(file)
     data = resolve(experiment.data, inspect(experiment.data))
-    trials = expand(experiment, experiment.stages[0], data, {})
+    trials = expand(experiment, experiment.stages[0], {experiment.stages[0].name: data}, {})
     store, ends = Store.open(str(folder / "results"), create=True), Ends()
-    run_trials(trials, store, experiment.resources, 1, ends)
+    run_trials(TrialQueue(trials, (), {}, lambda search: None), store, experiment.resources, 1, ends)
     rows = read_rows(store, [trial.spec.id for trial in trials])
     return ends.each(), statistics.median(row.seconds for row in rows.values())
 

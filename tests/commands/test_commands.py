@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import write
+from tiny import of_stages, write
 
 from raysl.cli import main
 
@@ -26,17 +26,16 @@ def trained(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     from raysl.data.inspect import inspect, resolve
     from raysl.results.stages import write_stage
     from raysl.results.store import Store
-    from raysl.search.trials import expand, stage_record
+    from raysl.search.trials import stage_record
 
     file = write(tmp_path)
     fixed = "stages.semi.optimizer.lr=1e-3"
     printed = prints(capsys, monkeypatch, "train", file, "--stage", "semi", "--set", fixed, "--results", tmp_path / "r")
     assert "epoch 4/4" in printed
     experiment = load(file, overrides=[fixed])
-    found = expand(experiment, experiment.stages[0], resolve(experiment.data, inspect(experiment.data)), {})
-    write_stage(
-        Store.open(str(tmp_path / "r"), create=False), stage_record(experiment, experiment.stages[0], found, 0.0)
-    )
+    datas = of_stages(experiment, resolve(experiment.data, inspect(experiment.data)))
+    record = stage_record(experiment, experiment.stages[0], datas, {}, 0.0)
+    write_stage(Store.open(str(tmp_path / "r"), create=False), record)
     return tmp_path / "r"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from tiny import write
+from tiny import of_stages, write
 
 from raysl.cli import main
 from raysl.config import load
@@ -18,7 +18,7 @@ from raysl.data.settings import TrialData
 from raysl.data.subsets import labelled_subset
 from raysl.results.stages import write_stage
 from raysl.results.store import Store
-from raysl.search.trials import expand, stage_record
+from raysl.search.trials import stage_record
 
 ATTACK = "data.attack={name: one_pixel}"
 PRETRAINED = "stages.semi.method={name: rotation}"
@@ -45,8 +45,8 @@ def record(folder: Path, *overrides: str, created_at: float = 1.0, digest: str |
     store, data = Store.open(str(folder / "r"), create=True), data_of(folder / "tiny.yaml", *overrides)
     data = data.model_copy(update={"digest": digest or data.digest})
     for stage in experiment.stages:
-        found = expand(experiment, stage, data, dict.fromkeys(experiment.seeds, "0") if stage.start_from else {})
-        write_stage(store, stage_record(experiment, stage, found, created_at))
+        starts = dict.fromkeys(experiment.seeds, "0") if stage.start_from else {}
+        write_stage(store, stage_record(experiment, stage, of_stages(experiment, data), starts, created_at))
 
 
 def cells(printed: str) -> dict[str, list[str]]:

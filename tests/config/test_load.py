@@ -7,6 +7,8 @@ import pytest
 from raysl.config import load
 from raysl.config.document import ConfigError
 from raysl.errors import UserError
+from raysl.search.experiment import StageSettings
+from raysl.search.space import Grid
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 
@@ -51,7 +53,7 @@ def rewritten(file: Path, old: str, new: str) -> Path:
 
 
 def test_exponents_without_a_dot_are_floats(file: Path) -> None:
-    rates = load(file).stages[0].space["optimizer.lr"]
+    rates = load(file).stages[0].space["optimizer.lr"].ends
     assert rates == (0.01, 0.001)
     assert all(isinstance(rate, float) for rate in rates)
 
@@ -98,7 +100,11 @@ def test_seeds_are_a_number_or_a_list(file: Path) -> None:
 
 
 PAPER_OF_2021 = sorted(SPACES.glob("siamese_*.yaml"))
-PAPER_OF_2022 = sorted(set(SPACES.glob("*.yaml")) - set(PAPER_OF_2021))
+PAPER_OF_2024 = [
+    SPACES / f"{name}.yaml"
+    for name in ("sidae", "sidae_w", "sidae_w_optuna", "simsiam", "denoising_autoencoder", "supervised_classifier")
+]
+PAPER_OF_2022 = sorted(set(SPACES.glob("*.yaml")) - {*PAPER_OF_2021, *PAPER_OF_2024})
 PROFILES = ("fashion_mnist", "stl10", "malaria")
 
 
@@ -109,7 +115,7 @@ def test_experiments_of_2022_follow_the_paper(path: Path, profile: str | None) -
     assert experiment.seeds == (0, 1, 2, 3, 4)
     for stage in experiment.stages:
         settings = stage.configs[0].settings
-        assert stage.space == {"optimizer.lr": (1e-2, 1e-3, 1e-4)}
+        assert stage.space == {"optimizer.lr": Grid((1e-2, 1e-3, 1e-4))}
         assert (settings.optimizer.name, settings.select) == ("adam", "train_loss")
         assert settings.schedule.model_dump() == {"name": "exponential", "hold": 0.05, "rate": 0.01}
         twins = next(
@@ -190,7 +196,7 @@ BROKEN = {
     "no stages": (STAGES, "stages: {}\n", 5, ["at least 1"]),
     "pretext that needs labels": (
         "name: rotation}", "name: semi, pretext: {name: supervised}}", 7,
-        ["method.pretext", "'supervised'", "choices: barlow_twins, rotation"],
+        ["method.pretext", "'supervised'", "choices: barlow_twins, "],
     ),
 }  # fmt: skip
 
@@ -241,3 +247,47 @@ def test_unknown_profile_and_file_name_the_choices(file: Path) -> None:
         load(file, "lng")
     with pytest.raises(UserError, match=r"missing.yaml: cannot be read .*example.yaml"):
         load(file.parent / "missing.yaml")
+
+
+SIDAE_PROFILES = ("cifar10", "mnist", "fashion_mnist", "stl10")
+
+
+@pytest.mark.parametrize("path", PAPER_OF_2024, ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", SIDAE_PROFILES)
+def test_experiments_of_2024_follow_the_paper(path: Path, profile: str) -> None:
+    experiment = load(path, profile)
+    assert (experiment.model.backbone, experiment.model.features, experiment.model.stem) == (
+        "resnet18",
+        None,
+        "imagenet",
+    )
+    assert (experiment.seeds, experiment.streams) == ((0, 1, 2, 3, 4), {"split": 0})
+    assert (experiment.data.source, experiment.data.image_size) == (profile, 32)
+    assert experiment.data.labels == ("all" if profile == "stl10" else 0.01)
+    for stage in experiment.stages:
+        settings = stage.settings
+        if stage.name == "pretrain":
+            _check_pre_training(settings, profile, searched=set(stage.space))
+            continue
+        assert (settings.epochs, settings.batch_size, settings.probe) == (50, 256, "classifier")
+        assert settings.optimizer.model_dump() == {
+            "name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "nesterov": False,
+        }  # fmt: skip
+        assert (settings.freeze == "backbone") == (stage.start_from is not None and "linear" in stage.name)
+        assert stage.data.labels == ("all" if stage.name.endswith("_all") else experiment.data.labels)
+
+
+def _check_pre_training(settings: StageSettings, profile: str, searched: set[str]) -> None:
+    assert (settings.epochs, settings.batch_size, settings.schedule.name) == (200, 512, "cosine")
+    assert set(settings.milestones) == {25, 50, 75, 100, 125, 150, 175}
+    assert settings.optimizer.model_dump(exclude={"lr"}) == {
+        "name": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False,
+    }  # fmt: skip
+    assert "optimizer.lr" in searched or settings.optimizer.lr == 0.03
+    widths = {"projector": 2048, "predictor": 512, "decoder": 512, "min_crop": 0.2}
+    assert {key: value for key, value in settings.method.items() if key in widths}.items() <= widths.items()
+    assert settings.method["p_blur"] == (0.5 if "mnist" in profile else 0.0)
+
+
+def test_w_is_searched_on_the_paper_s_grid() -> None:
+    assert load(SPACES / "sidae_w.yaml").stages[0].space == {"method.w": Grid(tuple(n / 8 for n in range(9)))}

@@ -1,6 +1,7 @@
 """Reading table files: what gives each cell, and what is refused with the place, the value and the choices."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,7 +131,7 @@ def test_what_the_attack_does_not_reach_is_not_searched_as_attacked(file: Path) 
 def test_searches_of_one_name_are_told_apart_by_the_overrides_of_their_cells(file: Path) -> None:
     file.write_text(TABLE.replace("{title: Clean, ", "{title: Clean, set: {stages.rotation.epochs: 2}, "))
     _, searches = load_tables(file, None, ["seeds=1"], [])
-    assert [search.experiment.variant for search in searches] == ["stages.rotation.epochs=2", ""]
+    assert [e.variant_of(e.stages[0]) for e in (s.experiment for s in searches)] == ["stages.rotation.epochs=2", ""]
 
 
 BROKEN = {
@@ -168,7 +169,7 @@ def test_unknown_profiles_and_cells_are_refused_with_the_choices(file: Path) -> 
         load_tables(file, None, [], ["first/nothing/*"])
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in SHIPPED if "cavallari" in path.name], ids=lambda path: path.stem)
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
 def test_shipped_tables_load_whole(path: Path, profile: str) -> None:
     assert is_table_file(path)
@@ -224,3 +225,45 @@ def test_the_rule_for_bold_gives_the_bold_cells_of_the_paper(number: int) -> Non
     [table] = tables.tables
     for column, bold in BOLD[number].items():
         assert best_of({c.row: c.published for c in table.cells if c.column == column and c.published}) == bold
+
+
+SIDAE = {  # cells
+    "table1": 30, "figure3": 50, "figure4": 9, "figure5": 50, "figure6": 50, "figure7": 50,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SIDAE)
+def test_tables_and_figures_of_sidae_load_whole(kind: str) -> None:
+    tables, searches = load_tables(TABLES / f"sidae_{kind}.yaml", "paper", [], [])
+    cells = [cell for table in tables.tables for cell in table.cells]
+    assert (len(cells), tables.reasons) == (SIDAE[kind], {})
+    assert sum(len(search.cells) for search in searches) == len(cells)
+    for search in searches:
+        experiment = search.experiment
+        stages = {stage.name: stage for stage in experiment.stages}
+        for cell, name in search.cells.items():
+            (table, row, column), stage = cell.split("/"), stages[name]
+            if column.startswith("e") and row != "supervised":
+                epoch = int(column[1:])
+                assert stage.settings.start_epoch == (None if epoch == 200 else epoch)
+            if table.endswith("_1") or row.endswith("_1"):
+                assert stage.data.labels == 0.01
+            if "100" in table or row.endswith("_all"):
+                assert stage.data.labels == "all"
+
+
+def test_all_milestones_of_a_figure_share_one_pre_training() -> None:
+    from raysl.data.settings import TrialData
+    from raysl.search.trials import expand, stage_record
+
+    sizes: Any = {"image_size": 32, "channels": 3, "digest": "d", "num_classes": 10, "unlabelled": 50_000}
+    _, searches = load_tables(TABLES / "sidae_figure3.yaml", "paper", [], ["*/sidae/*"])
+    pretrained, later, variants = set(), set(), set()
+    for experiment in (search.experiment for search in searches):
+        datas = {s.name: TrialData(source="cifar10", labels=500 + len(s.name), **sizes) for s in experiment.stages}
+        first = experiment.stages[0]
+        variants.add(stage_record(experiment, first, datas, {}, 0.0).variant)
+        pretrained |= {trial.spec.id for trial in expand(experiment, first, datas, {})}
+        for stage in experiment.stages[1:]:
+            later |= {t.spec.id for t in expand(experiment, stage, datas, dict.fromkeys(experiment.seeds, "0"))}
+    assert (len(pretrained), len(later), variants) == (5, 2 * 8 * 5, {""})

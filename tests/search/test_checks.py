@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tiny import EXPERIMENT, write
+from tiny import EXPERIMENT, of_stages, write
 
 from raysl.config import load
 from raysl.data.settings import TrialData
@@ -21,18 +21,19 @@ def with_backbone(folder: Path, backbone: str) -> Path:
 def test_images_below_the_smallest_of_a_backbone_are_refused_with_the_place(tmp_path: Path) -> None:
     experiment = load(with_backbone(tmp_path, "inception_v3"))
     with pytest.raises(UserError, match=r"tiny\.yaml:3: model\.backbone: inception_v3 .*75.* 28 x 28; .*image_size"):
-        check(experiment, DATA)
+        check(experiment, of_stages(experiment, DATA))
     with pytest.raises(UserError, match="74 x 74"):
-        check(experiment, DATA.model_copy(update={"image_size": 74}))
-    check(experiment, DATA.model_copy(update={"image_size": 75}))
+        check(experiment, of_stages(experiment, DATA.model_copy(update={"image_size": 74})))
+    check(experiment, of_stages(experiment, DATA.model_copy(update={"image_size": 75})))
 
 
 def test_the_place_is_where_the_backbone_was_given_last(tmp_path: Path) -> None:
     experiment = load(write(tmp_path), overrides=["model.backbone=inception_v3"])
     with pytest.raises(UserError, match=re.escape("--set model.backbone=inception_v3: model.backbone: ")):
-        check(experiment, DATA)
+        check(experiment, of_stages(experiment, DATA))
 
 
 @pytest.mark.parametrize("backbone", ["small_resnet", "mobilenet_v2", "resnet50v2"])
 def test_other_backbones_take_small_images(tmp_path: Path, backbone: str) -> None:
-    check(load(with_backbone(tmp_path, backbone)), DATA.model_copy(update={"image_size": 4}))
+    experiment = load(with_backbone(tmp_path, backbone))
+    check(experiment, of_stages(experiment, DATA.model_copy(update={"image_size": 4})))

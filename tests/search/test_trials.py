@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
-from tiny import write
+from tiny import of_stages, write
 
 from raysl.config import load
 from raysl.data.settings import OnePixel, TrialData
-from raysl.results.stages import SelectionRecord, current_ids, read_stages, write_selection, write_stage
+from raysl.results.stages import SelectionRecord, StageRecord, current_ids, read_stages, write_selection, write_stage
 from raysl.results.store import Store
 from raysl.search.chain import selected_starts
+from raysl.search.experiment import Experiment
 from raysl.search.trials import Trial, expand, stage_record
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
@@ -20,7 +21,11 @@ PRETRAINED = "stages.semi.method={name: rotation}"
 def trials(folder: Path, *overrides: str, data: TrialData = DATA, stage: int = 0) -> tuple[Trial, ...]:
     experiment = load(write(folder), overrides=list(overrides))
     starts = {0: "first", 1: "second"} if stage else {}
-    return expand(experiment, experiment.stages[stage], data, starts)
+    return expand(experiment, experiment.stages[stage], of_stages(experiment, data), starts)
+
+
+def record_of(experiment: Experiment, created_at: float) -> StageRecord:
+    return stage_record(experiment, experiment.stages[0], of_stages(experiment, DATA), {}, created_at)
 
 
 def ids(found: tuple[Trial, ...]) -> list[str]:
@@ -81,10 +86,11 @@ def test_the_name_is_the_same_in_every_process(tmp_path: Path) -> None:
 
 def test_a_stage_is_named_by_its_trials_and_its_rule(tmp_path: Path) -> None:
     experiment = load(write(tmp_path))
-    found = trials(tmp_path)
-    first = stage_record(experiment, experiment.stages[0], found, created_at=1.0)
-    assert stage_record(experiment, experiment.stages[0], found, created_at=2.0).stage_id == first.stage_id
-    assert stage_record(experiment, experiment.stages[0], found[:2], created_at=1.0).stage_id != first.stage_id
+    fewer = load(write(tmp_path), overrides=["stages.semi.optimizer.lr={grid: [1e-2]}"])
+    other_rule = load(write(tmp_path), overrides=["stages.semi.select=probe_accuracy"])
+    first = record_of(experiment, 1.0)
+    assert record_of(experiment, 2.0).stage_id == first.stage_id
+    assert len({first.stage_id, record_of(fewer, 1.0).stage_id, record_of(other_rule, 1.0).stage_id}) == 3
 
 
 def test_an_attack_changes_the_name_and_none_does_not(tmp_path: Path) -> None:
@@ -113,13 +119,13 @@ def test_an_attacked_stage_starts_from_its_own_search_s_or_the_shared_pre_traini
     store = Store.open(str(tmp_path / "r"), create=True)
     first, second = experiment.stages
     for data in (DATA, ATTACKED):
-        found = expand(experiment, first, data, {})
-        record = write_stage(store, stage_record(experiment, first, found, created_at=1.0))
+        found = expand(experiment, first, of_stages(experiment, data), {})
+        record = write_stage(store, stage_record(experiment, first, of_stages(experiment, data), {}, created_at=1.0))
         chosen = tuple(trial.spec.id for trial in found[:2])
         write_selection(
             store, SelectionRecord(record.stage_id, "train_loss", found[0].config_id, {}, chosen, "", (), (), 1.0)
         )
     assert len(read_stages(store)) == len(current_ids(read_stages(store))) == (1 if shared else 2)
-    starts = [selected_starts(experiment, second, data, store) for data in (DATA, ATTACKED)]
+    starts = [selected_starts(experiment, second, of_stages(experiment, data), store) for data in (DATA, ATTACKED)]
     assert starts[1] == {0: chosen[0], 1: chosen[1]}
     assert (starts[0] == starts[1]) is shared

@@ -1,0 +1,134 @@
+"""What the stages of an experiment must hold to, each by itself and beside the others."""
+
+from collections.abc import Iterator, Sequence
+
+from raysl import methods
+from raysl.config.document import ConfigError, Document, Path_, dotted
+from raysl.errors import UserError, choices
+from raysl.search.experiment import SearchSettings, Stage
+from raysl.search.sampling import build_sampler
+from raysl.search.space import Grid, Space
+
+
+def check_search(search: SearchSettings, space: Space, path: Path_, document: Document) -> None:
+    """Refuse a search that its space or its own settings do not allow."""
+    where = _at((*path, "search"), document)
+    if search.algorithm == "grid":
+        for key, dimension in space.items():
+            if not isinstance(dimension, Grid):
+                raise ConfigError(
+                    f"{_at((*path, *key.split('.')), document)}: {dimension}: no grid, and algorithm grid "
+                    f"takes nothing else; stages.{path[-1]}.search: {{algorithm: random, num_configs: 20}} or optuna"
+                )
+        if search.num_configs is not None:
+            raise ConfigError(f"{where}.num_configs: a grid has as many configs as it has points; algorithm: random")
+        return
+    if not space:
+        raise ConfigError(f"{where}.algorithm: {search.algorithm} has nothing to draw: no key of the stage is a range")
+    if search.num_configs is None:
+        raise ConfigError(f"{where}.num_configs: must be given for algorithm {search.algorithm}: how many configs")
+    if search.algorithm == "optuna":
+        try:
+            build_sampler(search)
+        except UserError as error:
+            raise ConfigError(f"{where}.{error}") from None
+
+
+def _at(where: Path_, document: Document) -> str:
+    return f"{document.place(where)}: {dotted(where)}"
+
+
+def check_rules(stage: Stage, document: Document) -> None:
+    """Refuse to compare what a searched key gives another meaning, or what is not there."""
+    path = ("stages", stage.name)
+    for key, name in _compared_losses(stage):
+        _check_comparable(stage, (*path, *key), name, document)
+    if stage.settings.probe == "classifier":
+        if "labelled" not in methods.describe(stage.settings.method["name"]).streams:
+            where = (*path, "probe")
+            raise ConfigError(
+                f"{_at(where, document)}: {stage.settings.method['name']} has no classifier; "
+                "linear_svm, or a later stage of method supervised"
+            )
+        if "probe_accuracy" in (stage.select, *stage.objectives):
+            where = (*path, "select")
+            raise ConfigError(
+                f"{_at(where, document)}: probe_accuracy is cross-validated, and this stage's "
+                "classifier has been trained on all of D_l; train_loss, or probe: linear_svm"
+            )
+
+
+def _compared_losses(stage: Stage) -> Iterator[tuple[Path_, str]]:
+    """Yield where a stage says that training losses are compared, and the word that says it."""
+    if stage.select == "train_loss":
+        yield ("select",), "train_loss"
+    if "train_loss" in stage.settings.search.objectives:
+        yield ("search", "objectives"), "train_loss"
+    if stage.settings.stop is not None:
+        yield ("stop",), stage.settings.stop.scheduler
+
+
+def _check_comparable(stage: Stage, where: Path_, name: str, document: Document) -> None:
+    """Refuse to compare training losses over a hyperparameter that changes what the loss means."""
+    shaping = {f"method.{key}" for key in methods.loss_shaping_keys(stage.settings.method)}
+    other = {"select": "use select: probe_accuracy", "objectives": "use probe_accuracy"}.get(
+        where[-1], "leave it out, and every trial is trained to its end"
+    )
+    for key in sorted(shaping & set(stage.space)):
+        raise ConfigError(
+            f"{_at(where, document)}: {name} cannot choose over {key!r}: it changes what the "
+            f"training loss means, so the losses of its values ({stage.space[key]}) are not comparable; {other}"
+        )
+
+
+def check_stages(stages: Sequence[Stage], document: Document) -> None:
+    """Refuse a stage that starts from none that is there, or is trained to no purpose."""
+    earlier: dict[str, Stage] = {}
+    for stage in stages:
+        _check_milestones(stage, document)
+        if stage.start_from is None:
+            _check_from_scratch(stage, earlier, document)
+        elif stage.start_from not in earlier:
+            where = ("stages", stage.name, "start_from")
+            later = (
+                "is not an earlier stage"
+                if any(other.name == stage.start_from for other in stages)
+                else "is no stage of this experiment"
+            )
+            raise ConfigError(
+                f"{_at(where, document)}: {stage.start_from!r} {later}; {choices(stage.start_from, earlier)}"
+            )
+        else:
+            _check_start_epoch(stage, earlier[stage.start_from], document)
+        earlier[stage.name] = stage
+
+
+def _check_from_scratch(stage: Stage, earlier: dict[str, Stage], document: Document) -> None:
+    for key, trouble in (
+        ("freeze", "'backbone' freezes a backbone that nothing has trained"),
+        ("start_epoch", "an epoch of no stage"),
+    ):
+        where = ("stages", stage.name, key)
+        if getattr(stage.settings, key) not in (None, "none"):
+            raise ConfigError(f"{_at(where, document)}: {trouble}; give start_from; {choices('', earlier)}")
+
+
+def _check_milestones(stage: Stage, document: Document) -> None:
+    where = ("stages", stage.name, "milestones")
+    fewest = min(config.settings.epochs for config in stage.extremes)
+    for epoch in stage.settings.milestones:
+        if epoch > fewest:
+            raise ConfigError(f"{_at(where, document)}: {epoch} is after the end of {fewest} epochs; at most {fewest}")
+
+
+def _check_start_epoch(stage: Stage, earlier: Stage, document: Document) -> None:
+    ends = {config.settings.epochs for config in earlier.extremes}
+    kept = {*earlier.settings.milestones, *(ends if len(ends) == 1 else ())}
+    for config in stage.extremes:
+        epoch = config.settings.start_epoch
+        if epoch is not None and epoch not in kept:
+            where = ("stages", stage.name, "start_epoch")
+            raise ConfigError(
+                f"{_at(where, document)}: {epoch} is no milestone of {earlier.name}, whose model is "
+                f"kept after {', '.join(map(str, sorted(kept)))} epochs; stages.{earlier.name}.milestones can name it"
+            )

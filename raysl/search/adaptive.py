@@ -1,0 +1,90 @@
+"""An adaptive search of a stage: each config is proposed from what became of those before, and nothing is forgotten."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from raysl.results.proposals import Told, read_proposals, write_proposals
+from raysl.results.rows import TrialRow
+from raysl.results.store import Store
+from raysl.search.experiment import Experiment, Stage
+from raysl.search.sampling import Sampler, told_of
+from raysl.search.selection import OBJECTIVES, summarise
+from raysl.search.trials import Datas, Trial, expand, member, raced, stage_record
+
+
+class AdaptiveSearch:
+    """The configs of an adaptive stage, proposed one by one and judged over all their seeds.
+
+    Proposals are written before they are trained, with what the sampler had been told until then; so a search that was
+    killed asks and tells again in the same order, and goes on as the undisturbed one would have.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        stage: Stage,
+        datas: Datas,
+        starts: Mapping[int, str],
+        store: Store | None,
+        created_at: float,
+    ) -> None:
+        """Take up a stage where the results folder has it.
+
+        store: None where nothing is there yet and nothing will be proposed.
+        created_at: unix seconds, for a stage that begins now.
+        """
+        self.experiment, self.stage, self.datas, self.starts, self.store = experiment, stage, datas, starts, store
+        self.record = stage_record(experiment, stage, datas, starts, created_at, ())
+        self.sampler = Sampler(stage.settings.search, stage.space, stage.objectives)
+        self.sampler.replay(read_proposals(store, self.record.stage_id) if store is not None else [])
+        self.trials: list[tuple[Trial, ...]] = []
+        for proposal in self.sampler.proposals[: self.most]:
+            self._add(proposal.params)
+        self._told = {one.number for proposal in self.sampler.proposals for one in proposal.told}
+        self._used_up = False
+
+    @property
+    def most(self) -> int:
+        """How many configs are wanted."""
+        wanted = self.stage.settings.search.num_configs
+        assert wanted is not None, "it is checked"
+        return wanted
+
+    @property
+    def num_left(self) -> int:
+        """How many configs are still to be proposed, at most."""
+        return 0 if self._used_up else self.most - len(self.trials)
+
+    def propose(self, rows: Mapping[str, TrialRow]) -> tuple[Trial, ...]:
+        """Return the trials of the next config; none where there is none left.
+
+        rows: of the trials that have ended.
+        """
+        if self.num_left == 0:
+            return ()
+        told = [one for number in range(len(self.trials)) if (one := self._news(number, rows)) is not None]
+        params = self.sampler.propose(told)
+        if params is None:
+            self._used_up = True
+            return ()
+        self._told |= {one.number for one in told}
+        assert self.store is not None
+        write_proposals(self.store, self.record.stage_id, self.sampler.proposals)
+        self._add(params)
+        return self.trials[-1]
+
+    def _add(self, params: Mapping[str, Any]) -> None:
+        config = self.stage.configure(params)
+        trials = expand(self.experiment, self.stage, self.datas, self.starts, [config])
+        self.trials.append(raced(trials, self.record.stage_id))
+        self.record = replace(self.record, members=(*self.record.members, *map(member, self.trials[-1])))
+
+    def _news(self, number: int, rows: Mapping[str, TrialRow]) -> Told | None:
+        """Return what became of a config; None where the sampler knows, or a seed has not ended yet."""
+        trials = self.trials[number]
+        if number in self._told or any(trial.spec.id not in rows for trial in trials):
+            return None
+        [summary] = summarise(replace(self.record, members=tuple(map(member, trials))), rows, {})
+        values = [getattr(summary, f"{OBJECTIVES[name].column}_mean") for name in self.stage.objectives]
+        return told_of(number, {trial.spec.seed: rows[trial.spec.id].status for trial in trials}, values)

@@ -1,0 +1,171 @@
+"""Optuna's samplers over a stage's space, as functions of what they have been asked and told.
+
+Nothing is kept but that order, so asking and telling it again leaves a sampler where it was.
+"""
+
+import inspect
+import logging
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from raysl.errors import UserError, choices
+from raysl.results.proposals import Proposal, Told
+from raysl.search.experiment import SearchSettings
+from raysl.search.selection import OBJECTIVES
+from raysl.search.space import Dimension, Grid, IntRange, Space
+
+if TYPE_CHECKING:
+    import optuna
+
+log = logging.getLogger(__name__)
+
+MOST_REPEATS = 100  # proposals in a row of configs that were proposed before, until the space counts as used up
+SEEDED = "seed"
+Params = dict[str, Any]
+
+
+class Sampler:
+    """Proposes configs that were not proposed before."""
+
+    def __init__(self, settings: SearchSettings, space: Space, objectives: Sequence[str]) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.distributions = {key: _distribution(dimension) for key, dimension in space.items()}
+        self.single = len(objectives) == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of samplers that Optuna calls experimental
+            self.study = optuna.create_study(
+                sampler=build_sampler(settings),
+                directions=["maximize" if OBJECTIVES[name].highest else "minimize" for name in objectives],
+            )
+        self.proposals: list[Proposal] = []
+        self._trials: list[optuna.Trial] = []
+        self._known: dict[int, Told] = {}
+
+    def replay(self, proposals: Sequence[Proposal]) -> None:
+        """Ask and tell again what was asked and told, in that order."""
+        for proposal in proposals:
+            params = self._ask(proposal.told)
+            if params != proposal.params:
+                # Another version of Optuna, say: what was proposed and trained stands.
+                log.warning("%s was proposed, and %s is now; the former stands", proposal.params, params)
+                self._replace(proposal.params)
+            self.proposals.append(proposal)
+
+    def propose(self, told: Sequence[Told]) -> Params | None:
+        """Return the next config's values; None where the space holds none that is new.
+
+        told: what became of earlier configs since the proposal before.
+        """
+        params = self._ask(told)
+        if params is not None:
+            self.proposals.append(Proposal(dict(params), tuple(told)))
+        return params
+
+    def _ask(self, told: Sequence[Told]) -> Params | None:
+        for one in told:
+            self._known[one.number] = one
+            self._tell(self._trials[one.number], one)
+        for _ in range(MOST_REPEATS):
+            trial = self._suggest()
+            before = self._number_of(trial.params)
+            if before is None:
+                self._trials.append(trial)
+                return dict(trial.params)
+            self._tell(trial, self._known.get(before, Told(before, "failed")))
+        return None
+
+    def _suggest(self) -> "optuna.Trial":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.study.ask(self.distributions)
+
+    def _number_of(self, params: Params) -> int | None:
+        return next((number for number, trial in enumerate(self._trials) if trial.params == params), None)
+
+    def _tell(self, trial: "optuna.Trial", told: Told) -> None:
+        from optuna.trial import TrialState
+
+        if told.status == "finished":
+            self.study.tell(trial, list(told.values))
+        elif told.status == "stopped" and self.single:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self.study.tell(trial, state=TrialState.FAIL)
+
+    def _replace(self, params: Params) -> None:
+        if len(self._trials) > len(self.proposals):
+            self._tell(self._trials.pop(), Told(len(self.proposals), "failed"))
+        self.study.enqueue_trial(params)
+        self._trials.append(self._suggest())
+
+
+def draw(settings: SearchSettings, space: Space) -> list[Params]:
+    """Return the configs of a random search: independent draws, each config once, a longer search's first ones."""
+    assert settings.num_configs is not None, "it is checked"
+    random = settings.model_copy(update={"sampler": {"name": "RandomSampler"}})
+    sampler = Sampler(random, space, ["train_loss"])
+    found: list[Params] = []
+    while len(found) < settings.num_configs and (params := sampler.propose(())) is not None:
+        found.append(params)
+    return found
+
+
+def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
+    """Return Optuna's sampler as the settings have it.
+
+    Raises UserError, without the place, for a name or an option that Optuna does not know.
+    """
+    from optuna import samplers
+
+    given = dict(settings.sampler)
+    name = given.pop("name", None)
+    every: dict[str, Any] = {name: getattr(samplers, name) for name in samplers.__all__}
+    kinds = {name: kind for name, kind in every.items() if inspect.isclass(kind) and _has_seed(kind)}
+    if name not in kinds:
+        raise UserError(f"sampler.name: {name!r} is no sampler; {choices(str(name), kinds)}")
+    known = inspect.signature(kinds[name]).parameters
+    for option in given:
+        if option not in known or option == SEEDED:
+            trouble = "is search.seed" if option == SEEDED else f"is no option of {name}"
+            raise UserError(f"sampler.{option}: {trouble}; {choices(option, known.keys() - {SEEDED})}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            kind: Any = kinds[name]
+            sampler: samplers.BaseSampler = kind(**given, seed=settings.seed)
+    except (TypeError, ValueError, ImportError) as error:
+        raise UserError(f"sampler: {name} does not take {given}: {error}") from None
+    return sampler
+
+
+def _has_seed(kind: type) -> bool:
+    return SEEDED in inspect.signature(kind).parameters
+
+
+def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistribution":
+    from optuna import distributions
+
+    if isinstance(dimension, Grid):
+        return distributions.CategoricalDistribution(dimension.values)
+    if isinstance(dimension, IntRange):
+        return distributions.IntDistribution(dimension.low, dimension.high, log=dimension.log)
+    return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def finite(values: Sequence[float | None]) -> bool:
+    """Return whether a search can be told these values."""
+    return all(value is not None and math.isfinite(value) for value in values)
+
+
+def told_of(number: int, statuses: Mapping[int, str], values: Sequence[float | None]) -> Told:
+    """Return what a search is told of a config all of whose seeds have ended: one seed that has not finished fails it.
+
+    statuses: by seed.  values: of the objectives, means over the seeds.
+    """
+    if all(status == "finished" for status in statuses.values()) and finite(values):
+        return Told(number, "finished", tuple(float(value) for value in values if value is not None))
+    return Told(number, "stopped" if "stopped" in statuses.values() else "failed")

@@ -1,0 +1,180 @@
+"""Spaces, searches, milestones and rules of an experiment's stages: what is read, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysl.config import load
+from raysl.config.document import ConfigError
+from raysl.search.space import Choice, Grid, IntRange, Range
+from raysl.search.trials import config_id, experiment_digest
+
+EXPERIMENT = """\
+name: example
+data: {source: digits, labels: 50}
+seeds: 2
+stages:
+  pretrain:
+    method: {name: sidae, w: 0.5}
+    epochs: 20
+    milestones: [5, 10]
+    batch_size: 64
+    optimizer: {name: sgd, lr: 0.1}
+    select: probe_accuracy
+  linear:
+    method: {name: supervised}
+    data: {labels: all}
+    start_from: pretrain
+    start_epoch: 10
+    freeze: backbone
+    probe: classifier
+    epochs: 5
+    batch_size: 50
+    optimizer: {name: sgd, lr: 0.05}
+"""
+OPTUNA = "stages.pretrain.search={algorithm: optuna, num_configs: 4}"
+W = "stages.pretrain.method.w={uniform: [0, 1]}"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "example.yaml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def test_each_kind_of_dimension_is_read(file: Path) -> None:
+    overrides = [
+        OPTUNA, W, "stages.pretrain.optimizer.lr={loguniform: [1e-3, 1]}", "stages.pretrain.epochs={int: [10, 30]}",
+        "stages.pretrain.batch_size={choice: [32, 64]}", "stages.pretrain.method.min_crop={grid: [0.2, 0.5]}",
+    ]  # fmt: skip
+    stage = load(file, overrides=overrides).stages[0]
+    assert stage.space == {
+        "method.w": Range(0.0, 1.0),
+        "method.min_crop": Grid((0.2, 0.5)),
+        "epochs": IntRange(10, 30),
+        "batch_size": Choice((32, 64)),
+        "optimizer.lr": Range(1e-3, 1.0, log=True),
+    }
+    assert stage.adaptive
+    assert stage.configs == ()
+    assert len(stage.extremes) == 2**5
+    config = stage.configure(
+        {"method.w": 0.3, "method.min_crop": 0.2, "epochs": 12, "batch_size": 32, "optimizer.lr": 0.5}
+    )
+    assert (config.settings.method["w"], config.settings.epochs, config.settings.optimizer.lr) == (0.3, 12, 0.5)
+
+
+def test_a_range_replaces_a_grid_of_the_file_whole(file: Path) -> None:
+    grid = "stages.pretrain.method.w={grid: [0, 1]}"
+    assert load(file, overrides=[OPTUNA, grid, W]).stages[0].space == {"method.w": Range(0.0, 1.0)}
+
+
+def test_a_random_search_is_known_beforehand_and_the_same_each_time(file: Path) -> None:
+    random = "stages.pretrain.search={algorithm: random, num_configs: 3, seed: 1}"
+    first, again = (load(file, overrides=[random, W]).stages[0] for _ in range(2))
+    assert [config.params for config in first.configs] == [config.params for config in again.configs]
+    assert len({config_id(config) for config in first.configs}) == 3
+    assert all(0 <= config.settings.method["w"] <= 1 for config in first.configs)
+
+
+def test_a_stage_has_the_experiment_s_data_but_for_what_it_says(file: Path) -> None:
+    pretrain, linear = load(file, overrides=["data.image_size=16"]).stages
+    assert (pretrain.data.labels, linear.data.labels) == (50, "all")
+    assert pretrain.data.image_size == linear.data.image_size == 16
+
+
+def test_objectives_are_the_rule_s_unless_others_are_given(file: Path) -> None:
+    assert load(file).stages[0].objectives == ("probe_accuracy",)
+    two = "stages.pretrain.search={algorithm: optuna, num_configs: 4, objectives: [probe_accuracy, seconds]}"
+    assert load(file, overrides=[W, two]).stages[0].objectives == ("probe_accuracy", "seconds")
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "a range in a grid search": (
+        [W], "stages.pretrain.method.w: 0 to 1: no grid, and algorithm grid takes nothing else"),
+    "no number of configs": ([W, "stages.pretrain.search={algorithm: optuna}"], "search.num_configs: must be given"),
+    "a number of configs for a grid": (["stages.pretrain.search={num_configs: 3}"], "search.num_configs: a grid has"),
+    "nothing to draw": ([OPTUNA], "search.algorithm: optuna has nothing to draw"),
+    "an unknown algorithm": (["stages.pretrain.search={algorithm: tpe}"], "'grid', 'random' or 'optuna'"),
+    "an unknown sampler": (
+        [W, "stages.pretrain.search={algorithm: optuna, num_configs: 4, sampler: {name: TPE}}"],
+        "stages.pretrain.search.sampler.name: 'TPE' is no sampler; choices: ",
+    ),
+    "an unknown option": (
+        [W, "stages.pretrain.search={algorithm: optuna, num_configs: 4, sampler: {name: TPESampler, gama: 1}}"],
+        "stages.pretrain.search.sampler.gama: is no option of TPESampler; did you mean 'gamma'?",
+    ),
+    "an unknown objective": (
+        ["stages.pretrain.search={objectives: [speed]}"], "stages.pretrain.search.objectives",
+    ),
+    "ends the wrong way round": ([OPTUNA, "stages.pretrain.method.w={uniform: [1, 0]}"], "with low below high"),
+    "one end": ([OPTUNA, "stages.pretrain.method.w={uniform: [1]}"], "is [low, high], two numbers"),
+    "a logarithm of 0": ([OPTUNA, "stages.pretrain.optimizer.lr={loguniform: [0, 1]}"], "low is above 0, not 0"),
+    "halves of whole numbers": ([OPTUNA, "stages.pretrain.epochs={int: [10, 20.5]}"], "two whole numbers"),
+    "an end that the setting refuses": (
+        [OPTUNA, "stages.pretrain.method.w={uniform: [0, 2]}"], "method.w: must be less"),
+    "fractions of epochs": ([OPTUNA, "stages.pretrain.epochs={uniform: [5, 20]}"], "stages.pretrain.epochs"),
+    "two kinds at once": (
+        [OPTUNA, "stages.pretrain.method.w={uniform: [0, 1], grid: [0]}"], "a grid stands alone, without 'uniform'",
+    ),
+    "a range on what is not searchable": (["data.labels={int: [1, 50]}"], "an int on a key that is not searchable"),
+    "training loss over w": (
+        ["stages.pretrain.method.w={grid: [0, 1]}", "stages.pretrain.select=train_loss"],
+        "stages.pretrain.select: train_loss cannot choose over 'method.w'",
+    ),
+    "training loss over w among objectives": (
+        ["stages.pretrain.method.w={grid: [0, 1]}", "stages.pretrain.search={objectives: [train_loss, seconds]}"],
+        "stages.pretrain.search.objectives: train_loss cannot choose over 'method.w'",
+    ),
+    "early ending over w": (
+        ["stages.pretrain.method.w={grid: [0, 1]}", "stages.pretrain.stop={scheduler: median}"],
+        "stages.pretrain.stop: median cannot choose over 'method.w'",
+    ),
+    "an unknown scheduler": (["stages.pretrain.stop={scheduler: hyperband}"], "choices: asha, median"),
+    "a classifier that is not there": (["stages.pretrain.probe=classifier"], "sidae has no classifier"),
+    "selecting by a classifier on D_l": (["stages.linear.select=probe_accuracy"], "has been trained on all of D_l"),
+    "an epoch that is no milestone": (
+        ["stages.linear.start_epoch=7"], "7 is no milestone of pretrain, whose model is kept after 5, 10, 20 epochs",
+    ),
+    "a milestone after the end": (
+        ["stages.pretrain.milestones=[5, 30]"], "30 is after the end of 20 epochs; at most 20"),
+    "an epoch of nothing": (["stages.pretrain.start_epoch=5"], "stages.pretrain.start_epoch: an epoch of no stage"),
+    "a stage's unknown data": (
+        ["stages.linear.data={lables: all}"], "stages.linear.data.lables: unknown key; did you mean"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_is_refused_with_its_place(file: Path, kind: str) -> None:
+    overrides, expected = REFUSED[kind]
+    with pytest.raises(ConfigError) as caught:
+        load(file, overrides=overrides)
+    message = str(caught.value)
+    assert expected in message, message
+    assert message.startswith("--set "), message
+
+
+def test_the_last_epoch_is_a_milestone_and_names_no_other_trial(file: Path) -> None:
+    from raysl.data.settings import TrialData
+    from raysl.search.trials import expand
+
+    sizes: Any = {"image_size": 8, "channels": 1, "digest": "d", "num_classes": 10, "labels": 50, "unlabelled": 100}
+    data = TrialData(source="digits", **sizes)
+
+    def ids(*overrides: str) -> list[str]:
+        experiment = load(file, overrides=list(overrides))
+        datas = {stage.name: data for stage in experiment.stages}
+        return [trial.spec.id for trial in expand(experiment, experiment.stages[1], datas, {0: "a", 1: "b"})]
+
+    assert ids("stages.linear.start_epoch=20") == ids("stages.linear.start_epoch=null")
+    assert not set(ids()) & set(ids("stages.linear.start_epoch=null"))
+    assert not set(ids()) & set(ids("stages.linear.probe=linear_svm"))
+
+
+def test_what_a_search_does_is_part_of_what_an_experiment_says(file: Path) -> None:
+    found = [load(file, overrides=[OPTUNA, W, *more]) for more in ([], ["stages.pretrain.search.seed=1"])]
+    wider = load(file, overrides=[OPTUNA, "stages.pretrain.method.w={uniform: [0, 0.5]}"])
+    milestone = load(file, overrides=["stages.linear.start_epoch=5"])
+    assert len({experiment_digest(e) for e in (*found, wider, milestone, load(file))}) == 5

@@ -1,0 +1,216 @@
+"""Optuna's samplers over a space, as functions of what they were asked and told."""
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from raysl.errors import UserError
+from raysl.results.proposals import Proposal, Told
+from raysl.search.experiment import SearchSettings
+from raysl.search.sampling import Sampler, build_sampler, draw, told_of
+from raysl.search.space import Choice, Grid, IntRange, Range, Space
+
+SPACE: Space = {
+    "w": Range(0.0, 1.0),
+    "lr": Range(1e-4, 1e-1, log=True),
+    "depth": IntRange(1, 4),
+    "kind": Choice(("a", "b")),
+}
+PLANE: Space = {"w": Range(0.0, 1.0), "lr": Range(1e-4, 1e-1, log=True)}
+OPTIMUM = {"w": 0.3, "lr": 3e-3}
+
+
+def optuna(num_configs: int = 20, **more: Any) -> SearchSettings:
+    return SearchSettings(algorithm="optuna", num_configs=num_configs, **more)
+
+
+def accuracy(params: dict[str, Any]) -> float:
+    """Return a synthetic objective, 1 at `OPTIMUM` and lower everywhere else."""
+    import math
+
+    return 1 - (params["w"] - OPTIMUM["w"]) ** 2 - (math.log10(params["lr"] / OPTIMUM["lr"]) / 3) ** 2
+
+
+def search(settings: SearchSettings, num: int, space: Space = SPACE, value: Callable[..., float] = accuracy) -> Sampler:
+    """Return a sampler that was told of each config before it was asked for the next."""
+    sampler, told = Sampler(settings, space, ["probe_accuracy"]), []
+    for number in range(num):
+        params = sampler.propose(told)
+        assert params is not None
+        told = [Told(number, "finished", (value(params),))]
+    return sampler
+
+
+def params_of(sampler: Sampler) -> list[dict[str, Any]]:
+    return [proposal.params for proposal in sampler.proposals]
+
+
+def test_proposals_lie_in_the_space() -> None:
+    for params in params_of(search(optuna(), 25)):
+        assert 0 <= params["w"] <= 1
+        assert 1e-4 <= params["lr"] <= 1e-1
+        assert params["depth"] in (1, 2, 3, 4)
+        assert isinstance(params["depth"], int)
+        assert params["kind"] in ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        {"name": "TPESampler", "multivariate": True, "n_startup_trials": 4},
+        {"name": "NSGAIISampler", "population_size": 5},
+        {"name": "QMCSampler"},
+        {"name": "RandomSampler"},
+    ],
+    ids=lambda sampler: sampler["name"],
+)
+@pytest.mark.parametrize("stop", [1, 7, 13])
+def test_a_search_that_is_taken_up_again_proposes_what_the_undisturbed_one_does(
+    sampler: dict[str, Any], stop: int
+) -> None:
+    settings = optuna(sampler=sampler)
+    undisturbed, killed = search(settings, 16), search(settings, stop)
+    again = Sampler(settings, SPACE, ["probe_accuracy"])
+    again.replay(killed.proposals)
+    for number in range(stop, 16):
+        again.propose([Told(number - 1, "finished", (accuracy(again.proposals[number - 1].params),))])
+    assert again.proposals == undisturbed.proposals
+
+
+def test_the_order_of_asking_and_telling_is_replayed_too() -> None:
+    """Two configs at once: each is proposed while the one before is still being trained."""
+    settings = optuna(sampler={"name": "TPESampler", "n_startup_trials": 2})
+
+    def late(sampler: Sampler, numbers: range) -> None:
+        for number in numbers:
+            told = [Told(n, "finished", (accuracy(sampler.proposals[n].params),)) for n in [number - 2] if n >= 0]
+            sampler.propose(told)
+
+    whole, first, again = (Sampler(settings, SPACE, ["probe_accuracy"]) for _ in range(3))
+    late(whole, range(14))
+    late(first, range(9))
+    again.replay(first.proposals)
+    late(again, range(9, 14))
+    assert again.proposals == whole.proposals
+    assert params_of(whole) != params_of(search(settings, 14))
+
+
+def test_results_change_what_is_proposed() -> None:
+    settings = optuna(sampler={"name": "TPESampler", "n_startup_trials": 3})
+    other = search(settings, 12, value=lambda params: -accuracy(params))
+    assert params_of(search(settings, 12)) != params_of(other)
+
+
+def test_another_seed_proposes_others() -> None:
+    assert params_of(search(optuna(), 3)) != params_of(search(optuna(seed=1), 3))
+
+
+def test_what_was_proposed_stands_though_the_sampler_now_proposes_otherwise() -> None:
+    old = search(optuna(seed=1), 5)
+    again = Sampler(optuna(seed=2), SPACE, ["probe_accuracy"])
+    again.replay(old.proposals)
+    assert again.proposals == old.proposals
+    more = again.propose([Told(4, "finished", (0.5,))])
+    assert more is not None
+    assert more not in params_of(old)
+
+
+def test_no_config_is_proposed_twice_and_a_small_space_is_used_up() -> None:
+    space: Space = {"depth": IntRange(1, 3), "kind": Choice(("a", "b"))}
+    sampler, told, found = Sampler(optuna(), space, ["probe_accuracy"]), [], []
+    while (params := sampler.propose(told)) is not None:
+        found.append(tuple(params.values()))
+        told = [Told(len(found) - 1, "finished", (0.5,))]
+    assert sorted(found) == [(depth, kind) for depth in (1, 2, 3) for kind in ("a", "b")]
+
+
+@pytest.mark.parametrize("status", ["failed", "stopped"])
+def test_a_config_without_a_value_is_no_result(status: Any) -> None:
+    """Its values elsewhere would be the highest of all, and the search would stay where it fails."""
+    sampler, told = (
+        Sampler(optuna(sampler={"name": "TPESampler", "n_startup_trials": 5}), PLANE, ["probe_accuracy"]),
+        [],
+    )
+    for number in range(40):
+        params = sampler.propose(told)
+        assert params is not None
+        fails = params["w"] > 0.5
+        told = [Told(number, status) if fails else Told(number, "finished", (params["w"],))]
+    assert len(sampler.study.get_trials(states=[TrialState.COMPLETE])) > 1
+    assert max(trial.value or 0 for trial in sampler.study.trials) <= 0.5
+
+
+def test_one_unfinished_seed_fails_its_config() -> None:
+    finished = dict.fromkeys(range(3), "finished")
+    assert told_of(4, finished, [0.5]) == Told(4, "finished", (0.5,))
+    assert told_of(4, {**finished, 1: "diverged"}, [None]).status == "failed"
+    assert told_of(4, {**finished, 1: "collapsed"}, [None]).status == "failed"
+    assert told_of(4, {**finished, 2: "stopped"}, [None]).status == "stopped"
+    assert told_of(4, finished, [0.5, None]).status == "failed"
+
+
+def best(params: list[dict[str, Any]]) -> float:
+    return max(map(accuracy, params))
+
+
+def test_optuna_beats_random_search_at_equal_budget() -> None:
+    """Over 20 repetitions; 15 or more of 20 has a probability of 2 % if both were alike."""
+    budget, wins, gaps = 30, 0, []
+    for seed in range(20):
+        adaptive = best(params_of(search(optuna(seed=seed), budget, PLANE)))
+        random = best(draw(SearchSettings(algorithm="random", num_configs=budget, seed=seed), PLANE))
+        wins += adaptive > random
+        gaps.append((1 - random) / (1 - adaptive))
+    assert wins >= 15
+    assert statistics.median(gaps) > 1.5
+
+
+def test_a_longer_random_search_begins_with_the_shorter_one() -> None:
+    short, long = (draw(SearchSettings(algorithm="random", num_configs=n, seed=3), SPACE) for n in (5, 12))
+    assert long[:5] == short
+    assert len({str(params) for params in long}) == 12
+
+
+def test_random_search_takes_each_point_of_a_grid_once() -> None:
+    found = draw(SearchSettings(algorithm="random", num_configs=10), {"w": Grid((0.0, 0.5, 1.0))})
+    assert sorted(params["w"] for params in found) == [0.0, 0.5, 1.0]
+
+
+def test_several_objectives_are_weighed_in_their_own_direction() -> None:
+    sampler = Sampler(optuna(), PLANE, ["probe_accuracy", "seconds"])
+    sampler.propose(())
+    sampler.propose([Told(0, "finished", (0.9, 12.0))])
+    sampler.propose([Told(1, "stopped")])
+    assert [direction.name for direction in sampler.study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert sampler.study.best_trials[0].values == [0.9, 12.0]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        ({"name": "TPESample"}, "'TPESample' is no sampler; did you mean 'TPESampler'"),
+        ({"name": "TPESampler", "multivariat": True}, "sampler.multivariat: is no option of TPESampler; did you mean"),
+        ({"name": "TPESampler", "seed": 3}, "is search.seed"),
+        ({"name": "QMCSampler", "qmc_type": "sobool"}, "QMCSampler does not take"),
+        ({}, "None is no sampler"),
+    ],
+)
+def test_unknown_samplers_and_options_are_refused_with_the_choices(sampler: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        build_sampler(optuna(sampler=sampler))
+    assert expected in str(caught.value)
+
+
+def test_proposals_survive_the_results_folder(tmp_path: Any) -> None:
+    from raysl.results.proposals import read_proposals, write_proposals
+    from raysl.results.store import Store
+
+    store = Store.open(str(tmp_path), create=True)
+    assert read_proposals(store, "stage") == []
+    whole = search(optuna(), 4).proposals
+    write_proposals(store, "stage", whole)
+    assert read_proposals(store, "stage") == whole
+    assert isinstance(whole[1], Proposal)
