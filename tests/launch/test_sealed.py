@@ -1,0 +1,56 @@
+"""The test set stays sealed until a selection is written, whoever might look."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from tiny import command, write
+
+from raysl.config import load
+from raysl.data.arrays import prepare
+from raysl.data.inspect import inspect, resolve
+
+EXPERIMENT = """\
+name: tiny
+data: {source: digits, labels: 40, unlabelled: 128}
+model: {backbone: small_resnet, features: null}
+seeds: 2
+stages:
+  pretrain:
+    method: {name: sidae, w: {grid: [0, 1]}, projector: 16, predictor: 8, decoder: 16}
+    epochs: 2
+    batch_size: 32
+    optimizer: {name: sgd, lr: 0.1}
+    select: probe_accuracy
+"""
+
+# Python runs this in every process that starts: the search's own and those that Ray starts for it.
+WATCH = """\
+import os, sys, time
+
+def noted(event, arguments):
+    if event == "open" and os.path.basename(str(arguments[0])).startswith("test_"):
+        with os.fdopen(os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a") as notes:
+            notes.write(f"{time.time()} {os.getpid()} {arguments[0]}\\n")
+
+sys.addaudithook(noted)
+"""
+
+
+def test_no_test_image_or_label_is_read_before_the_selection_is_written(tmp_path: Path) -> None:
+    file, notes, results = write(tmp_path, EXPERIMENT), tmp_path / "notes", tmp_path / "results"
+    settings = load(file).data
+    prepare(resolve(settings, inspect(settings)))  # which decodes the test images too
+    (tmp_path / "sitecustomize.py").write_text(WATCH)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "NOTES": str(notes)}
+    done = subprocess.run(command("tune", file, "--results", results), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [selection] = (results / "selections").iterdir()
+    begun = min(path.stat().st_mtime for path in (results / "stages").iterdir())
+    opened = [line.split() for line in notes.read_text().splitlines()]
+    # Before it begins, the search makes sure that all decoded images are whole.
+    read = {Path(name).name: float(at) for at, _, name in opened if float(at) > begun}
+    assert "test_labels.npy" in read, "what scores reads them, and is seen to"
+    assert min(read.values()) >= json.loads(selection.read_text())["selected_at"]
