@@ -31,7 +31,7 @@ def train(
     if len(stage.configs) != 1:
         num_configs = stage.settings.search.num_configs if stage.adaptive else len(stage.configs)
         space = "; ".join(f"--set stages.{stage.name}.{key}=..., {values}" for key, values in stage.space.items())
-        grid = f" --set stages.{stage.name}.search=null" if stage.settings.search.algorithm != "grid" else ""
+        grid = f"; --set stages.{stage.name}.search=null" if stage.settings.search.algorithm != "grid" else ""
         raise UserError(
             f"{file}: stage {stage.name!r} has {num_configs} configs and train takes one; fix {space}{grid}"
         )

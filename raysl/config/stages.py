@@ -24,7 +24,10 @@ def check_search(search: SearchSettings, space: Space, path: Path_, document: Do
             raise ConfigError(f"{where}.num_configs: a grid has as many configs as it has points; algorithm: random")
         return
     if not space:
-        raise ConfigError(f"{where}.algorithm: {search.algorithm} has nothing to draw: no key of the stage is a range")
+        raise ConfigError(
+            f"{where}.algorithm: {search.algorithm} has nothing to draw, for no key of the stage is a range or "
+            f"a grid; stages.{path[-1]}.search=null makes it one config"
+        )
     if search.num_configs is None:
         raise ConfigError(f"{where}.num_configs: must be given for algorithm {search.algorithm}: how many configs")
     if search.algorithm == "optuna":

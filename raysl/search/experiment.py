@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Le, Lt, MinLen
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
@@ -57,6 +57,11 @@ class SearchSettings(Settings):
     objectives: list[Objective] = Field(default_factory=list)
 
 
+def _given(search: Any) -> Any:
+    """Let `search: null` take back what a file says of a search."""
+    return {} if search is None else search
+
+
 class StageSettings(Settings):
     """One config of a stage: every value that a trial of it takes, the seed apart; and how the stage is searched.
 
@@ -85,7 +90,7 @@ class StageSettings(Settings):
     freeze: Literal["none", "backbone"] = "none"
     probe: Literal["linear_svm", "classifier"] = "linear_svm"
     select: Rule = "train_loss"
-    search: SearchSettings = SearchSettings()
+    search: Annotated[SearchSettings, BeforeValidator(_given)] = SearchSettings()
     stop: StopSettings | None = None
 
     @model_validator(mode="after")

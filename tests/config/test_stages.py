@@ -85,6 +85,11 @@ def test_a_stage_has_the_experiment_s_data_but_for_what_it_says(file: Path) -> N
     assert pretrain.data.image_size == linear.data.image_size == 16
 
 
+def test_a_search_can_be_taken_back(file: Path) -> None:
+    stage = load(file, overrides=[OPTUNA, W, "stages.pretrain.method.w=0.3", "stages.pretrain.search=null"]).stages[0]
+    assert (stage.adaptive, len(stage.configs)) == (False, 1)
+
+
 def test_objectives_are_the_rule_s_unless_others_are_given(file: Path) -> None:
     assert load(file).stages[0].objectives == ("probe_accuracy",)
     two = "stages.pretrain.search={algorithm: optuna, num_configs: 4, objectives: [probe_accuracy, seconds]}"
