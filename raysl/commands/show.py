@@ -47,7 +47,7 @@ def _show_attack(target: str, output: Path, profile: str | None, overrides: Sequ
         raise UserError(f"--output {output}: a picture's name ends in .png")
     console = screen()
     if Path(target).suffix in (".yaml", ".yml") or Path(target).is_file():
-        attacks = [_attack_of_file(Path(target), profile, overrides, console)]
+        attacks = _attacks_of_file(Path(target), profile, overrides, console)
     else:
         _refuse({"--profile": profile, "--set": overrides}, "of an experiment's YAML, and this is a results folder")
         attacks = _attacks_of_results(target)
@@ -62,9 +62,9 @@ def _refuse(options: Mapping[str, object], reason: str) -> None:
             raise UserError(f"{option}: {reason}")
 
 
-def _attack_of_file(file: Path, profile: str | None, overrides: Sequence[str], console: Console) -> TrialData:
+def _attacks_of_file(file: Path, profile: str | None, overrides: Sequence[str], console: Console) -> list[TrialData]:
     experiment = load(file, profile, overrides)
-    if experiment.data.attack is None:
+    if all(stage.data.attack is None for stage in experiment.stages):
         raise UserError(
             f"{file}: data.attack: not given, so nothing is attacked; --set 'data.attack={{name: one_pixel}}' would"
         )
@@ -74,7 +74,7 @@ def _attack_of_file(file: Path, profile: str | None, overrides: Sequence[str], c
         raise UserError(
             f"{experiment.place('data.attack')}: data.attack: nothing is attacked, for no stage sees labelled images"
         )
-    return attacked[0]
+    return _distinct(attacked)
 
 
 def _attacks_of_results(target: str) -> list[TrialData]:
@@ -82,14 +82,20 @@ def _attacks_of_results(target: str) -> list[TrialData]:
     store = Store.open(target, create=False)
     stages = read_stages(store)
     current = current_ids(stages)
-    found: dict[str, TrialData] = {}
-    for stage in stages:
-        if stage.stage_id in current and stage.data.get("attack"):
-            data = TrialData.model_validate(stage.data)
-            same = data.model_dump_json(exclude={"source", "labels", "draw", "unlabelled"})
-            found.setdefault(same, data)
+    found = [
+        TrialData.model_validate(stage.data)
+        for stage in stages
+        if stage.stage_id in current and stage.data.get("attack")
+    ]
     if not found:
         raise ResultsError(f"{store.uri}: nothing is attacked: no current stage has data.attack")
+    return _distinct(found)
+
+
+def _distinct(attacked: Sequence[TrialData]) -> list[TrialData]:
+    found: dict[str, TrialData] = {}
+    for data in attacked:
+        found.setdefault(data.model_dump_json(exclude={"source", "labels", "draw", "unlabelled"}), data)
     return list(found.values())
 
 

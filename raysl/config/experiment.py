@@ -15,6 +15,7 @@ from raysl.data.settings import DataSettings
 from raysl.errors import choices
 from raysl.search.experiment import Config, Experiment, ExperimentSettings, Resources, Stage, StageSettings
 from raysl.search.sampling import draw
+from raysl.search.space import Dimension, IntRange, Space
 
 MOST_EXTREMES = 256  # ends of a space's ranges that are checked before anything starts
 
@@ -68,20 +69,41 @@ def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, docume
         method = _read_method(settings.method, (*path, "method"), document, methods.names())
         return Config(params, settings.model_copy(update={"method": method}))
 
-    search = configure({key: dimension.ends[0] for key, dimension in space.items()}).settings.search
-    check_search(search, space, path, document)
-    ends = itertools.product(*(dimension.ends for dimension in space.values()))
+    settings = configure({key: dimension.ends[0] for key, dimension in space.items()}).settings
+    check_search(settings, space, path, document)
+    search = settings.search
     if search.algorithm == "grid":
+        ends = itertools.product(*(dimension.ends for dimension in space.values()))
         configs = extremes = tuple(configure(dict(zip(space, point, strict=True))) for point in ends)
     else:
-        # Settings check each value by itself or against one other: ends that pass leave nothing between them to fail.
-        checked = itertools.islice(ends, MOST_EXTREMES)
-        extremes = tuple(configure(dict(zip(space, point, strict=True))) for point in checked)
+        extremes = tuple(configure(dict(zip(space, point, strict=True))) for point in _checked(space))
         configs = tuple(configure(params) for params in draw(search, space)) if search.algorithm == "random" else ()
     given = {**data.model_dump(exclude_unset=True), **extremes[0].settings.data}
     stage = Stage(name, space, configs, extremes, configure, _stage_data(given, path, document))
     check_rules(stage, document)
     return stage
+
+
+def _checked(space: Space) -> list[tuple[Any, ...]]:
+    """Return the points of a space that must hold for all to: settings check a value by itself or against one other.
+
+    They are the ends of all ranges, and each value that a key can have by itself, of which those between may be wrong.
+    """
+    dimensions = list(space.values())
+    ends = itertools.islice(itertools.product(*(dimension.ends for dimension in dimensions)), MOST_EXTREMES)
+    first = [dimension.ends[0] for dimension in dimensions]
+    alone = (
+        (*first[:place], value, *first[place + 1 :])
+        for place, dimension in enumerate(dimensions)
+        for value in _each(dimension)
+    )
+    return list(dict.fromkeys((*ends, *alone)))
+
+
+def _each(dimension: Dimension) -> Sequence[Any]:
+    if isinstance(dimension, IntRange):
+        return *range(dimension.low, min(dimension.high, dimension.low + MOST_EXTREMES)), dimension.high
+    return dimension.ends
 
 
 def _stage_data(given: Mapping[str, Any], path: Path_, document: Document) -> DataSettings:

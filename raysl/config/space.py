@@ -1,6 +1,5 @@
 """The search space of a stage: the keys whose value is `{grid: [...]}`, `{uniform: [low, high]}` and the like."""
 
-import math
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any, get_args
@@ -13,6 +12,7 @@ from raysl.errors import choices
 from raysl.search.space import Choice, Dimension, Grid, IntRange, Range, Space
 from raysl.training import settings as training
 
+MOST = 1e15  # up to which a float tells whole numbers apart
 KINDS = ("grid", "choice", "uniform", "loguniform", "int")
 GROUPS = {
     "optimizer": (training.SGD, training.Adam, training.AdamW, training.LARS),
@@ -131,14 +131,18 @@ def _values(points: Any, place: str) -> tuple[Any, ...]:
         raise ConfigError(f"{place} names each value once: {points!r}")
     if any(isinstance(point, (dict, list)) for point in points):
         raise ConfigError(f"{place} holds plain values: {points!r}")
+    if None in points:
+        raise ConfigError(f"{place} holds values, and null is none: {points!r}")
     return tuple(points)
 
 
 def _range(ends: Any, kind: str, place: str) -> Range:
     whole = kind == "int"
     numbers = isinstance(ends, list) and all(isinstance(n, int if whole else (int, float)) for n in ends)
-    if not numbers or len(ends) != 2 or any(isinstance(n, bool) or not math.isfinite(n) for n in ends):
-        raise ConfigError(f"{place} is [low, high], two {'whole ' if whole else ''}numbers, not {ends!r}")
+    if not numbers or len(ends) != 2 or any(isinstance(n, bool) or not abs(n) <= MOST for n in ends):
+        raise ConfigError(
+            f"{place} is [low, high], two {'whole ' if whole else ''}numbers of at most {MOST:g}, not {ends!r}"
+        )
     low, high = ends
     if low >= high:
         raise ConfigError(f"{place} is [low, high] with low below high, not {ends!r}")

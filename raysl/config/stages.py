@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from raysl import methods
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.errors import UserError, choices
-from raysl.search.experiment import SearchSettings, Stage
-from raysl.search.sampling import build_sampler
+from raysl.search.experiment import Stage, StageSettings
+from raysl.search.sampling import rehearse
 from raysl.search.space import Grid, Space
 
 
-def check_search(search: SearchSettings, space: Space, path: Path_, document: Document) -> None:
+def check_search(settings: StageSettings, space: Space, path: Path_, document: Document) -> None:
     """Refuse a search that its space or its own settings do not allow."""
-    where = _at((*path, "search"), document)
+    search, where = settings.search, _at((*path, "search"), document)
     if search.algorithm == "grid":
         for key, dimension in space.items():
             if not isinstance(dimension, Grid):
@@ -32,7 +32,7 @@ def check_search(search: SearchSettings, space: Space, path: Path_, document: Do
         raise ConfigError(f"{where}.num_configs: must be given for algorithm {search.algorithm}: how many configs")
     if search.algorithm == "optuna":
         try:
-            build_sampler(search)
+            rehearse(search, space, search.objectives or [settings.select])
         except UserError as error:
             raise ConfigError(f"{where}.{error}") from None
 
@@ -126,12 +126,15 @@ def _check_milestones(stage: Stage, document: Document) -> None:
 
 def _check_start_epoch(stage: Stage, earlier: Stage, document: Document) -> None:
     ends = {config.settings.epochs for config in earlier.extremes}
-    kept = {*earlier.settings.milestones, *(ends if len(ends) == 1 else ())}
+    # Where epochs are searched, what is one config's end is the middle of another's training.
+    milestones = earlier.settings.milestones
+    kept = {*milestones, *ends} if len(ends) == 1 else {epoch for epoch in milestones if epoch < min(ends)}
     for config in stage.extremes:
         epoch = config.settings.start_epoch
         if epoch is not None and epoch not in kept:
             where = ("stages", stage.name, "start_epoch")
+            after = f"{', '.join(map(str, sorted(kept)))} epochs" if kept else "the last epoch only"
             raise ConfigError(
                 f"{_at(where, document)}: {epoch} is no milestone of {earlier.name}, whose model is "
-                f"kept after {', '.join(map(str, sorted(kept)))} epochs; stages.{earlier.name}.milestones can name it"
+                f"kept after {after}; stages.{earlier.name}.milestones can name it"
             )

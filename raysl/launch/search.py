@@ -18,7 +18,7 @@ from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.selection import select
 from raysl.search.summary import summarise_store
-from raysl.search.trials import Datas, Trial, expand, raced, stage_record
+from raysl.search.trials import Datas, Trial, expand, raced, stage_id, stage_record
 from raysl.training.paths import model_path
 from raysl.training.seal import is_whole
 
@@ -133,6 +133,7 @@ class Search:
         self.outcome = Outcome()
         self._stack = ExitStack()
         self._connected = False
+        self._adaptive: dict[str, AdaptiveSearch] = {}  # by stage id: what several experiments need is proposed once
 
     def execute(self) -> Outcome:
         """Do all that is not done yet; what a kill at any moment leaves undone, the next call does."""
@@ -180,7 +181,9 @@ class Search:
     def _step(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> Step:
         now = time.time()
         if stage.adaptive:
-            search = AdaptiveSearch(experiment, stage, datas, starts, self.store, now)
+            name = stage_id(experiment, stage, datas, starts)
+            search = self._adaptive.get(name) or AdaptiveSearch(experiment, stage, datas, starts, self.store, now)
+            self._adaptive[name] = search
             rows = done_rows(self.store, [trial for config in search.trials for trial in config])
             return Step(experiment, datas, stage, (), search.record, rows, search)
         record = stage_record(experiment, stage, datas, starts, now)
@@ -225,9 +228,11 @@ class Search:
             if step.num_todo:
                 parts.setdefault(step.experiment.resources, []).append(step)
         seen: set[str] = set()
+        asked: set[str] = set()
         for part in parts.values():
             todo = [trial for trial in united(t for step in part for t in step.todo) if trial.spec.id not in seen]
-            searches = [step.adaptive for step in part if step.adaptive is not None]
+            searches = [search for search in _searches(part) if search.record.stage_id not in asked]
+            asked |= {search.record.stage_id for search in searches}
             seen |= {trial.spec.id for trial in todo}
             self._train(part[0].experiment, TrialQueue(todo, searches, rows, self._proposed))
 
@@ -328,4 +333,9 @@ def _by_id(trials: Iterable[Trial]) -> dict[str, Trial]:
 
 def _num_todo(steps: Sequence[Step]) -> int:
     known = {trial.spec.id for step in steps for trial in step.todo}
-    return len(known) + sum(step.num_todo - len(step.todo) for step in steps)
+    return len(known) + sum(search.num_left * len(search.experiment.seeds) for search in _searches(steps))
+
+
+def _searches(steps: Iterable[Step]) -> list[AdaptiveSearch]:
+    """Return the adaptive searches of steps, each once."""
+    return list({step.record.stage_id: step.adaptive for step in steps if step.adaptive is not None}.values())

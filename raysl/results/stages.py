@@ -96,13 +96,16 @@ _SELECTION = TypeAdapter(SelectionRecord)
 def write_stage(store: Store, stage: StageRecord) -> StageRecord:
     """Write `stages/<stage_id>.json`, so that the stage is current; return what is there then.
 
-    One that is current already, and equal in all but `created_at`, stays as it is.
+    One that is current already, and says the same but of its members, keeps its `created_at`: a search that goes on
+    has more configs, and its place among others stays.
     """
     stages = read_stages(store)
     old = next((other for other in stages if other.stage_id == stage.stage_id), None)
-    unchanged = old is not None and replace(old, created_at=stage.created_at) == stage
-    if old is not None and unchanged and old.stage_id in current_ids(stages):
-        return old
+    if old is not None and old.stage_id in current_ids(stages):
+        if replace(old, created_at=stage.created_at, members=stage.members) == stage:
+            stage = replace(stage, created_at=old.created_at)
+        if stage == old:
+            return old
     store.write(f"stages/{stage.stage_id}.json", _STAGE.dump_json(stage, indent=1))
     return stage
 

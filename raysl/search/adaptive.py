@@ -8,7 +8,7 @@ from raysl.results.proposals import Told, read_proposals, write_proposals
 from raysl.results.rows import TrialRow
 from raysl.results.store import Store
 from raysl.search.experiment import Experiment, Stage
-from raysl.search.sampling import Sampler, told_of
+from raysl.search.sampling import Sampler, size, told_of
 from raysl.search.selection import OBJECTIVES, summarise
 from raysl.search.trials import Datas, Trial, expand, member, raced, stage_record
 
@@ -46,10 +46,10 @@ class AdaptiveSearch:
 
     @property
     def most(self) -> int:
-        """How many configs are wanted."""
+        """How many configs are wanted, if the space has as many."""
         wanted = self.stage.settings.search.num_configs
         assert wanted is not None, "it is checked"
-        return wanted
+        return min(wanted, size(self.stage.space))
 
     @property
     def num_left(self) -> int:

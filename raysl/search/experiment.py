@@ -56,6 +56,12 @@ class SearchSettings(Settings):
     sampler: dict[str, Any] = Field(default_factory=lambda: {"name": "TPESampler"})
     objectives: list[Objective] = Field(default_factory=list)
 
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError("objectives: names each once")
+        return self
+
 
 def _given(search: Any) -> Any:
     """Let `search: null` take back what a file says of a search."""

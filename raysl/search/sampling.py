@@ -6,6 +6,7 @@ Nothing is kept but that order, so asking and telling it again leaves a sampler 
 import inspect
 import logging
 import math
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_REPEATS = 100  # proposals in a row of configs that were proposed before, until the space counts as used up
+MOST_REPEATS = 100  # proposals in a row of configs that were proposed before, until the first one left is taken
 SEEDED = "seed"
+EXHAUSTIVE = ("BruteForceSampler", "GridSampler")  # they stop the study at the end, which asking and telling cannot
 Params = dict[str, Any]
 
 
@@ -43,6 +45,8 @@ class Sampler:
             )
         self.proposals: list[Proposal] = []
         self._trials: list[optuna.Trial] = []
+        self._numbers: dict[tuple[Any, ...], int] = {}  # of proposals, by their values: a search may have thousands
+        self._space = space
         self._known: dict[int, Told] = {}
 
     def replay(self, proposals: Sequence[Proposal]) -> None:
@@ -73,9 +77,31 @@ class Sampler:
             trial = self._suggest()
             before = self._number_of(trial.params)
             if before is None:
-                self._trials.append(trial)
-                return dict(trial.params)
+                return self._take(trial)
             self._tell(trial, self._known.get(before, Told(before, "failed")))
+        left = self._first_left()
+        if left is None:
+            return None
+        self.study.enqueue_trial(left)
+        return self._take(self._suggest())
+
+    def _take(self, trial: "optuna.Trial") -> Params:
+        params = dict(trial.params)
+        self._numbers[self._key(params)] = len(self._trials)
+        self._trials.append(trial)
+        return params
+
+    def _key(self, params: Params) -> tuple[Any, ...]:
+        return tuple(params.get(key) for key in self.distributions)
+
+    def _first_left(self) -> Params | None:
+        """Return the first point of a finite space that was not proposed; None where there is none."""
+        if size(self._space) == sys.maxsize:
+            return None
+        for index in range(min(size(self._space), len(self._trials) + 1)):
+            params = _point(self._space, index)
+            if self._number_of(params) is None:
+                return params
         return None
 
     def _suggest(self) -> "optuna.Trial":
@@ -84,7 +110,7 @@ class Sampler:
             return self.study.ask(self.distributions)
 
     def _number_of(self, params: Params) -> int | None:
-        return next((number for number, trial in enumerate(self._trials) if trial.params == params), None)
+        return self._numbers.get(self._key(params))
 
     def _tell(self, trial: "optuna.Trial", told: Told) -> None:
         from optuna.trial import TrialState
@@ -98,9 +124,11 @@ class Sampler:
 
     def _replace(self, params: Params) -> None:
         if len(self._trials) > len(self.proposals):
-            self._tell(self._trials.pop(), Told(len(self.proposals), "failed"))
+            trial = self._trials.pop()
+            del self._numbers[self._key(trial.params)]
+            self._tell(trial, Told(len(self.proposals), "failed"))
         self.study.enqueue_trial(params)
-        self._trials.append(self._suggest())
+        self._take(self._suggest())
 
 
 def draw(settings: SearchSettings, space: Space) -> list[Params]:
@@ -125,13 +153,16 @@ def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
     name = given.pop("name", None)
     every: dict[str, Any] = {name: getattr(samplers, name) for name in samplers.__all__}
     kinds = {name: kind for name, kind in every.items() if inspect.isclass(kind) and _has_seed(kind)}
-    if name not in kinds:
+    for exhaustive in EXHAUSTIVE:
+        kinds.pop(exhaustive, None)
+    if str(name) not in kinds:
         raise UserError(f"sampler.name: {name!r} is no sampler; {choices(str(name), kinds)}")
     known = inspect.signature(kinds[name]).parameters
     for option in given:
         if option not in known or option == SEEDED:
             trouble = "is search.seed" if option == SEEDED else f"is no option of {name}"
             raise UserError(f"sampler.{option}: {trouble}; {choices(option, known.keys() - {SEEDED})}")
+        _check_type(option, given[option], known[option].annotation)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -140,6 +171,35 @@ def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
     except (TypeError, ValueError, ImportError) as error:
         raise UserError(f"sampler: {name} does not take {given}: {error}") from None
     return sampler
+
+
+def rehearse(settings: SearchSettings, space: Space, objectives: Sequence[str]) -> None:
+    """Propose a few configs to no purpose, so that what Optuna refuses only then is known before anything is trained.
+
+    Raises UserError, without the place.
+    """
+    try:
+        sampler = Sampler(settings, space, objectives)
+        sampler.propose(())
+        sampler.propose([Told(0, "finished", (0.5,) * len(objectives))])
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"sampler: {settings.sampler['name']} cannot search this space: {error}") from None
+
+
+def _check_type(option: str, value: Any, annotation: Any) -> None:
+    """Refuse what Optuna would only stumble over once there are results."""
+    written = str(annotation)
+    if "Callable" in written:
+        raise UserError(f"sampler.{option}: is a function, which cannot be given here; leave it out")
+    words = {word.strip() for word in written.split("|")}
+    taken = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "None": (type(None),)}
+    if not words <= taken.keys():
+        return
+    kinds = tuple(kind for word in sorted(words) for kind in taken[word])
+    if not isinstance(value, kinds) or (isinstance(value, bool) and "bool" not in words):
+        raise UserError(f"sampler.{option}: must be {written}, not {value!r}")
 
 
 def _has_seed(kind: type) -> bool:
@@ -154,6 +214,26 @@ def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistributio
     if isinstance(dimension, IntRange):
         return distributions.IntDistribution(dimension.low, dimension.high, log=dimension.log)
     return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def size(space: Space) -> int:
+    """Return how many points a space has; of one with a range of floats, as many as there may be configs."""
+    return min(math.prod(_length(dimension) for dimension in space.values()), sys.maxsize)
+
+
+def _length(dimension: Dimension) -> int:
+    if isinstance(dimension, Grid):
+        return len(dimension.values)
+    return dimension.high - dimension.low + 1 if isinstance(dimension, IntRange) else sys.maxsize
+
+
+def _point(space: Space, index: int) -> Params:
+    """Return a point of a space, counted from 0, the last key running fastest."""
+    params: Params = {}
+    for key, dimension in reversed(list(space.items())):
+        index, place = divmod(index, _length(dimension))
+        params[key] = dimension.values[place] if isinstance(dimension, Grid) else dimension.low + place
+    return {key: params[key] for key in space}
 
 
 def finite(values: Sequence[float | None]) -> bool:

@@ -42,7 +42,7 @@ class Range:
         return self.low, self.high
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}{', in log space' if self.log else ''}"
+        return f"{_text(self.low)} to {_text(self.high)}{', in log space' if self.log else ''}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,14 @@ class IntRange(Range):
 
     low: int
     high: int
+
+    def __str__(self) -> str:
+        return f"{self.low} to {self.high}, whole numbers"
+
+
+def _text(value: float) -> str:
+    """Return a number as short as it can be without standing for another: a stage is named by it."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 Dimension = Grid | Range

@@ -111,6 +111,18 @@ def test_images_that_have_changed_since_are_not_shown_for_those_that_were_attack
     assert printed.count("picture:") == 1
 
 
+def test_the_attack_of_one_stage_s_own_data_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, picture_file = write(tmp_path), tmp_path / "a.png"
+    own = "stages.finetune.data={attack: {name: one_pixel, seed: 3}}"
+    assert "seed 3" in shows(capsys, monkeypatch, 0, file, "--attack", "--set", own, "--output", picture_file)
+    more = ("--set", own, "--set", "data.attack={name: one_pixel, seed: 5}")
+    both = shows(capsys, monkeypatch, 0, file, "--attack", *more, "--output", picture_file)
+    assert both.count("picture:") == 2
+    assert both.index("seed 5") < both.index("seed 3")
+
+
 def test_profiles_are_looked_at_before_a_search(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

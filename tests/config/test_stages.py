@@ -46,20 +46,20 @@ def file(tmp_path: Path) -> Path:
 
 def test_each_kind_of_dimension_is_read(file: Path) -> None:
     overrides = [
-        OPTUNA, W, "stages.pretrain.optimizer.lr={loguniform: [1e-3, 1]}", "stages.pretrain.epochs={int: [10, 30]}",
+        OPTUNA, W, "stages.pretrain.optimizer.lr={loguniform: [1e-3, 1]}", "stages.pretrain.epochs={int: [11, 30]}",
         "stages.pretrain.batch_size={choice: [32, 64]}", "stages.pretrain.method.min_crop={grid: [0.2, 0.5]}",
     ]  # fmt: skip
     stage = load(file, overrides=overrides).stages[0]
     assert stage.space == {
         "method.w": Range(0.0, 1.0),
         "method.min_crop": Grid((0.2, 0.5)),
-        "epochs": IntRange(10, 30),
+        "epochs": IntRange(11, 30),
         "batch_size": Choice((32, 64)),
         "optimizer.lr": Range(1e-3, 1.0, log=True),
     }
     assert stage.adaptive
     assert stage.configs == ()
-    assert len(stage.extremes) == 2**5
+    assert len(stage.extremes) == 2**5 + 18  # all ends, and each whole number between those of epochs
     config = stage.configure(
         {"method.w": 0.3, "method.min_crop": 0.2, "epochs": 12, "batch_size": 32, "optimizer.lr": 0.5}
     )
@@ -115,12 +115,32 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ["stages.pretrain.search={objectives: [speed]}"], "stages.pretrain.search.objectives",
     ),
     "ends the wrong way round": ([OPTUNA, "stages.pretrain.method.w={uniform: [1, 0]}"], "with low below high"),
-    "one end": ([OPTUNA, "stages.pretrain.method.w={uniform: [1]}"], "is [low, high], two numbers"),
+    "one end": ([OPTUNA, "stages.pretrain.method.w={uniform: [1]}"], "is [low, high], two numbers of"),
     "a logarithm of 0": ([OPTUNA, "stages.pretrain.optimizer.lr={loguniform: [0, 1]}"], "low is above 0, not 0"),
-    "halves of whole numbers": ([OPTUNA, "stages.pretrain.epochs={int: [10, 20.5]}"], "two whole numbers"),
+    "halves of whole numbers": ([OPTUNA, "stages.pretrain.epochs={int: [10, 20.5]}"], "two whole numbers of"),
     "an end that the setting refuses": (
         [OPTUNA, "stages.pretrain.method.w={uniform: [0, 2]}"], "method.w: must be less"),
     "fractions of epochs": ([OPTUNA, "stages.pretrain.epochs={uniform: [5, 20]}"], "stages.pretrain.epochs"),
+    "whole numbers of which some are no choice": (
+        ["stages.pretrain.method={name: rotation, copies: {int: [1, 4]}}", OPTUNA],
+        "copies: must be one of 1 or 4, not",
+    ),
+    "whole numbers of which some are no milestone": (
+        ["stages.linear.start_epoch={int: [5, 10]}", "stages.linear.search={algorithm: optuna, num_configs: 4}"],
+        "6 is no milestone of pretrain",
+    ),
+    "a value far behind in a large space": (
+        [
+            OPTUNA, f"stages.pretrain.batch_size={{choice: {[*range(100, 140), 0.5]}}}",
+            f"stages.pretrain.epochs={{choice: {[*range(100, 140)]}}}",
+        ],
+        "stages.pretrain.batch_size: must be a valid integer, not 0.5",
+    ),
+    "no value among values": (["stages.linear.start_epoch={grid: [5, null]}"], "a grid holds values, and null is none"),
+    "an end beyond all floats": ([OPTUNA, f"stages.pretrain.method.w={{uniform: [0, {10**400}]}}"], "at most 1e+15"),
+    "an end that is no number": ([OPTUNA, "stages.pretrain.method.w={uniform: [.nan, 1]}"], "of at most 1e+15"),
+    "an objective twice": (
+        [OPTUNA, W, "stages.pretrain.search.objectives=[seconds, seconds]"], "objectives: names each once"),
     "two kinds at once": (
         [OPTUNA, "stages.pretrain.method.w={uniform: [0, 1], grid: [0]}"], "a grid stands alone, without 'uniform'",
     ),
@@ -142,6 +162,14 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "selecting by a classifier on D_l": (["stages.linear.select=probe_accuracy"], "has been trained on all of D_l"),
     "an epoch that is no milestone": (
         ["stages.linear.start_epoch=7"], "7 is no milestone of pretrain, whose model is kept after 5, 10, 20 epochs",
+    ),
+    "an epoch that is the end of some configs and the middle of others": (
+        ["stages.pretrain.epochs={grid: [10, 20]}", "stages.linear.start_epoch=10"],
+        "10 is no milestone of pretrain, whose model is kept after 5 epochs",
+    ),
+    "an epoch of a stage without milestones whose epochs are searched": (
+        ["stages.pretrain.milestones=[]", "stages.pretrain.epochs={grid: [10, 20]}", "stages.linear.start_epoch=10"],
+        "whose model is kept after the last epoch only",
     ),
     "a milestone after the end": (
         ["stages.pretrain.milestones=[5, 30]"], "30 is after the end of 20 epochs; at most 20"),
@@ -183,3 +211,14 @@ def test_what_a_search_does_is_part_of_what_an_experiment_says(file: Path) -> No
     wider = load(file, overrides=[OPTUNA, "stages.pretrain.method.w={uniform: [0, 0.5]}"])
     milestone = load(file, overrides=["stages.linear.start_epoch=5"])
     assert len({experiment_digest(e) for e in (*found, wider, milestone, load(file))}) == 5
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("{uniform: [1, 4]}", "{int: [1, 4]}"), ("{uniform: [0.1, 0.1234567]}", "{uniform: [0.1, 0.1234568]}")],
+)
+def test_another_range_is_another_search(file: Path, one: str, other: str) -> None:
+    """The proposals of one would be taken up as the other's."""
+    spaces = [load(file, overrides=[OPTUNA, f"stages.pretrain.optimizer.lr={text}"]) for text in (one, other)]
+    assert len({str(experiment.stages[0].space["optimizer.lr"]) for experiment in spaces}) == 2
+    assert len({experiment_digest(experiment) for experiment in spaces}) == 2

@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -111,3 +112,12 @@ def test_a_damaged_record_is_absent_and_written_anew(
     assert "stages/s0.json is damaged" in caplog.text
     write_stage(store, make_stage())
     assert read_stages(store) == [make_stage()]
+
+
+def test_a_search_that_goes_on_keeps_its_place_among_others(store: Store, make_stage: MakeStage) -> None:
+    whole = make_stage(created_at=1.0)
+    write_stage(store, replace(whole, members=whole.members[:1]))
+    write_stage(store, make_stage(stage_id="s1", experiment="other", created_at=2.0))
+    write_stage(store, replace(whole, created_at=3.0))
+    assert [stage.stage_id for stage in read_stages(store)] == [whole.stage_id, "s1"]
+    assert read_stages(store)[0] == whole

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from raysl.errors import UserError
 from raysl.results.proposals import Proposal, Told
 from raysl.search.experiment import SearchSettings
-from raysl.search.sampling import Sampler, build_sampler, draw, told_of
+from raysl.search.sampling import Sampler, build_sampler, draw, rehearse, size, told_of
 from raysl.search.space import Choice, Grid, IntRange, Range, Space
 
 SPACE: Space = {
@@ -179,6 +179,15 @@ def test_random_search_takes_each_point_of_a_grid_once() -> None:
     assert sorted(params["w"] for params in found) == [0.0, 0.5, 1.0]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_random_search_finds_the_last_points_of_a_finite_space(seed: int) -> None:
+    space: Space = {"depth": IntRange(1, 10), "w": Grid((0.0, 0.5, 1.0)), "kind": Choice(("a", "b", "c", "d"))}
+    assert size(space) == 120
+    found = draw(SearchSettings(algorithm="random", num_configs=200, seed=seed), space)
+    assert len({tuple(params.values()) for params in found}) == len(found) == 120
+    assert all(list(params) == list(space) for params in found)
+
+
 def test_several_objectives_are_weighed_in_their_own_direction() -> None:
     sampler = Sampler(optuna(), PLANE, ["probe_accuracy", "seconds"])
     sampler.propose(())
@@ -196,12 +205,23 @@ def test_several_objectives_are_weighed_in_their_own_direction() -> None:
         ({"name": "TPESampler", "seed": 3}, "is search.seed"),
         ({"name": "QMCSampler", "qmc_type": "sobool"}, "QMCSampler does not take"),
         ({}, "None is no sampler"),
+        ({"name": ["TPESampler"]}, "is no sampler"),
+        ({"name": "BruteForceSampler"}, "is no sampler"),
+        ({"name": "TPESampler", "n_startup_trials": "three"}, "sampler.n_startup_trials: must be int, not 'three'"),
+        ({"name": "TPESampler", "multivariate": 1}, "sampler.multivariate: must be bool | None, not 1"),
+        ({"name": "TPESampler", "gamma": 0.5}, "sampler.gamma: is a function"),
     ],
 )
 def test_unknown_samplers_and_options_are_refused_with_the_choices(sampler: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError) as caught:
         build_sampler(optuna(sampler=sampler))
     assert expected in str(caught.value)
+
+
+def test_what_a_sampler_refuses_when_it_is_asked_is_known_beforehand() -> None:
+    with pytest.raises(UserError, match=r"sampler: CmaEsSampler cannot search this space: .*multi-objective"):
+        rehearse(optuna(sampler={"name": "CmaEsSampler"}), PLANE, ["probe_accuracy", "seconds"])
+    rehearse(optuna(), PLANE, ["probe_accuracy", "seconds"])
 
 
 def test_proposals_survive_the_results_folder(tmp_path: Any) -> None:

@@ -1,0 +1,36 @@
+"""An adaptive stage that several experiments of one command have."""
+
+from pathlib import Path
+
+import pytest
+from tiny import of_stages, write
+
+from raysl.config import load
+from raysl.data.settings import TrialData
+from raysl.launch.search import Options, Search, _num_todo, _searches
+from raysl.results.store import Store
+
+DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
+OPTUNA = [
+    "stages.semi.optimizer.lr={loguniform: [1e-4, 1e-1]}",
+    "stages.semi.search={algorithm: optuna, num_configs: 6}",
+]
+
+
+@pytest.mark.parametrize(("other", "num_searches"), [("stages.finetune.epochs=5", 1), ("stages.semi.epochs=5", 2)])
+def test_a_stage_that_experiments_share_is_searched_once(tmp_path: Path, other: str, num_searches: int) -> None:
+    """Each by itself would propose its own configs, train them, and overwrite what the other has written."""
+    file = write(tmp_path)
+    found = [load(file, overrides=[*OPTUNA, *more]) for more in ([], [other])]
+    store = Store.open(str(tmp_path / "results"), create=True)
+    observer: object = None
+    search = Search(
+        [(experiment, of_stages(experiment, DATA)) for experiment in found],
+        store,
+        Options(),
+        observer,  # type: ignore[arg-type]
+        lambda outcome: None,
+    )
+    steps = [step for index in range(2) if (step := search._open(index, 0)) is not None]
+    assert len(_searches(steps)) == num_searches
+    assert _num_todo(steps) == num_searches * 6 * 2
