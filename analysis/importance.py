@@ -31,7 +31,7 @@ LEAST_CONFIGS = 4  # fewer say nothing of two hyperparameters
 SEED = 0  # of the forest
 COMBINATIONS = "combinations"
 NOTE = "Share of the variance over the searched space that each hyperparameter explains alone (fANOVA)"
-ROUGH = "A forest fitted to so few points is a rough guide: where shares are close, their order says little."
+ROUGH = "The forest is a rough guide: where shares are close, their order says little."
 ROW_HEIGHT = 0.22  # inches
 LABEL_WIDTH = 16  # characters
 

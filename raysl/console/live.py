@@ -105,6 +105,11 @@ class Display:
         name = escape(self._stage(record))
         self.console.print(f"stage [bold]{name}[/]: selected [bold]{escape(chosen)}[/]: {selection.reason}")
 
+    def models_lost(self, num_trials: int) -> None:
+        """Trials are about to be trained again for their models."""
+        self.note = f"training {num_trials} trials again for models that are gone; their numbers stay"
+        self._line(f"{self.note} ...")
+
     def scoring_started(self, num_trials: int) -> None:
         """Trials are about to be scored on the test set."""
         self.note = f"scoring {num_trials} selected trials on the test set"

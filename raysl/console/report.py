@@ -34,7 +34,7 @@ def _show_stages(tables: Tables, uri: str, draw: Callable[[Console, str, Rows], 
     trials = _grouped(tables.trials.to_pylist(), "stage_id")
     chosen = {row["stage_id"]: row for row in tables.selections.to_pylist()}
     for stage_id, configs in _grouped(tables.configs.to_pylist(), "stage_id").items():
-        draw(console, _title(configs[0]), [_shorter(row) for row in _ranked(_leaderboard(configs))])
+        draw(console, _title(configs[0], trials[stage_id]), [_shorter(row) for row in _ranked(_leaderboard(configs))])
         console.print(_selected(chosen.get(stage_id)), markup=False)
         if configs[0]["pareto"] is not None:
             console.print(_front(configs), markup=False)
@@ -56,14 +56,16 @@ def _show_earlier(tables: Tables, current: Tables, uri: str, console: Console) -
         console.print(text, markup=False, soft_wrap=True)
 
 
-def _title(config: Mapping[str, Any]) -> str:
+def _title(config: Mapping[str, Any], trials: Rows) -> str:
     profile = f" (profile {config['profile']})" if config["profile"] else ""
     data, model = json.loads(config["data"]), json.loads(config["model"] or "{}")
     backbone = f"{model['backbone']}, " if model else ""
     attack = f", attacked by {data['attack']['name']}" if data.get("attack") else ""
     attack += f", {config['variant']}" if config["variant"] else ""
     images = f"{data['labels']} labelled images of {data['source']}{attack}"
-    return f"{config['experiment']}{profile}: {config['stage']}, {backbone}{images}"
+    specs = [json.loads(trial["spec"]) for trial in trials[:1] if trial["spec"]]
+    scored = ", scored by its classifier" if any(spec.get("probe") == "classifier" for spec in specs) else ""
+    return f"{config['experiment']}{profile}: {config['stage']}, {backbone}{images}{scored}"
 
 
 def _selected(selection: Mapping[str, Any] | None) -> str:

@@ -41,6 +41,9 @@ class Observer(TrialObserver, Protocol):
     def config_proposed(self, record: StageRecord) -> None:
         """An adaptive search has one more config; record is the stage's with it."""
 
+    def models_lost(self, num_trials: int) -> None:
+        """Models that are needed are gone, and their trials are about to be trained again; their rows stay."""
+
     def scoring_started(self, num_trials: int) -> None:
         """Trials' features are about to be scored on the test set."""
 
@@ -280,6 +283,8 @@ class Search:
             if gone:
                 owners.setdefault(step.experiment.resources, step.experiment)
                 lost.setdefault(step.experiment.resources, []).extend(gone)
+        if lost:
+            self.observer.models_lost(len(united(trial for trials in lost.values() for trial in trials)))
         for resources, trials in lost.items():
             self._train(owners[resources], TrialQueue(united(trials), (), {}, self._proposed))
         if not todo:

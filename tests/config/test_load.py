@@ -264,6 +264,7 @@ def test_experiments_of_2024_follow_the_paper(path: Path, profile: str) -> None:
     assert (experiment.seeds, experiment.streams) == ((0, 1, 2, 3, 4), {"split": 0})
     assert (experiment.data.source, experiment.data.image_size) == (profile, 32)
     assert experiment.data.labels == ("all" if profile == "stl10" else 0.01)
+    assert profile == "stl10" or experiment.data.draw == "uniform"
     for stage in experiment.stages:
         settings = stage.settings
         if stage.name == "pretrain":

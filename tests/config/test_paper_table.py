@@ -252,6 +252,42 @@ def test_tables_and_figures_of_sidae_load_whole(kind: str) -> None:
                 assert stage.data.labels == "all"
 
 
+# As printed: means and standard errors, per cent, of SidAE and of the autoencoder.
+TABLE1_OF_SIDAE = {
+    "cifar10_all": ((64.75, 0.27), (57.44, 0.31)), "cifar10_1": ((51.67, 0.28), (40.67, 0.25)),
+    "fashion_all": ((88.78, 0.12), (87.67, 0.05)), "fashion_1": ((81.62, 0.22), (80.20, 0.31)),
+    "mnist_all": ((97.80, 0.13), (97.23, 0.11)), "mnist_1": ((94.65, 0.49), (88.41, 0.46)),
+    "stl10": ((61.18, 0.22), (48.39, 0.22)), "stl10_cifar10": ((66.20, 0.31), (57.08, 3.16)),
+}  # fmt: skip
+
+
+def test_published_numbers_of_sidae_are_the_printed_ones() -> None:
+    tables, _ = load_tables(TABLES / "sidae_table1.yaml", "paper", [], [])
+    [table] = tables.tables
+    found = {(cell.row, cell.column): cell.published for cell in table.cells if cell.published}
+    assert len(found) == 16
+    for row, printed in TABLE1_OF_SIDAE.items():
+        for column, (mean, error) in zip(("sidae", "autoencoder"), printed, strict=True):
+            assert found[row, column] == (mean, pytest.approx(error * 5**0.5, abs=0.006))
+
+
+W = {"table1": 0.5, "figure3": 0.5, "figure5": 0.5, "figure6": 0.125, "figure7": 0.25}
+
+
+@pytest.mark.parametrize("kind", W)
+def test_cells_of_sidae_have_the_w_and_the_data_of_the_paper(kind: str) -> None:
+    _, searches = load_tables(TABLES / f"sidae_{kind}.yaml", "paper", [], [])
+    for search in searches:
+        stages = {stage.name: stage for stage in search.experiment.stages}
+        assert search.experiment.name != "sidae" or stages["pretrain"].settings.method["w"] == W[kind]
+        for cell, name in search.cells.items():
+            table, row, _ = cell.split("/")
+            if "stl10" in row or kind == "figure7":
+                scored = "cifar10" if "cifar10" in f"{table} {row}" else "stl10"
+                assert stages[name].data.source == scored
+                assert search.experiment.data.source == "stl10"
+
+
 def test_all_milestones_of_a_figure_share_one_pre_training() -> None:
     from raysl.data.settings import TrialData
     from raysl.search.trials import expand, stage_record

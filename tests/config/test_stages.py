@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         "whose model is kept after the last epoch only",
     ),
     "a milestone after the end": (
-        ["stages.pretrain.milestones=[5, 30]"], "30 is after the end of 20 epochs; at most 20"),
+        ["stages.pretrain.milestones=[5, 21]"], "21 is after the end of 20 epochs; at most 20"),
     "an epoch of nothing": (["stages.pretrain.start_epoch=5"], "stages.pretrain.start_epoch: an epoch of no stage"),
     "a stage's unknown data": (
         ["stages.linear.data={lables: all}"], "stages.linear.data.lables: unknown key; did you mean"),

@@ -78,6 +78,9 @@ def test_each_milestone_is_a_row_with_the_score_of_the_classifier_on_it(searched
     assert all(trial["test_accuracy"] is not None and trial["probe_accuracy"] is None for trial in trials)
     assert len({trial["final_loss"] for trial in trials}) == 6
     assert {spec["data"]["labels"] for spec in specs} == {1297}
+    shown = raysl("show", searched[1]).stdout
+    assert "tiny: linear, small_resnet, 1297 labelled images of digits, scored by its classifier" in shown
+    assert shown.count("scored by its classifier") == 1
 
 
 def test_models_are_kept_of_what_was_selected_alone_milestones_too(searched: tuple[Path, Path]) -> None:
@@ -99,6 +102,7 @@ def test_a_lost_milestone_is_trained_again_and_changes_no_number(searched: tuple
     done = raysl("tune", file, "--results", results, "--max-concurrent", 1, "--score", "all")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (results / "models" / f"{start}@4.pt").exists()
+    assert "training 1 trials again for models that are gone" in done.stdout
     after = {name: without_times(getattr(package.read(str(results)), name)) for name in ("trials", "selections")}
     assert after == before
 

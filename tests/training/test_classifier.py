@@ -201,6 +201,16 @@ def test_features_are_not_taken_to_end_a_classifier(
     assert train(spec, store).status == "finished"
 
 
+def test_the_check_of_the_end_leaves_a_fine_tuned_model_as_it_was(spec: TrialSpec, store: Store, train: Train) -> None:
+    spec = spec.model_copy(update={"freeze": "none"})
+    train(spec, store)
+    loop = Loop(spec, store, Execution())
+    for _ in range(spec.epochs):
+        loop.train_epoch(loop.wrapped())
+    kept = checkpoint.load(store, model_path(spec.id))["method"]
+    torch.testing.assert_close(dict(loop.method.state_dict()), dict(kept), rtol=0, atol=0)
+
+
 def test_a_classifier_that_explodes_in_the_last_step_is_diverged(spec: TrialSpec, store: Store, train: Train) -> None:
     wild = spec.optimizer.model_copy(update={"lr": 1e38})
     row = train(spec.model_copy(update={"optimizer": wild, "epochs": 1, "batch_size": 40}), store)

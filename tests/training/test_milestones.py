@@ -97,6 +97,18 @@ def test_a_checkpoint_past_a_lost_milestone_is_left(
     assert is_whole(store, model_path(spec.id, 1))
 
 
+def test_a_checkpoint_at_a_milestone_that_has_no_model_is_left(
+    make_spec: MakeSpec, store: Store, train: Train, kill: Kill
+) -> None:
+    """As of one that was named after the kill: nothing else would write it."""
+    spec = make_spec()
+    kill(spec, store, 2)
+    seen: list[int] = []
+    train(spec, store, 2, seen=seen)
+    assert seen == [0, 1, 2, 3]
+    assert is_whole(store, model_path(spec.id, 2))
+
+
 def test_a_checkpoint_before_a_milestone_is_gone_on_from(
     make_spec: MakeSpec, store: Store, train: Train, kill: Kill
 ) -> None:
