@@ -1,0 +1,42 @@
+"""The data of an experiment's stages: shared where they say nothing, their own where they do."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tiny import write
+
+from raysl.commands.setting_up import resolve_data
+from raysl.config import load
+from raysl.errors import UserError
+
+FREEZE = "stages.finetune.freeze=backbone"
+
+
+def test_a_stage_has_its_own_data_and_the_others_do_not(tmp_path: Path) -> None:
+    experiment = load(write(tmp_path), overrides=["stages.finetune.data={labels: all, draw: uniform}", FREEZE])
+    datas = resolve_data(experiment, Console(quiet=True))
+    assert (datas["semi"].labels, datas["finetune"].labels) == (40, 1297)
+    assert datas["semi"].digest == datas["finetune"].digest
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("stages.finetune.data={labels: 5000}", "--set stages.finetune.data"),
+        ("data.labels=5000", "--set data.labels"),
+        ("stages.finetune.data={source: 'parquet:nowhere.parquet'}", "--set stages.finetune.data"),
+    ],
+)
+def test_what_the_data_cannot_give_is_named_where_it_was_asked_for(tmp_path: Path, override: str, place: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve_data(load(write(tmp_path), overrides=[override]), Console(quiet=True))
+    assert str(caught.value).startswith(place), caught.value
+
+
+def test_a_stage_on_images_of_other_channels_cannot_take_over_the_encoder(tmp_path: Path) -> None:
+    experiment = load(write(tmp_path), overrides=["stages.finetune.data={channels: 3}"])
+    with pytest.raises(
+        UserError, match=r"stages\.finetune\.data: images with 3 channel\(s\).*data\.channels: 1 would do"
+    ):
+        resolve_data(experiment, Console(quiet=True))
