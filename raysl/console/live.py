@@ -101,9 +101,10 @@ class Display:
         if record.stage_id in self.selected:
             return  # several experiments have it
         self.selected.add(record.stage_id)
-        chosen = params_text(selection.params) if selection.config_id else "nothing selected"
-        name = escape(self._stage(record))
-        self.console.print(f"stage [bold]{name}[/]: selected [bold]{escape(chosen)}[/]: {selection.reason}")
+        chosen = (
+            f"selected [bold]{escape(params_text(selection.params))}[/]" if selection.config_id else "nothing selected"
+        )
+        self.console.print(f"stage [bold]{escape(self._stage(record))}[/]: {chosen}: {selection.reason}")
 
     def models_lost(self, num_trials: int) -> None:
         """Trials are about to be trained again for their models."""

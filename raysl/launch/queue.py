@@ -8,6 +8,7 @@ from raysl.results.rows import TrialRow, read_rows
 from raysl.results.store import Store
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.trials import Trial
+from raysl.training.stopping import Race
 
 
 class TrialQueue:
@@ -75,13 +76,15 @@ def united(trials: Iterable[Trial]) -> list[Trial]:
 def done_rows(store: Store, trials: Iterable[Trial]) -> dict[str, TrialRow]:
     """Return the rows of those trials of which nothing is left to train."""
     by_id = {trial.spec.id: trial for trial in trials}
-    return {i: row for i, row in read_rows(store, by_id).items() if is_done(row, by_id[i])}
+    return {i: row for i, row in read_rows(store, by_id).items() if is_done(row, by_id[i], store)}
 
 
-def is_done(row: TrialRow, trial: Trial) -> bool:
+def is_done(row: TrialRow, trial: Trial, store: Store) -> bool:
     """Return whether nothing is left to train of a trial that has a row.
 
-    A crash may have been the machine's; divergence and collapse are the trial's own and would only come again. Where
-    nothing is to be stopped early, a trial that was is trained to its end.
+    A crash may have been the machine's; divergence and collapse are the trial's own and would only come again. One that
+    was stopped early is done where it would race the same trials under the same rule, and nowhere else.
     """
-    return row.status != "failed" and (row.status != "stopped" or trial.stop is not None)
+    if row.status == "stopped":
+        return trial.stop is not None and Race(store, trial.race, trial.stop).has(row.trial_id)
+    return row.status != "failed"

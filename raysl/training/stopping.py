@@ -81,6 +81,10 @@ class Race:
         content = json.dumps([*losses, *known[len(losses) :]])
         self.store.write(race_path(self.name, trial_id), content.encode())
 
+    def has(self, trial_id: str) -> bool:
+        """Return whether a trial has taken part."""
+        return self.store.exists(race_path(self.name, trial_id))
+
     def reason(self, trial_id: str, losses: LossCurve) -> str | None:
         """Return why a trial ends after the epochs that it has losses of; None where it goes on."""
         match self.settings:

@@ -63,7 +63,7 @@ def _is_done(row: TrialRow, store: Store, lost: Sequence[int], race: Race | None
         case "diverged" | "collapsed":
             return True
         case "stopped":
-            return race is not None
+            return race is not None and race.has(row.trial_id)
         case "finished":
             return not lost and is_whole(store, model_path(row.trial_id))
         case "failed":

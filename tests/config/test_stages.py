@@ -173,6 +173,12 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "a milestone after the end": (
         ["stages.pretrain.milestones=[5, 21]"], "21 is after the end of 20 epochs; at most 20"),
+    "a milestone after the end of some configs": (
+        ["stages.pretrain.epochs={grid: [6, 20]}", "stages.pretrain.milestones=[10]", "stages.linear.start_epoch=null"],
+        "10 is after the end of 6 epochs; at most 6",
+    ),
+    "more workers than the smallest batch has images": (
+        ["stages.pretrain.batch_size={grid: [64, 2]}", "resources.workers=4"], "--set resources.workers=4"),
     "an epoch of nothing": (["stages.pretrain.start_epoch=5"], "stages.pretrain.start_epoch: an epoch of no stage"),
     "a stage's unknown data": (
         ["stages.linear.data={lables: all}"], "stages.linear.data.lables: unknown key; did you mean"),

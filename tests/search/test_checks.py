@@ -37,3 +37,25 @@ def test_the_place_is_where_the_backbone_was_given_last(tmp_path: Path) -> None:
 def test_other_backbones_take_small_images(tmp_path: Path, backbone: str) -> None:
     experiment = load(with_backbone(tmp_path, backbone))
     check(experiment, of_stages(experiment, DATA.model_copy(update={"image_size": 4})))
+
+
+def test_the_config_that_cannot_be_trained_need_not_be_the_first(tmp_path: Path) -> None:
+    experiment = load(write(tmp_path), overrides=["stages.semi.batch_size={grid: [32, 2]}"])
+    with pytest.raises(UserError, match="3 images in batches of at most 2 leave one of a single"):
+        check(experiment, of_stages(experiment, DATA.model_copy(update={"unlabelled": 3, "labels": 3})))
+
+
+def test_probe_accuracy_among_objectives_needs_labels_too(tmp_path: Path) -> None:
+    search = "stages.semi.search={objectives: [probe_accuracy, seconds]}"
+    experiment = load(write(tmp_path), overrides=[search])
+    with pytest.raises(UserError, match="cross-validated on D_l, and 10 labels"):
+        check(experiment, of_stages(experiment, DATA.model_copy(update={"labels": 10})))
+
+
+def test_a_later_stage_s_images_have_the_channels_of_its_encoder(tmp_path: Path) -> None:
+    experiment = load(write(tmp_path))
+    datas = of_stages(experiment, DATA) | {"finetune": DATA.model_copy(update={"channels": 3})}
+    with pytest.raises(
+        UserError, match=r"images with 3 channel\(s\), and the encoder of semi takes 1; data\.channels: 1"
+    ):
+        check(experiment, datas)

@@ -143,6 +143,13 @@ def test_a_config_without_a_value_is_no_result(status: Any) -> None:
     assert max(trial.value or 0 for trial in sampler.study.trials) <= 0.5
 
 
+def test_a_stopped_config_is_pruned_and_a_failed_one_failed() -> None:
+    sampler = Sampler(optuna(), PLANE, ["probe_accuracy"])
+    for told in ((), [Told(0, "stopped")], [Told(1, "failed")]):
+        sampler.propose(told)
+    assert [trial.state for trial in sampler.study.trials[:2]] == [TrialState.PRUNED, TrialState.FAIL]
+
+
 def test_one_unfinished_seed_fails_its_config() -> None:
     finished = dict.fromkeys(range(3), "finished")
     assert told_of(4, finished, [0.5]) == Told(4, "finished", (0.5,))
@@ -172,6 +179,12 @@ def test_a_longer_random_search_begins_with_the_shorter_one() -> None:
     short, long = (draw(SearchSettings(algorithm="random", num_configs=n, seed=3), SPACE) for n in (5, 12))
     assert long[:5] == short
     assert len({str(params) for params in long}) == 12
+
+
+def test_another_seed_draws_others_and_a_logarithmic_range_evenly_over_its_logarithm() -> None:
+    drawn = [draw(SearchSettings(algorithm="random", num_configs=50, seed=seed), PLANE) for seed in (0, 1)]
+    assert drawn[0] != drawn[1]
+    assert 10 < sum(params["lr"] < 10**-2.5 for params in drawn[0]) < 40  # 1 or 2 if they were drawn evenly
 
 
 def test_random_search_takes_each_point_of_a_grid_once() -> None:
