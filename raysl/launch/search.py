@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from raysl.launch.queue import TrialQueue, done_rows, united
+from raysl.launch.step import Step, num_todo, searches_of
 from raysl.launch.watcher import TrialObserver, TrialWatcher
 from raysl.results.features import features_path, has_features
 from raysl.results.rows import TrialRow, read_rows, read_scores
@@ -73,50 +74,6 @@ class Outcome:
     failed: list[TrialRow] = field(default_factory=list)
     unselected: list[str] = field(default_factory=list)
     stage_ids: dict[tuple[int, str], str | None] = field(default_factory=dict)
-
-
-@dataclass
-class Step:
-    """A stage of an experiment that is being searched.
-
-    known: its trials that are known beforehand.  rows: of trials that are done, as they were before.
-    adaptive: where configs are proposed, with the trials of those so far.
-    """
-
-    experiment: Experiment
-    datas: Datas
-    stage: Stage
-    known: Sequence[Trial]
-    record_before: StageRecord
-    rows: Mapping[str, TrialRow]
-    adaptive: AdaptiveSearch | None = None
-
-    @property
-    def trials(self) -> list[Trial]:
-        """All its trials so far."""
-        return list(self.known) if self.adaptive is None else [t for trials in self.adaptive.trials for t in trials]
-
-    @property
-    def record(self) -> StageRecord:
-        """The stage as it is made of its trials so far."""
-        return self.record_before if self.adaptive is None else self.adaptive.record
-
-    @property
-    def todo(self) -> list[Trial]:
-        """Its trials that are not done."""
-        return [trial for trial in self.trials if trial.spec.id not in self.rows]
-
-    @property
-    def num_todo(self) -> int:
-        """How many trials there are to train, those of configs that are still to be proposed included."""
-        left = self.adaptive.num_left if self.adaptive is not None else 0
-        return len(self.todo) + left * len(self.experiment.seeds)
-
-    def start_epochs(self) -> set[int | None]:
-        """Return after how many epochs later stages start from this one's models; None stands for the end."""
-        later = [other for other in self.experiment.stages if other.start_from == self.stage.name]
-        ends = {config.settings.start_epoch for other in later for config in other.extremes}
-        return {None if epoch == self.stage.settings.epochs else epoch for epoch in ends}
 
 
 class Search:
@@ -200,7 +157,7 @@ class Search:
             write_stage(self.store, step.record)
         self.changed(self.outcome)
         done = {i: row for step in steps for i, row in step.rows.items()}
-        self.observer.stages_started([step.record for step in steps], done, _num_todo(steps))
+        self.observer.stages_started([step.record for step in steps], done, num_todo(steps))
         self._train_steps(steps, done)
         rows = read_rows(self.store, _by_id(trial for step in steps for trial in step.trials))
         self._score([(step, self._select(step, rows)) for step in steps], rows)
@@ -234,7 +191,7 @@ class Search:
         asked: set[str] = set()
         for part in parts.values():
             todo = [trial for trial in united(t for step in part for t in step.todo) if trial.spec.id not in seen]
-            searches = [search for search in _searches(part) if search.record.stage_id not in asked]
+            searches = [search for search in searches_of(part) if search.record.stage_id not in asked]
             asked |= {search.record.stage_id for search in searches}
             seen |= {trial.spec.id for trial in todo}
             self._train(part[0].experiment, TrialQueue(todo, searches, rows, self._proposed))
@@ -334,13 +291,3 @@ class Search:
 
 def _by_id(trials: Iterable[Trial]) -> dict[str, Trial]:
     return {trial.spec.id: trial for trial in trials}
-
-
-def _num_todo(steps: Sequence[Step]) -> int:
-    known = {trial.spec.id for step in steps for trial in step.todo}
-    return len(known) + sum(search.num_left * len(search.experiment.seeds) for search in _searches(steps))
-
-
-def _searches(steps: Iterable[Step]) -> list[AdaptiveSearch]:
-    """Return the adaptive searches of steps, each once."""
-    return list({step.record.stage_id: step.adaptive for step in steps if step.adaptive is not None}.values())

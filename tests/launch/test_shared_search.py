@@ -7,7 +7,8 @@ from tiny import of_stages, write
 
 from raysl.config import load
 from raysl.data.settings import TrialData
-from raysl.launch.search import Options, Search, _num_todo, _searches
+from raysl.launch.search import Options, Search
+from raysl.launch.step import num_todo, searches_of
 from raysl.results.store import Store
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
@@ -32,5 +33,5 @@ def test_a_stage_that_experiments_share_is_searched_once(tmp_path: Path, other: 
         lambda outcome: None,
     )
     steps = [step for index in range(2) if (step := search._open(index, 0)) is not None]
-    assert len(_searches(steps)) == num_searches
-    assert _num_todo(steps) == num_searches * 6 * 2
+    assert len(searches_of(steps)) == num_searches
+    assert num_todo(steps) == num_searches * 6 * 2
