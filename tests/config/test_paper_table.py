@@ -246,9 +246,9 @@ def test_tables_and_figures_of_sidae_load_whole(kind: str) -> None:
             if column.startswith("e") and row != "supervised":
                 epoch = int(column[1:])
                 assert stage.settings.start_epoch == (None if epoch == 200 else epoch)
-            if table.endswith("_1") or row.endswith("_1"):
+            if table.endswith("_1") or column.endswith("_1"):
                 assert stage.data.labels == 0.01
-            if "100" in table or row.endswith("_all"):
+            if "100" in table or column.endswith("_all"):
                 assert stage.data.labels == "all"
 
 
@@ -266,8 +266,8 @@ def test_published_numbers_of_sidae_are_the_printed_ones() -> None:
     [table] = tables.tables
     found = {(cell.row, cell.column): cell.published for cell in table.cells if cell.published}
     assert len(found) == 16
-    for row, printed in TABLE1_OF_SIDAE.items():
-        for column, (mean, error) in zip(("sidae", "autoencoder"), printed, strict=True):
+    for column, printed in TABLE1_OF_SIDAE.items():
+        for row, (mean, error) in zip(("sidae", "autoencoder"), printed, strict=True):
             assert found[row, column] == (mean, pytest.approx(error * 5**0.5, abs=0.006))
 
 
@@ -281,9 +281,9 @@ def test_cells_of_sidae_have_the_w_and_the_data_of_the_paper(kind: str) -> None:
         stages = {stage.name: stage for stage in search.experiment.stages}
         assert search.experiment.name != "sidae" or stages["pretrain"].settings.method["w"] == W[kind]
         for cell, name in search.cells.items():
-            table, row, _ = cell.split("/")
-            if "stl10" in row or kind == "figure7":
-                scored = "cifar10" if "cifar10" in f"{table} {row}" else "stl10"
+            table, _, column = cell.split("/")
+            if "stl10" in column or kind == "figure7":
+                scored = "cifar10" if "cifar10" in f"{table} {column}" else "stl10"
                 assert stages[name].data.source == scored
                 assert search.experiment.data.source == "stl10"
 
