@@ -1,5 +1,6 @@
 """A Ray cluster for one search: a local one that leaves nothing behind, or one that already stands."""
 
+import gc
 import logging
 import os
 import shutil
@@ -50,7 +51,20 @@ def _remote_cluster(address: str, quiet: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
+        _shut_down()
+
+
+def _shut_down() -> None:
+    """Leave the cluster, with no garbage of Ray's left for another thread to collect meanwhile.
+
+    An object reference that is freed while Ray shuts down ends the whole process, with exit code 1 and no word.
+    """
+    gc.collect()
+    gc.disable()
+    try:
         ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def _check_listening(address: str) -> None:
@@ -74,7 +88,7 @@ def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
         ray.init(address="local", include_dashboard=False, _temp_dir=folder, **quiet)
         yield
     finally:
-        ray.shutdown()
+        _shut_down()
         shutil.rmtree(folder, ignore_errors=True)
 
 
