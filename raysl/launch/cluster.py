@@ -57,7 +57,7 @@ def _remote_cluster(address: str, quiet: dict[str, Any]) -> Iterator[None]:
 def _shut_down() -> None:
     """Leave the cluster, with no garbage of Ray's left for another thread to collect meanwhile.
 
-    An object reference that is freed while Ray shuts down ends the whole process, with exit code 1 and no word.
+    An object reference that is freed while Ray shuts down can end the whole process, with exit code 1.
     """
     gc.collect()
     gc.disable()
