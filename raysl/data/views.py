@@ -38,6 +38,10 @@ class Draw:
         """Return bool [B], each True with probability p."""
         return self._own(self._generator.random(self._size) < p)
 
+    def shared_uniform(self) -> Tensor:
+        """Return float32 [B], one number between 0 and 1 for all rows of the global batch."""
+        return self._own(np.full(self._size, self._generator.random(dtype=np.float32), np.float32))
+
     def _own(self, values: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(values[self._positions])
 

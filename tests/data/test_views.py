@@ -19,6 +19,7 @@ PARAMETERS: dict[str, Callable[[Draw], Tensor]] = {
     "uniform": lambda drawn: drawn.uniform(-1.0, 3.0),
     "normal": lambda drawn: drawn.normal(1.0, 2.0),
     "bernoulli": lambda drawn: drawn.bernoulli(0.4),
+    "shared_uniform": lambda drawn: drawn.shared_uniform(),
 }
 
 
@@ -57,6 +58,16 @@ def test_parameters_have_their_distributions_and_types() -> None:
     assert (uniform.min(), uniform.max(), uniform.mean()) == pytest.approx((2.0, 6.0, 4.0), abs=0.03)
     assert (normal.mean(), normal.std()) == pytest.approx((1.0, 3.0), abs=0.06)
     assert bernoulli.float().mean() == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_shared_number_is_drawn_once_for_all_rows_and_evenly() -> None:
+    found = [Draw(0, 0, step, "view", np.arange(5), 5).shared_uniform() for step in range(4000)]
+    assert {(drawn.dtype, tuple(drawn.shape), len(set(drawn.tolist()))) for drawn in found} == {
+        (torch.float32, (5,), 1)
+    }
+    firsts = torch.stack(found)[:, 0]
+    assert (firsts.min(), firsts.max(), firsts.mean()) == pytest.approx((0.0, 1.0, 0.5), abs=0.02)
+    assert firsts.std() == pytest.approx(12**-0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
