@@ -1,0 +1,212 @@
+"""TriMix: Bdair et al. 2022, "TriMix: Virtual embeddings and self-consistency for self-supervised learning",
+arXiv:2206.06023, section III and Algorithm 1: L = L_BT + beta L_vrt + gamma L_con (equation 11).
+
+L_BT is the loss of `barlow_twins`, alpha its lambd. The images x of the first view, mixed with themselves in reverse
+order, pass the network as a third batch, after the two views: running statistics of batch normalisation are of mixed
+images too. No gradient is stopped.
+
+Where the paper leaves a choice:
+- Equation 6 divides M by the norms of z's and z_vrt's rows, Algorithm 1 by D: it is D here. Rows of z_vrt have the
+  norm sqrt(D) where they are normalised over features; those of z, which never are, have it on average.
+- Algorithm 1 takes torch's unbiased standard deviations, which leave C_ii = (B - 1) / B of two equal views; they are
+  biased here, over batch and features, as in equation 4 and in Barlow Twins' own implementation, with its eps of 1e-5.
+- z~ is not normalised again (Algorithm 1, line 26): mixed from unrelated rows it has a variance of
+  lambda^2 + (1 - lambda)^2, and z_vrt one of 1, so that L_con never comes to 0 and goes up and down with lambda.
+- The softmax is over the virtual images n that an original m is compared with (equation 7, Figure 1).
+- Equation 8's norm is the mean of absolute differences (L1Loss); with tau = 2 it hardly knows a perfect M from an
+  empty one, so M is held against its ground truth before the softmax too, for reporting: `mixing_error`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+
+from raysl.collectives import gather, rank, sample_mean, standardised, world_size
+from raysl.data.views import Draw
+from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods.barlow_twins import cross_correlation, redundancy
+from raysl.methods.simsiam import distorted_views
+from raysl.models.encoder import Encoder
+from raysl.models.projector import build_projector
+
+
+class Matrices(NamedTuple):
+    """What virtual images are made of: rows are this rank's originals m, columns all virtual images n, [B, global B].
+
+    truth: GT of equation 8.  before: M of equation 6, about -1 to 1.  after: M of equation 7, rows that sum to 1.
+    """
+
+    truth: Tensor
+    before: Tensor
+    after: Tensor
+
+
+class Mixing(NamedTuple):
+    """A batch and what is made of it (Figure 5).
+
+    images, virtual: x and x_vrt, [B, C, H, W], normalised as the views are.
+    truth, before, after: as in `Matrices`.
+    """
+
+    images: Tensor
+    virtual: Tensor
+    truth: Tensor
+    before: Tensor
+    after: Tensor
+
+
+def mixed(rows: Tensor, lambd: Tensor) -> Tensor:
+    """Return lambda rows + (1 - lambda) rows^r, where rows^r are the global batch in reverse order (equations 5 and 9).
+
+    rows: [B, ...], this rank's, as `gather` takes them.  lambd: [B], the mixing factor, one number for all.
+    """
+    factors = lambd.view(-1, *[1] * (rows.dim() - 1))
+    return factors * rows + (1 - factors) * _own(gather(rows).flip(0))
+
+
+def mixing_matrices(z: Tensor, z_vrt: Tensor, lambd: Tensor, tau: float) -> Matrices:
+    """Return which originals each virtual image is made of, and what their embeddings say of it (equations 6 to 8).
+
+    z, z_vrt: [B, D], this rank's rows, normalised.  lambd: as `mixed` takes it.  tau: temperature of the softmax.
+    """
+    everyone = gather(z_vrt)
+    before = z @ everyone.T / z.shape[1]
+    identity = _own(torch.eye(len(everyone), dtype=z.dtype, device=z.device))
+    factors = lambd.unsqueeze(1)
+    truth = factors * identity + (1 - factors) * identity.flip(1)
+    return Matrices(truth, before, (before / tau).softmax(1))
+
+
+def distance(one: Tensor, other: Tensor) -> Tensor:
+    """Return the mean absolute difference over the global batch, as `sample_mean` does (equations 8 and 10).
+
+    one, other: [B, D], this rank's rows.
+    """
+    return sample_mean((one - other).abs().mean(1))
+
+
+def normalised(features: Tensor, virtual: Tensor, feature_norms: bool) -> tuple[Tensor, Tensor]:
+    """Return z and z_vrt as the losses take them, in fp32 at least (Algorithm 1, lines 12, 29 and 30).
+
+    features, virtual: [B, D] of any precision, this rank's rows, of x and of x_vrt; both are standardised over the
+    global batch.  feature_norms: those of x_vrt are then standardised over each row too.
+    """
+    z, z_vrt = (standardised(rows.to(torch.promote_types(rows.dtype, torch.float32))) for rows in (features, virtual))
+    return z, F.layer_norm(z_vrt, z_vrt.shape[1:]) if feature_norms else z_vrt
+
+
+def with_mixing_factor(
+    images: Tensor, draw: Draw, *, make: Callable[[Tensor, Draw], tuple[Tensor, Tensor | None]]
+) -> tuple[Tensor, Tensor]:
+    """Return the view that `make` makes, and the batch's mixing factor lambda, float32 [B], on the images' device."""
+    seen, _ = make(images, draw)
+    # Drawn last, so that the view is the one that `make` alone would have made.
+    return seen, draw.shared_uniform().to(images.device)
+
+
+def _own(rows: Tensor) -> Tensor:
+    return rows[rank() :: world_size()]
+
+
+class Trimix(Method):
+    """Barlow Twins whose encoder also tells which images a mixed image is made of, and embeds it in between them.
+
+    alpha: weight of Barlow Twins' off-diagonal term.  beta, gamma: weights of the terms `virtual` (L_vrt) and
+    `consistency` (L_con). One that weighs 0 trains nothing but is reported; if both do, no images are mixed, nothing is
+    reported of them, and all is as in Barlow Twins.
+    tau: temperature of the softmax over virtual images.
+    feature_norms: virtual embeddings are normalised over the batch and then over their features; else over the batch
+    alone (Table VI).  virtual_on, consistency_on: a term is of the embeddings z, or of the encoder's features y, which
+    are normalised alike (Table VII).
+    projector: width of each of the projector's three layers.  min_crop: least share of an image's area that a view
+    shows.
+    """
+
+    streams = ("unlabelled",)
+    shapes_loss = (
+        "alpha",
+        "beta",
+        "gamma",
+        "tau",
+        "feature_norms",
+        "virtual_on",
+        "consistency_on",
+        "projector",
+        "min_crop",
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int,
+        *,
+        alpha: Annotated[float, Gt(0)] = 0.005,
+        beta: Annotated[float, Ge(0)] = 1000.0,
+        gamma: Annotated[float, Ge(0)] = 200.0,
+        tau: Annotated[float, Gt(0)] = 2.0,
+        feature_norms: bool = True,
+        virtual_on: Literal["z", "y"] = "z",
+        consistency_on: Literal["z", "y"] = "z",
+        projector: Annotated[int, Ge(2), Le(2**16)] = 1024,
+        min_crop: Annotated[float, Gt(0), Le(1)] = 0.2,
+    ) -> None:
+        super().__init__(encoder)
+        self.alpha, self.beta, self.gamma, self.tau = alpha, beta, gamma, tau
+        self.feature_norms, self.virtual_on, self.consistency_on = feature_norms, virtual_on, consistency_on
+        self.min_crop = min_crop
+        self.projector = build_projector(encoder.num_features, projector, projector)
+
+    def views(self) -> Mapping[str, ViewSpec]:
+        made = distorted_views(self.min_crop, p_blur=0.0)
+        return {**made, "first": ViewSpec("unlabelled", partial(with_mixing_factor, make=made["first"].make))}
+
+    def forward(self, views: Mapping[str, View]) -> Losses:
+        images, _, lambd = views["first"]
+        first, second = self._embedded(images), self._embedded(views["second"].images)
+        on_diagonal, off_diagonal = redundancy(cross_correlation(first["z"], second["z"]))
+        total = on_diagonal + self.alpha * off_diagonal
+        terms = {"on_diagonal": on_diagonal, "off_diagonal": off_diagonal}
+        weights = {name: weight for name, weight in (("virtual", self.beta), ("consistency", self.gamma)) if weight}
+        if weights:
+            assert lambd is not None
+            terms |= self._mixing_terms(first, self._embedded(mixed(images, lambd)), lambd)
+        return Losses(total + sum(weight * terms[name] for name, weight in weights.items()), terms)
+
+    @torch.no_grad()
+    def mixing(self, views: Mapping[str, View]) -> Mixing:
+        """Return what is mixed of a batch, and how it is taken apart, as the method stands: in eval mode or not.
+
+        views: as `forward` takes them; `first` alone is used.
+        """
+        images, _, lambd = views["first"]
+        assert lambd is not None
+        virtual = mixed(images, lambd)
+        of_images, of_virtual = self._embedded(images), self._embedded(virtual)
+        with torch.autocast(images.device.type, enabled=False):
+            z, z_vrt = self._normalised(self.virtual_on, of_images, of_virtual)
+            return Mixing(images, virtual, *mixing_matrices(z, z_vrt, lambd, self.tau))
+
+    def _embedded(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.encoder(images)
+        return {"y": features, "z": self.projector(features)}
+
+    def _normalised(self, on: str, first: dict[str, Tensor], virtual: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return normalised(first[on], virtual[on], self.feature_norms)
+
+    def _mixing_terms(self, first: dict[str, Tensor], virtual: dict[str, Tensor], lambd: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(lambd.device.type, enabled=False):
+            # Each once, and in an order that all ranks share, for they normalise together.
+            places = dict.fromkeys((self.virtual_on, self.consistency_on))
+            pairs = {on: self._normalised(on, first, virtual) for on in places}
+            truth, before, after = mixing_matrices(*pairs[self.virtual_on], lambd, self.tau)
+            z, z_vrt = pairs[self.consistency_on]
+            return {
+                "virtual": distance(after, truth),
+                "consistency": distance(mixed(z, lambd), z_vrt),
+                "mixing_error": distance(before.detach(), truth),
+            }
