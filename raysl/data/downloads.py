@@ -1,33 +1,31 @@
 """Known sets from where their authors keep them, written in our Parquet form.
 
-torchvision knows the addresses and checksums of all but malaria and reads the files; we fetch them, so that a
-download has a time limit, tells how far it is, and fails with one message.
+Of some sets torchvision knows the addresses and checksums and reads the files; we fetch them (`archives`). The others
+are one file each, which a module of their own reads.
 """
 
-import hashlib
 import tarfile
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from http.client import HTTPException
 from itertools import chain
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from raysl.data import malaria, medmnist, tiny_imagenet
+from raysl.data.archives import Archive, fetch, find_given
 from raysl.data.images import encode
-from raysl.data.parquet import SPLITS, TEST, TRAIN, Row, write
+from raysl.data.parquet import SPLITS, Row, write
 from raysl.data.places import discard
 from raysl.data.progress import Progress, reported
-from raysl.data.subsets import train_split
 from raysl.errors import DataError
 
-TIMEOUT = 60.0  # seconds without an answer
-CHUNK = 1 << 20
 # What fetching, unpacking and reading raise.
-BAD_CONTENT = (RuntimeError, ValueError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+BAD_CONTENT = (RuntimeError, ValueError, KeyError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 FAILURES = (OSError, HTTPException, *BAD_CONTENT)
 
 TORCHVISION = {
@@ -41,75 +39,55 @@ TORCHVISION = {
 # torchvision's names of the splits, in the order of `SPLITS`.
 SPLIT_NAMES = {"SVHN": ("train", "test"), "STL10": ("train", "test", "unlabeled")}
 
-MALARIA_URL = "https://data.lhncbc.nlm.nih.gov/public/Malaria/cell_images.zip"
-# As TensorFlow Datasets records it for this address (datasets/malaria/checksums.tsv).
-MALARIA_SHA256 = "0a949556b2414159b5100192609805376654c4266d8d187be9b1922fad43c668"
-MALARIA_CLASSES = ("Uninfected", "Parasitized")
-MALARIA_CELLS = 13_779  # of each class
+
+class Writer(Protocol):
+    """Writes what an archive holds to the Parquet file `path`."""
+
+    def __call__(
+        self, archive: Path, path: Path, source: str, licence: str, progress: Progress | None = None
+    ) -> None: ...
 
 
-class Archive(NamedTuple):
-    """A file to fetch: where from (the first that answers), where to, and its checksum."""
+class Archived(NamedTuple):
+    """A set that is published as one file, and what writes it in our form."""
 
-    urls: tuple[str, ...]
-    path: Path
-    algorithm: str
-    checksum: str
+    archive: Archive
+    write: Writer
+
+
+ARCHIVED = {
+    "malaria": Archived(malaria.ARCHIVE, malaria.write_malaria),
+    "tiny_imagenet": Archived(tiny_imagenet.ARCHIVE, tiny_imagenet.write_tiny_imagenet),
+    **{name: Archived(medmnist.archive_of(name), partial(medmnist.write_medmnist, name)) for name in medmnist.SETS},
+}
 
 
 def download_set(name: str, path: Path, source: str, licence: str, progress: Progress | None = None) -> None:
     """Download a known set and write it to `path`, whose folder exists; nothing else is left there.
 
+    A set that is published as one file is made from that file where it lies in a folder of sets already.
     Raises DataError naming the addresses, what went wrong and what to do instead.
     """
+    archived = ARCHIVED.get(name)
+    given = find_given(archived.archive) if archived else None
     scratch = path.with_name(f".{name}.download")
     discard(scratch)
     try:
         scratch.mkdir()
-        if name == "malaria":
-            _write_malaria(path, scratch, source, licence, progress)
+        if archived:
+            archive = archived.archive
+            origin = f"{source}, {archive.urls[0]}, {archive.algorithm} {archive.checksum}"
+            archived.write(given or fetch(archive, scratch, progress), path, origin, licence, progress)
         else:
             _write_torchvision(name, path, scratch, source, licence, progress)
     except FAILURES as error:
+        by_hand = f"{path.name} or {archived.archive.name}" if archived else path.name
         raise DataError(
-            f"data.source: {name} could not be downloaded: {error}. Without a connection, put {path.name} there by "
+            f"data.source: {name} could not be downloaded: {error}. Without a connection, put {by_hand} there by "
             f"hand: in {path.parent}, or in a folder that RAYSL_DATA names"
         ) from error
     finally:
         discard(scratch)
-
-
-def fetch(archive: Archive, progress: Progress | None = None) -> None:
-    """Download a file from the first address that gives it whole.
-
-    Raises DataError naming every address and why it failed.
-    """
-    archive.path.parent.mkdir(parents=True, exist_ok=True)
-    reasons = []
-    for url in archive.urls:
-        try:
-            checksum = _transfer(url, archive, progress)
-        except (OSError, HTTPException) as error:
-            reasons.append(f"{url}: {error}")
-            continue
-        if checksum == archive.checksum:
-            return
-        reasons.append(f"{url}: {archive.algorithm} is {checksum}, not {archive.checksum} (truncated or altered)")
-    raise DataError("; ".join(reasons))
-
-
-def _transfer(url: str, archive: Archive, progress: Progress | None) -> str:
-    request = urllib.request.Request(url, headers={"User-Agent": "raysl"})
-    checksum = hashlib.new(archive.algorithm, usedforsecurity=False)
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response, archive.path.open("wb") as file:
-        done = 0
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            checksum.update(chunk)
-            done += len(chunk)
-            if progress:
-                progress(f"download {archive.path.name}", done, int(response.headers.get("Content-Length", 0)) or None)
-    return checksum.hexdigest()
 
 
 def _write_torchvision(
@@ -118,8 +96,8 @@ def _write_torchvision(
     import torchvision.datasets
 
     kind = getattr(torchvision.datasets, TORCHVISION[name])
-    for archive in _archives(kind, scratch):
-        fetch(archive, progress)
+    for archive in _archives(kind):
+        fetch(archive, scratch, progress)
     splits = SPLIT_NAMES.get(kind.__name__, ("train", "test"))
     # Opened one after the other: STL-10's unlabelled images take 2.8 GB.
     opened = (_open_split(kind, scratch, split) for split in splits)
@@ -128,17 +106,17 @@ def _write_torchvision(
     write(path, reported(rows, f"encode {name}", None, progress), _class_names(first), source, licence)
 
 
-def _archives(kind: Any, folder: Path) -> Iterator[Archive]:
+def _archives(kind: Any) -> Iterator[Archive]:
     if hasattr(kind, "mirrors"):
         for filename, md5 in kind.resources:
             urls = tuple(mirror + filename for mirror in kind.mirrors)
-            yield Archive(urls, folder / kind.__name__ / "raw" / filename, "md5", md5)
+            yield Archive(urls, f"{kind.__name__}/raw/{filename}", "md5", md5)
     elif hasattr(kind, "split_list"):
         for split in SPLIT_NAMES[kind.__name__]:
             url, filename, md5 = kind.split_list[split]
-            yield Archive((url,), folder / filename, "md5", md5)
+            yield Archive((url,), filename, "md5", md5)
     else:
-        yield Archive((kind.url,), folder / kind.filename, "md5", kind.tgz_md5)
+        yield Archive((kind.url,), kind.filename, "md5", kind.tgz_md5)
 
 
 def _open_split(kind: Any, folder: Path, split: str) -> Any:
@@ -159,33 +137,3 @@ def _class_names(data: Any) -> Sequence[str]:
     # torchvision calls MNIST's classes `0 - zero`, and SVHN's nothing.
     names: Sequence[str] = getattr(data, "classes", [str(digit) for digit in range(10)])
     return [name.split(" - ")[0] for name in names]
-
-
-def _write_malaria(path: Path, scratch: Path, source: str, licence: str, progress: Progress | None) -> None:
-    archive = Archive((MALARIA_URL,), scratch / "cell_images.zip", "sha256", MALARIA_SHA256)
-    fetch(archive, progress)
-    source = f"{source}, {MALARIA_URL}, sha256 {archive.checksum}"
-    with zipfile.ZipFile(archive.path) as cells:
-        rows = reported(_cells(cells), "read malaria", 2 * MALARIA_CELLS, progress)
-        write(path, rows, MALARIA_CLASSES, source, licence)
-
-
-def _cells(archive: zipfile.ZipFile) -> Iterator[Row]:
-    """Yield the cells, class by class in the order of their names; half of them train, as `train_fraction: 0.5` has it.
-
-    Raises DataError where the archive does not hold what it is known to hold.
-    """
-    pictures = [PurePosixPath(name) for name in sorted(archive.namelist()) if name.endswith(".png")]
-    cells = [
-        (path, label) for label, kind in enumerate(MALARIA_CLASSES) for path in pictures if path.parent.name == kind
-    ]
-    labels = np.array([label for _, label in cells], np.int64)
-    counts = np.bincount(labels, minlength=len(MALARIA_CLASSES)).tolist()
-    if len(pictures) != len(cells) or counts != [MALARIA_CELLS] * len(MALARIA_CLASSES):
-        raise DataError(
-            f"{MALARIA_URL} holds {len(pictures)} PNG files, {counts} of them in {MALARIA_CLASSES}; "
-            f"expected {MALARIA_CELLS} in each and no others"
-        )
-    trains = train_split(labels, len(MALARIA_CLASSES), len(labels) // 2)
-    for (path, label), train in zip(cells, trains, strict=True):
-        yield Row(archive.read(path.as_posix()), label, SPLITS[TRAIN if train else TEST])

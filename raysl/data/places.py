@@ -27,6 +27,12 @@ def data_home() -> Path:
     return given if given and _writable(given) else cache_home() / "data"
 
 
+def data_homes() -> list[Path]:
+    """Return the folders that sets are looked for in: $RAYSL_DATA if it is set, then the one in the cache."""
+    given = given_home()
+    return [*([given] if given else []), cache_home() / "data"]
+
+
 def _writable(folder: Path) -> bool:
     # A folder that is still to be made can be written to where its nearest ancestor can.
     nearest = next(place for place in (folder, *folder.parents) if place.exists())

@@ -10,7 +10,7 @@ from raysl.data.downloads import download_set
 from raysl.data.folders import convert_folder
 from raysl.data.images import encode
 from raysl.data.parquet import SPLITS, Row, write
-from raysl.data.places import cache_home, data_home, exclusive, given_home
+from raysl.data.places import cache_home, data_home, data_homes, exclusive, given_home
 from raysl.data.progress import Progress
 from raysl.data.subsets import train_split
 from raysl.errors import DataError, choices
@@ -18,6 +18,8 @@ from raysl.errors import DataError, choices
 __all__ = ["KNOWN", "KnownSet", "cache_home", "data_home", "find", "locate"]
 
 DIGITS_TRAIN = 1297
+IMAGENET_TERMS = "none stated; ImageNet's terms: non-commercial research and education"
+MEDMNIST = "MedMNIST v2 (Yang 2023)"  # its licences as the medmnist package 3.0.2 states them (medmnist/info.py)
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ KNOWN = {
         KnownSet("svhn", 10, 73_257, None, 26_032, 32, 3, "Netzer 2011", "non-commercial use"),
         KnownSet("stl10", 10, 5_000, 100_000, 8_000, 96, 3, "Coates 2011, from ImageNet", "none stated; for research"),
         KnownSet("malaria", 2, 13_779, None, 13_779, None, 3, "NIH/NLM (Rajaraman 2018)", "none stated; public"),
+        KnownSet("tiny_imagenet", 200, 100_000, None, 10_000, 64, 3, "CS231n (Le & Yang 2015)", IMAGENET_TERMS),
+        KnownSet("pathmnist", 9, 89_996, None, 7_180, 28, 3, MEDMNIST, "CC BY 4.0"),
+        KnownSet("dermamnist", 7, 7_007, None, 2_005, 28, 3, MEDMNIST, "CC BY-NC 4.0"),
+        KnownSet("octmnist", 4, 97_477, None, 1_000, 28, 1, MEDMNIST, "CC BY 4.0"),
+        KnownSet("bloodmnist", 8, 11_959, None, 3_421, 28, 3, MEDMNIST, "CC BY 4.0"),
     )
 }
 
@@ -57,7 +64,8 @@ KNOWN = {
 def locate(source: str, *, download: bool = True, progress: Progress | None = None) -> Path:
     """Return the Parquet file of a source: `digits`, a known set, `parquet:PATH` or `folder:PATH`.
 
-    A known set is looked for in $RAYSL_DATA and in the cache, and downloaded where it is in neither.
+    A known set is looked for in $RAYSL_DATA and in the cache. Where it is in neither, it is made from the file that its
+    authors publish, if that lies there, or is downloaded.
     Raises DataError for a source that is unknown, missing, or cannot be downloaded.
     """
     kind, colon, place = source.partition(":")
@@ -78,8 +86,8 @@ def locate(source: str, *, download: bool = True, progress: Progress | None = No
 
 def find(name: str) -> Path | None:
     """Return the Parquet file of a known set if it is here already."""
-    folders = (cache_home() / "data",) if name == "digits" else (given_home(), cache_home() / "data")
-    paths = (folder / f"{name}.parquet" for folder in folders if folder)
+    folders = [cache_home() / "data"] if name == "digits" else data_homes()
+    paths = (folder / f"{name}.parquet" for folder in folders)
     return next((path for path in paths if path.is_file()), None)
 
 

@@ -1,7 +1,10 @@
-"""Small sets in the project's Parquet form, and a cache of each test's own."""
+"""Small sets in the project's Parquet form, a cache of each test's own, and a server of files."""
 
+import hashlib
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +56,47 @@ def make_set(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+class Server:
+    """Files by name, the length that is announced for them if it is not theirs, and what was asked for."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.files: dict[str, bytes] = {}
+        self.announced: dict[str, int] = {}
+        self.asked: list[str] = []
+
+    def offer(self, name: str, content: bytes) -> str:
+        self.files[name] = content
+        return hashlib.md5(content).hexdigest()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server of this machine, which offers files."""
+    monkeypatch.setenv("no_proxy", "*")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.removeprefix("/")
+            offered.asked.append(name)
+            if name not in offered.files:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(offered.announced.get(name, len(offered.files[name]))))
+            self.end_headers()
+            self.wfile.write(offered.files[name])
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    offered = Server(f"http://127.0.0.1:{http.server_port}/")
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield offered
+    http.shutdown()
+    thread.join()
+    http.server_close()

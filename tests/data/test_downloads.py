@@ -7,10 +7,6 @@ import pickle
 import socket
 import struct
 import tarfile
-import threading
-import zipfile
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,58 +15,12 @@ import pytest
 import scipy.io
 from torchvision import datasets
 
-from raysl.data import downloads
-from raysl.data.images import decode, encode, headers
+from raysl.data.images import decode, headers
 from raysl.data.parquet import read_batches, read_labels
 from raysl.data.sets import locate
-from raysl.data.subsets import assign_splits
 from raysl.errors import DataError
 
 RANDOM = np.random.default_rng(0)
-
-
-class Server:
-    """Files by name, and the length that is announced for them if it is not theirs."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.files: dict[str, bytes] = {}
-        self.announced: dict[str, int] = {}
-
-    def offer(self, name: str, content: bytes) -> str:
-        self.files[name] = content
-        return hashlib.md5(content).hexdigest()
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "*")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            name = self.path.removeprefix("/")
-            if name not in offered.files:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(offered.announced.get(name, len(offered.files[name]))))
-            self.end_headers()
-            self.wfile.write(offered.files[name])
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    offered = Server(f"http://127.0.0.1:{http.server_port}/")
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield offered
-    http.shutdown()
-    thread.join()
-    http.server_close()
 
 
 def content(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[int]]]:
@@ -93,7 +43,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 @pytest.fixture
-def fashion(server: Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+def fashion(server: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     arrays = {
         "train-images-idx3-ubyte": RANDOM.integers(0, 256, (30, 28, 28), dtype=np.uint8),
         "train-labels-idx1-ubyte": np.arange(30, dtype=np.uint8) % 10,
@@ -106,7 +56,7 @@ def fashion(server: Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.nda
     return arrays
 
 
-def test_fashion_mnist(fashion: dict[str, np.ndarray], cache: Path) -> None:
+def test_fashion_mnist(fashion: dict[str, np.ndarray], server: Any, cache: Path) -> None:
     told: list[tuple[str, int, int | None]] = []
     path = locate("fashion_mnist", progress=lambda *facts: told.append(facts))
     assert path == cache / "data" / "fashion_mnist.parquet"
@@ -117,13 +67,14 @@ def test_fashion_mnist(fashion: dict[str, np.ndarray], cache: Path) -> None:
     assert labels["test"] == fashion["t10k-labels-idx1-ubyte"].tolist()
     assert read_labels(path).class_names[9] == "Ankle boot"
     assert left(cache) == {"fashion_mnist.parquet"}
+    assert sorted(server.asked) == sorted(server.files)  # once each: torchvision finds what was fetched
     assert ("encode fashion_mnist", 40, None) in told
     size = len(idx(fashion["train-images-idx3-ubyte"]))
     assert ("download train-images-idx3-ubyte.gz", size, size) in told
 
 
 def test_mnist_names_its_classes_by_digits(
-    fashion: dict[str, np.ndarray], server: Server, monkeypatch: pytest.MonkeyPatch
+    fashion: dict[str, np.ndarray], server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:1/", server.url])  # the second one answers
     monkeypatch.setattr(datasets.MNIST, "resources", datasets.FashionMNIST.resources)
@@ -140,7 +91,7 @@ def tarred(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def offer_tar(server: Server, kind: Any, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def offer_tar(server: Any, kind: Any, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     md5 = server.offer(kind.filename, tarred({f"{kind.base_folder}/{name}": data for name, data in files.items()}))
     monkeypatch.setattr(kind, "url", server.url + kind.filename)
     monkeypatch.setattr(kind, "tgz_md5", md5)
@@ -150,7 +101,7 @@ def md5s(files: dict[str, bytes], *names: str) -> list[list[str]]:
     return [[name, hashlib.md5(files[name]).hexdigest()] for name in names]
 
 
-def test_cifar10(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar10(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     train = RANDOM.integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
     test = RANDOM.integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
     files = {
@@ -171,7 +122,32 @@ def test_cifar10(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_labels(path).class_names[3] == "class 3"
 
 
-def test_stl10_has_unlabelled_images(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar100_has_fine_labels(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = RANDOM.integers(0, 256, (100, 3, 32, 32), dtype=np.uint8)
+    test = RANDOM.integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
+    fine = {"train": RANDOM.permutation(100).tolist(), "test": [99, 0, 50, 7, 7, 1, 2, 3, 4, 5]}
+
+    def part(name: str, images: np.ndarray) -> bytes:
+        coarse = [label // 5 for label in fine[name]]
+        facts = {"batch_label": name, "fine_labels": fine[name], "coarse_labels": coarse}
+        return pickle.dumps({"data": images.reshape(len(images), -1), **facts})
+
+    names = [f"fine {number}" for number in range(100)]
+    meta = {"fine_label_names": names, "coarse_label_names": [f"coarse {number}" for number in range(20)]}
+    files = {"train": part("train", train), "test": part("test", test), "meta": pickle.dumps(meta)}
+    offer_tar(server, datasets.CIFAR100, files, monkeypatch)
+    monkeypatch.setattr(datasets.CIFAR100, "train_list", md5s(files, "train"))
+    monkeypatch.setattr(datasets.CIFAR100, "test_list", md5s(files, "test"))
+    monkeypatch.setitem(datasets.CIFAR100.meta, "md5", hashlib.md5(files["meta"]).hexdigest())
+    path = locate("cifar100")
+    images, labels = content(path)
+    np.testing.assert_array_equal(images["train"], train.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(images["test"], test.transpose(0, 2, 3, 1))
+    assert labels == fine
+    assert read_labels(path).class_names == tuple(names)
+
+
+def test_stl10_has_unlabelled_images(server: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = {"train": 3, "test": 2, "unlabeled": 4}
     arrays = {name: RANDOM.integers(0, 256, (count, 3, 96, 96), dtype=np.uint8) for name, count in splits.items()}
     files = {f"{name}_X.bin": array.tobytes() for name, array in arrays.items()}
@@ -187,7 +163,7 @@ def test_stl10_has_unlabelled_images(server: Server, cache: Path, monkeypatch: p
     assert left(cache) == {"stl10.parquet"}
 
 
-def test_svhn_calls_its_zero_zero(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_svhn_calls_its_zero_zero(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     split_list = {}
     arrays = {split: RANDOM.integers(0, 256, (32, 32, 3, 5), dtype=np.uint8) for split in ("train", "test")}
     for split, array in arrays.items():
@@ -203,64 +179,26 @@ def test_svhn_calls_its_zero_zero(server: Server, monkeypatch: pytest.MonkeyPatc
     assert read_labels(path).class_names == tuple("0123456789")
 
 
-def cells(each: int = 6, **extra: bytes) -> tuple[bytes, dict[str, bytes]]:
-    images = {}
-    for kind in ("Parasitized", "Uninfected"):
-        for number in range(each):
-            pixels = RANDOM.integers(0, 256, (9, 9, 3), dtype=np.uint8)
-            images[f"cell_images/{kind}/C{number}.png"] = encode(pixels)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in {**images, "cell_images/Uninfected/Thumbs.db": b"no image", **extra}.items():
-            archive.writestr(name, data)
-    return buffer.getvalue(), images
-
-
-def offer_cells(server: Server, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.offer("cell_images.zip", data)
-    monkeypatch.setattr(downloads, "MALARIA_URL", server.url + "cell_images.zip")
-    monkeypatch.setattr(downloads, "MALARIA_SHA256", hashlib.sha256(data).hexdigest())
-    monkeypatch.setattr(downloads, "MALARIA_CELLS", 6)
-
-
-def test_malaria_is_split_as_train_fraction_splits_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, images = cells()
-    offer_cells(server, data, monkeypatch)
-    path = locate("malaria")
-    rows = [row for batch in read_batches(path) for row in batch.to_pylist()]
-    names = [f"cell_images/{kind}/C{number}.png" for kind in ("Uninfected", "Parasitized") for number in range(6)]
-    assert [row["image"] for row in rows] == [images[name] for name in names]
-    assert [row["label"] for row in rows] == [0] * 6 + [1] * 6
-    index = read_labels(path)
-    assert np.bincount(index.splits).tolist() == [6, 6]
-    assert assign_splits(index.labels, index.splits, 2, 0.5).tolist() == index.splits.tolist()
-    assert index.class_names == ("Uninfected", "Parasitized")
-
-
-@pytest.mark.parametrize(("each", "extra"), [(5, {}), (6, {"cell_images/Other/C1.png": b""})])
-def test_a_malaria_archive_with_other_cells_is_refused(
-    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, each: int, extra: dict[str, bytes]
-) -> None:
-    offer_cells(server, cells(each, **extra)[0], monkeypatch)
-    with pytest.raises(DataError, match="expected 6 in each and no others"):
-        locate("malaria")
-    assert left(cache) == set()
-
-
 def test_a_host_that_is_not_reached_is_named_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*arguments: object, **options: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
-    for name, host in (("cifar10", "www.cs.toronto.edu"), ("malaria", "data.lhncbc.nlm.nih.gov")):
-        message = f"{name} could not be downloaded: https://{host}.*not known.*put {name}.parquet .*RAYSL_DATA"
+    hosts = {
+        "cifar10": ("www.cs.toronto.edu", "cifar10.parquet"),
+        "malaria": ("data.lhncbc.nlm.nih.gov", r"malaria.parquet or cell_images\.zip"),
+        "tiny_imagenet": ("cs231n.stanford.edu", r"tiny_imagenet.parquet or tiny-imagenet-200\.zip"),
+        "octmnist": ("zenodo.org", r"octmnist.parquet or octmnist\.npz"),
+    }
+    for name, (host, by_hand) in hosts.items():
+        message = rf"{name} could not be downloaded: https://{host}\S*: .*not known>\. .*put {by_hand} .*RAYSL_DATA"
         with pytest.raises(DataError, match=message):
             locate(name)
         assert left(cache) == set()
 
 
 @pytest.mark.parametrize("harm", ["altered", "truncated", "cut off", "missing"])
-def test_a_bad_download_leaves_nothing(fashion: dict[str, np.ndarray], server: Server, cache: Path, harm: str) -> None:
+def test_a_bad_download_leaves_nothing(fashion: dict[str, np.ndarray], server: Any, cache: Path, harm: str) -> None:
     name = "t10k-labels-idx1-ubyte.gz"
     whole = server.files[name]
     if harm == "altered":

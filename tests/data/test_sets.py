@@ -52,7 +52,7 @@ def test_a_set_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     ("source", "message"),
     [
         ("cifar", "'cifar' is no known set; did you mean 'cifar10'"),
-        ("", "'' is no known set; choices: cifar10, cifar100, digits"),
+        ("", "'' is no known set; choices: bloodmnist, cifar10, cifar100, dermamnist, digits"),
         ("csv:here", "'csv:here' is no known set; .*parquet:PATH, folder:PATH"),
         ("parquet:/not/there.parquet", "/not/there.parquet does not exist"),
         ("folder:/not/there", "/not/there does not exist"),
@@ -66,4 +66,12 @@ def test_a_source_that_is_none_is_named(source: str, message: str) -> None:
 def test_known_sets_have_their_papers_sizes() -> None:
     assert (KNOWN["stl10"].num_train, KNOWN["stl10"].num_unlabelled, KNOWN["stl10"].num_test) == (5000, 100_000, 8000)
     assert KNOWN["malaria"].num_train + KNOWN["malaria"].num_test == 27_558
+    cifar100, tiny = KNOWN["cifar100"], KNOWN["tiny_imagenet"]
+    assert (cifar100.num_classes, cifar100.num_train, cifar100.num_test, cifar100.image_size) == (
+        100,
+        50_000,
+        10_000,
+        32,
+    )
+    assert (tiny.num_classes, tiny.num_train, tiny.num_test, tiny.image_size) == (200, 100_000, 10_000, 64)
     assert all(name == known.name for name, known in KNOWN.items())
