@@ -94,7 +94,8 @@ def _run(trial: Trial, experiment: Experiment, store: Store, console: Console) -
         row = run_trial(spec, store, execution, report)
     assert row is not None, "one process is rank 0"
     accuracy = "" if row.probe_accuracy is None else f", probe accuracy on D_l {100 * row.probe_accuracy:.1f} %"
-    final = f"final loss {row.final_loss!r}" if row.final_loss is not None else row.reason
+    trained = "nothing is trained" if row.status == "finished" else row.reason
+    final = f"final loss {row.final_loss!r}" if row.final_loss is not None else trained
     console.print(f"{row.status}: {final}{accuracy} ({row.seconds:.1f} s)", markup=False)
 
 

@@ -10,10 +10,10 @@ from raysl.config.compose import Override, compose
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.config.explain import validated
 from raysl.config.space import KINDS, read_space, refuse_other_grids, substitute
-from raysl.config.stages import check_rules, check_search, check_stages
+from raysl.config.stages import check_rules, check_search, check_stages, settings_kind
 from raysl.data.settings import DataSettings
 from raysl.errors import choices
-from raysl.search.experiment import Config, Experiment, ExperimentSettings, Resources, Stage, StageSettings
+from raysl.search.experiment import Config, Experiment, ExperimentSettings, Resources, Stage
 from raysl.search.sampling import draw
 from raysl.search.space import Dimension, IntRange, Space
 
@@ -61,11 +61,12 @@ def load(
 
 def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, document: Document) -> Stage:
     path = ("stages", name)
+    kind = settings_kind(values, path, document)
     space = read_space(values, path, document)
     first = substitute(values, {key: dimension.ends[0] for key, dimension in space.items()})
 
     def configure(params: Mapping[str, Any]) -> Config:
-        settings = validated(StageSettings, substitute(first, params), path, document)
+        settings = validated(kind, substitute(first, params), path, document)
         method = _read_method(settings.method, (*path, "method"), document, methods.names())
         return Config(params, settings.model_copy(update={"method": method}))
 
@@ -123,7 +124,7 @@ def _read_method(values: Mapping[str, Any], path: Path_, document: Document, kno
 
 
 def _check_workers(stages: Sequence[Stage], resources: Resources, document: Document) -> None:
-    for stage in stages:
+    for stage in (stage for stage in stages if stage.trains):
         smallest = min(config.settings.batch_size for config in stage.extremes)
         if resources.workers > smallest:
             place = document.place(("resources", "workers"))

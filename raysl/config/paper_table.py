@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import Field
 
-from raysl import methods
 from raysl.config.compose import Override
 from raysl.config.document import ConfigError, Document, Path_, dotted, read_document
 from raysl.config.experiment import load
@@ -203,8 +202,8 @@ class _Reader:
         if cell.stage not in stages:
             place = self._one(parts, "stage", cell.key)[1]
             raise ConfigError(f"{place}: {cell.experiment} has no stage {cell.stage!r}; {choices(cell.stage, stages)}")
-        streams = methods.describe(stages[cell.stage].settings.method["name"]).streams
-        if stages[cell.stage].data.attack is not None and "labelled" not in streams:
+        stage = stages[cell.stage]
+        if stage.data.attack is not None and "labelled" not in experiment.streams_of(stage):
             self.reasons[cell.key] = f"stage {cell.stage} sees no labelled images, which are all that is attacked"
         return replace(cell, digest=experiment_digest(_with_stages(experiment, {cell.stage})))
 

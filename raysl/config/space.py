@@ -52,6 +52,9 @@ def refuse_other_grids(document: Document) -> None:
 
 def searchable_keys(values: Mapping[str, Any]) -> list[str]:
     """Return the dotted keys of a stage that may hold a grid."""
+    method = _name(values, "method")
+    if method in methods.names() and not methods.describe(method).trains:
+        return ["start_epoch"]
     keys = ["epochs", "batch_size", "start_epoch"]
     for group, models in GROUPS.items():
         fields = next((m.model_fields for m in models if _name(values, group) in _tags(m)), {})

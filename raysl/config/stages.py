@@ -1,13 +1,42 @@
 """What the stages of an experiment must hold to, each by itself and beside the others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from raysl import methods
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.errors import UserError, choices
-from raysl.search.experiment import Stage, StageSettings
+from raysl.search.experiment import FrozenStage, Stage, StageSettings, TrainedStage
 from raysl.search.sampling import rehearse
 from raysl.search.space import Grid, Space
+
+# What a stage says of its training.
+TRAINING = (
+    "epochs", "batch_size", "optimizer", "schedule", "precision", "freeze", "milestones", "search", "stop",
+)  # fmt: skip
+
+
+def settings_kind(values: Mapping[str, Any], path: Path_, document: Document) -> type[StageSettings]:
+    """Return the settings model of a stage, by its method.
+
+    Raises ConfigError where a stage that trains nothing is told how to train.
+    """
+    method = values.get("method")
+    name = method.get("name") if isinstance(method, Mapping) else None
+    if name not in methods.names() or methods.describe(str(name)).trains:
+        return TrainedStage
+    given = {key: values[key] for key in TRAINING if values.get(key) is not None}
+    lines = [
+        f"{_at((*path, key), document)}: {value!r}: {name} trains nothing; leave it out" for key, value in given.items()
+    ]
+    if values.get("select") == "train_loss":
+        lines.append(
+            f"{_at((*path, 'select'), document)}: 'train_loss': {name} trains nothing, so there is none; "
+            "probe_accuracy, which is also taken if nothing is said"
+        )
+    if lines:
+        raise ConfigError("\n".join(lines))
+    return FrozenStage
 
 
 def check_search(settings: StageSettings, space: Space, path: Path_, document: Document) -> None:
@@ -51,13 +80,13 @@ def check_rules(stage: Stage, document: Document) -> None:
             where = (*path, "probe")
             raise ConfigError(
                 f"{_at(where, document)}: {stage.settings.method['name']} has no classifier; "
-                "linear_svm, or a later stage of method supervised"
+                "linear_svm, knn or clustering, or a later stage of method supervised"
             )
         if "probe_accuracy" in (stage.select, *stage.objectives):
             where = (*path, "select")
             raise ConfigError(
                 f"{_at(where, document)}: probe_accuracy is cross-validated, and this stage's "
-                "classifier has been trained on all of D_l; train_loss, or probe: linear_svm"
+                "classifier has been trained on all of D_l; train_loss, or probe: linear_svm or knn"
             )
 
 
@@ -102,11 +131,26 @@ def check_stages(stages: Sequence[Stage], document: Document) -> None:
                 f"{_at(where, document)}: {stage.start_from!r} {later}; {choices(stage.start_from, earlier)}"
             )
         else:
+            _check_has_model(stage, earlier[stage.start_from], document)
             _check_start_epoch(stage, earlier[stage.start_from], document)
         earlier[stage.name] = stage
 
 
+def _check_has_model(stage: Stage, start: Stage, document: Document) -> None:
+    if not start.trains:
+        raise ConfigError(
+            f"{_at(('stages', stage.name, 'start_from'), document)}: {start.name} trains nothing and has no model of "
+            f"its own; start_from: {start.start_from}, which it starts from itself"
+        )
+
+
 def _check_from_scratch(stage: Stage, earlier: dict[str, Stage], document: Document) -> None:
+    if not stage.trains:
+        name = stage.settings.method["name"]
+        raise ConfigError(
+            f"{_at(('stages', stage.name, 'start_from'), document)}: must be given: {name} trains nothing, and probes "
+            f"what an earlier stage has learnt; {choices('', earlier)}"
+        )
     for key, trouble in (
         ("freeze", "'backbone' freezes a backbone that nothing has trained"),
         ("start_epoch", "an epoch of no stage"),

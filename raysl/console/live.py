@@ -87,9 +87,8 @@ class Display:
         """A trial is done."""
         self.running.pop(row.trial_id, None)
         self.rows[row.trial_id] = row
-        what = f"final loss {row.final_loss:.6g}" if row.final_loss is not None else row.reason
         place = f"; log: {self.store.uri}/{log_path(row.trial_id)}" if row.status == "failed" else ""
-        text = f"{self._name(row.trial_id)} {row.status}: {what} ({row.seconds:.1f} s){place}"
+        text = f"{self._name(row.trial_id)} {row.status}: {outcome_text(row)} ({row.seconds:.1f} s){place}"
         if row.status == "finished":
             self._line(f"[{len(self.rows)}/{self.total}] {text}")
         else:
@@ -167,6 +166,15 @@ class Display:
     def _line(self, text: str) -> None:
         if self.live is None:
             self.console.print(text, markup=False)
+
+
+def outcome_text(row: TrialRow) -> str:
+    """Return what a trial came to: its loss, its probe accuracy if it trained nothing, or why it did not finish."""
+    if row.status != "finished":
+        return row.reason
+    if row.final_loss is not None:
+        return f"final loss {row.final_loss:.6g}"
+    return "no probe accuracy" if row.probe_accuracy is None else f"probe accuracy {100 * row.probe_accuracy:.1f} %"
 
 
 def params_text(params: Mapping[str, object]) -> str:

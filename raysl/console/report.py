@@ -15,6 +15,7 @@ from raysl.results.tables import Tables
 from raysl.search.selection import OBJECTIVES
 
 Rows = list[dict[str, Any]]
+SCORERS = {"classifier": "its classifier", "knn": "its nearest neighbours", "clustering": "clustering"}  # by probe
 FORMATS = ("table", "markdown", "csv", "json")
 
 
@@ -63,9 +64,14 @@ def _title(config: Mapping[str, Any], trials: Rows) -> str:
     attack = f", attacked by {data['attack']['name']}" if data.get("attack") else ""
     attack += f", {config['variant']}" if config["variant"] else ""
     images = f"{data['labels']} labelled images of {data['source']}{attack}"
-    specs = [json.loads(trial["spec"]) for trial in trials[:1] if trial["spec"]]
-    scored = ", scored by its classifier" if any(spec.get("probe") == "classifier" for spec in specs) else ""
-    return f"{config['experiment']}{profile}: {config['stage']}, {backbone}{images}{scored}"
+    return f"{config['experiment']}{profile}: {config['stage']}, {backbone}{images}{_scored(trials)}"
+
+
+def _scored(trials: Rows) -> str:
+    """Return what scores a stage's trials, where it is not the linear SVM."""
+    specs = (json.loads(trial["spec"]) for trial in trials if trial["spec"])
+    probe = next((spec.get("probe") for spec in specs), None)
+    return f", scored by {SCORERS.get(probe, probe)}" if probe is not None else ""
 
 
 def _selected(selection: Mapping[str, Any] | None) -> str:

@@ -236,7 +236,7 @@ class Search:
             lacking = {i: trial for i, trial in finished.items() if i not in scores or i in bare}
             todo |= {i: (step.experiment, trial) for i, trial in lacking.items()}
             needed = lacking | {i: trial for i, trial in finished.items() if i in kept}
-            gone = [trial for i, trial in needed.items() if not self._has_models(i, starts if i in kept else {None})]
+            gone = [trial for i, trial in needed.items() if not self._has_models(trial, starts if i in kept else set())]
             if gone:
                 owners.setdefault(step.experiment.resources, step.experiment)
                 lost.setdefault(step.experiment.resources, []).extend(gone)
@@ -253,8 +253,13 @@ class Search:
         selected = {trial_id for _, selection in chosen for trial_id in selection.trial_ids}
         score_trials([(trial.spec, experiment.resources) for experiment, trial in todo.values()], self.store, selected)
 
-    def _has_models(self, trial_id: str, epochs: set[int | None]) -> bool:
-        return all(is_whole(self.store, model_path(trial_id, epoch)) for epoch in epochs | {None})
+    def _has_models(self, trial: Trial, epochs: set[int | None]) -> bool:
+        """Return whether a trial's models are there: that of its end, and those after some epochs.
+
+        One that trains nothing has none; what it starts from is seen to with the stage that it starts from.
+        """
+        wanted = epochs | {None} if trial.spec.trains else ()
+        return all(is_whole(self.store, model_path(trial.spec.id, epoch)) for epoch in wanted)
 
     def _prune(self, trials: Iterable[str], rows: Mapping[str, TrialRow]) -> None:
         """Drop models and features that no selection here has chosen, and checkpoints of trials that are done."""

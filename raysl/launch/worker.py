@@ -17,6 +17,7 @@ from raysl.results.store import Store
 from raysl.search.experiment import Resources
 from raysl.training.settings import StopSettings
 
+NOTHING = {"epochs": 0}  # reported of a trial that trained nothing: of one without any report, Tune prints a line
 REPORT_SECONDS = 1.0  # least time between two reports of a one-worker trial: a report costs a round trip
 
 
@@ -83,13 +84,21 @@ def _train_here(config: dict[str, Any]) -> None:
             ray.tune.report({"epoch": epoch.epoch, "loss": epoch.loss})
 
     _train(config["task"], rank=0, report=report)
+    if last == -math.inf:
+        ray.tune.report(NOTHING)
 
 
 def _train_in_group(config: dict[str, Any]) -> None:
+    reported = False
+
     def report(epoch: Epoch) -> None:
+        nonlocal reported
+        reported = True
         ray.train.report({"epoch": epoch.epoch, "loss": epoch.loss})
 
     _train(config["task"], rank=ray.train.get_context().get_world_rank(), report=report)
+    if not reported:
+        ray.train.report(NOTHING)
 
 
 def _train(task: Task, rank: int, report: Callable[[Epoch], None]) -> None:

@@ -33,7 +33,7 @@ class MethodFacts:
 
     hyperparameters: name -> (annotation, default); the default is `...` where one must be given.
     nested: hyperparameters that are methods themselves, each of unlabelled images alone.
-    streams: the streams of its views.
+    streams: the streams of its views; none of a method that trains nothing.
     shapes_loss: hyperparameters that change what the training loss means.
     """
 
@@ -43,6 +43,11 @@ class MethodFacts:
     nested: tuple[str, ...]
     streams: tuple[str, ...]
     shapes_loss: tuple[str, ...]
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything that it learns from."""
+        return bool(self.streams)
 
 
 @cache

@@ -70,6 +70,16 @@ class Method(nn.Module):
         """Return the loss over the whole global batch, as seen from this rank."""
         raise TypeError(f"{type(self).__name__} has no forward")
 
+    def after_step(self, progress: float) -> None:
+        """Do what follows an optimizer step: here, what follows it in methods that are part of this one.
+
+        Called on every rank alike, on the method itself and not on what wraps its `forward`.
+        progress: k / K, where k of the training's K steps were taken before this one: 0 at first, never quite 1.
+        """
+        for part in self.children():
+            if isinstance(part, Method):
+                part.after_step(progress)
+
     def classify(self, images: Tensor) -> Tensor:
         """Return the logits [B, K] of a method that learns the classes, one of `methods.classifiers()`.
 

@@ -7,11 +7,12 @@ against 1 s).
 """
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raysl.probes.folds import Features, Labels, accuracy, cross_validated
 from raysl.probes.settings import LinearSVM
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 WIDE = 4  # fewer images than this many per feature: the classes are probably separable, so the dual is tried first
 DUAL_SWEEPS = 1000
-
-Features = NDArray[np.floating[Any]]
-Labels = NDArray[np.integer[Any]]
 
 
 def cross_validated_accuracy(features: Features, labels: Labels, settings: LinearSVM, seed: int) -> float | None:
@@ -31,15 +29,11 @@ def cross_validated_accuracy(features: Features, labels: Labels, settings: Linea
     There are `settings.folds` folds, or as many as the smallest class has images. None where that cannot be done:
     a class with fewer than 2 images, or one class only.
     """
-    from sklearn.model_selection import StratifiedKFold
 
-    counts = np.unique_counts(labels).counts
-    if len(counts) < 2 or counts.min() < 2:
-        return None
-    folds = StratifiedKFold(min(settings.folds, int(counts.min())), shuffle=True, random_state=seed)
-    parts = folds.split(features, labels)
-    scores = [test_accuracy(features[fit], labels[fit], features[held], labels[held], settings) for fit, held in parts]
-    return float(np.mean(scores))
+    def predict(train_features: Features, train_labels: Labels, held: Features) -> Labels:
+        return predictions(train_features, train_labels, held, settings)
+
+    return cross_validated(features, labels, settings.folds, seed, predict)
 
 
 def test_accuracy(
@@ -63,11 +57,6 @@ def predictions(train_features: Features, train_labels: Labels, test_features: F
     classifier = _fit(train_features.astype(np.float64), train_labels, settings)
     predicted: Labels = classifier.predict(test_features.astype(np.float64))
     return predicted
-
-
-def accuracy(predicted: Labels, labels: Labels) -> float:
-    """Return the fraction of images that are taken for what they are."""
-    return float(np.mean(predicted == labels))
 
 
 def _fit(features: NDArray[np.float64], labels: Labels, settings: LinearSVM) -> "Pipeline":

@@ -1,10 +1,12 @@
 """What an experiment says of its probes."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
 from raysl.settings import Settings
+
+FeatureProbe = Literal["linear_svm", "knn", "clustering"]  # by name, those that need nothing but features
 
 
 class LinearSVM(Settings):
@@ -14,7 +16,48 @@ class LinearSVM(Settings):
     folds: Annotated[int, Ge(2)] = 5
 
 
+class KNN(Settings):
+    """Weighted k nearest neighbours by cosine similarity; `folds` are those of the cross-validation on D_l.
+
+    k: neighbours that vote; all images where there are fewer.  temperature: of their weights.
+    """
+
+    k: Annotated[int, Ge(1)] = 200
+    temperature: Annotated[float, Gt(0.0)] = 0.1
+    folds: Annotated[int, Ge(2)] = 5
+
+
+class Clustering(Settings):
+    """k-means on L2-normalised features; the best of `restarts` is taken."""
+
+    restarts: Annotated[int, Ge(1)] = 10
+
+
+ProbeSettings = LinearSVM | KNN | Clustering
+
+
 class ProbesSettings(Settings):
-    """The probes of an experiment, by name."""
+    """The probes of an experiment, by name; one that is not given has its defaults where a stage asks for it."""
 
     linear_svm: LinearSVM = LinearSVM()
+    knn: KNN | None = None
+    clustering: Clustering | None = None
+
+    def only(self, name: FeatureProbe) -> "ProbesSettings":
+        """Return what decides the numbers of a trial that is measured by one probe.
+
+        The linear SVM's settings are always part of it, those of the others only where they are used: so have trials
+        that were named before there were others.
+        """
+        match name:
+            case "linear_svm":
+                return ProbesSettings(linear_svm=self.linear_svm)
+            case "knn":
+                return ProbesSettings(knn=self.knn or KNN())
+            case "clustering":
+                return ProbesSettings(clustering=self.clustering or Clustering())
+
+    @property
+    def used(self) -> ProbeSettings:
+        """The settings of the probe of `only`."""
+        return self.knn or self.clustering or self.linear_svm

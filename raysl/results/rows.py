@@ -40,7 +40,8 @@ class Epoch:
 class TrialRow:
     """One trial that has ended.
 
-    final_loss: mean training loss over the last epoch; None unless finished.
+    final_loss: mean training loss over the last epoch; None unless finished, and where nothing is trained.
+    probe_accuracy: of the trial's probe, on D_l alone; None where it cannot be had.
     epochs: those that were completed.  seconds: spent in training.  started_at, finished_at: unix seconds.
     spec: JSON of everything that decides the trial's numbers.
     """

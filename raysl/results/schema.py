@@ -59,9 +59,14 @@ TRIALS = _schema(
     ),
     _column("reason", _TEXT, "why the trial did not finish; else empty"),
     nullable("method", _TEXT, "learning method"),
-    nullable("final_loss", _REAL, "mean training loss over the last epoch; null unless finished"),
     nullable(
-        "probe_accuracy", _REAL, "probe on frozen features, cross-validated on labelled training images", "fraction"
+        "final_loss", _REAL, "mean training loss over the last epoch; null unless finished, or where nothing is trained"
+    ),
+    nullable(
+        "probe_accuracy",
+        _REAL,
+        "probe on frozen features, on labelled training images alone: cross-validated, or their clustering accuracy",
+        "fraction",
     ),
     nullable("test_accuracy", _REAL, "probe on the sealed test set; read by no selection rule", "fraction"),
     _SELECTED,

@@ -19,7 +19,7 @@ def check(experiment: Experiment, datas: Datas) -> None:
         _check_image_size(experiment, data)
         _check_channels(experiment, stage, datas)
         _check_rule(experiment, stage, data)
-        for config in stage.extremes:
+        for config in stage.extremes if stage.trains else ():
             _check_batches(experiment, stage, config, data)
 
 
@@ -48,14 +48,16 @@ def _check_image_size(experiment: Experiment, data: TrialData) -> None:
 def _check_rule(experiment: Experiment, stage: Stage, data: TrialData) -> None:
     if (
         "probe_accuracy" not in (stage.select, *stage.objectives)
+        or stage.settings.probe == "clustering"
         or data.draw != "balanced"
         or data.labels >= FOLD_LABELS * data.num_classes
     ):
         return
     key = f"stages.{stage.name}.select"
+    other = "select: train_loss" if stage.trains else "probe: clustering"
     raise UserError(
         f"{experiment.place(key)}: {key}: probe_accuracy is cross-validated on D_l, and {data.labels} labels give "
-        f"a class fewer than {FOLD_LABELS}; at least {FOLD_LABELS * data.num_classes} labels, or select: train_loss"
+        f"a class fewer than {FOLD_LABELS}; at least {FOLD_LABELS * data.num_classes} labels, or {other}"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Le, Lt, MinLen
 from pydantic import BeforeValidator, Field, model_validator
 
+from raysl import methods
 from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
@@ -78,32 +79,50 @@ class StageSettings(Settings):
     start_epoch: after how many of its epochs, one of that stage's milestones; None is after the last.
     milestones: after how many epochs the model is kept, so that later stages can start from there.
     freeze: `backbone` trains only what comes after the pooling.
-    probe: what scores a trial on the test set: a linear SVM on its features, or the method's own `classifier`.
+    probe: what measures a trial's features, for the selection and on the test set: a linear SVM, k nearest neighbours
+        or k-means; or the method's own `classifier`, on the test set alone.
     select: how the stage's best config is chosen.
     stop: ends hopeless trials early.
     """
 
     data: dict[str, Any] = Field(default_factory=dict)
     method: dict[str, Any]
-    epochs: Annotated[int, Ge(1), Le(10**6)]
-    batch_size: Annotated[int, Ge(2), Le(10**6)]
-    optimizer: OptimizerSettings
+    epochs: Annotated[int, Ge(0), Le(10**6)]
+    batch_size: Annotated[int, Ge(0), Le(10**6)]
+    optimizer: OptimizerSettings | None
     schedule: ScheduleSettings = Constant(name="constant")
     precision: Literal["fp32", "bf16"] = "fp32"
     start_from: str | None = None
     start_epoch: Annotated[int, Ge(1)] | None = None
     milestones: list[Annotated[int, Ge(1)]] = Field(default_factory=list)
     freeze: Literal["none", "backbone"] = "none"
-    probe: Literal["linear_svm", "classifier"] = "linear_svm"
+    probe: Literal["linear_svm", "knn", "clustering", "classifier"] = "linear_svm"
     select: Rule = "train_loss"
     search: Annotated[SearchSettings, BeforeValidator(_given)] = SearchSettings()
     stop: StopSettings | None = None
+
+
+class TrainedStage(StageSettings):
+    """A config of a stage whose method trains."""
+
+    epochs: Annotated[int, Ge(1), Le(10**6)]
+    batch_size: Annotated[int, Ge(2), Le(10**6)]
+    optimizer: OptimizerSettings
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:
         if self.schedule.name == "cosine" and self.schedule.warmup >= self.epochs:
             raise ValueError(f"schedule.warmup: {self.schedule.warmup:g} epochs of warm-up leave none of {self.epochs}")
         return self
+
+
+class FrozenStage(StageSettings):
+    """A stage whose method trains nothing: it says what it starts from, the data, the probe, and none of the rest."""
+
+    epochs: Literal[0] = 0
+    batch_size: Literal[0] = 0
+    optimizer: None = None
+    select: Literal["probe_accuracy"] = "probe_accuracy"
 
 
 class ExperimentSettings(Settings):
@@ -153,6 +172,11 @@ class Stage:
         return self.extremes[0].settings
 
     @property
+    def trains(self) -> bool:
+        """Whether its method trains, so that its trials have models of their own."""
+        return not isinstance(self.settings, FrozenStage)
+
+    @property
     def adaptive(self) -> bool:
         """Whether configs are proposed while the stage is searched."""
         return self.settings.search.algorithm == "optuna"
@@ -199,6 +223,11 @@ class Experiment:
         """Return the stages that a stage starts from, the first one first, and itself."""
         earlier = next((other for other in self.stages if other.name == stage.start_from), None)
         return [*(self.chain(earlier) if earlier is not None else ()), stage]
+
+    def streams_of(self, stage: Stage) -> tuple[str, ...]:
+        """Return the streams that a stage's features come of: its method's, or its start's if it trains nothing."""
+        owner = stage if stage.trains else self.chain(stage)[-2]
+        return methods.describe(owner.settings.method["name"]).streams
 
     def variant_of(self, stage: Stage) -> str:
         """Return what tells a stage from others of its name in one command, as text."""

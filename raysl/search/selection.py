@@ -23,7 +23,7 @@ class Rule(NamedTuple):
 
 RULES = {
     "train_loss": Rule("final_loss", "mean final training loss", highest=False),
-    "probe_accuracy": Rule("probe_accuracy", "mean cross-validated probe accuracy on D_l", highest=True),
+    "probe_accuracy": Rule("probe_accuracy", "mean probe accuracy on D_l", highest=True),
 }
 # What a search may weigh: what a rule compares, and what it costs.
 OBJECTIVES = RULES | {"seconds": Rule("seconds", "mean training time", highest=False)}

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raysl import methods
 from raysl.data.settings import TrialData
 from raysl.results.stages import Member, StageRecord
 from raysl.search.experiment import Config, Experiment, Stage, StageSettings
@@ -47,7 +46,7 @@ def expand(
     starts: seed -> id of the trial that this seed starts from; empty for a stage that starts from scratch.
     configs: those wanted; all that are known before the search if None.
     """
-    seen = stage_data(stage, datas)
+    seen = stage_data(experiment, stage, datas)
     ends = _start_ends(experiment, stage)
     return tuple(
         Trial(
@@ -62,11 +61,10 @@ def expand(
     )
 
 
-def stage_data(stage: Stage, datas: Datas) -> TrialData:
-    """Return the data of a stage's trials: without the attack on D_l where the method sees no labelled images."""
+def stage_data(experiment: Experiment, stage: Stage, datas: Datas) -> TrialData:
+    """Return the data of a stage's trials: without the attack on D_l where its features come of no labelled images."""
     data = datas[stage.name]
-    streams = methods.describe(stage.settings.method["name"]).streams
-    return data if "labelled" in streams else data.model_copy(update={"attack": None})
+    return data if "labelled" in experiment.streams_of(stage) else data.model_copy(update={"attack": None})
 
 
 def config_id(config: Config) -> str:
@@ -121,7 +119,7 @@ def stage_record(
         stage_id=stage_id(experiment, stage, datas, starts),
         rule=stage.select,
         order=[other.name for other in experiment.stages].index(stage.name),
-        data=stage_data(stage, datas).model_dump(mode="json"),
+        data=stage_data(experiment, stage, datas).model_dump(mode="json"),
         searched=tuple(stage.space),
         members=tuple(map(member, trials)),
         created_at=created_at,
@@ -177,11 +175,11 @@ def _spec(
         precision=settings.precision,
         start=start,
         start_epoch=None if settings.start_epoch == start_ends else settings.start_epoch,
-        probe="classifier" if settings.probe == "classifier" else None,
+        probe=None if settings.probe == "linear_svm" else settings.probe,
         freeze=settings.freeze,
         seed=seed,
         streams=dict(experiment.streams),
-        probes=experiment.probes,
+        probes=experiment.probes.only("linear_svm" if settings.probe == "classifier" else settings.probe),
     )
 
 

@@ -110,6 +110,7 @@ class Loop:
         if self.world_size > 1:
             method = sync_batch_norm(method)
         self.method: Method = method.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        assert spec.optimizer is not None, "it trains"
         self.optimizer = build_optimizer(spec.optimizer, self.method)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.steps = num_steps(
@@ -161,7 +162,8 @@ class Loop:
         images = 0
         for batch in self.feed.batches(epoch, self.rank, self.world_size):
             self._set_lr(epoch + batch.step / self.steps)
-            losses = self.step(wrapped, self.feed.make_views(batch, epoch))
+            progress = (epoch * self.steps + batch.step) / (self.spec.epochs * self.steps)
+            losses = self.step(wrapped, self.feed.make_views(batch, epoch), progress)
             spread = {} if losses.spread is None else {SPREAD: losses.spread}
             for name, value in {"total": losses.total, **losses.terms, **spread}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().double() * batch.size
@@ -183,13 +185,17 @@ class Loop:
         own = images[self.rank :: self.world_size]
         return collectives.gather(pooled_features(self.method.encoder, own, self.feed.normalise))
 
-    def step(self, wrapped: nn.Module, views: dict[str, Any]) -> Losses:
-        """Take one optimizer step."""
+    def step(self, wrapped: nn.Module, views: dict[str, Any], progress: float) -> Losses:
+        """Take one optimizer step, and what the method makes follow it.
+
+        progress: share of the training's steps that were taken before this one.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bf16"):
             losses: Losses = wrapped(views)
         losses.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        self.method.after_step(progress)
         return losses
 
     def _set_lr(self, position: float) -> None:

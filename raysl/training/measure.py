@@ -5,9 +5,10 @@ import time
 from dataclasses import dataclass
 from itertools import islice
 
+from raysl.methods._method import Method
 from raysl.results.store import Store
 from raysl.training.features import FEATURE_BATCH, pooled_features
-from raysl.training.loop import Execution, Loop
+from raysl.training.loop import Execution, Loop, build_method, prepare_process
 from raysl.training.spec import TrialSpec
 
 
@@ -24,18 +25,34 @@ class Cost:
 
 
 def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> Cost:
-    """Take a few training steps of a trial, from scratch, and time them; the first one is a warm-up."""
-    loop = Loop(spec.model_copy(update={"start": None}), store, execution)
+    """Take a few training steps of a trial, from scratch, and time them; the first one is a warm-up.
+
+    One that trains nothing has no steps.
+    """
+    spec = spec.model_copy(update={"start": None})
+    if not spec.trains:
+        return Cost(0.0, 0, _num_parameters(_untrained(spec, store, execution)))
+    loop = Loop(spec, store, execution)
     loop.method.train()
     once = _pool_some(loop) if loop.pools_once else 0.0
     seconds = []
     for batch in islice(loop.feed.batches(0, 0, 1), steps + 1):
         started = time.perf_counter()
-        losses = loop.step(loop.method, loop.feed.make_views(batch, 0))
+        losses = loop.step(loop.method, loop.feed.make_views(batch, 0), progress=0.0)
         float(losses.total.detach())  # waits for the device
         seconds.append(time.perf_counter() - started)
-    parameters = sum(parameter.numel() for parameter in loop.method.parameters())
-    return Cost(statistics.median(seconds[1:] or seconds) + once / (loop.steps * spec.epochs), loop.steps, parameters)
+    per_step = statistics.median(seconds[1:] or seconds) + once / (loop.steps * spec.epochs)
+    return Cost(per_step, loop.steps, _num_parameters(loop.method))
+
+
+def _untrained(spec: TrialSpec, store: Store, execution: Execution) -> Method:
+    prepare_process(spec, execution)
+    assert spec.data.channels is not None, "a trial's data are resolved"
+    return build_method(spec, spec.data.channels, store)
+
+
+def _num_parameters(method: Method) -> int:
+    return sum(parameter.numel() for parameter in method.parameters())
 
 
 def _pool_some(loop: Loop) -> float:

@@ -10,7 +10,8 @@ from raysl.data.arrays import load_test
 from raysl.data.parquet import read_labels
 from raysl.data.sets import locate
 from raysl.methods._method import Method
-from raysl.probes.linear_svm import accuracy, predictions
+from raysl.probes.folds import accuracy
+from raysl.probes.measured import predictions
 from raysl.results.features import Features, write_features
 from raysl.results.rows import Score, read_scores, write_score
 from raysl.results.store import Store
@@ -25,14 +26,14 @@ log = logging.getLogger(__name__)
 
 
 def score_trial(spec: TrialSpec, store: Store, execution: Execution, *, keep_features: bool = False) -> Score:
-    """Fit the probe on D_l's features, score it on the test set, and write the score unless it is there.
+    """Apply the trial's probe to the test set, fitted on D_l's features, and write the score unless it is there.
 
     A trial whose probe is the classifier that it has trained is scored by that one.
     keep_features: write the test features, and what the probe takes each image for, as well.
     """
     features = _test_features(spec, store, execution)
     classifier = json.dumps({"classifier": True})
-    probe = classifier if spec.probe == "classifier" else spec.probes.linear_svm.model_dump_json()
+    probe = classifier if spec.probe == "classifier" else spec.probes.used.model_dump_json()
     score = Score(spec.id, accuracy(features.predicted, features.labels), len(features.labels), probe)
     if keep_features:
         write_features(store, features)
@@ -48,10 +49,7 @@ def score_trial(spec: TrialSpec, store: Store, execution: Execution, *, keep_fea
 
 def _test_features(spec: TrialSpec, store: Store, execution: Execution) -> Features:
     device = prepare_process(spec, execution)
-    assert spec.data.channels is not None, "a trial's data are resolved"
-    method = build_method(spec.model_copy(update={"start": None}), spec.data.channels, store)
-    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
-    method.to(device)
+    method = _trained(spec, store).to(device)
     feed = Feed(spec, method.views(), device)
     test_images, test_labels = load_test(spec.data)
     test_features = extract_features(method.encoder, test_images, feed.normalise)
@@ -60,14 +58,28 @@ def _test_features(spec: TrialSpec, store: Store, execution: Execution) -> Featu
         class_names=read_labels(locate(spec.data.source)).class_names,
         source=spec.data.source,
         labels=test_labels,
-        predicted=_predicted(method, feed, test_images, test_features),
+        predicted=_predicted(method, feed, test_images, (test_features, test_labels)),
         features=test_features,
     )
 
 
-def _predicted(method: Method, feed: Feed, test_images: np.ndarray, test_features: np.ndarray) -> NDArray[np.int64]:
+def _trained(spec: TrialSpec, store: Store) -> Method:
+    """Return a trial's method as it was trained; one that trains nothing is what it starts from."""
+    assert spec.data.channels is not None, "a trial's data are resolved"
+    if not spec.trains:
+        return build_method(spec, spec.data.channels, store)
+    method = build_method(spec.model_copy(update={"start": None}), spec.data.channels, store)
+    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    return method
+
+
+def _predicted(
+    method: Method, feed: Feed, test_images: np.ndarray, test: tuple[np.ndarray, np.ndarray]
+) -> NDArray[np.int64]:
+    """Return what the probe takes test images for; test: their features and labels."""
     if feed.spec.probe == "classifier":
         return np.asarray(logits(method, test_images, feed.normalise).argmax(axis=1), np.int64)
     images, labels = feed.labelled_images()
-    features = extract_features(method.encoder, images, feed.normalise)
-    return np.asarray(predictions(features, labels, test_features, feed.spec.probes.linear_svm), np.int64)
+    train = extract_features(method.encoder, images, feed.normalise), labels
+    spec = feed.spec
+    return np.asarray(predictions(train, test, spec.probes.used, spec.stream_seed("split")), np.int64)

@@ -23,24 +23,27 @@ class TrialSpec(Settings):
     """One training run: a config of a stage and a seed.
 
     method: the method's name and every one of its hyperparameters, defaults included.
+    optimizer, epochs, batch_size: None, 0 and 0 where nothing is trained, and what it starts from is probed.
     start: id of the trial whose encoder this one starts from; None starts from scratch.
     start_epoch: after how many epochs of that trial; None is after its last.
-    probe: `classifier` scores the method's own classifier on the test set; None is the linear SVM of `probes`.
+    probe: what measures the features; `classifier` scores the method's own classifier on the test set; None is the
+        linear SVM.
     freeze: `backbone` trains only what comes after the pooling.
     streams: seeds of named streams that do not follow `seed`.
+    probes: the settings of its probe; the linear SVM's are always among them.
     """
 
     data: TrialData
     model: ModelSettings
     method: dict[str, Any]
-    optimizer: OptimizerSettings
+    optimizer: OptimizerSettings | None
     schedule: ScheduleSettings
-    epochs: Annotated[int, Ge(1)]
-    batch_size: Annotated[int, Ge(1)]
+    epochs: Annotated[int, Ge(0)]
+    batch_size: Annotated[int, Ge(0)]
     precision: Literal["fp32", "bf16"]
     start: str | None
     start_epoch: Annotated[int, Ge(1)] | None = None
-    probe: Literal["classifier"] | None = None
+    probe: Literal["classifier", "knn", "clustering"] | None = None
     freeze: Literal["none", "backbone"]
     seed: Annotated[int, Ge(0)]
     streams: dict[Stream, Annotated[int, Ge(0)]] = Field(default_factory=dict)
@@ -53,6 +56,11 @@ class TrialSpec(Settings):
         del facts["data"]["source"]  # where the content lies does not change it: the digest names it
         text = json.dumps([IDENTITY_VERSION, facts], sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains at all, and so has a model of its own."""
+        return self.epochs > 0
 
     def stream_seed(self, stream: Stream) -> int:
         """Return the seed of a named stream."""

@@ -10,11 +10,13 @@ import torch
 import raysl
 from raysl import collectives
 from raysl.errors import CheckpointError
-from raysl.probes.linear_svm import cross_validated_accuracy
+from raysl.methods._method import Method
+from raysl.probes.measured import training_accuracy
 from raysl.results.rows import Epoch, TrialRow, read_row, write_row
 from raysl.results.store import Store
 from raysl.training.features import FEATURE_BATCH, extract_features, logits
-from raysl.training.loop import Ending, Execution, Loop
+from raysl.training.feed import Feed
+from raysl.training.loop import Ending, Execution, Loop, build_method, prepare_process
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
@@ -36,6 +38,8 @@ def run_trial(
     race: may stop the trial early; without one, a trial that was stopped is trained to its end.
     Returns the row on rank 0 and None on others.
     """
+    if not spec.trains:
+        return _measure_start(spec, store, execution)
     milestones = [epoch for epoch in execution.milestones if epoch < spec.epochs]
     known = read_row(store, spec.id)
     if known is not None and known.status == "finished":
@@ -52,6 +56,24 @@ def run_trial(
         store.delete(checkpoint_path(spec.id))
         return known
     return finish(loop, stopped)
+
+
+def _measure_start(spec: TrialSpec, store: Store, execution: Execution) -> TrialRow | None:
+    """Probe the model that a trial starts from and write the trial's row; nothing is trained, and no model written."""
+    if collectives.rank() != 0:
+        return None
+    known = read_row(store, spec.id)
+    if known is not None and known.status != "failed":
+        return known
+    started = time.time()
+    assert spec.data.channels is not None, "a trial's data are resolved"
+    device = prepare_process(spec, execution)
+    method = build_method(spec, spec.data.channels, store)
+    method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ending, accuracy = _probed(spec, method, Feed(spec, method.views(), device))
+    row = _row(spec, method, device, (), started, ending, accuracy)
+    write_row(store, row)
+    return row
 
 
 def _is_done(row: TrialRow, store: Store, lost: Sequence[int], race: Race | None) -> bool:
@@ -154,7 +176,7 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
     ending = Ending("stopped", stopped) if stopped else loop.ending
     accuracy = None
     if ending is None:
-        ending, accuracy = _probed(loop)
+        ending, accuracy = _probed(spec, loop.method, loop.feed)
     if ending is None:
         loop.save_model()
     known = read_row(store, spec.id)
@@ -164,50 +186,56 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
             log.warning("final loss %r, where its row says %r", loop.curve[-1].loss, known.final_loss)
         store.delete(checkpoint_path(spec.id))
         return known
-    row = _row(loop, ending, accuracy)
+    row = _row(spec, loop.method, loop.device, tuple(loop.curve), loop.started, ending, accuracy)
     write_row(store, row)
     store.delete(checkpoint_path(spec.id))
     return row
 
 
-def _probed(loop: Loop) -> tuple[Ending | None, float | None]:
+def _probed(spec: TrialSpec, method: Method, feed: Feed) -> tuple[Ending | None, float | None]:
     """Return what ends a trained trial after all, and its probe accuracy.
 
     The last step is taken after the last loss was computed. A classifier has seen all of D_l, so there is nothing to
     cross-validate it on.
     """
-    spec, feed = loop.spec, loop.feed
     images, labels = feed.labelled_images()
     if spec.probe == "classifier":
-        whole = np.isfinite(logits(loop.method, images[:FEATURE_BATCH], feed.normalise)).all()
+        whole = np.isfinite(logits(method, images[:FEATURE_BATCH], feed.normalise)).all()
         return (None if whole else Ending("diverged", "non-finite logits after the last step")), None
-    features = extract_features(loop.method.encoder, images, feed.normalise)
+    features = extract_features(method.encoder, images, feed.normalise)
     if not np.isfinite(features).all():
         return Ending("diverged", "non-finite features after the last step"), None
-    return None, cross_validated_accuracy(features, labels, spec.probes.linear_svm, spec.stream_seed("split"))
+    return None, training_accuracy(features, labels, spec.probes.used, spec.stream_seed("split"))
 
 
-def _row(loop: Loop, ending: Ending | None, accuracy: float | None) -> TrialRow:
-    spec = loop.spec
+def _row(
+    spec: TrialSpec,
+    method: Method,
+    device: torch.device,
+    curve: tuple[Epoch, ...],
+    started: float,
+    ending: Ending | None,
+    accuracy: float | None,
+) -> TrialRow:
     return TrialRow(
         trial_id=spec.id,
         status=ending.status if ending else "finished",
         reason=ending.reason if ending else "",
         method=str(spec.method["name"]),
         seed=spec.seed,
-        final_loss=None if ending else loop.curve[-1].loss,
+        final_loss=curve[-1].loss if curve and ending is None else None,
         probe_accuracy=accuracy,
-        epochs=loop.epochs_done,
-        num_parameters=sum(p.numel() for p in loop.method.parameters()),
-        seconds=sum(epoch.seconds for epoch in loop.curve),
-        started_at=loop.started,
+        epochs=len(curve),
+        num_parameters=sum(p.numel() for p in method.parameters()),
+        seconds=sum(epoch.seconds for epoch in curve),
+        started_at=started,
         finished_at=time.time(),
-        workers=loop.world_size,
-        device=_device_name(loop.device),
+        workers=collectives.world_size(),
+        device=_device_name(device),
         raysl_version=raysl.__version__,
         torch_version=str(torch.__version__),
         spec=spec.model_dump_json(),
-        curve=tuple(loop.curve),
+        curve=curve,
     )
 
 

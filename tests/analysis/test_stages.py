@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import audit, class_report, importance, loss_curves, loss_vs_lr, slices, tsne
+from analysis import audit, class_report, grid, importance, loss_curves, loss_vs_lr, slices, tsne, umap
 from analysis.stages import Searched, attack, params_text, read_selected, read_stages, source, titles, without_common
 from raysl.errors import UserError
 
@@ -72,7 +72,7 @@ def test_several_folders_are_one_report(results: str, changed: Path) -> None:
         read_selected([results, str(changed)], "semi")
 
 
-REPORTS = [audit, class_report, importance, loss_curves, loss_vs_lr, slices, tsne]
+REPORTS = [audit, class_report, grid, importance, loss_curves, loss_vs_lr, slices, tsne, umap]
 
 
 @pytest.mark.parametrize("report", REPORTS, ids=lambda r: r.__name__)
@@ -89,7 +89,7 @@ def test_no_such_folder_and_nothing_selected(
     assert "nothing is selected" in fails(main, changed)
 
 
-@pytest.mark.parametrize("report", [class_report, tsne], ids=lambda r: r.__name__)
+@pytest.mark.parametrize("report", [class_report, tsne, umap], ids=lambda r: r.__name__)
 def test_missing_and_damaged_features(report: object, changed: Path, stage: Searched, fails: Fails) -> None:
     main = report.main  # type: ignore[attr-defined]
     file = changed / "features" / f"{stage.selected[0]['trial_id']}.arrow"

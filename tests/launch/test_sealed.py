@@ -23,6 +23,8 @@ stages:
     batch_size: 32
     optimizer: {name: sgd, lr: 0.1}
     select: probe_accuracy
+  knn: {method: {name: frozen}, start_from: pretrain, probe: knn}
+  clustering: {method: {name: frozen}, start_from: pretrain, probe: clustering}
 """
 
 # Python runs this in every process that starts: the search's own and those that Ray starts for it.
@@ -47,10 +49,12 @@ def test_no_test_image_or_label_is_read_before_the_selection_is_written(tmp_path
     environment = {**os.environ, "PYTHONPATH": path, "NOTES": str(notes)}
     done = subprocess.run(command("tune", file, "--results", results), env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    [selection] = (results / "selections").iterdir()
-    begun = min(path.stat().st_mtime for path in (results / "stages").iterdir())
     opened = [line.split() for line in notes.read_text().splitlines()]
-    # Before it begins, the search makes sure that all decoded images are whole.
-    read = {Path(name).name: float(at) for at, _, name in opened if float(at) > begun}
-    assert "test_labels.npy" in read, "what scores reads them, and is seen to"
-    assert min(read.values()) >= json.loads(selection.read_text())["selected_at"]
+    read = [(float(at), Path(name).name) for at, _, name in opened]
+    # Before it begins, the search makes sure that all decoded images are whole; later on, stages before are scored.
+    for stage in (results / "stages").iterdir():
+        selection = json.loads((results / "selections" / stage.name).read_text())
+        begun, chosen = stage.stat().st_mtime, selection["selected_at"]
+        assert not [name for at, name in read if begun < at < chosen], stage.name
+        later = {name for at, name in read if at >= chosen}
+        assert "test_labels.npy" in later, "what scores reads them, and is seen to"
