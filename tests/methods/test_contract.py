@@ -22,11 +22,12 @@ from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.models.settings import ModelSettings
 
 NAMES = sorted(path.stem for path in Path(raysl.methods.__path__[0]).glob("[!_]*.py"))
+NAMES = [name for name in NAMES if raysl.methods.describe(name).trains]
 NUM_CLASSES = 3
-WITH_SPREAD = {"simsiam", "denoising_autoencoder", "sidae"}
+WITH_SPREAD = {"simsiam", "denoising_autoencoder", "sidae", "byol"}
 GLOBAL_SIZES = (8, 7)  # 4 + 4 rows, and 4 + 3
 # Widths that cost seconds at their defaults, where a method has them.
-SMALL = {"projector": 32, "predictor": 16, "decoder": 32}
+SMALL = {"projector": 32, "predictor": 16, "decoder": 32, "hidden": 32}
 
 
 def build(name: str, seed: int = 0) -> Method:

@@ -1,0 +1,117 @@
+"""BYOL: Grill et al. 2020, "Bootstrap your own latent: a new approach to self-supervised learning",
+arXiv:2006.07733, equation 2: L = |q - z'|^2 = 2 - 2 cos(q, z') of unit vectors, where q is the online network's
+prediction of one view and z' the target network's projection of the other, added up over both ways round (section
+3.1). After each optimizer step the target's parameters xi follow those of the online network, theta: xi <- tau xi +
+(1 - tau) theta (equation 1), where tau = 1 - (1 - momentum) (cos(pi k / K) + 1) / 2 at step k of K ("Implementation
+details").
+
+Buffers are not averaged, as in the authors' implementation, deepmind-research/byol: the target's batch normalisation
+takes each batch's own statistics, as the online network's does, and its running statistics are of what it has itself
+seen. As there, the first k is 0, so that the last tau is not quite 1; the last layers have no biases; the views pass
+each network one after the other. Not as there: the target starts as a copy of the online network, an encoder from an
+earlier stage included; there it is drawn by itself, without a notable difference according to its authors.
+
+As a baseline of TriMix (Bdair et al. 2022, "TriMix: Virtual embeddings and self-consistency for self-supervised
+learning"), with that paper's views, and momentum from 0.99, the authors' for 100 and for 300 epochs.
+"""
+
+import math
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Annotated, Self
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+
+from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods.simsiam import distorted_views, embedding_spread, negative_cosine
+from raysl.models.encoder import Encoder
+from raysl.models.projector import build_projector
+
+NUM_LAYERS = 2  # of the projector and of the predictor
+# Rectified normal activations have a mean, so that what random weights make of them shares a direction.
+RANDOM_SPREAD = math.sqrt(1 - 1 / math.pi)
+
+
+def byol_loss(q1: Tensor, q2: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
+    """Return equation 2 with both terms, their sum, over the global batch: 0 to 8, in fp32 at least.
+
+    q1, q2: [B, D] of any precision, this rank's predictions of the two views.  z1, z2: [B, D], their targets, of which
+    each is predicted by the other view.
+    """
+    return 2 + 2 * negative_cosine(q1, z2) + 2 + 2 * negative_cosine(q2, z1)
+
+
+def target_rate(momentum: float, progress: float) -> float:
+    """Return 1 - tau, the share of the online network in the target after a step.
+
+    progress: k / K, from 0, where it is 1 - momentum, to 1, where it is 0.
+    """
+    return (1 - momentum) * (math.cos(math.pi * progress) + 1) / 2
+
+
+@torch.no_grad()
+def relative_spread(z1: Tensor, z2: Tensor) -> Tensor:
+    """Return how far apart embeddings lie by `embedding_spread`, relative to those of random weights, 1 at most.
+
+    Without batch normalisation at its end a projector gives embeddings of any length, and of directions that have
+    something in common: half of the spread that sound training keeps elsewhere would be no collapse here.
+    z1, z2: [B, D] of any precision, this rank's projections.  Returns a scalar, the same on every rank.
+    """
+    rows = (F.normalize(z, dim=1) * math.sqrt(z.shape[1]) for z in (z1, z2))
+    return (embedding_spread(*rows) / RANDOM_SPREAD).clamp(max=1)
+
+
+class Byol(Method):
+    """Two distorted views of an unlabelled image, each predicting what an average of past encoders makes of the other.
+
+    momentum: share of the target that stays at the first step; it goes to 1 by a cosine.
+    hidden: width of the hidden layer of projector and predictor.  projector: width of the embeddings.
+    min_crop: least share of an image's area that a view shows.
+    """
+
+    streams = ("unlabelled",)
+    # A target that stays behind is another one. The hidden layer changes how well it can be met, and not what it is.
+    shapes_loss = ("momentum", "projector", "min_crop")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        num_classes: int,
+        *,
+        momentum: Annotated[float, Ge(0), Le(1)] = 0.99,
+        hidden: Annotated[int, Ge(1), Le(2**16)] = 4096,
+        projector: Annotated[int, Ge(2), Le(2**16)] = 256,
+        min_crop: Annotated[float, Gt(0), Le(1)] = 0.2,
+    ) -> None:
+        super().__init__(encoder)
+        self.momentum, self.min_crop = momentum, min_crop
+        self.projector = build_projector(encoder.num_features, hidden, projector, NUM_LAYERS)
+        self.predictor = build_projector(projector, hidden, projector, NUM_LAYERS)
+        self.target_encoder, self.target_projector = (
+            deepcopy(part).requires_grad_(False) for part in (encoder, self.projector)
+        )
+
+    def train(self, mode: bool = True) -> Self:
+        # A backbone is frozen after the method is built around it.
+        self.target_encoder.backbone_frozen = self.encoder.backbone_frozen
+        return super().train(mode)
+
+    def views(self) -> Mapping[str, ViewSpec]:
+        return distorted_views(self.min_crop, p_blur=0.0)
+
+    def forward(self, views: Mapping[str, View]) -> Losses:
+        images = [views[name].images for name in ("first", "second")]
+        z1, z2 = (self.projector(self.encoder(view)) for view in images)
+        with torch.no_grad():
+            target1, target2 = (self.target_projector(self.target_encoder(view)) for view in images)
+        loss = byol_loss(self.predictor(z1), self.predictor(z2), target1, target2)
+        return Losses(loss, {"byol": loss}, relative_spread(z1, z2))
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        online: list[Tensor] = [*self.encoder.parameters(), *self.projector.parameters()]
+        target: list[Tensor] = [*self.target_encoder.parameters(), *self.target_projector.parameters()]
+        torch._foreach_lerp_(target, online, target_rate(self.momentum, progress))
