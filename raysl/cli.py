@@ -90,8 +90,11 @@ def show(
     attack: Annotated[
         bool, typer.Option("--attack", help="Draw the attack on the labelled images, and list each class's pixel.")
     ] = False,
+    mixing: Annotated[
+        bool, typer.Option("--mixing", help="Draw what selected models of TriMix make of mixed training images.")
+    ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="PNG that --attack writes; attack.png if not given.", show_default=False)
+        Path | None, typer.Option(help="PNG to write; attack.png or mixing.png if not given.", show_default=False)
     ] = None,
     profile: Profile = None,
     overrides: Overrides = None,
@@ -99,10 +102,11 @@ def show(
     """Show a results folder: leaderboard, selection with its reason, failed and ineligible configs.
 
     With --attack: a picture of the labelled images as they are attacked there, or in an experiment's YAML.
+    With --mixing: a picture of TriMix's mixing matrices with their images (Bdair et al. 2022, Figure 5).
     """
     from raysl.commands import show as command
 
-    command.show(target, form, attack, output, profile, overrides or [])
+    command.show(target, form, attack, mixing, output, profile, overrides or [])
 
 
 @app.command()

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from raysl.console.canvas import Canvas
 from raysl.data.attack import Attack
 from raysl.data.decoding import Images
 from raysl.data.orders import Indices
@@ -24,7 +23,6 @@ EDGE, LEAST_SCALE = 256, 3  # of an image; each of its own pixels becomes a squa
 HEAD, NAMES, MARGIN, BETWEEN, WITHIN = 110, 280, 24, 30, 4
 LEAST_WIDTH = 1100  # of the head
 RADIUS, LEAST_RADIUS = 12, 1.2  # of a circle; the second in the image's own pixels
-DPI = 100
 
 
 def title(data: TrialData) -> str:
@@ -59,7 +57,7 @@ def draw(
     edge = size * max(LEAST_SCALE, round(EDGE / size))
     step = 2 * edge + WITHIN + BETWEEN  # from one pair to the next
     width = MARGIN + NAMES + step * max(len(clean) for clean, _ in shown)
-    canvas = _Canvas(max(LEAST_WIDTH, width), HEAD + len(shown) * (edge + BETWEEN))
+    canvas = Canvas(max(LEAST_WIDTH, width), HEAD + len(shown) * (edge + BETWEEN))
     first = f" (the first {len(shown)} of {len(names)} classes)" if len(shown) < len(names) else ""
     canvas.text(MARGIN, 36, f"{title}{first}", size=16, weight="bold")
     canvas.text(MARGIN, 72, "labelled images of seed 0, each beside its attacked copy with the pixel circled", size=13)
@@ -69,11 +67,11 @@ def draw(
         for place, (clean, attacked) in enumerate(zip(*pair, strict=True)):
             left = MARGIN + NAMES + place * step
             canvas.image(left, top, edge, clean)
-            canvas.circled(left + edge + WITHIN, top, edge, attacked, attack.places[number])
-    canvas.figure.savefig(path, dpi=DPI)
+            _circled(canvas, left + edge + WITHIN, top, edge, attacked, attack.places[number])
+    canvas.save(path)
 
 
-def _name(canvas: "_Canvas", middle: int, name: str, attack: Attack, number: int) -> None:
+def _name(canvas: Canvas, middle: int, name: str, attack: Attack, number: int) -> None:
     row, column = attack.places[number].tolist()
     short = name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
     canvas.text(MARGIN, middle - 32, short, size=15, weight="bold")
@@ -85,28 +83,8 @@ def _colour(attack: Attack, number: int) -> str:
     return ", ".join(map(str, attack.colours[number].tolist()))
 
 
-class _Canvas:
-    """A figure on which lengths are whole pixels, from the top left corner."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self.figure = Figure(figsize=(width / DPI, height / DPI))
-
-    def text(self, left: int, middle: int, words: str, *, size: int, weight: str = "normal") -> None:
-        place = left / self.width, 1 - middle / self.height
-        # A class may be called by signs that would be read as a formula.
-        self.figure.text(*place, words, fontsize=size, fontweight=weight, va="center", parse_math=False)
-
-    def image(self, left: int, top: int, edge: int, pixels: Images) -> Axes:
-        place = left / self.width, 1 - (top + edge) / self.height, edge / self.width, edge / self.height
-        axes = self.figure.add_axes(place)
-        axes.set_axis_off()
-        shown = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        return axes
-
-    def circled(self, left: int, top: int, edge: int, pixels: Images, place: Indices) -> None:
-        row, column = place.tolist()
-        radius = max(LEAST_RADIUS, RADIUS * len(pixels) / edge)
-        circle = Circle((column, row), radius, fill=False, edgecolor="red", linewidth=1.5, clip_on=False)
-        self.image(left, top, edge, pixels).add_patch(circle)
+def _circled(canvas: Canvas, left: int, top: int, edge: int, pixels: Images, place: Indices) -> None:
+    row, column = place.tolist()
+    radius = max(LEAST_RADIUS, RADIUS * len(pixels) / edge)
+    circle = Circle((column, row), radius, fill=False, edgecolor="red", linewidth=1.5, clip_on=False)
+    canvas.image(left, top, edge, pixels).add_patch(circle)
