@@ -23,7 +23,12 @@ from analysis.tables import Table
 from raysl.errors import UserError
 from raysl.results.features import Features
 
-PROBES = {"linear_svm": "Linear SVM", "classifier": "Trained classifier"}
+PROBES = {
+    "linear_svm": "Linear SVM",
+    "classifier": "Trained classifier",
+    "knn": "Nearest neighbours",
+    "clustering": "Matched clusters",
+}
 COLUMNS = ("precision", "recall", "f1-score")
 
 

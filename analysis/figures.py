@@ -15,8 +15,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 COLUMN = 3.5  # inches: one column of a two-column page
 PANEL_HEIGHT = 1.65  # inches, without its title
-TITLE_WIDTH = 27  # characters that fit above a panel of half a column
+TITLE_WIDTH = 25  # characters that fit above a panel of half a column
 NOTE_WIDTH = 76  # characters that fit below the panels
+LEGEND_WIDTH = 70  # characters that fit side by side in a legend
 HANDLE_WIDTH = 6  # characters that a legend's handle takes the room of
 MOST_COLUMNS = 5  # of a legend
 NOTE_SIZE = 6  # points
@@ -94,7 +95,7 @@ def legend_columns(labels: Sequence[str]) -> int:
     """Return in how many columns a legend has room."""
     for num_columns in range(min(MOST_COLUMNS, len(labels)), 1, -1):
         columns = np.array_split(np.array([len(label) for label in labels]), num_columns)
-        if sum(int(column.max()) + HANDLE_WIDTH for column in columns) <= NOTE_WIDTH:
+        if sum(int(column.max()) + HANDLE_WIDTH for column in columns) <= LEGEND_WIDTH:
             return num_columns
     return 1
 

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis import audit, figures, loss_curves, loss_vs_lr, tsne
+from analysis import audit, figures, loss_curves, loss_vs_lr, projections, tsne
 from analysis.stages import Searched, read_selected
 from raysl.results import read
 from raysl.results.rows import Epoch, read_row, write_row
@@ -156,8 +156,8 @@ def test_the_spread_of_embeddings_is_no_loss(made: Callable[..., str]) -> None:
 def test_tsne_shows_the_same_images_in_both_panels_in_their_classes_colours(results: str) -> None:
     stages = read_selected([results])
     shown = [stage.features(stage.selected[0]) for stage in stages]
-    places = tsne.subsample(len(shown[0].labels), 60)
-    figure = tsne.draw(["semi", "finetune"], shown, places, "note")
+    places = projections.subsample(len(shown[0].labels), 60)
+    figure = projections.draw(tsne.PROJECTION, ["semi", "finetune"], shown, places, "note")
     expected = [int(np.sum(shown[0].labels[places] == place)) for place in range(10)]
     for panel in panels(figure):
         assert [len(np.asarray(dots.get_offsets())) for dots in panel.collections] == expected
@@ -167,11 +167,15 @@ def test_tsne_shows_the_same_images_in_both_panels_in_their_classes_colours(resu
 
 
 def test_the_subsample_is_stated_and_seeded(results: str) -> None:
-    assert tsne.subsample(500, 60).tolist() == tsne.subsample(500, 60).tolist()
-    assert len(set(tsne.subsample(500, 60).tolist())) == 60
-    assert tsne.subsample(50, 60).tolist() == list(range(50))
-    assert "60 of 500 test images drawn at random" in tsne._note(60, 500, 0, "")
-    assert "all 50 test images" in tsne._note(50, 50, 0, "")
+    assert projections.subsample(500, 60).tolist() == projections.subsample(500, 60).tolist()
+    assert len(set(projections.subsample(500, 60).tolist())) == 60
+    assert projections.subsample(50, 60).tolist() == list(range(50))
+    few, whole = (projections.note(tsne.PROJECTION, num, total, 0, "") for num, total in ((60, 500), (50, 50)))
+    assert (
+        few
+        == "t-SNE with perplexity 19.6667 of the features of 60 of 500 test images drawn at random; trials of seed 0"
+    )
+    assert "all 50 test images" in whole
 
 
 def test_classes_beyond_the_palette_differ_by_their_markers() -> None:
@@ -183,6 +187,8 @@ def test_a_legend_has_as_many_columns_as_there_is_room_for() -> None:
     assert figures.legend_columns(list("0123456789")) == 5
     assert figures.legend_columns(["a class of a long name of some forty letters"] * 3) == 1
     assert figures.legend_columns(["mean of the seeds", "a seed", "supervised", "rotation"]) == 4
+    batches = [f"batch_size {size}" for size in (32, 64, 128, 256, 512)]
+    assert figures.legend_columns([*batches, "selected", "not eligible: a seed diverged"]) == 2  # three are too wide
 
 
 def test_titles_break_after_their_parts() -> None:
