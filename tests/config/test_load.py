@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from raysl.config import load
-from raysl.config.document import ConfigError
+from raysl.config.document import ConfigError, read_document
 from raysl.errors import UserError
 from raysl.search.experiment import StageSettings
 from raysl.search.space import Grid
@@ -99,12 +99,18 @@ def test_seeds_are_a_number_or_a_list(file: Path) -> None:
     assert load(file, overrides=["seeds=[7, 3]"]).seeds == (7, 3)
 
 
+@pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_experiments_load_under_each_of_their_profiles(path: Path) -> None:
+    for profile in (None, *read_document(path).values.get("profiles", {})):
+        assert load(path, profile).name == path.stem
+
+
 PAPER_OF_2021 = sorted(SPACES.glob("siamese_*.yaml"))
 PAPER_OF_2024 = [
     SPACES / f"{name}.yaml"
     for name in ("sidae", "sidae_w", "sidae_w_optuna", "simsiam", "denoising_autoencoder", "supervised_classifier")
 ]
-PAPER_OF_2022 = sorted(set(SPACES.glob("*.yaml")) - {*PAPER_OF_2021, *PAPER_OF_2024})
+PAPER_OF_2022 = sorted([*SPACES.glob("barlow_twins*.yaml"), *SPACES.glob("rotation*.yaml"), SPACES / "supervised.yaml"])
 PROFILES = ("fashion_mnist", "stl10", "malaria")
 
 
