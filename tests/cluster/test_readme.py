@@ -1,0 +1,91 @@
+"""What `cluster/README.md` says is there, and costs what it says."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from cluster_files import CLUSTER, ROOT, documents
+from cluster_schemas import option_faults, options
+from cluster_scripts import SBATCH
+
+TEXT = (CLUSTER / "README.md").read_text()
+RAY = {"up", "down", "exec", "attach", "dashboard", "rsync-up", "status", "get-auth-token", "symmetric-run"}
+
+
+def _commands() -> Iterator[str]:
+    yield from (line.strip() for line in TEXT.replace("\\\n", " ").splitlines() if line.startswith("    "))
+    yield from re.findall(r"`([^`\n]+)`", TEXT)
+
+
+def _faults(command: str) -> Iterator[str]:
+    """Yield what a command of Ray's or ours does not know; in one of Ray's there may be one of ours."""
+    outer, _, inner = command.partition("raysl tune ")
+    for match in re.finditer(r"(?:^|(?<=['\s]))(ray|raysl) ([a-z-]+)", command):
+        known = RAY if match[1] == "ray" else {"tune", "show"}
+        if match[2] not in known:
+            yield f"no command {match[0]}"
+    if re.match(r"ray [a-z]", outer):
+        yield from option_faults("ray start", options(outer))  # reads those of all of Ray's commands
+    yield from option_faults("raysl tune", options(inner))
+
+
+def test_commands_are_there() -> None:
+    commands = [command for command in _commands() if re.search(r"\b(ray|raysl) [a-z]", command)]
+    assert len(commands) > 15
+    assert [fault for command in commands for fault in _faults(command)] == []
+
+
+def test_options_are_there() -> None:
+    named = [option for code in re.findall(r"`(--[^`\n]+)`", TEXT) for option in options(code)]
+    assert {"max-concurrent", "results", "tracking"} <= set(named)
+    known = SBATCH | {"stop"}  # Slurm's, and `ray exec`'s
+    assert list(option_faults("raysl tune", [option for option in named if option not in known])) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ray uup --yes cluster/aws.yaml",
+        "ray up --yess cluster/aws.yaml",
+        "ray exec cluster/aws.yaml --tmux 'cd raysl && raysl tune FILE --adress auto'",
+        "raysl tun FILE",
+    ],
+)
+def test_slip_in_a_command_is_found(command: str) -> None:
+    assert list(_faults(command)) != []
+
+
+def test_files_are_there() -> None:
+    named = set(re.findall(r"\b(?:cluster|search_spaces)/[\w./]*\w", TEXT))
+    assert len(named) >= 7
+    assert [path for path in named if path != "cluster/kuberay/.env" and not (ROOT / path).exists()] == []
+
+
+def test_search_in_the_readme_is_that_of_the_ray_job() -> None:
+    (job,) = documents((CLUSTER / "kuberay/rayjob.yaml").read_text())
+    entrypoint = job["spec"]["entrypoint"].replace("/home/ray/raysl/", "")
+    assert entrypoint in TEXT
+
+
+@pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "kuberay/raycluster.yaml"])
+def test_costs_are_those_of_the_labels(name: str) -> None:
+    (config,) = documents((CLUSTER / name).read_text())
+    if "spec" in config:
+        spec = config["spec"]
+        head = float(spec["headGroupSpec"]["labels"]["usd-per-hour"])
+        workers = [(float(g["labels"]["usd-per-hour"]), g["maxReplicas"]) for g in spec["workerGroupSpecs"]]
+    else:
+        types = config["available_node_types"]
+        head = float(types.pop("head")["labels"]["usd-per-hour"])
+        workers = [(float(t["labels"]["usd-per-hour"]), t["max_workers"]) for t in types.values()]
+    row = next(
+        line
+        for line in TEXT.splitlines()
+        if line.startswith(f"| `{name.removesuffix('raycluster.yaml')}`") and "." in line[-7:]
+    )
+    dear = sum(price * number for price, number in workers)
+    assert re.findall(r"\d+\.\d\d", row) == [f"{cost:.2f}" for cost in (head, head + 4 * workers[0][0], head + dear)]
+
+
+def test_readme_says_what_was_not_tried() -> None:
+    assert "not been run in a cloud" in " ".join(TEXT.split())
