@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from analysis import class_report
 from analysis.stages import Searched, read_selected
 from raysl.results import read
 from raysl.results.features import Features
+from raysl.training.spec import TrialSpec
 
 Run = Callable[..., tuple[str, str]]
 
@@ -120,3 +122,8 @@ def test_the_title_names_the_probe_that_scored(made: Callable[..., str]) -> None
     assert class_report._title([linear]) == "Trained classifier on test images"
     assert class_report._title([semi]) == "Linear SVM on test images"
     assert class_report._title([linear, semi]) == "Trained classifier or Linear SVM on test images"
+
+
+def test_every_probe_has_its_words() -> None:
+    literal, _ = get_args(TrialSpec.model_fields["probe"].annotation)
+    assert set(class_report.PROBES) == {"linear_svm", *get_args(literal)}
