@@ -316,9 +316,9 @@ def test_every_epoch_is_trained_in_an_order_and_with_views_of_its_own(
     taken: list[dict[str, View]] = []
     step = loop.step
 
-    def recorded(wrapped: torch.nn.Module, views: dict[str, View]) -> Losses:
+    def recorded(wrapped: torch.nn.Module, views: dict[str, View], progress: float) -> Losses:
         taken.append(views)
-        return step(wrapped, views)
+        return step(wrapped, views, progress)
 
     monkeypatch.setattr(loop, "step", recorded)
     epochs = []
