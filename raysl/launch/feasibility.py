@@ -15,27 +15,35 @@ class Node(NamedTuple):
     gpus: float
 
 
-def check(resources: Resources, nodes: Sequence[Node], place: str) -> int:
+def check(resources: Resources, nodes: Sequence[Node], place: str, more: Sequence[Node] | None = None) -> int:
     """Return how many trials the nodes hold at once.
 
     place: where the resources were written, for the message.
-    Raises ResourcesError where they can never hold one.
+    more: of the cluster as its file lets it grow, the nodes that hold a trial's workers; None where there is no file.
+    Raises ResourcesError where it can never hold one.
     """
-    slots = sum(_workers_on(node, resources) for node in nodes)
-    trials = slots // resources.workers
+    trials = max(num_trials(resources, nodes), num_trials(resources, more or ()))
     if trials == 0:
         asked = f"{resources.workers} worker(s) of {resources.cpus} CPU(s)" + (
             f" and {resources.gpus:g} GPU(s)" if resources.gpus else ""
         )
-        there = ", ".join(sorted({f"{node.cpus:g} CPU(s) and {node.gpus:g} GPU(s)" for node in nodes})) or "no node"
+        kinds = ", ".join(sorted({f"{node.cpus:g} CPU(s) and {node.gpus:g} GPU(s)" for node in nodes}))
+        there = f"{len(nodes)} node(s) with {kinds}; " if nodes else ""
+        grows = "give --cluster with the file of a cluster that grows" if more is None else "the cluster more"
         raise ResourcesError(
-            f"{place}: resources: a trial takes {asked}, and this cluster can never give that: "
-            f"{len(nodes)} node(s) with {there}; lower resources.workers, resources.cpus or resources.gpus"
+            f"{place}: resources: a trial takes {asked}, and this cluster can never give that: {there}lower "
+            f"resources.workers, resources.cpus or resources.gpus, or {grows}"
         )
     return trials
 
 
-def _workers_on(node: Node, resources: Resources) -> int:
+def num_trials(resources: Resources, nodes: Sequence[Node]) -> int:
+    """Return how many trials nodes hold at once; a trial's workers may lie on several of them."""
+    return sum(workers_on(node, resources) for node in nodes) // resources.workers
+
+
+def workers_on(node: Node, resources: Resources) -> int:
+    """Return how many workers a node holds at once."""
     by_cpus = node.cpus / resources.cpus
     # A share of a GPU lies on one card; a whole number takes whole cards.
     if resources.gpus == 0:
