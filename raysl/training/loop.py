@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raysl import collectives, methods
 from raysl.data.batches import num_steps
+from raysl.errors import CheckpointError
 from raysl.methods._method import Losses, Method
 from raysl.models.batch_norm import sync_batch_norm
 from raysl.models.encoder import build_encoder, freeze_backbone
@@ -27,6 +28,7 @@ from raysl.training.spec import STREAMS, Stream, TrialSpec
 
 COLLAPSED = 0.05  # a mean spread below this is a collapse, in batches of any size
 SPREAD_OUT = 0.5  # and one above this is none
+CUDA_CONTEXT = 600 << 20  # bytes, roughly, that a process takes of a card beside its tensors
 
 
 class Ending(NamedTuple):
@@ -61,8 +63,20 @@ def collapse_below(batch_size: int) -> float:
 
 
 def device_for(gpus: float) -> str:
-    """Return the device that a process with this share of GPUs trains on."""
-    return f"cuda:{torch.cuda.current_device()}" if gpus and torch.cuda.is_available() else "cpu"
+    """Return the device that a process with this share of GPUs trains on, and keep it to its share of the memory.
+
+    So a trial that needs more fails by itself, and takes none of its neighbours on the card with it.
+    """
+    if not gpus or not torch.cuda.is_available():
+        return "cpu"
+    device = torch.cuda.current_device()
+    torch.cuda.set_per_process_memory_fraction(memory_share(gpus, torch.cuda.mem_get_info(device)[1]), device)
+    return f"cuda:{device}"
+
+
+def memory_share(gpus: float, memory: int) -> float:
+    """Return which fraction of a card's memory (bytes) a process may fill with tensors that has this share of it."""
+    return 1.0 if gpus >= 1 else max(gpus - CUDA_CONTEXT / memory, 0.0)
 
 
 def prepare_process(spec: TrialSpec, execution: Execution) -> torch.device:
@@ -220,12 +234,20 @@ class Loop:
         checkpoint.save(self.store, checkpoint_path(self.spec.id), state)
 
     def resume(self) -> None:
-        """Take up the last checkpoint."""
-        state = checkpoint.load(self.store, checkpoint_path(self.spec.id))
-        self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.curve = [Epoch(*entry) for entry in state["curve"]]
-        self.started = state["started"]
+        """Take up the last checkpoint.
+
+        Raises CheckpointError where it is damaged, or does not fit; the loop is then no longer of use.
+        """
+        path = checkpoint_path(self.spec.id)
+        state = checkpoint.load(self.store, path)
+        try:
+            self.method.load_state_dict(state["method"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.curve = [Epoch(*entry) for entry in state["curve"]]
+            self.started = float(state["started"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:  # of a version that had other parameters
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(f"{self.store.address(path)}: does not fit this trial: {reason}") from None
 
 
 def _channels(spec: TrialSpec) -> int:
