@@ -16,7 +16,7 @@ class View(NamedTuple):
 
     images: float [B, C, H, W], normalised.
     labels: int64 [B], the classes of a `labelled` stream; None for `unlabelled`.
-    drawn: [B, ...], what the view drew for each image where it is a target (a rotation's number); else None.
+    drawn: [B, ...], what the method needs of what the view drew (a rotation's number, TriMix's lambda); else None.
     """
 
     images: Tensor

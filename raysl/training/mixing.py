@@ -12,10 +12,9 @@ from raysl.data.decoding import Images
 from raysl.methods._method import View
 from raysl.methods.trimix import Trimix
 from raysl.results.store import Store
-from raysl.training import checkpoint
 from raysl.training.feed import Feed, Normaliser
-from raysl.training.loop import Execution, build_method, prepare_process
-from raysl.training.paths import model_path
+from raysl.training.loop import Execution, prepare_process
+from raysl.training.scoring import trained_method
 from raysl.training.spec import TrialSpec
 
 NUM_BATCHES = 20  # that are looked at
@@ -47,9 +46,7 @@ def mixed(spec: TrialSpec, store: Store, num_images: int) -> Mixed:
     Raises CheckpointError where the model is damaged.
     """
     device = prepare_process(spec, Execution())
-    assert spec.data.channels is not None, "a trial's data are resolved"
-    method = build_method(spec.model_copy(update={"start": None}), spec.data.channels, store)
-    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    method = trained_method(spec, store)
     assert isinstance(method, Trimix), "only such trials come here"
     feed = Feed(spec.model_copy(update={"batch_size": num_images}), method.views(), device)
     every = (feed.make_views(batch, 0) for batch in islice(feed.batches(0, 0, 1), NUM_BATCHES))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from raysl.data.arrays import load_test
 from raysl.data.parquet import read_labels
-from raysl.data.sets import locate
+from raysl.data.sets import locate_content
 from raysl.methods._method import Method
 from raysl.probes.folds import accuracy
 from raysl.probes.measured import predictions
@@ -49,13 +49,13 @@ def score_trial(spec: TrialSpec, store: Store, execution: Execution, *, keep_fea
 
 def _test_features(spec: TrialSpec, store: Store, execution: Execution) -> Features:
     device = prepare_process(spec, execution)
-    method = _trained(spec, store).to(device)
+    method = trained_method(spec, store).to(device)
     feed = Feed(spec, method.views(), device)
     test_images, test_labels = load_test(spec.data)
     test_features = extract_features(method.encoder, test_images, feed.normalise)
     return Features(
         trial_id=spec.id,
-        class_names=read_labels(locate(spec.data.source)).class_names,
+        class_names=read_labels(locate_content(spec.data.source, spec.data.digest)).class_names,
         source=spec.data.source,
         labels=test_labels,
         predicted=_predicted(method, feed, test_images, (test_features, test_labels)),
@@ -63,8 +63,11 @@ def _test_features(spec: TrialSpec, store: Store, execution: Execution) -> Featu
     )
 
 
-def _trained(spec: TrialSpec, store: Store) -> Method:
-    """Return a trial's method as it was trained; one that trains nothing is what it starts from."""
+def trained_method(spec: TrialSpec, store: Store) -> Method:
+    """Return a trial's method as it was trained; one that trains nothing is what it starts from.
+
+    Raises CheckpointError where the model is damaged.
+    """
     assert spec.data.channels is not None, "a trial's data are resolved"
     if not spec.trains:
         return build_method(spec, spec.data.channels, store)
