@@ -1,17 +1,12 @@
-"""What is wrong with the scripts of `cluster/`: the Slurm job, the image's Dockerfile, and `workers.py`."""
+"""What is wrong with the scripts of `cluster/`: the Slurm job and the image's Dockerfile."""
 
-import ast
-import importlib.util
-import inspect
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-from cluster_files import CLUSTER, ROOT
+from cluster_files import ROOT
 from cluster_schemas import option_faults, options
 
 # Of slurm.schedmd.com/sbatch.html and srun.html; no package carries them.
@@ -68,36 +63,7 @@ def _dockerfile(text: str) -> Faults:
             yield from (f"no {source} to copy" for source in sources if not (ROOT / source).exists())
 
 
-def _workers(text: str) -> Faults:
-    """Yield the calls in `workers.py` whose function is not there, or takes no such arguments."""
-    try:
-        tree, module = ast.parse(text), _module(text)
-    except (SyntaxError, ImportError) as error:
-        yield str(error)
-        return
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        name = ast.unparse(call.func)
-        if not re.fullmatch(r"[a-z_]\w*(\.\w+)*", name):
-            continue  # a method of a value
-        try:
-            function: Any = eval(name, vars(module))
-            inspect.signature(function).bind(*call.args, **{key.arg: None for key in call.keywords if key.arg})
-        except (NameError, AttributeError, TypeError) as error:
-            yield f"{name}: {error}"
-        except ValueError:
-            continue  # of C, without a signature
-
-
-def _module(text: str) -> ModuleType:
-    spec = importlib.util.spec_from_loader("workers", loader=None)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    exec(compile(text, str(CLUSTER / "workers.py"), "exec"), vars(module))
-    return module
-
-
 SCRIPTS: Mapping[str, Callable[[str], Faults]] = {
     "slurm/raysl.sbatch": _slurm,
     "kuberay/Dockerfile": _dockerfile,
-    "workers.py": _workers,
 }

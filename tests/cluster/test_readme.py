@@ -9,7 +9,7 @@ from cluster_schemas import option_faults, options
 from cluster_scripts import SBATCH
 
 TEXT = (CLUSTER / "README.md").read_text()
-RAY = {"up", "down", "exec", "attach", "dashboard", "rsync-up", "status", "get-auth-token", "symmetric-run"}
+RAY = {"job", "up", "down", "exec", "attach", "dashboard", "rsync-up", "status", "get-auth-token", "symmetric-run"}
 
 
 def _commands() -> Iterator[str]:
@@ -21,7 +21,7 @@ def _faults(command: str) -> Iterator[str]:
     """Yield what a command of Ray's or ours does not know; in one of Ray's there may be one of ours."""
     outer, _, inner = command.partition("raysl tune ")
     for match in re.finditer(r"(?:^|(?<=['\s]))(ray|raysl) ([a-z-]+)", command):
-        known = RAY if match[1] == "ray" else {"tune", "show"}
+        known = RAY if match[1] == "ray" else {"tune", "show", "plan"}
         if match[2] not in known:
             yield f"no command {match[0]}"
     if re.match(r"ray [a-z]", outer):

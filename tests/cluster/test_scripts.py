@@ -27,13 +27,7 @@ def test_script_is_right(name: str) -> None:
         ("kuberay/Dockerfile", "WORKDIR", "WORKDIRE"),
         ("kuberay/Dockerfile", "--chown=ray pyproject", "--chwon=ray pyproject"),
         ("kuberay/Dockerfile", "search_spaces search_spaces", "search_space search_spaces"),
-        ("kuberay/Dockerfile", "cluster/workers.py", "cluster/worker.py"),
-        ("workers.py", "def main() -> None:", "def main() -> None"),
-        ("workers.py", "import request_resources", "import request_resource"),
-        ("workers.py", "bundles=[]", "bundle=[]"),
-        ("workers.py", "ray.cluster_resources", "ray.cluster_resource"),
-        ("workers.py", "os.execvp(command[0], command)", "os.execvp(command)"),
-        ("workers.py", "_gpus()) <", "_gpu()) <"),
+        ("kuberay/Dockerfile", "kuberay/raycluster.yaml", "kuberay/cluster.yaml"),
     ],
 )
 def test_slip_in_a_script_is_found(name: str, right: str, wrong: str) -> None:
