@@ -10,6 +10,7 @@ import raysl
 
 ROOT = Path(raysl.__file__).parent
 LAYERS = [
+    {"__main__"},
     {"cli"},
     {"commands"},
     {"console"},

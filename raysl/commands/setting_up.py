@@ -5,27 +5,38 @@ from rich.console import Console
 from raysl.console.progress import progress
 from raysl.data.arrays import prepare
 from raysl.data.inspect import inspect, resolve
+from raysl.data.sets import KNOWN, find
 from raysl.data.settings import TrialData
 from raysl.errors import DataError
+from raysl.launch.carry import send
+from raysl.results.store import Store
 from raysl.search.checks import check
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.trials import Datas
 
 
-def resolve_data(experiment: Experiment, console: Console) -> Datas:
+def resolve_data(experiment: Experiment, console: Console, *, download: bool = True) -> Datas:
     """Return the data of each stage, downloaded if need be, with counts and digest.
 
+    download: otherwise stages of known sets that are not on this machine are left out.
     Raises UserError with the place in the YAML, also where a stage cannot be trained on them.
     """
     datas: dict[str, TrialData] = {}
     known: dict[str, TrialData] = {}
     for stage in experiment.stages:
+        if not (download or _is_here(stage.data.source)):
+            continue
         same = stage.data.model_dump_json()
         if same not in known:
             known[same] = _resolved(experiment, stage, console)
         datas[stage.name] = known[same]
-    check(experiment, datas)
+    if len(datas) == len(experiment.stages):
+        check(experiment, datas)
     return datas
+
+
+def _is_here(source: str) -> bool:
+    return source not in KNOWN or source == "digits" or find(source) is not None
 
 
 def _resolved(experiment: Experiment, stage: Stage, console: Console) -> TrialData:
@@ -43,6 +54,12 @@ def prepare_data(data: TrialData, console: Console) -> None:
     """Decode a trial's images once, for all trials on this node."""
     with progress(console) as report:
         prepare(data, progress=report)
+
+
+def send_data(data: TrialData, store: Store, console: Console) -> None:
+    """Put a trial's set into a results folder, for the nodes that lack it."""
+    with progress(console) as report:
+        send(data.source, data.digest, store, report)
 
 
 def images_text(data: TrialData) -> str:

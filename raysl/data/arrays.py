@@ -20,7 +20,7 @@ from raysl.data.orders import Indices
 from raysl.data.parquet import read_labels
 from raysl.data.places import cache_home, discard, exclusive, replacing
 from raysl.data.progress import Progress
-from raysl.data.sets import locate
+from raysl.data.sets import locate_content
 from raysl.data.settings import TrialData
 from raysl.data.subsets import assign_splits
 from raysl.errors import DataError
@@ -59,6 +59,11 @@ def prepare(data: TrialData, *, progress: Progress | None = None) -> Path:
     has no room.
     """
     return _ready(data, ("train", "test"), progress)
+
+
+def is_decoded(data: TrialData) -> bool:
+    """Say whether the arrays to train on are there whole; the test set's files are not opened."""
+    return _whole(_folder(data), ("train",))
 
 
 def load(data: TrialData) -> TrainArrays:
@@ -130,7 +135,7 @@ def _checksum(path: Path) -> int:
 
 
 def _build(data: TrialData, folder: Path, progress: Progress | None) -> None:
-    path = locate(data.source, progress=progress)
+    path = locate_content(data.source, data.digest, progress=progress)
     index = read_labels(path)
     splits = assign_splits(index.labels, index.splits, len(index.class_names), data.train_fraction)
     assert data.image_size is not None, "`resolve` gave it"

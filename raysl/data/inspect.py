@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from raysl.data.carried import carried_sources
 from raysl.data.images import ImageError, headers
 from raysl.data.parquet import TEST, TRAIN, UNLABELLED, ContentDigest, image_place, read_batches, read_labels
 from raysl.data.places import cache_home, discard, exclusive, replacing
@@ -91,9 +92,8 @@ def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
         raise DataError(f"data.source: {settings.source} has no test images; data.train_fraction can set some aside")
     labels = _label_count(settings.labels, facts, unlabelled)
     _check_labels(settings, facts, labels, unlabelled)
-    kind, colon, place = settings.source.partition(":")
     resolved = {
-        "source": f"{kind}:{Path(place).expanduser().absolute()}" if colon else kind,
+        "source": _in_any_folder(settings.source),
         "image_size": settings.image_size or _native_size(settings, facts),
         "channels": settings.channels or facts.channels,
         "labels": labels,
@@ -106,9 +106,24 @@ def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
     return data
 
 
+def has_content(path: Path, digest: str) -> bool:
+    """Say whether a set's file is there with that content; all its images are read once."""
+    try:
+        return _scanned(path, read_labels(path).class_names, None).digest == digest
+    except DataError:  # missing or damaged
+        return False
+
+
 def forget_scan(path: Path) -> None:
     """Let the next `inspect` look at all images of a file again."""
     discard(_scan_file(path))
+
+
+def _in_any_folder(source: str) -> str:
+    if carried := carried_sources().get(source):
+        return carried.source
+    kind, colon, place = source.partition(":")
+    return f"{kind}:{Path(place).expanduser().absolute()}" if colon else kind
 
 
 def _label_count(labels: Labels, facts: DataFacts, unlabelled: int) -> int:
@@ -193,9 +208,18 @@ def _scanned(path: Path, class_names: Sequence[str], progress: Progress | None) 
             scan = _kept(kept)  # another process may have made it meanwhile
             if scan is None:
                 scan = _scan(path, class_names, progress)
-                with replacing(kept) as temporary:
-                    temporary.write_text(json.dumps(asdict(scan)))
+                _keep(kept, scan)
     return scan
+
+
+def _keep(kept: Path, scan: Scan) -> None:
+    try:
+        with replacing(kept) as temporary:
+            temporary.write_text(json.dumps(asdict(scan)))
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {kept.parent}: {error.strerror}; set RAYSL_CACHE to a folder with room"
+        ) from error
 
 
 def _scan_file(path: Path) -> Path:

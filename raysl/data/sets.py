@@ -1,11 +1,13 @@
 """Where a set's Parquet file is; one that is nowhere yet is downloaded, made or converted."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from raysl.data.carried import carried_path, carried_sources
 from raysl.data.downloads import download_set
 from raysl.data.folders import convert_folder
 from raysl.data.images import encode
@@ -66,8 +68,11 @@ def locate(source: str, *, download: bool = True, progress: Progress | None = No
 
     A known set is looked for in $RAYSL_DATA and in the cache. Where it is in neither, it is made from the file that its
     authors publish, if that lies there, or is downloaded.
+    What was carried here takes the place of a source that lies on another machine.
     Raises DataError for a source that is unknown, missing, or cannot be downloaded.
     """
+    if carried := carried_sources().get(source):
+        return carried_path(carried.digest)
     kind, colon, place = source.partition(":")
     if colon and kind == "parquet":
         return _existing(source, Path(place))
@@ -82,6 +87,12 @@ def locate(source: str, *, download: bool = True, progress: Progress | None = No
             f"nor {cache_home() / 'data'}, and downloading is switched off"
         )
     return found or _obtain(KNOWN[source], progress)
+
+
+def locate_content(source: str, digest: str, *, progress: Progress | None = None) -> Path:
+    """Return the Parquet file of a content: the one that was carried here, or that of its source."""
+    carried = carried_path(digest)
+    return carried if carried.is_file() else locate(source, progress=progress)
 
 
 def find(name: str) -> Path | None:
@@ -106,7 +117,11 @@ def _obtain(known: KnownSet, progress: Progress | None) -> Path:
             return path
         if known.name == "digits":
             names = [str(digit) for digit in range(known.num_classes)]
-            write(path, _digits(), names, known.source, known.licence)
+            try:
+                write(path, _digits(), names, known.source, known.licence)
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else error
+                raise DataError(f"cannot write to {home}: {reason}; set RAYSL_CACHE to a folder with room") from error
         else:
             download_set(known.name, path, known.source, known.licence, progress)
     return path

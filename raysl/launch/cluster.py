@@ -4,7 +4,6 @@ import gc
 import logging
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,12 @@ import ray
 from ray.exceptions import RayError
 
 from raysl.errors import ResourcesError, SearchError
+from raysl.launch.address import check_address, check_listening, is_job_server, no_cluster, shown
+from raysl.launch.carry import runtime_environment
 from raysl.launch.feasibility import Node
+from raysl.launch.limits import TYPE, PricedNode
+from raysl.launch.node_types import PRICE, ClusterFile
 
-CONNECT_SECONDS = 5.0  # for a cluster to accept a connection
 LONGEST_BASE = 20
 PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
 
@@ -31,6 +33,7 @@ def cluster(address: str | None) -> Iterator[None]:
     # Tune prints the traceback of every failed trial; raysl names the trial and its log instead.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.ERROR}
+    _remove_stale_folders()
     with _local_cluster(quiet) if address is None else _remote_cluster(address, quiet):
         try:
             yield
@@ -40,14 +43,17 @@ def cluster(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _remote_cluster(address: str, quiet: dict[str, Any]) -> Iterator[None]:
-    _check_listening(address)
-    try:
-        ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    check_address(address)
+    if is_job_server(address):
         raise ResourcesError(
-            f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); "
-            "where it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or ~/.ray/auth_token"
-        ) from None
+            f"--address {shown(address)}: only `raysl tune` searches from outside; give auto on a node"
+        )
+    check_listening(address)
+    try:
+        with runtime_environment() as environment:
+            ray.init(address=address, runtime_env=environment, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        raise no_cluster(address, error) from None
     try:
         yield
     finally:
@@ -67,20 +73,8 @@ def _shut_down() -> None:
         gc.enable()
 
 
-def _check_listening(address: str) -> None:
-    """Raise ResourcesError where nothing listens: Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").partition(":")
-    if not colon or not port.isdigit():
-        return  # `auto` and the like: Ray finds the place itself
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ResourcesError(f"--address {address}: no Ray cluster answers there ({error.strerror or error})") from None
-
-
 @contextmanager
 def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
-    _remove_stale_folders()
     # Ray's sockets lie below this folder, and a socket's path has some 100 characters at most.
     base = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_BASE else "/tmp"
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
@@ -96,6 +90,21 @@ def nodes() -> list[Node]:
     """Return what each living node of the cluster has in all."""
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return [Node(cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0)) for node in found]
+
+
+def priced_nodes(file: ClusterFile | None) -> list[PricedNode]:
+    """Return the living nodes with their prices: those of their labels, else those of their types in a cluster file."""
+    found = []
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["Alive"]:
+            price = node["Labels"].get(PRICE) or (file.price_of(node["Labels"].get(TYPE, "")) if file else None)
+            found.append(PricedNode(node["NodeID"], None if price is None else float(price)))
+    return found
+
+
+def living_nodes() -> frozenset[str]:
+    """Return the ids of the cluster's living nodes."""
+    return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
 
 
 def _remove_stale_folders() -> None:

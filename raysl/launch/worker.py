@@ -11,6 +11,7 @@ import ray.tune
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from raysl.launch.carry import ensure_data
 from raysl.launch.logs import trial_log
 from raysl.results.rows import Epoch
 from raysl.results.store import Store
@@ -26,7 +27,7 @@ class Task:
     """A trial on its way to a worker, in plain values.
 
     spec: JSON of the TrialSpec.  store: URI of the results folder.
-    max_failures: how often a trial's lost worker group is started anew.
+    given_up: whether it has died too often and only ends here.
     milestones, stop, race: as in `search.trials.Trial`.
     """
 
@@ -34,10 +35,10 @@ class Task:
     spec: str
     store: str
     resources: Resources
-    max_failures: int
     milestones: tuple[int, ...] = ()
     stop: StopSettings | None = None
     race: str = ""
+    given_up: bool = False
 
 
 def run_task(task: Task, storage: str) -> None:
@@ -47,6 +48,9 @@ def run_task(task: Task, storage: str) -> None:
     storage: a scratch folder for Ray Train's own files.
     """
     resources = task.resources
+    if task.given_up:
+        ray.tune.report(NOTHING)
+        return
     if resources.workers == 1:
         trainer = TorchTrainer(
             _train_here, train_loop_config={"task": task}, scaling_config=ScalingConfig(num_workers=0)
@@ -68,7 +72,7 @@ def run_task(task: Task, storage: str) -> None:
         run_config=RunConfig(
             name=task.trial_id,
             storage_path=storage,
-            failure_config=FailureConfig(max_failures=task.max_failures),
+            failure_config=FailureConfig(max_failures=0),  # the driver counts, which knows what nodes were lost
             callbacks=[TuneReportCallback()],  # type: ignore[no-untyped-call, list-item]
         ),
     ).fit()
@@ -109,7 +113,8 @@ def _train(task: Task, rank: int, report: Callable[[Epoch], None]) -> None:
         from raysl.training.stopping import Race
         from raysl.training.trial import run_trial
 
-        resources = task.resources
+        spec, resources = TrialSpec.model_validate_json(task.spec), task.resources
+        ensure_data(spec.data, store, file=False)
         execution = Execution(device_for(resources.gpus), resources.cpus, resources.checkpoint_seconds, task.milestones)
         race = Race(store, task.race, task.stop) if task.stop is not None else None
-        run_trial(TrialSpec.model_validate_json(task.spec), store, execution, report, race)
+        run_trial(spec, store, execution, report, race)

@@ -1,0 +1,155 @@
+"""`raysl tune --address http://...`: a search that the cluster's head drives, started and followed from outside."""
+
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from raysl.commands.setting_up import resolve_data
+from raysl.commands.tune import Launch, launch_options
+from raysl.commands.wanted import Wanted, read_wanted
+from raysl.console.progress import progress
+from raysl.console.screen import screen
+from raysl.data.carried import Carried, as_variable
+from raysl.errors import ResultsError, UserError
+from raysl.launch.address import shown
+from raysl.launch.carry import send
+from raysl.results.store import Store
+from raysl.tracking.uri import sqlite_path, validate_uri, without_password
+
+
+def submit(
+    file: Path,
+    profile: str | None,
+    overrides: Sequence[str],
+    cells: Sequence[str],
+    launch: Launch,
+    options: Sequence[str],
+) -> None:
+    """Check a search on this machine, hand it to the cluster's job server, follow it, and exit as it does.
+
+    options: of the command line, but for the address and what names files.
+    """
+    console = screen()
+    launch_options(launch)
+    _check_tracking(launch.tracking)
+    results = _checked_results(launch.results)
+    wanted = read_wanted(file, profile, overrides, cells)
+    own = _own_sets(wanted, console)
+    assert launch.address is not None, "it is that of a job server"
+    from raysl.launch import job
+
+    client = job.connect(launch.address)
+    _send(own, results, console)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = _copied([file, *_experiment_files(file, wanted), *([launch.cluster] if launch.cluster else [])], folder)
+        cluster = [f"--cluster={paths[launch.cluster]}"] if launch.cluster else []
+        arguments = ["tune", paths[file], *options, *cluster, "--address=auto"]
+        job_id = job.submit(client, arguments, Path(folder), as_variable(own))
+    _say_how_to_go_on(launch.address, job_id, console)
+    try:
+        code = job.follow(client, job_id, _tell)
+    except KeyboardInterrupt:
+        console.print("[yellow]no longer followed[/]: the search goes on")
+        _say_how_to_go_on(launch.address, job_id, console)
+        sys.exit(130)
+    sys.exit(code)
+
+
+def _check_tracking(tracking: str | None) -> None:
+    if tracking is None:
+        return
+    validate_uri(tracking)
+    if sqlite_path(tracking) is not None:
+        raise UserError(f"--tracking {tracking}: the cluster does not see this machine's files; give http(s)://HOST")
+    if without_password(tracking) != tracking:
+        raise UserError(
+            f"--tracking {without_password(tracking)}: a job's command line is there for all to see; "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD belong into the head's environment"
+        )
+
+
+def _checked_results(results: str | None) -> str:
+    scheme, separator, place = (results or "").partition("://")
+    if results is None or not separator:
+        raise UserError(
+            f"--results {results or 'is not given'}: the cluster does not see this machine's folders; give "
+            "s3://BUCKET/NAME, gs://BUCKET/NAME, or file:///PATH of a folder that all its nodes share"
+        )
+    if "@" in place and scheme != "file":
+        raise UserError(
+            f"--results {scheme}://...: a job's command line is there for all to see; leave the keys out of the "
+            "address, and have the nodes' environment or role hold them"
+        )
+    return results
+
+
+def _own_sets(wanted: Wanted, console: Console) -> dict[str, Carried]:
+    """Check what can be checked of the data here; return the sets that no other machine has, by source."""
+    own: dict[str, Carried] = {}
+    unseen: dict[str, None] = {}
+    for experiment in wanted.experiments:
+        datas = resolve_data(experiment, console, download=False)
+        for stage in experiment.stages:
+            source = stage.data.source
+            if stage.name in datas and ":" in source:
+                own[source] = Carried(datas[stage.name].source, datas[stage.name].digest)
+            elif stage.name not in datas:
+                unseen[source] = None
+    for source in unseen:
+        console.print(f"{source}: not on this machine; the cluster's head checks it", markup=False)
+    return own
+
+
+def _send(own: dict[str, Carried], results: str, console: Console) -> None:
+    """Put sets into the results folder, which has to be reached from here only for that."""
+    try:
+        if own or not results.startswith("file:"):
+            store = Store.open(results, create=True)
+    except ResultsError as error:
+        if own:
+            raise
+        console.print(f"not to be reached from this machine, the cluster's nodes must: {error}", markup=False)
+    for source, carried in own.items():
+        with progress(console) as report:
+            send(source, carried.digest, store, report)
+
+
+def _experiment_files(file: Path, wanted: Wanted) -> list[Path]:
+    """Return the YAMLs that a table file names."""
+    tables = wanted.tables.tables if wanted.tables else ()
+    return sorted({file.parent / cell.experiment for table in tables for cell in table.cells})
+
+
+def _copied(files: Sequence[Path], folder: str) -> dict[Path, str]:
+    """Copy files, as they lie to one another; return their new paths, relative to the folder."""
+    found = {file: Path(os.path.normpath(file.absolute())) for file in files}
+    root = Path(*_common([path.parent.parts for path in found.values()]))
+    for path in found.values():
+        target = Path(folder) / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    return {file: str(path.relative_to(root)) for file, path in found.items()}
+
+
+def _common(parts: Sequence[Sequence[str]]) -> Iterator[str]:
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            return
+        yield level[0]
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _say_how_to_go_on(address: str, job_id: str, console: Console) -> None:
+    at = shlex.join(["--address", shown(address)])
+    for what, command in (("follow", f"ray job logs {at} --follow {job_id}"), ("stop", f"ray job stop {at} {job_id}")):
+        console.print(f"to {what} it: {command}", markup=False, soft_wrap=True)

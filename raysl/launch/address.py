@@ -1,0 +1,63 @@
+"""Where a cluster is: `auto` and HOST:PORT on one of its nodes, http://HOST:8265 from outside."""
+
+import re
+import socket
+from urllib.parse import urlsplit
+
+from raysl.errors import ResourcesError
+
+CONNECT_SECONDS = 5.0  # for a cluster to accept a connection
+JOB_SERVER = ("http", "https")
+PORTS = {"http": 80, "https": 443}
+
+
+def is_job_server(address: str | None) -> bool:
+    """Return whether an address is that of a cluster's job server, which takes searches from outside."""
+    return address is not None and urlsplit(address).scheme in JOB_SERVER
+
+
+def check_address(address: str | None) -> None:
+    """Raise ResourcesError for the kinds of addresses that no search can use."""
+    scheme, separator, place = (address or "").partition("://")
+    if not separator or (scheme in JOB_SERVER and place):
+        return
+    host = place.partition(":")[0] or "HOST"
+    why = "the Ray Client cannot run Ray Tune's searches from here; " if scheme == "ray" else ""
+    raise ResourcesError(
+        f"--address {shown(address or '')}: {why}give http://{host}:8265, the cluster's dashboard, to search from "
+        "outside, or auto on a node of the cluster"
+    )
+
+
+def no_cluster(address: str, error: Exception) -> ResourcesError:
+    """Return what to raise where Ray does not accept a connection."""
+    text = str(error)
+    # What other errors go on with is advice that does not hold here; this one goes on with the two versions.
+    first = next(iter(text.splitlines()), type(error).__name__).partition(". ")[0]
+    why = " ".join(text.split()) if "ersion mismatch" in text else first
+    return ResourcesError(
+        f"--address {shown(address)}: no Ray cluster answers there ({why}); "
+        "where it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or ~/.ray/auth_token"
+    )
+
+
+def shown(address: str) -> str:
+    """Return an address without the password that may stand in it."""
+    return re.sub(r"://[^/@]*@", "://", address)
+
+
+def check_listening(address: str) -> None:
+    """Raise ResourcesError where nothing listens: Ray itself would try for minutes."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        raise ResourcesError(f"--address {shown(address)}: no port has that number") from None
+    if host is None or port is None:
+        return  # `auto` and the like: Ray finds the place itself
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ResourcesError(
+            f"--address {shown(address)}: no Ray cluster answers there ({error.strerror or error})"
+        ) from None

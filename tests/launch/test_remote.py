@@ -1,0 +1,79 @@
+"""A cluster whose nodes have neither the driver's code nor its images."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from clusters import Cluster, cluster
+from tiny import EXPERIMENT, raysl, write
+
+import raysl as package
+from raysl.data.sets import locate
+
+PRETRAIN = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("[1e-2, 1e-3]", "[1e-3]")
+pytestmark = pytest.mark.slow
+
+MAIN = [sys.executable, "-P", "-m", "raysl"]  # as the installed command: without the working directory
+
+
+class Place(NamedTuple):
+    """A cluster, its worker node's cache, the driver's environment, and a folder with another raysl in it."""
+
+    cluster: Cluster
+    cache: Path
+    environment: dict[str, str]
+    trap: Path
+
+
+def other_raysl(folder: Path) -> Path:
+    """Make a package of raysl's name that is of no use."""
+    (folder / "raysl").mkdir(parents=True)
+    (folder / "raysl" / "__init__.py").write_text("__version__ = '0.0.1'\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A head without CPUs, and a worker: another raysl, other images under the set's name, a cache of its own."""
+    folder = tmp_path_factory.mktemp("remote")
+    (folder / "here").mkdir()
+    (folder / "there").mkdir()
+    digits = locate("digits").read_bytes()
+    (folder / "here" / "mnist.parquet").write_bytes(digits)
+    (folder / "there" / "mnist.parquet").write_bytes(digits[:-1])
+    environment = {**os.environ, "RAYSL_DATA": str(folder / "here"), "RAYSL_CACHE": str(folder / "cache here")}
+    of_the_nodes = {"RAYSL_DATA": str(folder / "there"), "RAYSL_CACHE": str(folder / "cache there")}
+    with cluster(0, PYTHONPATH=str(other_raysl(folder / "other")), OMP_WAIT_POLICY="ACTIVE", **of_the_nodes) as found:
+        found.add("worker", 2)
+        yield Place(found, folder / "cache there", environment, other_raysl(folder / "trap"))
+
+
+def tune(place: Place, file: Path, results: Path, *more: object) -> subprocess.CompletedProcess[str]:
+    """Search on the cluster, from a folder where workers would find another raysl."""
+    given = ["tune", file, "--results", results, "--address", place.cluster.address, *more]
+    return subprocess.run(
+        [*MAIN, *map(str, given)], cwd=place.trap, env=place.environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_code_and_images_reach_the_nodes(place: Place, tmp_path: Path) -> None:
+    file, results = write(tmp_path, PRETRAIN.replace("source: digits", "source: mnist")), tmp_path / "results"
+    done = tune(place, file, results)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = package.read(str(results)).trials.to_pylist()
+    assert [trial["status"] for trial in trials] == ["finished"] * 2
+    assert {trial["raysl_version"] for trial in trials} == {package.__version__}
+    alone = raysl("train", file, "--set", "data.source=digits")
+    [expected] = [trial for trial in trials if trial["seed"] == 0]
+    assert expected["trial_id"] in alone.stdout
+    assert f"final loss {expected['final_loss']!r}" in alone.stdout
+    [sent] = (results / "data").iterdir()
+    [fetched] = (place.cache / "carried").glob("*.parquet")
+    assert fetched.name == sent.name
+    fetches = [log for log in (results / "logs").iterdir() if "fetches mnist from" in log.read_text()]
+    assert len(fetches) == 1, "two trials at once, and one of them fetched"
+    assert len(list((place.cache / "arrays").glob("*/meta.json"))) == 1
