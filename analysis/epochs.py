@@ -21,7 +21,7 @@ from raysl.errors import ResultsError, UserError, choices
 from raysl.results import read as read_tables
 from raysl.results.comparison import ComparedCell, ComparedTable, compare
 from raysl.results.paper_tables import PaperTables, read_paper_tables
-from raysl.results.store import Store
+from raysl.results.store import Store, without_keys
 
 MOST_TICKS = 5  # that a panel of half a column has room for
 X_LABEL = "pre-training epochs"
@@ -45,7 +45,8 @@ def read_compared(uris: Sequence[str], names: str | None) -> list[Found]:
         for tables in read_paper_tables(Store.open(uri, create=False)):
             found += [(tables, one) for one in compare(tables, results)]
     if not found:
-        raise ResultsError(f"{', '.join(uris)}: no table file was searched here; `raysl tune TABLE.yaml` does")
+        folders = ", ".join(without_keys(uri) for uri in uris)
+        raise ResultsError(f"{folders}: no table file was searched here; `raysl tune TABLE.yaml` does")
     if names is None:
         return found
     known = [one.table.name for _, one in found]

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from raysl.errors import ResultsError, UserError, choices
 from raysl.results import read as read_tables
 from raysl.results.features import Features, read_features
+from raysl.results.store import without_keys
 
 Row = Mapping[str, Any]
 
@@ -61,7 +62,7 @@ class Searched:
         found = tuple(trial for trial in self.selected if trial["seed"] == seed)
         if not found:
             seeds = choices(str(seed), (trial["seed"] for trial in self.selected))
-            raise UserError(f"--seed {seed}: {self.name} in {self.uri} was not trained with it; {seeds}")
+            raise UserError(f"--seed {seed}: {self.name} in {without_keys(self.uri)} was not trained with it; {seeds}")
         return found
 
     def features(self, trial: Row) -> Features:
@@ -84,7 +85,9 @@ def read_selected(uris: Sequence[str], names: str | None = None) -> list[Searche
     """
     stages = [stage for stage in read_stages(uris) if stage.selected]
     if not stages:
-        raise ResultsError(f"{', '.join(uris)}: nothing is selected; `raysl tune FILE --results {uris[0]}` does it")
+        folders = [without_keys(uri) for uri in uris]
+        command = f"`raysl tune FILE --results {folders[0]}`"
+        raise ResultsError(f"{', '.join(folders)}: nothing is selected; {command} does it")
     return stages if names is None else [_named(name.strip(), stages) for name in names.split(",")]
 
 
@@ -106,7 +109,8 @@ def titles(stages: Sequence[Searched]) -> list[str]:
         found.append(", ".join([text, *(f"{key} {own[key]}" for key in telling)]))
     # Folders of one name may hold the same search.
     return [
-        f"{text}, {stage.uri}" if found.count(text) > 1 else text for text, stage in zip(found, stages, strict=True)
+        f"{text}, {without_keys(stage.uri)}" if found.count(text) > 1 else text
+        for text, stage in zip(found, stages, strict=True)
     ]
 
 
@@ -189,5 +193,5 @@ def _facts(stage: Searched) -> dict[str, str]:
     plain = {key: str(value) for key, value in settings.items() if not isinstance(value, Mapping)}
     nested = {key: value for key, value in settings.items() if isinstance(value, Mapping)}
     parts = {f"{key} {name}": str(value) for key, own in nested.items() for name, value in own.items()}
-    folder = stage.uri.rstrip("/").rpartition("/")[2]
+    folder = without_keys(stage.uri).rstrip("/").rpartition("/")[2]
     return {"profile": stage.profile or "none"} | plain | parts | {"folder": folder}

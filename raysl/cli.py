@@ -1,6 +1,7 @@
 """The command line: it composes, and computes nothing."""
 
 import sys
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated
 
@@ -31,11 +32,21 @@ Results = Annotated[str | None, typer.Option(help="Results folder or URI; result
 Tracking = Annotated[
     str | None, typer.Option(help="MLflow tracking URI; MLFLOW_TRACKING_URI, else SQLite in the results folder.")
 ]
-Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; a local one is started if not given.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster: auto on one of its nodes, http://HEAD:8265 (tune only) from outside; "
+        "a local one is started if not given."
+    ),
+]
+Cluster = Annotated[
+    Path | None, typer.Option("--cluster", help="File of the cluster at --address: how far it grows, and its prices.")
+]
 
 
 @app.command()
 def tune(
+    context: typer.Context,
     file: Wanted,
     profile: Profile = None,
     overrides: Overrides = None,
@@ -46,6 +57,9 @@ def tune(
     max_concurrent: Annotated[
         int | None, typer.Option(min=1, help="Trials at once; as many as fit if not given.")
     ] = None,
+    cluster: Cluster = None,
+    max_hours: Annotated[float | None, typer.Option(min=0.0, help="Hours that the search takes at most.")] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0.0, help="USD that its nodes cost at most meanwhile.")] = None,
     score: Annotated[
         str, typer.Option(help="Whose test scores: 'selected', or 'all' to audit a selection rule.")
     ] = "selected",
@@ -59,9 +73,13 @@ def tune(
     """
     from raysl.commands import tune as command
 
-    command.tune(
-        file, profile, overrides or [], cells or [], results, address, tracking, max_concurrent, score, dry_run
-    )
+    launch = command.Launch(results, address, cluster, tracking, max_concurrent, max_hours, max_cost, score)
+    if launch.from_outside and not dry_run:
+        from raysl.commands.submit import submit
+
+        submit(file, profile, overrides or [], cells or [], launch, _given(context, {"file", "address", "cluster"}))
+    else:
+        command.tune(file, profile, overrides or [], cells or [], launch, dry_run)
 
 
 @app.command()
@@ -117,12 +135,13 @@ def plan(
     cells: Cells = None,
     results: Results = None,
     address: Address = None,
+    cluster: Cluster = None,
     steps: Annotated[int, typer.Option(min=1, help="Measured steps of each distinct shape.")] = 5,
 ) -> None:
     """Say what a search would take: trials, resources, and time from a few measured steps."""
     from raysl.commands import plan as command
 
-    command.plan(file, profile, overrides or [], cells or [], results, address, steps)
+    command.plan(file, profile, overrides or [], cells or [], results, address, cluster, steps)
 
 
 @app.command()
@@ -159,6 +178,17 @@ def backbones() -> None:
     from raysl.commands import catalogue
 
     catalogue.backbones()
+
+
+def _given(context: typer.Context, left_out: Set[str]) -> list[str]:
+    """Return the options of a command line, without some parameters."""
+    found = []
+    for parameter in context.command.params:
+        value = None if parameter.name in left_out else context.params.get(str(parameter.name))
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is not None and one is not False:
+                found.append(parameter.opts[0] if one is True else f"{parameter.opts[0]}={one}")
+    return found
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,15 @@ from rich.table import Table
 
 from raysl.commands.setting_up import images_text, prepare_data, resolve_data
 from raysl.commands.wanted import read_wanted
+from raysl.console.costs import show_costs
 from raysl.console.screen import screen
 from raysl.launch import feasibility
+from raysl.launch.node_types import ClusterFile, find_cluster_file
 from raysl.results.rows import read_rows
 from raysl.results.store import Store
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.chain import selected_starts
-from raysl.search.experiment import Experiment, Stage
+from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.trials import Datas, Trial, expand
 from raysl.training.spec import TrialSpec
 
@@ -46,15 +49,16 @@ def plan(
     cells: Sequence[str],
     results: str | None,
     address: str | None,
+    cluster: Path | None,
     steps: int,
 ) -> None:
     """Print what a search would take, from a few steps of each distinct shape measured on this machine."""
     console = screen()
     wanted = read_wanted(file, profile, overrides, cells)
-    nodes = _nodes(address)
+    place = _place(address, cluster)
     for experiment in wanted.experiments:
-        feasibility.check(experiment.resources, nodes, experiment.place("resources"))
-    planner = _Planner(results or wanted.results, nodes, steps)
+        place.capacity(experiment)
+    planner = _Planner(results or wanted.results, place, steps)
     total = 0.0
     for experiment in wanted.experiments:
         datas = resolve_data(experiment, console)
@@ -64,6 +68,11 @@ def plan(
     several = len(wanted.experiments) > 1
     if several:
         console.print(f"{len(planner.seen)} trials in all, what experiments share counted once")
+    if place.file:
+        show_costs(place.file, planner.needs, total, console)
+    elif place.rate is not None:
+        usd = place.rate * total / 3600
+        console.print(f"about {usd:.2f} USD: {len(place.nodes)} node(s) of {place.rate:.2f} USD an hour in all")
     console.print(
         f"about {_duration(total)}: an estimate from {steps} steps of each shape on this machine's CPU, "
         "nothing beside them; probes, scoring and start-up (seconds; a minute for k nearest neighbours of 50,000 "
@@ -74,14 +83,15 @@ def plan(
 class _Planner:
     """Adds up what experiments take; a trial that several of them need is counted once, and a shape measured once."""
 
-    def __init__(self, uri: str, nodes: Sequence[feasibility.Node], steps: int) -> None:
-        self.uri, self.nodes, self.steps = uri, nodes, steps
+    def __init__(self, uri: str, place: "_Place", steps: int) -> None:
+        self.uri, self.place, self.steps = uri, place, steps
+        self.needs: dict[Resources, float] = {}  # seconds of trials, by what each of them takes
         self.seen: set[str] = set()
         self._costs: dict[str, Cost] = {}
 
     def add(self, experiment: Experiment, datas: Datas, console: Console) -> float:
         """Print what an experiment takes beyond those before it; return seconds of wall time."""
-        capacity = feasibility.check(experiment.resources, self.nodes, experiment.place("resources"))
+        capacity = self.place.capacity(experiment)
         table = Table(title=f"{experiment.name}: {capacity} trials at once", title_justify="left")
         for column in COLUMNS:
             table.add_column(column, justify="left" if column == "stage" else "right")
@@ -106,6 +116,7 @@ class _Planner:
             needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds
             wall = needed / min(capacity, max(1, len(left)))
             seconds += wall
+            self.needs[experiment.resources] = self.needs.get(experiment.resources, 0.0) + needed
             table.add_row(
                 stage.name,
                 *[str(n) for n in (len(shape), len(finished), len(shared), epochs, cost.steps)],
@@ -167,15 +178,39 @@ def _measure(spec: TrialSpec, experiment: Experiment, steps: int) -> "Cost":
         return measure(spec, Store.open(scratch, create=True), Execution(threads=experiment.resources.cpus), steps)
 
 
-def _nodes(address: str | None) -> list[feasibility.Node]:
-    if address is None:
-        import torch
+@dataclass(frozen=True)
+class _Place:
+    """Where a search would go: the nodes that are there, and how far their cluster can grow.
 
-        return [feasibility.Node(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count())]
-    from raysl.launch.cluster import cluster, nodes
+    rate: what an hour of those nodes costs in USD; None where that is not known.
+    """
 
-    with cluster(address):
-        return nodes()
+    nodes: Sequence[feasibility.Node]
+    file: ClusterFile | None
+    rate: float | None = None
+
+    def capacity(self, experiment: Experiment) -> int:
+        """Return how many trials there are at once at most; raises ResourcesError where one can never be."""
+        resources = experiment.resources
+        grown = [known.node for known in self.file.grown(resources)] if self.file else None
+        return feasibility.check(resources, self.nodes, experiment.place("resources"), grown)
+
+
+def _place(address: str | None, path: Path | None) -> _Place:
+    """Return the cluster at an address, or as a file describes it; without either, this machine."""
+    file = find_cluster_file(path, address)
+    if address is not None:
+        from raysl.launch.cluster import cluster, nodes, priced_nodes
+
+        with cluster(address):
+            prices = [node.price for node in priced_nodes(file)]
+            rate = None if None in prices else sum(price for price in prices if price is not None)
+            return _Place(nodes(), file, rate)
+    if file is not None:
+        return _Place([], file)
+    import torch
+
+    return _Place([feasibility.Node(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count())], None)
 
 
 def _duration(seconds: float) -> str:

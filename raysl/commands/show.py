@@ -59,8 +59,8 @@ def show(
     store = Store.open(target, create=False)
     tables = summarise_store(store)
     if tables.configs.num_rows == 0:
-        raise ResultsError(f"{store.uri}: no search has been here; `raysl tune FILE --results {target}` starts one")
-    report.show(tables, store.uri, form, screen())
+        raise ResultsError(f"{store}: no search has been here; `raysl tune FILE --results {store}` starts one")
+    report.show(tables, str(store), form, screen())
 
 
 def _show_attack(target: str, output: Path, profile: str | None, overrides: Sequence[str]) -> None:
@@ -99,7 +99,7 @@ def _mixing_trials(store: Store) -> list[tuple[str, TrialRow]]:
     if mixing := [(name, row) for name, row in found if row.method == MIXING_METHOD]:
         return mixing
     others = ", ".join(f"{name} ({row.method})" for name, row in found)
-    raise ResultsError(f"{store.uri}: no stage of {MIXING_METHOD} is selected here, but {others or 'nothing'}")
+    raise ResultsError(f"{store}: no stage of {MIXING_METHOD} is selected here, but {others or 'nothing'}")
 
 
 def _draw_mixing(name: str, row: TrialRow, store: Store, path: Path, console: Console) -> None:
@@ -157,7 +157,7 @@ def _attacks_of_results(target: str) -> list[TrialData]:
         if stage.stage_id in current and stage.data.get("attack")
     ]
     if not found:
-        raise ResultsError(f"{store.uri}: nothing is attacked: no current stage has data.attack")
+        raise ResultsError(f"{store}: nothing is attacked: no current stage has data.attack")
     return _distinct(found)
 
 

@@ -35,7 +35,7 @@ def show_tables(store: Store, form: str, output: Path | None, console: Console, 
     """
     found = [tables for tables in read_paper_tables(store) if only in (None, tables.path)]
     if not found:
-        raise ResultsError(f"{store.uri}: no table file was searched here; `raysl tune TABLE.yaml` does")
+        raise ResultsError(f"{store}: no table file was searched here; `raysl tune TABLE.yaml` does")
     results = summarise_store(store)
     compared = [(tables, compare(tables, results)) for tables in found]
     if form == "arrow":

@@ -3,20 +3,26 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from rich.console import Console
 
-from raysl.commands.setting_up import images_text, prepare_data, resolve_data
+from raysl.commands.setting_up import images_text, prepare_data, resolve_data, send_data
 from raysl.commands.table import show_tables
 from raysl.commands.wanted import Wanted, read_wanted
 from raysl.console.live import Display, params_text
 from raysl.console.report import show
 from raysl.console.screen import screen
+from raysl.data.carried import carried_sources
 from raysl.data.settings import TrialData
-from raysl.errors import UserError, choices
-from raysl.launch.lock import sole_search
+from raysl.errors import ResultsError, SearchError, UserError, choices
+from raysl.launch.address import check_address, is_job_server
+from raysl.launch.carry import fetch
+from raysl.launch.leases import Leases
+from raysl.launch.limits import LimitError, Limits
+from raysl.launch.node_types import find_cluster_file
 from raysl.launch.search import Options, Outcome, Search, WhoseScores
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
@@ -26,71 +32,113 @@ from raysl.search.trials import Datas, expand
 from raysl.tracking.tracker import Tracker
 from raysl.tracking.uri import default_uri, validate_uri
 
+GOES_ON = "finished trials are kept; the same command goes on from here"
 TRACKING_SECONDS = 60.0  # how long the end of a search waits for a slow tracking server
 
 Prepared = Sequence[tuple[Experiment, Datas]]
 
 
+@dataclass(frozen=True)
+class Launch:
+    """Where a search goes and what it may take, as the command line has it."""
+
+    results: str | None
+    address: str | None
+    cluster: Path | None
+    tracking: str | None
+    max_concurrent: int | None
+    max_hours: float | None
+    max_cost: float | None
+    score: str
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether the cluster is reached through its job server, and its head drives the search."""
+        return is_job_server(self.address)
+
+
 def tune(
-    file: Path,
-    profile: str | None,
-    overrides: Sequence[str],
-    cells: Sequence[str],
-    results: str | None,
-    address: str | None,
-    tracking: str | None,
-    max_concurrent: int | None,
-    score: str,
-    dry_run: bool,
+    file: Path, profile: str | None, overrides: Sequence[str], cells: Sequence[str], launch: Launch, dry_run: bool
 ) -> None:
     """Search an experiment or a paper's tables, or with dry_run only list what would be trained."""
     console = screen()
-    if score not in ("selected", "all"):
-        raise UserError(f"--score {score}: {choices(score, ('selected', 'all'))}")
+    options = launch_options(launch)
     wanted = read_wanted(file, profile, overrides, cells)
-    tracking = tracking or os.environ.get("MLFLOW_TRACKING_URI")
+    tracking = launch.tracking or os.environ.get("MLFLOW_TRACKING_URI")
     if tracking is not None:
         validate_uri(tracking)
+    for carried in carried_sources().values():
+        fetch(carried.source, carried.digest, Store.open(launch.results or wanted.results, create=False))
     prepared = [(experiment, resolve_data(experiment, console)) for experiment in wanted.experiments]
     if dry_run:
         _list_trials(wanted, prepared, console)
         return
-    store = Store.open(results or wanted.results, create=True)
+    store = Store.open(launch.results or wanted.results, create=True)
     _say_what_changed(store, prepared, console)
     for data in _distinct(prepared):
         prepare_data(data, console)
-    options = Options(address, max_concurrent, cast(WhoseScores, score))
-    with sole_search(store):
-        outcome = _search(wanted, prepared, store, options, tracking or default_uri(store), console)
+        if launch.address is not None:
+            send_data(data, store, console)
+    outcome = _search(wanted, prepared, store, options, tracking or default_uri(store), console)
     _say_what_failed(outcome, console)
+
+
+def launch_options(launch: Launch) -> Options:
+    """Return how a search is launched.  Raises UserError where what the command line says of it cannot be."""
+    check_address(launch.address)
+    if launch.score not in ("selected", "all"):
+        raise UserError(f"--score {launch.score}: {choices(launch.score, ('selected', 'all'))}")
+    if launch.max_cost is not None and launch.address is None:
+        raise UserError(
+            f"--max-cost {launch.max_cost:g}: this machine has no price; --address names a cluster that has"
+        )
+    file = find_cluster_file(launch.cluster, launch.address)
+    limits = Limits(launch.max_hours, launch.max_cost, file)
+    return Options(launch.address, launch.max_concurrent, cast(WhoseScores, launch.score), file, limits)
 
 
 def _search(
     wanted: Wanted, prepared: Prepared, store: Store, options: Options, tracking: str, console: Console
 ) -> Outcome:
-    tracker = Tracker(tracking, lambda: summarise_store(store), folder_id(store))
-    try:
-        with Display(console, store, many=len(prepared) > 1) as display:
-            recorder = wanted.recorder(store)
+    with Leases(store) as leases:
+        with leases.turn("folder"):
+            identity = folder_id(store)
+        tracker = Tracker(tracking, lambda: summarise_store(store), identity, lambda: leases.turn("tracking"))
+        try:
+            with Display(console, store, many=len(prepared) > 1) as display:
+                recorder = wanted.recorder(store, lambda: leases.turn("cells"))
 
-            def changed(outcome: Outcome) -> None:
-                tracker.notify()
-                recorder(outcome.stage_ids)
+                def changed(outcome: Outcome) -> None:
+                    tracker.notify()
+                    recorder(outcome.stage_ids)
 
-            outcome = Search(prepared, store, options, display, changed).execute()
-    except KeyboardInterrupt:
-        console.print("[yellow]interrupted[/]: finished trials are kept; the same command goes on from here")
-        sys.exit(130)
-    finally:
-        status = tracker.close(timeout=TRACKING_SECONDS)
-        if not status.tracked:
-            console.print(f"MLflow: {status}", style="yellow", markup=False)
+                search = Search(prepared, leases, options, display, changed)
+                outcome = _executed(search)
+        except LimitError as error:
+            console.print(f"stopped: {error}; {GOES_ON}", style="yellow", markup=False)
+            sys.exit(3)
+        except KeyboardInterrupt:
+            console.print(f"[yellow]interrupted[/]: {GOES_ON}")
+            sys.exit(130)
+        finally:
+            status = tracker.close(timeout=min(TRACKING_SECONDS, max(0.0, options.limits.seconds_left / 2)))
+            if not status.tracked:
+                console.print(f"MLflow: {status}", style="yellow", markup=False)
+    search.prune()  # of searches that end together, the last one to leave sees nobody
     if wanted.tables is None:
-        show(summarise_store(store), store.uri, "table", console)
+        show(summarise_store(store), str(store), "table", console)
     else:
         show_tables(store, "text", None, console, only=wanted.tables.path)
     _say_where(store, status.uri, console)
     return outcome
+
+
+def _executed(search: Search) -> Outcome:
+    """Search; a results folder that was writable and is no longer is no mistake of the user's."""
+    try:
+        return search.execute()
+    except ResultsError as error:
+        raise SearchError(str(error)) from None
 
 
 def _distinct(prepared: Prepared) -> list[TrialData]:
@@ -142,7 +190,7 @@ def _say_what_changed(store: Store, prepared: Prepared, console: Console) -> Non
     now = {(data.source, data.digest) for data in _distinct(prepared)}
     for source in sorted({source for source, _ in now - before} & {source for source, _ in before}):
         console.print(
-            f"{source}: not the images or labels that {store.uri} was trained on; trials are trained anew",
+            f"{source}: not the images or labels that {store} was trained on; trials are trained anew",
             style="yellow",
             markup=False,
         )
@@ -150,7 +198,7 @@ def _say_what_changed(store: Store, prepared: Prepared, console: Console) -> Non
 
 def _say_where(store: Store, tracking_uri: str, console: Console) -> None:
     console.print(
-        f"tables: {store.uri}/{{trials,curves,configs,selections}}.arrow; in Python: raysl.read({store.uri!r})",
+        f"tables: {store}/{{trials,curves,configs,selections}}.arrow; in Python: raysl.read({str(store)!r})",
         markup=False,
         soft_wrap=True,
     )

@@ -1,6 +1,7 @@
 """What a file asks for: one experiment, or those that give the cells of a paper's tables."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,29 +29,35 @@ class Wanted:
     tables: PaperTables | None = None
     cells: tuple[Mapping[str, str], ...] = ()
 
-    def recorder(self, store: Store) -> Callable[[StageIds], None]:
+    def recorder(
+        self, store: Store, turn: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> Callable[[StageIds], None]:
         """Return what writes the tables, as far as their stages are known, whenever it is told of more of them.
 
+        turn: entered while they are read and written, for another search may give other cells at the same time.
         Raises ResultsError where the folder holds other tables of that name.
         """
         if self.tables is None:
             return lambda stage_ids: None
-        before = earlier_record(store, self.tables)
-        tables = self.tables.carried_over(before) if before is not None else self.tables
-        written = before
+        earlier_record(store, self.tables)
+        wanted, told = self.tables, None
 
         def record(stage_ids: StageIds) -> None:
-            nonlocal written
+            nonlocal told
             found = {
                 cell: stage_ids[index, stage]
                 for index, cells in enumerate(self.cells)
                 for cell, stage in cells.items()
                 if (index, stage) in stage_ids
             }
-            known = tables.found(found, NO_START)
-            if known != written:
-                write_paper_tables(store, known)
-                written = known
+            if found == told:
+                return
+            with turn():
+                before = earlier_record(store, wanted)
+                known = (wanted if before is None else wanted.carried_over(before)).found(found, NO_START)
+                if known != before:
+                    write_paper_tables(store, known)
+            told = found
 
         return record
 

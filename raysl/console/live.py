@@ -53,9 +53,9 @@ class Display:
         """Stages begin, at once."""
         self.records, self.rows, self.running = records, dict(rows), {}
         self.members = {member.trial_id: (record, member) for record in records for member in record.members}
-        self.todo, self.started = todo, time.monotonic()
+        self.todo, self.started, self.note = todo, time.monotonic(), ""
         self.total = todo + len(rows)
-        taken = f", {len(rows)} taken from {escape(self.store.uri)}" if rows else ""
+        taken = f", {len(rows)} taken from {escape(str(self.store))}" if rows else ""
         known = dict.fromkeys(self._stage(record) for record in records)
         names = ", ".join(f"[bold]{escape(name)}[/]" for name in known)
         stages = "stages" if len(known) > 1 else "stage"
@@ -87,7 +87,7 @@ class Display:
         """A trial is done."""
         self.running.pop(row.trial_id, None)
         self.rows[row.trial_id] = row
-        place = f"; log: {self.store.uri}/{log_path(row.trial_id)}" if row.status == "failed" else ""
+        place = f"; log: {self.store.address(log_path(row.trial_id))}" if row.status == "failed" else ""
         text = f"{self._name(row.trial_id)} {row.status}: {outcome_text(row)} ({row.seconds:.1f} s){place}"
         if row.status == "finished":
             self._line(f"[{len(self.rows)}/{self.total}] {text}")
@@ -114,6 +114,18 @@ class Display:
         """Trials are about to be scored on the test set."""
         self.note = f"scoring {num_trials} selected trials on the test set"
         self._line(f"{self.note} ...")
+
+    def other_search(self, who: str) -> None:
+        """Another search is on the results folder."""
+        text = f"another search ({who}) is on this folder; what it trains is not trained here"
+        self.console.print(text, style="yellow", markup=False)
+
+    def waiting(self, what: str) -> None:
+        """There is nothing to do until something has come."""
+        text = f"waiting for {what}"
+        if text != self.note:
+            self.note = text
+            self.console.print(text, style="yellow", markup=False)
 
     def __rich__(self) -> Group:
         if not self.records:

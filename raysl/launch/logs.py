@@ -1,16 +1,16 @@
 """A trial's log: everything that it prints, logs or dies of, in a file of its own."""
 
 import faulthandler
+import io
 import logging
-import os
 import re
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from pathlib import Path
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any
 
+from raysl.errors import ResultsError
 from raysl.results.store import Store
 from raysl.training.paths import log_path
 
@@ -22,9 +22,7 @@ RECORD = re.compile(r"\d{4}-\d\d-\d\d ")  # how a log record begins
 def trial_log(store: Store, trial_id: str, rank: int) -> Iterator[None]:
     """Send everything that a trial prints, logs or dies of to its own file in the results folder."""
     name = log_path(trial_id) if rank == 0 else log_path(f"{trial_id}.rank{rank}")
-    path = store.local_path(name) or Path(tempfile.gettempdir()) / f"raysl-{os.getpid()}-{trial_id}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", buffering=1) as file, _logging_to(file), redirect_stdout(file), redirect_stderr(file):
+    with _log_file(store, name) as file, _logging_to(file), redirect_stdout(file), redirect_stderr(file):
         faulthandler.enable(file)
         try:
             yield
@@ -33,11 +31,39 @@ def trial_log(store: Store, trial_id: str, rank: int) -> Iterator[None]:
             raise
         finally:
             faulthandler.disable()
-            if store.local_path(name) is None:
-                file.flush()
+
+
+class _Log(io.TextIOWrapper):
+    """A file that loses what the disk has no room for: a trial fails where something that matters is written."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        super().__init__(file, encoding="utf-8", errors="replace", write_through=True)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+
+@contextmanager
+def _log_file(store: Store, name: str) -> Iterator[_Log]:
+    """Give what is to be written to a log's end: the file itself; of an object store, what is sent there afterwards."""
+    path = store.local_path(name)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _Log(io.FileIO(path, "a")) as file:
+            yield file
+        return
+    with tempfile.TemporaryFile(buffering=0) as kept:  # without a name: a trial that is killed leaves nothing
+        assert isinstance(kept, io.FileIO)
+        file = _Log(kept)
+        try:
+            yield file
+        finally:
+            with suppress(ResultsError):  # else a lost log would fail the trial, or hide what did
+                kept.seek(0)
                 before = store.read(name) if store.exists(name) else b""
-                store.write(name, before + path.read_bytes())
-                path.unlink()
+                store.write(name, before + kept.read())
 
 
 def last_error(store: Store, trial_id: str) -> str:

@@ -4,7 +4,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from raysl.results.rows import TrialRow, read_rows
+from raysl.launch.leases import Leases
+from raysl.launch.sharing import Share
+from raysl.results.rows import TrialRow, read_row, read_rows
 from raysl.results.store import Store
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.trials import Trial
@@ -12,39 +14,85 @@ from raysl.training.stopping import Race
 
 
 class TrialQueue:
-    """Hands out trials, each once; an adaptive search is asked for its next config when nothing else waits."""
+    """Hands out trials, each once and to one driver; where none waits, adaptive searches are asked for a config."""
 
     def __init__(
         self,
         trials: Iterable[Trial],
         searches: Sequence[AdaptiveSearch],
         rows: Mapping[str, TrialRow],
-        proposed: Callable[[AdaptiveSearch], None],
+        leases: Leases,
+        *,
+        proposed: Callable[[AdaptiveSearch], None] = lambda search: None,
+        found: Callable[[TrialRow], None] = lambda row: None,
+        done: Callable[[Trial], TrialRow | None] | None = None,
     ) -> None:
         """Take what is known.
 
-        rows: of trials that are done; those that end later are added (`ended`).
+        rows: of trials that are done; those that end later are added.
         proposed: told of a search that has a new config, before its trials are handed out.
+        found: told of a trial that another driver has done, which is not handed out then.
+        done: returns the row of a trial of which nothing is left to train.
         """
-        self.waiting = deque(trials)
         self.searches = deque(searches)
-        self.rows, self.proposed = dict(rows), proposed
+        self.rows = dict(rows)
+        self.proposed, self.found = proposed, found
+        self.done = done or (lambda trial: done_row(leases.store, trial))
         self.handed_out: dict[str, Trial] = {}
+        self.running: set[str] = set()
+        self._share = Share((), leases, lambda trial: trial.spec.id, self._is_done)
+        self._known: set[str] = set()
+        self._first: Trial | None = None
+        self._add(trials)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no trial will be handed out any more."""
+        return self._first is None and self._share.is_empty and not self.searches
 
     def next(self) -> Trial | None:
-        """Return the next trial; None where there will be none."""
-        while True:
-            while self.waiting:
-                trial = self.waiting.popleft()
-                if trial.spec.id not in self.handed_out:
-                    self.handed_out[trial.spec.id] = trial
-                    return trial
-            if not self._propose():
-                return None
+        """Return the next trial; None where there is none at this moment, or will be none (`is_exhausted`)."""
+        trial, self._first = self._first or self._find(), None
+        if trial is not None:
+            self.handed_out[trial.spec.id] = trial
+            self.running.add(trial.spec.id)
+        return trial
+
+    def wait(self, pause: Callable[[], None]) -> bool:
+        """Return whether there is a trial to train here, as soon as that is certain.
+
+        pause: called between looks at what other drivers train; they may leave some of it, or do it all.
+        """
+        while not self.is_exhausted:
+            self._first = self._first or self._find()
+            if self._first is not None:
+                return True
+            if not self._share.is_empty:
+                pause()
+        return False
 
     def ended(self, row: TrialRow) -> None:
-        """Take note of a trial that has ended."""
+        """Take note of a trial that was handed out and has ended; its row is written."""
         self.rows[row.trial_id] = row
+        self.running.discard(row.trial_id)
+        self._share.ended(self.handed_out[row.trial_id])
+
+    def _find(self) -> Trial | None:
+        while (trial := self._share.next()) is None and self._propose():
+            pass
+        return trial
+
+    def _is_done(self, trial: Trial) -> bool:
+        row = self.done(trial)
+        if row is not None:
+            self.rows[row.trial_id] = row
+            self.found(row)
+        return row is not None
+
+    def _add(self, trials: Iterable[Trial]) -> None:
+        new = [trial for trial in trials if trial.spec.id not in self._known]
+        self._known |= {trial.spec.id for trial in new}
+        self._share.waiting.extend(new)
 
     def _propose(self) -> bool:
         """Ask a search for its next config, each in turn; False where none has one."""
@@ -52,10 +100,8 @@ class TrialQueue:
             search = self.searches[0]
             if trials := search.propose(self.rows):
                 self.searches.rotate(-1)
-                assert search.store is not None
-                self.rows |= done_rows(search.store, trials)  # of another search of this folder, if any
-                self.waiting.extend(trial for trial in trials if trial.spec.id not in self.rows)
                 self.proposed(search)
+                self._add(trial for trial in trials if trial.spec.id not in self.rows)
                 return True
             self.searches.popleft()
         return False
@@ -77,6 +123,12 @@ def done_rows(store: Store, trials: Iterable[Trial]) -> dict[str, TrialRow]:
     """Return the rows of those trials of which nothing is left to train."""
     by_id = {trial.spec.id: trial for trial in trials}
     return {i: row for i, row in read_rows(store, by_id).items() if is_done(row, by_id[i], store)}
+
+
+def done_row(store: Store, trial: Trial) -> TrialRow | None:
+    """Return a trial's row, if nothing is left to train of it."""
+    row = read_row(store, trial.spec.id)
+    return row if row is not None and is_done(row, trial, store) else None
 
 
 def is_done(row: TrialRow, trial: Trial, store: Store) -> bool:

@@ -3,18 +3,24 @@
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
+from raysl.launch.cluster import living_nodes
+from raysl.launch.failures import Failures
 from raysl.launch.queue import TrialQueue
 from raysl.launch.worker import Task, run_task
 from raysl.results.store import Store
 from raysl.search.experiment import Resources
 
-MAX_FAILURES = 3  # how often a trial is started again, from its checkpoint, before it counts as failed
+PATIENCE = 30.0  # seconds without any trial that runs before that is said
+MAX_FAILURES = 3  # how often a trial may die without getting further before it counts as failed
 
 
 class Watcher(Protocol):
@@ -29,9 +35,22 @@ class Watcher(Protocol):
     def trial_ended(self, trial_id: str) -> None:
         """A trial is done, well or not."""
 
+    def nothing_runs(self) -> None:
+        """No trial has had its resources for some time; called again and again meanwhile."""
 
-def run_trials(queue: TrialQueue, store: Store, resources: Resources, max_concurrent: int, watcher: Watcher) -> None:
-    """Train the trials of a queue, at most so many at once; each writes its own row, unless it fails."""
+
+def run_trials(
+    queue: TrialQueue,
+    store: Store,
+    resources: Resources,
+    max_concurrent: int,
+    watcher: Watcher,
+    check: Callable[[], None],
+) -> None:
+    """Train the trials of a queue, at most so many at once; each writes its own row, unless it fails.
+
+    check: called often, in the driver's main thread; what it raises ends all training.
+    """
     scratch = tempfile.mkdtemp(prefix=f"raysl-{os.getpid()}-tune-")
     try:
         tune.Tuner(
@@ -48,9 +67,8 @@ def run_trials(queue: TrialQueue, store: Store, resources: Resources, max_concur
                 name="trials",
                 storage_path=scratch,
                 verbose=0,
-                # A group starts its own workers anew; only its driver is left to Tune.
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES if resources.workers == 1 else 1),
-                callbacks=[_Callback(watcher)],
+                failure_config=tune.FailureConfig(max_failures=-1),  # `_Callback` gives trials up
+                callbacks=[_Callback(watcher, check)],
             ),
         ).fit()
     finally:
@@ -70,13 +88,13 @@ class _Feeder(Searcher):
     def suggest(self, trial_id: str) -> Any:
         trial = self.queue.next()
         if trial is None:
-            return Searcher.FINISHED
+            # Without a suggestion while nothing runs, Tune would wait, do nothing else, and keep its actors.
+            return None if self.queue.running and not self.queue.is_exhausted else Searcher.FINISHED
         task = Task(
             trial.spec.id,
             trial.spec.model_dump_json(),
             self.uri,
             self.resources,
-            MAX_FAILURES,
             trial.milestones,
             trial.stop,
             trial.race,
@@ -109,23 +127,44 @@ def _name(trial: TuneTrial) -> str:
 
 
 class _Callback(tune.Callback):
-    def __init__(self, watcher: Watcher) -> None:
-        self.watcher = watcher
+    def __init__(self, watcher: Watcher, check: Callable[[], None]) -> None:
+        self.watcher, self.check, self.failures = watcher, check, Failures()
+        self.running: set[str] = set()
+        self.last_ran = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that raysl does without
 
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        self.check()
+        if self.running:
+            self.last_ran = time.monotonic()
+        elif time.monotonic() - self.last_ran > PATIENCE:
+            self.watcher.nothing_runs()
+
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        self.running.add(_name(trial))
+        self.failures.started(_name(trial), living_nodes())
         self.watcher.trial_started(_name(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         if "epoch" in result:
+            self.failures.progressed(_name(trial), result["epoch"])
             self.watcher.trial_progressed(_name(trial), result["epoch"], result["loss"])
 
+    def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Give a trial up that Tune is about to start again, where it has died too often."""
+        self.running.discard(_name(trial))
+        if self.failures.failed(_name(trial), living_nodes()) > MAX_FAILURES:
+            trial.set_config({"task": replace(trial.config["task"], given_up=True)})  # type: ignore[no-untyped-call]
+            trial.max_failures = MAX_FAILURES  # should it not even get to its first line
+
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        self.running.discard(_name(trial))
         self.watcher.trial_ended(_name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        self.running.discard(_name(trial))
         self.watcher.trial_ended(_name(trial))

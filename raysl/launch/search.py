@@ -1,18 +1,24 @@
 """Experiments, stage by stage: train what is not trained, select, score, publish."""
 
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, Protocol
 
+from raysl.launch import feasibility
+from raysl.launch.lacking import lacking
+from raysl.launch.leases import Leases
+from raysl.launch.limits import Limits
+from raysl.launch.node_types import ClusterFile
+from raysl.launch.pruning import prune
 from raysl.launch.queue import TrialQueue, done_rows, united
 from raysl.launch.step import Step, num_todo, searches_of
 from raysl.launch.watcher import TrialObserver, TrialWatcher
-from raysl.results.features import features_path, has_features
-from raysl.results.rows import TrialRow, read_rows, read_scores
-from raysl.results.stages import SelectionRecord, StageRecord, read_selections, write_selection, write_stage
-from raysl.results.store import Store
+from raysl.results.rows import TrialRow, read_rows
+from raysl.results.stages import SelectionRecord, StageRecord, write_selection, write_stage
 from raysl.results.tables import publish
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.chain import selected_starts
@@ -20,10 +26,10 @@ from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.selection import select
 from raysl.search.summary import summarise_store
 from raysl.search.trials import Datas, Trial, expand, raced, stage_id, stage_record
-from raysl.training.paths import model_path
-from raysl.training.seal import is_whole
 
+ADAPTIVE, TABLES = "adaptive", "tables"  # claims: to propose configs, to publish the tables
 WhoseScores = Literal["selected", "all"]
+LOOKS = 0.5, 1.5  # seconds, at random, between two looks at what is waited for
 FILLED = 8  # experiments are searched together until their trials fill the cluster so many times over
 
 
@@ -48,6 +54,9 @@ class Observer(TrialObserver, Protocol):
     def scoring_started(self, num_trials: int) -> None:
         """Trials' features are about to be scored on the test set."""
 
+    def other_search(self, who: str) -> None:
+        """Another search is on the results folder; what it trains is not trained here."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -55,11 +64,14 @@ class Options:
 
     address: of a Ray cluster; None starts a local one.  max_concurrent: trials at once; None is as many as fit.
     score: which trials are scored on the test set, once the selection is written.
+    cluster_file: tells how far an autoscaling cluster can grow; None where it cannot.
     """
 
     address: str | None = None
     max_concurrent: int | None = None
     score: WhoseScores = "selected"
+    cluster_file: ClusterFile | None = None
+    limits: Limits = field(default_factory=lambda: Limits(None, None))
 
 
 @dataclass
@@ -82,23 +94,30 @@ class Search:
     def __init__(
         self,
         experiments: Sequence[tuple[Experiment, Datas]],
-        store: Store,
+        leases: Leases,
         options: Options,
         observer: Observer,
         changed: Callable[[Outcome], None],
     ) -> None:
-        """Take what to search; changed is called whenever the results folder holds something new."""
-        self.experiments, self.store = experiments, store
+        """Take what to search.
+
+        leases: on the results folder.  changed: called whenever the folder holds something new.
+        """
+        self.experiments, self.leases, self.store = experiments, leases, leases.store
         self.options, self.observer, self.changed = options, observer, changed
         self.outcome = Outcome()
         self._stack = ExitStack()
         self._connected = False
         self._adaptive: dict[str, AdaptiveSearch] = {}  # by stage id: what several experiments need is proposed once
+        self._proposes = False
+        self._seen: set[str] = set()  # other drivers
+        self._unpruned: set[str] = set()  # trials of finished stages
 
     def execute(self) -> Outcome:
         """Do all that is not done yet; what a kill at any moment leaves undone, the next call does."""
         with self._stack:
             try:
+                self._look_around()
                 for group in self._groups():
                     self._do(list(group.values()))
                     for depth in range(1, max(len(self.experiments[index][0].stages) for index in group)):
@@ -106,8 +125,28 @@ class Search:
                         self._do([step for step in opened if step is not None])
                 self.changed(self.outcome)  # a last stage may have had nothing to start from
             finally:
-                publish(self.store, summarise_store(self.store))
+                self._publish()
         return self.outcome
+
+    def prune(self) -> None:
+        """Drop what finished stages have left; not while another search is on the folder, which may need it."""
+        if prune(self.store, self._unpruned, lambda: not self.leases.others()):
+            self._unpruned.clear()
+
+    def _publish(self) -> None:
+        with self.leases.turn(TABLES):  # else the last to write may not have read what the other has
+            publish(self.store, summarise_store(self.store))
+
+    def _look_around(self) -> None:
+        for driver in self.leases.others():
+            if driver.id not in self._seen:
+                self._seen.add(driver.id)
+                self.observer.other_search(str(driver))
+
+    def _wait(self, what: str) -> None:
+        self.observer.waiting(what)
+        self._check_limits()
+        time.sleep(random.uniform(*LOOKS))
 
     def _groups(self) -> Iterator[dict[int, Step]]:
         """Yield the first stages of experiments to search together: of few on a laptop, so that each is soon done."""
@@ -139,20 +178,35 @@ class Search:
         return step
 
     def _step(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> Step:
-        now = time.time()
         if stage.adaptive:
             name = stage_id(experiment, stage, datas, starts)
-            search = self._adaptive.get(name) or AdaptiveSearch(experiment, stage, datas, starts, self.store, now)
+            search = self._adaptive.get(name) or self._adaptive_search(experiment, stage, datas, starts)
             self._adaptive[name] = search
             rows = done_rows(self.store, [trial for config in search.trials for trial in config])
             return Step(experiment, datas, stage, (), search.record, rows, search)
-        record = stage_record(experiment, stage, datas, starts, now)
+        record = stage_record(experiment, stage, datas, starts, time.time())
         trials = raced(expand(experiment, stage, datas, starts), record.stage_id)
         return Step(experiment, datas, stage, trials, record, done_rows(self.store, trials))
+
+    def _adaptive_search(
+        self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]
+    ) -> AdaptiveSearch:
+        """Return a stage's adaptive search; where configs are left to propose, no other driver proposes any then."""
+        search = AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time())
+        if self._proposes or search.num_left == 0:
+            return search
+        while (driver := self.leases.taken().get(ADAPTIVE)) or not self.leases.claim(ADAPTIVE):
+            self._capacity(experiment)
+            who = f"the search of {driver}" if driver else "another search"
+            self._wait(f"{who}, which proposes configs in this folder")
+        self._proposes = True
+        self._stack.callback(self.leases.release, ADAPTIVE)
+        return AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time())
 
     def _do(self, steps: Sequence[Step]) -> None:
         if not steps:
             return
+        self._look_around()
         for step in steps:
             write_stage(self.store, step.record)
         self.changed(self.outcome)
@@ -161,8 +215,9 @@ class Search:
         self._train_steps(steps, done)
         rows = read_rows(self.store, _by_id(trial for step in steps for trial in step.trials))
         self._score([(step, self._select(step, rows)) for step in steps], rows)
-        self._prune(_by_id(trial for step in steps for trial in step.trials), rows)
-        publish(self.store, summarise_store(self.store))
+        self._unpruned |= {trial.spec.id for step in steps for trial in step.trials}
+        self.prune()
+        self._publish()
         self.changed(self.outcome)
 
     def _select(self, step: Step, rows: Mapping[str, TrialRow]) -> SelectionRecord:
@@ -194,7 +249,8 @@ class Search:
             searches = [search for search in searches_of(part) if search.record.stage_id not in asked]
             asked |= {search.record.stage_id for search in searches}
             seen |= {trial.spec.id for trial in todo}
-            self._train(part[0].experiment, TrialQueue(todo, searches, rows, self._proposed))
+            queue = TrialQueue(todo, searches, rows, self.leases, proposed=self._proposed, found=self._found)
+            self._train(part[0].experiment, queue)
 
     def _proposed(self, search: AdaptiveSearch) -> None:
         write_stage(self.store, search.record)
@@ -213,8 +269,15 @@ class Search:
             self._trial_ended(row)
 
         watcher = TrialWatcher(queue.handed_out, experiment.resources, self.store, self.observer, ended)
-        run_trials(queue, self.store, experiment.resources, limit, watcher)
+        while queue.wait(partial(self._wait, "trials that another search trains")):
+            run_trials(queue, self.store, experiment.resources, limit, watcher, self._check_limits)
         self.outcome.trained += len(queue.handed_out)
+
+    def _found(self, row: TrialRow) -> None:
+        """Take note of a trial that another search has trained."""
+        self._look_around()
+        self.observer.trial_ended(row)
+        self._trial_ended(row)
 
     def _trial_ended(self, row: TrialRow) -> None:
         if row.status == "failed":
@@ -223,58 +286,23 @@ class Search:
 
     def _score(self, chosen: Sequence[tuple[Step, SelectionRecord]], rows: Mapping[str, TrialRow]) -> None:
         """Score what was selected and keep its test features; needed models that were dropped are trained again."""
-        todo: dict[str, tuple[Experiment, Trial]] = {}
-        lost: dict[Resources, list[Trial]] = {}
-        owners: dict[Resources, Experiment] = {}
-        for step, selection in chosen:
-            wanted = (t for t in step.trials if self.options.score == "all" or t.spec.id in selection.trial_ids)
-            finished = {i: t for i, t in _by_id(wanted).items() if i in rows and rows[i].status == "finished"}
-            scores = read_scores(self.store, finished)
-            starts = step.start_epochs()
-            kept = set(selection.trial_ids) if starts else set()
-            bare = {i for i in finished if i in selection.trial_ids and not has_features(self.store, i)}
-            lacking = {i: trial for i, trial in finished.items() if i not in scores or i in bare}
-            todo |= {i: (step.experiment, trial) for i, trial in lacking.items()}
-            needed = lacking | {i: trial for i, trial in finished.items() if i in kept}
-            gone = [trial for i, trial in needed.items() if not self._has_models(trial, starts if i in kept else set())]
-            if gone:
-                owners.setdefault(step.experiment.resources, step.experiment)
-                lost.setdefault(step.experiment.resources, []).extend(gone)
-        if lost:
-            self.observer.models_lost(len(united(trial for trials in lost.values() for trial in trials)))
-        for resources, trials in lost.items():
-            self._train(owners[resources], TrialQueue(united(trials), (), {}, self._proposed))
-        if not todo:
+        found = lacking(chosen, rows, self.store, score_all=self.options.score == "all")
+        if found.lost:
+            self.observer.models_lost(len(united(trial for _, trials in found.lost.values() for trial in trials)))
+
+        def trained(trial: Trial) -> TrialRow | None:
+            return rows[trial.spec.id] if found.has_models(trial) else None
+
+        for experiment, trials in found.lost.values():
+            self._train(experiment, TrialQueue(united(trials), (), {}, self.leases, found=self._found, done=trained))
+        if not found.unscored:
             return
         from raysl.launch.scoring import score_trials
 
-        self._capacity(chosen[0][0].experiment)
-        self.observer.scoring_started(len(todo))
-        selected = {trial_id for _, selection in chosen for trial_id in selection.trial_ids}
-        score_trials([(trial.spec, experiment.resources) for experiment, trial in todo.values()], self.store, selected)
-
-    def _has_models(self, trial: Trial, epochs: set[int | None]) -> bool:
-        """Return whether a trial's models are there: that of its end, and those after some epochs.
-
-        One that trains nothing has none; what it starts from is seen to with the stage that it starts from.
-        """
-        wanted = epochs | {None} if trial.spec.trains else ()
-        return all(is_whole(self.store, model_path(trial.spec.id, epoch)) for epoch in wanted)
-
-    def _prune(self, trials: Iterable[str], rows: Mapping[str, TrialRow]) -> None:
-        """Drop models and features that no selection here has chosen, and checkpoints of trials that are done."""
-        done = {f"{trial_id}.pt" for trial_id, row in rows.items() if row.status != "failed"}
-        for name in done & set(self.store.list("checkpoints", ".pt")):
-            self.store.delete(f"checkpoints/{name}")
-        chosen = {trial_id for record in read_selections(self.store).values() for trial_id in record.trial_ids}
-        models: dict[str, list[str]] = {}
-        for name in self.store.list("models", ".pt"):
-            models.setdefault(name.removesuffix(".pt").partition("@")[0], []).append(name)
-        for trial_id in trials:
-            if trial_id not in chosen:
-                self.store.delete(features_path(trial_id))
-                for name in models.get(trial_id, ()):
-                    self.store.delete(f"models/{name}")
+        limit = max(self._capacity(step.experiment) for step, _ in chosen)
+        self.observer.scoring_started(len(found.unscored))
+        waits = partial(self._wait, "scores that another search is about to write")
+        score_trials(found.unscored.values(), self.leases, limit, self._check_limits, waits)
 
     def _capacity(self, experiment: Experiment) -> int:
         """Return how many of an experiment's trials fit at once.
@@ -282,16 +310,29 @@ class Search:
         Starts the cluster if it is not there yet; raises ResourcesError then for any of the experiments that it can
         never hold, before the others are trained.
         """
-        from raysl.launch import feasibility
-        from raysl.launch.cluster import cluster, nodes
+        from raysl.launch.cluster import cluster
 
         if not self._connected:
             self.observer.cluster_starting()
             self._stack.enter_context(cluster(self.options.address))
             self._connected = True
+            self._check_limits()
             for other, _ in self.experiments:
-                feasibility.check(other.resources, nodes(), other.place("resources"))
-        return feasibility.check(experiment.resources, nodes(), experiment.place("resources"))
+                self._fitting(other)
+        return self._fitting(experiment)
+
+    def _fitting(self, experiment: Experiment) -> int:
+        from raysl.launch.cluster import nodes
+
+        file, resources = self.options.cluster_file, experiment.resources
+        grown = [known.node for known in file.grown(resources)] if file else None
+        return feasibility.check(resources, nodes(), experiment.place("resources"), grown)
+
+    def _check_limits(self) -> None:
+        """Raise LimitError where the search has to stop; called often while a cluster is there."""
+        from raysl.launch.cluster import priced_nodes
+
+        self.options.limits.check(lambda: priced_nodes(self.options.cluster_file))
 
 
 def _by_id(trials: Iterable[Trial]) -> dict[str, Trial]:

@@ -24,6 +24,9 @@ class TrialObserver(Protocol):
     def trial_ended(self, row: TrialRow) -> None:
         """A trial is done, well or not."""
 
+    def waiting(self, what: str) -> None:
+        """There is nothing to do until something has come; called again and again meanwhile."""
+
 
 class TrialWatcher:
     """Passes on what happens to trials, and writes the rows of those that could not write their own."""
@@ -57,6 +60,10 @@ class TrialWatcher:
             write_row(self.store, row)
         self.observer.trial_ended(row)
         self.ended(row)
+
+    def nothing_runs(self) -> None:
+        """No trial has had its resources for some time."""
+        self.observer.waiting("a node that can hold a trial")
 
     def _failed(self, trial_id: str) -> TrialRow:
         spec = self.trials[trial_id].spec

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from raysl.errors import UserError
@@ -39,11 +40,20 @@ class Tracker:
     """Syncs what `snapshot` gives into a tracking store, in a thread of its own.
 
     snapshot: called in that thread; the tables as they stand.  folder_id: of their results folder.
+    turn: entered in that thread for each sync; waits while another process syncs the same tables, for two at once
+        would each create the runs that are missing.
     Raises UserError for a URI that MLflow cannot take; nothing else of the store's troubles reaches the caller.
     """
 
-    def __init__(self, uri: str, snapshot: Callable[[], Tables], folder_id: str) -> None:
+    def __init__(
+        self,
+        uri: str,
+        snapshot: Callable[[], Tables],
+        folder_id: str,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._uri = validate_uri(uri)
+        self._turn = turn
         self._snapshot = snapshot
         self._folder_id = folder_id
         self._state = threading.Condition()
@@ -96,7 +106,8 @@ class Tracker:
 
     def _attempt(self) -> bool:
         try:
-            sync(self._snapshot(), self._uri, self._folder_id)
+            with self._turn():
+                sync(self._snapshot(), self._uri, self._folder_id)
         except Exception as error:  # whatever it is, the search goes on without tracking
             self._missing = error.missing if isinstance(error, TrackingError) else None
             self._warning = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

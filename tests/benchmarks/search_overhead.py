@@ -22,6 +22,7 @@ from ray.train.torch import TorchTrainer
 from raysl.config import load
 from raysl.data.inspect import inspect, resolve
 from raysl.launch.cluster import cluster
+from raysl.launch.leases import Leases
 from raysl.launch.queue import TrialQueue
 from raysl.launch.schedule import run_trials
 from raysl.results.rows import read_rows
@@ -69,7 +70,8 @@ def raysl_trials(count: int, folder: Path) -> tuple[list[float], float]:
     data = resolve(experiment.data, inspect(experiment.data))
     trials = expand(experiment, experiment.stages[0], {experiment.stages[0].name: data}, {})
     store, ends = Store.open(str(folder / "results"), create=True), Ends()
-    run_trials(TrialQueue(trials, (), {}, lambda search: None), store, experiment.resources, 1, ends)
+    with Leases(store) as leases:
+        run_trials(TrialQueue(trials, (), {}, leases), store, experiment.resources, 1, ends, lambda: None)
     rows = read_rows(store, [trial.spec.id for trial in trials])
     return ends.each(), statistics.median(row.seconds for row in rows.values())
 

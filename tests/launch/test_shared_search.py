@@ -7,6 +7,7 @@ from tiny import of_stages, write
 
 from raysl.config import load
 from raysl.data.settings import TrialData
+from raysl.launch.leases import Leases
 from raysl.launch.search import Options, Search
 from raysl.launch.step import num_todo, searches_of
 from raysl.results.store import Store
@@ -27,7 +28,7 @@ def test_a_stage_that_experiments_share_is_searched_once(tmp_path: Path, other: 
     observer: object = None
     search = Search(
         [(experiment, of_stages(experiment, DATA)) for experiment in found],
-        store,
+        Leases(store),
         Options(),
         observer,  # type: ignore[arg-type]
         lambda outcome: None,

@@ -14,9 +14,7 @@ from mlflow import MlflowClient
 from tiny import EXPERIMENT, command, raysl, without_times, write
 
 import raysl as package
-from raysl.launch.lock import sole_search
 from raysl.results import Tables
-from raysl.results.store import Store
 
 TRIAL = "ray::ImplicitFunc"  # the title of a process that trains
 
@@ -169,15 +167,6 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(undisturbed: tuple[Path, Pa
     assert driver.returncode == 0, printed
     assert any("goes on after epoch" in path.read_text() for path in (results / "logs").iterdir())
     tables_equal(package.read(str(results)), package.read(str(reference)))
-
-
-def test_a_second_search_on_the_same_folder_is_refused(tmp_path: Path) -> None:
-    file, results = write(tmp_path), tmp_path / "results"
-    with sole_search(Store.open(str(results), create=True)):
-        second = raysl("tune", file, "--results", results)
-    assert second.returncode == 2
-    assert "another search is running on this results folder" in second.stderr
-    assert not (results / "stages").exists()
 
 
 def test_interrupting_says_how_to_go_on(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from raysl.commands.plan import _expected
 from raysl.config import load
 from raysl.console.live import Display
 from raysl.data.settings import TrialData
+from raysl.launch.leases import Leases
 from raysl.launch.queue import TrialQueue, is_done, united
 from raysl.results.proposals import Told
 from raysl.results.rows import TrialRow, write_row
@@ -126,10 +127,12 @@ def test_what_another_search_has_trained_is_not_handed_out(tmp_path: Path) -> No
     search = search_of(other)
     assert search.store is not None
     write_row(search.store, row_of(first[0]))
-    queue = TrialQueue((), [search], {}, lambda proposed: None)
+    found: list[TrialRow] = []
+    queue = TrialQueue((), [search], {}, Leases(search.store), found=found.append)
     trial = queue.next()
     assert trial is not None
     assert trial.spec.id == first[1].spec.id
+    assert [row.trial_id for row in found] == [first[0].spec.id]
 
 
 def test_a_proposed_config_has_its_name_and_counts_in_the_display(tmp_path: Path) -> None:

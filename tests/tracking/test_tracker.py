@@ -3,9 +3,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,34 @@ def test_a_server_that_never_answers_does_not_hold_the_search_up(search: Any) ->
         assert time.monotonic() - started < 4
     assert not status.tracked
     assert status.reason == "no answer within 2 s"
+
+
+def test_syncs_of_two_searches_take_turns(search: Any, uri: str, logged: Dump) -> None:
+    search.end_all()
+    turn = threading.Lock()
+
+    @contextmanager
+    def taken() -> Iterator[None]:
+        with turn:
+            yield
+
+    with turn:
+        tracker = Tracker(uri, search.tables, FOLDER, taken)
+        started = time.monotonic()
+        status = tracker.close(timeout=1)
+        assert time.monotonic() - started < 4
+        assert not status.tracked
+        assert logged(uri) == {}
+
+    def snapshot() -> Any:
+        assert turn.locked(), "what another search syncs meanwhile may be newer"
+        return search.tables()
+
+    trackers = [Tracker(uri, snapshot, FOLDER, taken) for _ in range(2)]
+    for tracker in trackers:
+        tracker.notify()
+    assert all(tracker.close().tracked for tracker in trackers)
+    assert len(logged(uri)) == 19
 
 
 def test_tables_that_cannot_be_read_are_a_warning_too(uri: str) -> None:

@@ -1,0 +1,62 @@
+"""What several drivers on a results folder all want done, and one of them does."""
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from raysl.launch.leases import Leases
+
+T = TypeVar("T")
+LOOKS = 1.0, 3.0  # seconds, at random, between two looks at what others do
+
+
+class Share(Generic[T]):
+    """Hands out what there is to do, each thing to one driver; what another does is looked at again later."""
+
+    def __init__(
+        self, things: Iterable[T], leases: Leases, name: Callable[[T], str], is_done: Callable[[T], bool]
+    ) -> None:
+        """Take what there is to do.
+
+        name: what a thing is claimed by.
+        is_done: whether a thing is done by now, by whomever; asked before it is claimed, and once more when it is.
+        """
+        self.waiting = deque(things)
+        self.elsewhere: list[T] = []
+        self.leases, self.name, self.is_done = leases, name, is_done
+        self._look_at = 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to do but what was handed out here."""
+        return not self.waiting and not self.elsewhere
+
+    def next(self) -> T | None:
+        """Return the next thing to do here, which is claimed then; None where there is none at this moment."""
+        if self.elsewhere and time.monotonic() >= self._look_at:
+            self.waiting.extend(self.elsewhere)
+            self.elsewhere.clear()
+            self._look_at = time.monotonic() + random.uniform(*LOOKS)
+        taken = self.leases.taken() if self.waiting else {}
+        while self.waiting:
+            thing = self.waiting.popleft()
+            if self.name(thing) in taken:
+                self.elsewhere.append(thing)
+            elif not self.is_done(thing) and self._is_had(thing):
+                return thing
+        return None
+
+    def ended(self, thing: T) -> None:
+        """Let others have something that was handed out here: it is done, or has failed."""
+        self.leases.release(self.name(thing))
+
+    def _is_had(self, thing: T) -> bool:
+        if not self.leases.claim(self.name(thing)):
+            self.elsewhere.append(thing)
+            return False
+        if not self.is_done(thing):
+            return True
+        self.ended(thing)  # another driver has done it since it was looked at
+        return False

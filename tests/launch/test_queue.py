@@ -1,0 +1,125 @@
+"""Trials that two searches want, without training: rows are written as if trials had ended."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny import of_stages, write
+
+from raysl.config import load
+from raysl.data.settings import TrialData
+from raysl.launch import sharing
+from raysl.launch.leases import Leases
+from raysl.launch.queue import TrialQueue
+from raysl.results.rows import Status, TrialRow, write_row
+from raysl.results.store import Store
+from raysl.search.trials import Trial, expand
+
+DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "LOOKS", (0.0, 0.0))
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[tuple[Leases, Leases]]:
+    store = Store.open(str(tmp_path / "results"), create=True)
+    with Leases(store) as own, Leases(store) as other:
+        yield own, other
+
+
+@pytest.fixture
+def trials(tmp_path: Path) -> list[Trial]:
+    experiment = load(write(tmp_path))
+    return list(expand(experiment, experiment.stages[0], of_stages(experiment, DATA), {}))
+
+
+def row_of(trial: Trial, status: Status) -> TrialRow:
+    return TrialRow(
+        trial_id=trial.spec.id, status=status, reason="", method="semi", seed=trial.spec.seed, final_loss=0.5,
+        probe_accuracy=None, epochs=4, num_parameters=1, seconds=1.0, started_at=0.0, finished_at=1.0, workers=1,
+        device="cpu", raysl_version="", torch_version="", spec="{}", curve=(),
+    )  # fmt: skip
+
+
+def test_two_queues_hand_out_each_trial_once(both: tuple[Leases, Leases], trials: list[Trial]) -> None:
+    told: list[list[TrialRow]] = [[], []]
+    queues = [TrialQueue(trials, (), {}, one, found=found.append) for one, found in zip(both, told, strict=True)]
+    handed: list[str] = []
+    while any(not queue.is_exhausted for queue in queues):
+        for queue, leases in zip(queues, both, strict=True):
+            if (trial := queue.next()) is not None:
+                handed.append(trial.spec.id)
+                row = row_of(trial, "finished")
+                write_row(leases.store, row)
+                queue.ended(row)
+    assert sorted(handed) == sorted(trial.spec.id for trial in trials)
+    for queue, found in zip(queues, told, strict=True):
+        seen = [*queue.handed_out, *(row.trial_id for row in found)]
+        assert sorted(seen) == sorted(queue.rows) == sorted(handed)
+        assert not queue.running
+
+
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_a_search_waits_for_what_another_trains_and_takes_what_that_one_fails_in(
+    both: tuple[Leases, Leases], trials: list[Trial], status: Status
+) -> None:
+    own, other = both
+    theirs, found = TrialQueue(trials[:1], (), {}, other), list[TrialRow]()
+    trial = theirs.next()
+    assert trial is not None
+    queue = TrialQueue(trials[:1], (), {}, own, found=found.append)
+    paused: list[int] = []
+
+    def pause() -> None:
+        paused.append(1)
+        assert queue.next() is None
+        if len(paused) == 3:
+            row = row_of(trial, status)
+            write_row(other.store, row)
+            theirs.ended(row)
+
+    assert queue.wait(pause) is (status == "failed")
+    assert len(paused) == 3
+    assert [row.trial_id for row in found] == [trial.spec.id] * (status == "finished")
+    assert queue.is_exhausted is (status == "finished")
+    assert (queue.next() is None) is (status == "finished")
+    assert theirs.is_exhausted  # what has failed there is not tried there again
+
+
+def test_what_was_finished_between_a_look_and_the_claim_is_not_handed_out(
+    both: tuple[Leases, Leases], trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, _ = both
+    claim = own.claim
+
+    def late(name: str) -> bool:
+        write_row(own.store, row_of(trials[0], "finished"))
+        return claim(name)
+
+    monkeypatch.setattr(own, "claim", late)
+    found: list[TrialRow] = []
+    queue = TrialQueue(trials[:1], (), {}, own, found=found.append)
+    assert queue.next() is None
+    assert [row.trial_id for row in found] == [trials[0].spec.id]
+    assert own.store.list("claims", "") == []
+
+
+def test_what_is_done_can_be_more_than_the_row(both: tuple[Leases, Leases], trials: list[Trial]) -> None:
+    own, _ = both
+    write_row(own.store, row_of(trials[0], "finished"))
+    queue = TrialQueue(trials[:1], (), {}, own, done=lambda trial: None)
+    assert queue.next() is trials[0]
+
+
+def test_waiting_ends_when_the_other_driver_does(both: tuple[Leases, Leases], trials: list[Trial]) -> None:
+    own, _ = both
+    with Leases(own.store) as other:
+        assert other.claim(trials[0].spec.id)
+        queue = TrialQueue(trials[:1], (), {}, own)
+        assert queue.next() is None
+        threading.Timer(0.1, other.__exit__).start()
+        assert queue.wait(lambda: None)

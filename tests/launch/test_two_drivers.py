@@ -1,0 +1,178 @@
+"""Two searches on one results folder, each with a Ray of its own: every trial is trained once, whoever dies."""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from tiny import EXPERIMENT, command, raysl, without_times, write
+from typer.testing import CliRunner
+
+import raysl as package
+from raysl.cli import app
+from raysl.launch.leases import Driver, Leases
+from raysl.results.proposals import read_proposals
+from raysl.results.store import Store
+
+MORE = EXPERIMENT.replace("[1e-2, 1e-3]", "[1e-2, 3e-3, 1e-3]")
+OPTUNA = EXPERIMENT.replace(
+    "lr: {grid: [1e-2, 1e-3]}}", "lr: {loguniform: [1e-4, 1e-1]}}\n    search: {algorithm: optuna, num_configs: 3}"
+)
+OTHERS = "is on this folder; what it trains is not trained here"
+
+
+def tables_of(results: Path) -> dict[str, list[dict[str, Any]]]:
+    tables = package.read(str(results))
+    return {name: without_times(getattr(tables, name)) for name in ("trials", "curves", "configs", "selections")}
+
+
+def runs_of(results: Path) -> Counter[str]:
+    """Return how often MLflow has each run, by what it is of."""
+    client = MlflowClient(f"sqlite:///{results}/mlflow.db")
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return Counter(run.data.tags["raysl.id"].partition(":")[2] for run in client.search_runs(ids))
+
+
+def times_begun(results: Path) -> dict[str, int]:
+    """Return how often each trial was trained from its first epoch on."""
+    return {path.stem: path.read_text().count("epoch 1 of") for path in (results / "logs").glob("*.log")}
+
+
+def start(file: Path, results: Path, *more: object) -> subprocess.Popen[str]:
+    arguments = command("tune", file, "--results", results, *more)
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def end(driver: subprocess.Popen[str]) -> str:
+    printed, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, printed
+    return printed
+
+
+def wait_for(what: str, condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert driver.poll() is None, f"the search was over before there was a {what}"
+        assert time.monotonic() < deadline, f"no {what}"
+        time.sleep(0.02)
+
+
+def leftovers(results: Path) -> list[Path]:
+    hidden = [path for path in results.rglob(".*") if path.is_file()]
+    return [*(results / "claims").iterdir(), *(results / "drivers").iterdir(), *hidden]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A search by itself: its YAML and its results folder."""
+    folder = tmp_path_factory.mktemp("alone")
+    file, results = write(folder, MORE), folder / "results"
+    done = raysl("tune", file, "--results", results)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert OTHERS not in done.stdout
+    assert not leftovers(results)
+    return file, results
+
+
+def test_started_together_they_train_each_trial_once(alone: tuple[Path, Path], tmp_path: Path) -> None:
+    file, expected = alone
+    results = tmp_path / "results"
+    both = [start(file, results, "--max-concurrent", 1) for _ in range(2)]
+    printed = [end(driver) for driver in both]
+    assert times_begun(results) == dict.fromkeys(times_begun(expected), 1)
+    assert tables_of(results) == tables_of(expected)
+    assert runs_of(results) == runs_of(expected)
+    assert set(runs_of(results).values()) == {1}
+    assert [text.count(OTHERS) for text in printed] == [1, 1]
+    assert all(f"[{number}/6]" in text for text in printed for number in range(1, 7))
+    assert {path.name for path in (results / "models").iterdir()} == {
+        path.name for path in (expected / "models").iterdir()
+    }
+    assert not leftovers(results)
+
+
+def with_a_model_too_many(expected: Path, results: Path) -> Path:
+    """Copy a finished search, with the model of a trial that was not selected."""
+    shutil.copytree(expected, results)
+    trials = package.read(str(results)).trials.to_pylist()
+    dropped = next(trial["trial_id"] for trial in trials if not trial["selected"])
+    model = results / "models" / f"{dropped}.pt"
+    model.write_bytes(b"")
+    return model
+
+
+def test_models_stay_while_another_search_is_there(alone: tuple[Path, Path], tmp_path: Path) -> None:
+    file, expected = alone
+    results = tmp_path / "results"
+    model = with_a_model_too_many(expected, results)
+    with Leases(Store.open(str(results), create=False)) as other:
+        done = raysl("tune", file, "--results", results)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"another search ({other.driver}) {OTHERS}" in done.stdout
+        assert model.exists()
+    done = raysl("tune", file, "--results", results)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not model.exists()
+
+
+def test_the_last_search_to_leave_drops_what_was_kept_for_others(
+    alone: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watched(Leases):
+        """Two that end at once: each sees the other until it has left itself."""
+
+        def others(self) -> list[Driver]:
+            return [] if self._ended.is_set() else [replace(self.driver, id="other")]
+
+    monkeypatch.setattr("raysl.commands.tune.Leases", Watched)
+    file, expected = alone
+    model = with_a_model_too_many(expected, tmp_path / "results")
+    done = CliRunner().invoke(app, ["tune", str(file), "--results", str(tmp_path / "results")])
+    assert done.exit_code == 0, done.output
+    assert not model.exists()
+
+
+@pytest.mark.slow
+def test_one_finishes_what_the_other_was_killed_in(alone: tuple[Path, Path], tmp_path: Path) -> None:
+    file, expected = alone
+    results = tmp_path / "results"
+    killed, other = (start(file, results, "--max-concurrent", 1) for _ in range(2))
+    wait_for("checkpoint of the one", lambda: any(has_begun(results, killed)), killed)
+    killed.kill()
+    killed.communicate()
+    end(other)
+    assert tables_of(results) == tables_of(expected)
+    assert runs_of(results) == runs_of(expected)
+    assert set(runs_of(results).values()) == {1}
+    assert not leftovers(results)
+
+
+@pytest.mark.slow
+def test_one_proposes_at_a_time_and_the_other_goes_on_from_there(tmp_path: Path) -> None:
+    file, results = write(tmp_path, OPTUNA), tmp_path / "results"
+    both = [start(file, results, "--score", "all") for _ in range(2)]
+    printed = [end(driver) for driver in both]
+    waits = [f"waiting for the search of {socket.gethostname()}, pid {driver.pid}" in text
+             for driver, text in zip(both, reversed(printed), strict=True)]  # fmt: skip
+    assert sorted(waits) == [False, True], printed
+    [stage_id] = [path.stem for path in (results / "proposals").iterdir()]
+    assert len(read_proposals(Store.open(str(results), create=False), stage_id)) == 3
+    assert set(times_begun(results).values()) == {1}
+    trials = package.read(str(results)).trials.to_pylist()
+    assert Counter(trial["stage"] for trial in trials) == {"semi": 6, "finetune": 2}
+    assert all(trial["test_accuracy"] is not None for trial in trials)
+    assert set(runs_of(results).values()) == {1}
+    assert not leftovers(results)
+
+
+def has_begun(results: Path, driver: subprocess.Popen[str]) -> list[Path]:
+    """Return the checkpoints of trials that a driver is training."""
+    claims = [path for path in (results / "claims").glob("*") if path.read_text().endswith(f"pid {driver.pid}")]
+    return [path for claim in claims if (path := results / "checkpoints" / f"{claim.name[:16]}.pt").exists()]
