@@ -101,7 +101,8 @@ def kill_when(arguments: list[str], ready: Any) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 4])
 def test_killed_at_random_moments_it_ends_in_the_same_configs_and_numbers(
     undisturbed: tuple[Path, Path], tmp_path: Path, kills: int
 ) -> None:
@@ -121,6 +122,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_configs_and_numbers(
     assert proposals_of(results) == proposals_of(expected), f"killed with {wanted} rows (seed {seed})"
 
 
+@pytest.mark.slow
 def test_two_at_once_and_killed_no_config_is_trained_twice(tmp_path: Path) -> None:
     file, results = write(tmp_path, EXPERIMENT), tmp_path / "results"
     kill_when(command("tune", file, "--results", results), lambda: len(list((results / "rows").glob("*.parquet"))) >= 5)

@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 from tiny import command, write
 
 from raysl.config import load
@@ -41,6 +42,7 @@ sys.addaudithook(noted)
 """
 
 
+@pytest.mark.slow
 def test_no_test_image_or_label_is_read_before_the_selection_is_written(tmp_path: Path) -> None:
     file, notes, results = write(tmp_path, EXPERIMENT), tmp_path / "notes", tmp_path / "results"
     settings = load(file).data

@@ -1,0 +1,214 @@
+"""Whatever dies, and however often: the same command again ends in the tables of an undisturbed search."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from clusters import Cluster, cluster, descendants, free_port, kill_tree
+from mlflow import MlflowClient
+from tiny import EXPERIMENT, command, raysl, without_times, write
+
+import raysl as package
+
+pytestmark = pytest.mark.slow
+KILLS = int(os.environ.get("RAYSL_KILLS", "32"))
+ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("epochs: 4", "epochs: 30")
+ALONE = ONE_STAGE.replace("seeds: 2", "seeds: 5")  # ten trials of one worker
+GROUPS = ONE_STAGE.replace("name: tiny", "name: groups").replace("[1e-2, 1e-3]", "[3e-3]")
+TRIAL, TRAIN_WORKER = "ray::ImplicitFunc", "TrainWorker"  # in the titles of processes
+
+
+class MlflowServer:
+    """A tracking server on a port and a database of its own, which can be killed and come back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        arguments = [
+            sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{self.folder}/server.db", "--artifacts-destination", str(self.folder),
+        ]  # fmt: skip
+        with (self.folder / "server.log").open("ab") as log:
+            return subprocess.Popen(arguments, stdout=log, stderr=log)
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urlopen(f"{self.uri}/health", timeout=5).close()
+                return
+            except (URLError, OSError):
+                assert time.monotonic() < deadline, (self.folder / "server.log").read_text()
+                time.sleep(0.5)
+
+    def kill(self) -> None:
+        kill_tree(self.process.pid)
+        self.process.wait()
+
+    def restart(self) -> None:
+        self.kill()
+        self.process = self._start()
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
+    folder.mkdir()
+    server = MlflowServer(folder)
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.kill()
+
+
+class Chaos:
+    """A search, given again whenever its driver is dead, and what is killed around it."""
+
+    def __init__(self, nodes: Cluster, server: MlflowServer, results: Path, rng: random.Random) -> None:
+        self.nodes, self.server, self.results, self.rng = nodes, server, results, rng
+        self.killed: Counter[str] = Counter()
+        self.raylets = 0
+
+    def search(self, file: Path, kills: int, *more: object) -> None:
+        """Do the search of a file to its end, with so many kills on the way."""
+        arguments = command(
+            "tune",
+            file,
+            "--results",
+            self.results,
+            "--address",
+            self.nodes.address,
+            "--tracking",
+            self.server.uri,
+            *more,
+        )
+        end = self.killed.total() + kills
+        log = self.results.parent / "driver.log"
+        for _ in range(kills + 3):
+            with log.open("ab") as output:
+                driver = subprocess.Popen(arguments, stdout=output, stderr=output, env=dict(self.nodes.environment))
+            while self.killed.total() < end and self._progress(driver):
+                time.sleep(self.rng.uniform(0, 1.5))
+                self._kill(driver)
+            if driver.wait(timeout=900) == 0:
+                break
+        assert driver.returncode == 0, log.read_text()[-4000:]
+        assert self.killed.total() == end, f"the search was over after {self.killed}"
+
+    def _progress(self, driver: subprocess.Popen[bytes]) -> bool:
+        """Wait until something new is in the results folder; False where the driver ends before."""
+        before = self._state()
+        deadline = time.monotonic() + 180
+        while driver.poll() is None:
+            if self._state() - before:
+                return True
+            assert time.monotonic() < deadline, f"no progress; killed so far: {self.killed}"
+            time.sleep(0.05)
+        return False
+
+    def _state(self) -> set[tuple[str, int]]:
+        files = [*self.results.glob("checkpoints/*.pt"), *self.results.glob("rows/*.parquet")]
+        found = set()
+        for path in files:
+            try:
+                found.add((path.name, path.stat().st_mtime_ns))
+            except FileNotFoundError:
+                continue
+        return found
+
+    def _kill(self, driver: subprocess.Popen[bytes]) -> None:
+        trials, workers = self._processes(TRIAL), self._processes(TRAIN_WORKER)
+        targets: dict[str, Callable[[], None]] = {
+            "driver": driver.kill,
+            "raylet": self._kill_raylet,
+            "tracking server": self.server.restart,
+        }
+        if trials:
+            targets["trial"] = lambda: os.kill(self.rng.choice(trials), signal.SIGKILL)
+        if workers:
+            targets["train worker"] = lambda: os.kill(self.rng.choice(workers), signal.SIGKILL)
+        target = self.rng.choice(
+            [name for name in targets if self.killed[name] == min(self.killed[n] for n in targets)]
+        )
+        try:
+            targets[target]()
+        except ProcessLookupError:  # it ended by itself meanwhile
+            return
+        self.killed[target] += 1
+
+    def _processes(self, title: str) -> list[int]:
+        trees = [self.nodes.head.pid, *(process.pid for process in self.nodes.nodes.values())]
+        return sorted(pid for tree in trees for pid, line in descendants(tree).items() if title in line)
+
+    def _kill_raylet(self) -> None:
+        self.nodes.kill(self.rng.choice(sorted(self.nodes.nodes)))
+        self.raylets += 1
+        self.nodes.add(f"again{self.raylets}", 1)
+
+
+def test_thirty_kills_change_nothing(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1000)
+    sys.stdout.write(f"chaos seed: {seed}\n")  # a failing test shows it
+    alone, groups = write(tmp_path, ALONE), tmp_path / "groups.yaml"
+    groups.write_text(GROUPS)
+    reference, results = tmp_path / "reference", tmp_path / "results"
+    with mlflow_server(tmp_path / "mlflow-reference") as server:
+        for file, more in ((alone, ()), (groups, ("--set", "resources.workers=2"))):
+            done = raysl("tune", file, "--results", reference, "--tracking", server.uri, *more)
+            assert done.returncode == 0, done.stdout + done.stderr
+        wanted_runs = runs(server.uri)
+    before = set(Path(tempfile.gettempdir()).glob("raysl-*"))
+    with mlflow_server(tmp_path / "mlflow") as server, cluster(0) as nodes:
+        nodes.add("first", 1)
+        nodes.add("second", 1)
+        chaos = Chaos(nodes, server, results, random.Random(seed))
+        results.mkdir()
+        chaos.search(alone, KILLS * 5 // 8)
+        chaos.search(groups, KILLS * 3 // 8, "--set", "resources.workers=2")
+        sys.stdout.write(f"killed: {dict(chaos.killed)}\n")
+        assert len(chaos.killed) == 5
+        assert min(chaos.killed.values()) >= KILLS // 10
+        server.wait()
+        again = raysl("tune", alone, "--results", results, "--tracking", server.uri)  # what it missed while it was down
+        assert "0 to train" in again.stdout, again.stdout + again.stderr
+        raysl("tune", groups, "--results", results, "--tracking", server.uri, "--set", "resources.workers=2")
+        found_runs = runs(server.uri)
+    found, wanted = package.read(str(results)), package.read(str(reference))
+    for name in ("trials", "curves", "configs", "selections"):
+        assert without_times(getattr(found, name)) == without_times(getattr(wanted, name)), name
+    ids = [trial["trial_id"] for trial in found.trials.to_pylist()]
+    assert len(ids) == len(set(ids)) == 12
+    assert found_runs == wanted_runs
+    assert max(found_runs.values()) == 1
+    assert {path for path in Path(tempfile.gettempdir()).glob("raysl-*") if path not in before} == set()
+    assert files(results) == files(reference)
+    left = [line for line in descendants(1).values() if str(results) in line]
+    assert left == []
+
+
+def runs(uri: str) -> Counter[tuple[str, str]]:
+    """Return how many runs there are of each kind and name: a name is there once."""
+    client = MlflowClient(uri)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(ids, max_results=1000)
+    return Counter((run.data.tags["raysl.kind"], run.data.tags["raysl.id"].partition(":")[2]) for run in found)
+
+
+def files(results: Path) -> list[str]:
+    """Return all files of a results folder but its own database."""
+    paths = (path for path in results.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(results)) for path in paths if path.suffix != ".db")

@@ -1,0 +1,97 @@
+"""Searches over several nodes: a lost one loses nothing, and a cluster grows for trials that wait and shrinks again."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import ray
+from clusters import Cluster, cluster, descendants
+from tiny import EXPERIMENT, command, without_times, write
+
+import raysl as package
+
+ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")]
+ONE_TRIAL = (
+    ONE_STAGE.replace("[1e-2, 1e-3]", "[1e-3]").replace("seeds: 2", "seeds: 1").replace("epochs: 4", "epochs: 12")
+)
+pytestmark = pytest.mark.slow
+GROUP = "TrainWorker"  # in the title of a process of a Train group
+
+
+def start(on: Cluster, file: Path, results: Path, *more: object) -> subprocess.Popen[str]:
+    arguments = command("tune", file, "--results", results, "--address", on.address, *more)
+    return subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(on.environment)
+    )
+
+
+def finish(driver: subprocess.Popen[str], seconds: float = 240) -> str:
+    printed, _ = driver.communicate(timeout=seconds)
+    assert driver.returncode == 0, printed
+    return printed
+
+
+def wait_for(what: str, condition: Callable[[], object], driver: subprocess.Popen[str], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert driver.poll() is None, driver.communicate()[0]
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+        time.sleep(0.1)
+
+
+def test_a_trial_over_two_nodes_outlives_one_of_them(tmp_path: Path) -> None:
+    """The trial's two ranks are on two nodes of one CPU each; the second dies, and a third takes its place."""
+    file = write(tmp_path, ONE_TRIAL)
+    workers = ("--set", "resources.workers=2")
+    with cluster(1) as nodes:
+        nodes.add("second", 1)
+        finish(start(nodes, file, tmp_path / "undisturbed", *workers))
+        results = tmp_path / "results"
+        driver = start(nodes, file, results, *workers)
+        wait_for("checkpoint", lambda: list((results / "checkpoints").glob("*.pt")), driver)
+        assert any(GROUP in line for line in descendants(nodes.nodes["second"].pid).values())
+        nodes.kill("second")
+        nodes.add("third", 1)
+        finish(driver)
+    [log] = [path for path in (results / "logs").iterdir() if "rank" not in path.name]
+    assert "goes on after epoch" in log.read_text()
+    found, wanted = package.read(str(results)), package.read(str(tmp_path / "undisturbed"))
+    for name in ("trials", "curves", "configs", "selections"):
+        assert without_times(getattr(found, name)) == without_times(getattr(wanted, name)), name
+    assert not list((results / "checkpoints").iterdir())
+
+
+def test_a_cluster_grows_for_the_trials_that_wait_and_shrinks_again(tmp_path: Path) -> None:
+    """The head has no CPU, so no trial can begin before the autoscaler has brought nodes up."""
+    types = {"worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
+    description = tmp_path / "cluster.yaml"
+    description.write_text(
+        "head_node_type: head\nmax_workers: 2\navailable_node_types:\n"
+        "  head: {resources: {CPU: 0}}\n  worker: {resources: {CPU: 1}, max_workers: 2}\n"
+    )
+    file, results = write(tmp_path, ONE_STAGE), tmp_path / "results"
+    with cluster(0, {"available_node_types": types}) as nodes:
+        refused = start(nodes, file, results)
+        printed, _ = refused.communicate(timeout=120)
+        assert refused.returncode == 2
+        assert "give --cluster" in printed
+        finish(start(nodes, file, results, "--cluster", description))
+        trials = package.read(str(results)).trials.to_pylist()
+        assert [trial["status"] for trial in trials] == 4 * ["finished"]
+        spans = sorted((trial["started_at"], trial["finished_at"]) for trial in trials)
+        assert any(later[0] < earlier[1] for earlier, later in pairwise(spans)), "two nodes, one used"
+        assert _idle_nodes_go(nodes.address) == 1
+
+
+def _idle_nodes_go(address: str) -> int:
+    ray.init(address=address, log_to_driver=False)
+    try:
+        deadline = time.monotonic() + 60
+        while (living := sum(node["Alive"] for node in ray.nodes())) > 1 and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return living
+    finally:
+        ray.shutdown()
