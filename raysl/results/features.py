@@ -109,6 +109,7 @@ def _metadata(features: Features) -> dict[str, str]:
 
 def _parse(content: bytes, trial_id: str) -> Features:
     batch = pa.ipc.open_file(pa.BufferReader(content)).get_batch(0)
+    batch.validate(full=True)
     metadata = {key.decode(): value.decode() for key, value in (batch.schema.metadata or {}).items()}
     if (version := metadata["raysl.schema_version"]) != VERSION.decode():
         raise ValueError(f"schema version {version!r}; this raysl reads {VERSION.decode()!r}")

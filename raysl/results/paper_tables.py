@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from raysl.errors import ResultsError
-from raysl.results.store import Store, warn_damaged
+from raysl.results.records import read_record, write_record
+from raysl.results.store import Store
 
 FOLDER = "tables"
 NOT_YET = "not searched yet"
@@ -90,19 +91,13 @@ _TABLES = TypeAdapter(PaperTables)
 
 def write_paper_tables(store: Store, tables: PaperTables) -> None:
     """Write `tables/<name>@<profile>.json`."""
-    store.write(f"{tables.path}.json", _TABLES.dump_json(tables, indent=1))
+    write_record(store, f"{tables.path}.json", _TABLES, tables)
 
 
 def read_paper_tables(store: Store) -> list[PaperTables]:
     """Return all tables of a results folder; damaged records are left out (logged, with their path)."""
-    found = []
-    for name in store.list(FOLDER, ".json"):
-        path = f"{FOLDER}/{name}"
-        try:
-            found.append(_TABLES.validate_json(store.read(path)))
-        except ValidationError as error:
-            warn_damaged(store.address(path), error.errors()[0]["msg"])
-    return found
+    found = (read_record(store, f"{FOLDER}/{name}", _TABLES) for name in store.list(FOLDER, ".json"))
+    return [tables for tables in found if tables is not None]
 
 
 def earlier_record(store: Store, tables: PaperTables) -> PaperTables | None:
@@ -113,7 +108,7 @@ def earlier_record(store: Store, tables: PaperTables) -> PaperTables | None:
     before = next((other for other in read_paper_tables(store) if other.path == tables.path), None)
     if before is not None and before.source != tables.source:
         raise ResultsError(
-            f"{store.uri}: holds tables named {tables.name!r} of {before.source!r}, and these are of "
+            f"{store}: holds tables named {tables.name!r} of {before.source!r}, and these are of "
             f"{tables.source!r}; give another --results, or the file another name"
         )
     return before

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from raysl.results.records import read_record, write_record
 from raysl.results.stages import Value
-from raysl.results.store import Store, warn_damaged
+from raysl.results.store import Store
 
 FOLDER = "proposals"
 
@@ -40,16 +41,9 @@ _PROPOSALS = TypeAdapter(list[Proposal])
 
 def write_proposals(store: Store, stage_id: str, proposals: list[Proposal]) -> None:
     """Write `proposals/<stage_id>.json`."""
-    store.write(f"{FOLDER}/{stage_id}.json", _PROPOSALS.dump_json(proposals, indent=1))
+    write_record(store, f"{FOLDER}/{stage_id}.json", _PROPOSALS, proposals)
 
 
 def read_proposals(store: Store, stage_id: str) -> list[Proposal]:
     """Return a stage's proposals, in order; none where there are none, or damaged ones (logged, with their path)."""
-    path = f"{FOLDER}/{stage_id}.json"
-    try:
-        return _PROPOSALS.validate_json(store.read(path))
-    except FileNotFoundError:
-        return []
-    except ValidationError as error:
-        warn_damaged(store.address(path), error.errors()[0]["msg"])
-        return []
+    return read_record(store, f"{FOLDER}/{stage_id}.json", _PROPOSALS) or []

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysl.results.digests import checked_rows, with_digest
 from raysl.results.store import Store, warn_damaged
 
 T = TypeVar("T")
@@ -121,6 +122,11 @@ def write_score(store: Store, score: Score) -> None:
     store.write(f"scores/{score.trial_id}.parquet", _parquet(vars(score), _SCORE))
 
 
+def read_score(store: Store, trial_id: str) -> Score | None:
+    """Return a trial's test score; None where there is none, or a damaged one (logged, with its path)."""
+    return _read(store, "scores", partial(_known, Score), trial_id)
+
+
 def read_scores(store: Store, ids: Iterable[str] | None = None) -> dict[str, Score]:
     """Return the test scores that there are, by trial id: of all trials, or of those given, in their order."""
     return _read_all(store, "scores", partial(_known, Score), ids)
@@ -146,7 +152,7 @@ def _known(kind: type[T], values: Mapping[str, Any]) -> T:
 def _parquet(values: Mapping[str, Any], schema: pa.Schema) -> bytes:
     sink = pa.BufferOutputStream()
     table = pa.Table.from_pylist([dict(values)], schema=schema)
-    pq.write_table(table, sink, use_dictionary=False, write_statistics=False, write_page_checksum=True)
+    pq.write_table(with_digest(table), sink, use_dictionary=False, write_statistics=False, write_page_checksum=True)
     return bytes(sink.getvalue())
 
 
@@ -170,7 +176,7 @@ def _read(store: Store, folder: str, parse: Callable[[dict[str, Any]], T], trial
         return None
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        (values,) = file.read(use_threads=False).to_pylist()
+        (values,) = checked_rows(file.read(use_threads=False))
         if values["trial_id"] != trial_id:
             raise ValueError(f"holds trial {values['trial_id']}")
         return parse(values)

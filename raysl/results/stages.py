@@ -3,15 +3,15 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from raysl.results.store import Store, warn_damaged
+from raysl.results.records import read_record, write_record
+from raysl.results.store import Store
 
 Rule = Literal["train_loss", "probe_accuracy"]
 Value = float | int | str | bool
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def write_stage(store: Store, stage: StageRecord) -> StageRecord:
             stage = replace(stage, created_at=old.created_at)
         if stage == old:
             return old
-    store.write(f"stages/{stage.stage_id}.json", _STAGE.dump_json(stage, indent=1))
+    write_record(store, f"stages/{stage.stage_id}.json", _STAGE, stage)
     return stage
 
 
@@ -115,7 +115,7 @@ def read_stages(store: Store) -> list[StageRecord]:
 
     Searches come in the order of their beginning, the stages of each in the experiment's order, then of their making.
     """
-    found = (_read(store, f"stages/{name}", _STAGE) for name in store.list("stages", ".json"))
+    found = (read_record(store, f"stages/{name}", _STAGE) for name in store.list("stages", ".json"))
     stages = sorted((stage for stage in found if stage is not None), key=_made)
     begun: dict[tuple[str, ...], int] = {}
     for stage in stages:
@@ -159,25 +159,14 @@ def _made(stage: StageRecord) -> tuple[float, str]:
 def write_selection(store: Store, selection: SelectionRecord) -> SelectionRecord:
     """Write `selections/<stage_id>.json`, unless all but `selected_at` is there already; return what is."""
     path = f"selections/{selection.stage_id}.json"
-    old = _read(store, path, _SELECTION)
+    old = read_record(store, path, _SELECTION)
     if old is not None and replace(old, selected_at=selection.selected_at) == selection:
         return old
-    store.write(path, _SELECTION.dump_json(selection, indent=1))
+    write_record(store, path, _SELECTION, selection)
     return selection
 
 
 def read_selections(store: Store) -> dict[str, SelectionRecord]:
     """Return all selections by stage id; damaged records are left out (logged, with their path)."""
-    found = (_read(store, f"selections/{name}", _SELECTION) for name in store.list("selections", ".json"))
+    found = (read_record(store, f"selections/{name}", _SELECTION) for name in store.list("selections", ".json"))
     return {selection.stage_id: selection for selection in found if selection is not None}
-
-
-def _read(store: Store, path: str, adapter: TypeAdapter[R]) -> R | None:
-    try:
-        return adapter.validate_json(store.read(path))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        first = error.errors()[0]
-        warn_damaged(store.address(path), f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip())
-        return None

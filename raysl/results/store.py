@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,13 @@ Names = list[str]
 _OPTIONS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=30", "gcs": "retry_limit_seconds=30"}
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _TEMPORARY_LIFETIME = 3600.0  # seconds; no write takes as long
+_KEY_AND_BUCKET = re.compile(r"^When .*?: (?=AWS Error)")  # in S3's messages; the place says as much
 _FOLDER = "folder.json"
+_PROBE_BYTES = 4096  # a full disk may still have room for an empty file
+# An object store that does not answer is given up within a minute, and one that is started anew is waited for. What
+# pyarrow makes of an address would try for 99 s, and not once more where the store only asks for patience (503).
+_ATTEMPTS, _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 5.0, 8.0
+_PIECE = 8 << 20  # bytes
 
 
 class Store:
@@ -37,7 +43,7 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
-        with _named(f"results folder {_shown(self.uri)}"):
+        with _named(f"results folder {self}"):
             self._fs, self._root = _file_system(self.uri)
         self._local = Path(self._root) if isinstance(self._fs, fs.LocalFileSystem) else None
 
@@ -49,7 +55,7 @@ class Store:
         Raises ResultsError where it is missing (not `create`), not a folder, unreachable or not writable.
         """
         store = cls(uri_or_path)
-        place = f"results folder {_shown(store.uri)}"
+        place = f"results folder {store}"
         with _named(place):
             kind = store._kind("")
             if kind == fs.FileType.File:
@@ -64,7 +70,11 @@ class Store:
         return Store, (self.uri,)
 
     def __repr__(self) -> str:
-        return f"Store({self.uri!r})"
+        return f"Store({without_keys(self.uri)!r})"
+
+    def __str__(self) -> str:
+        """Return the folder's address for messages, without the keys that may stand in it."""
+        return without_keys(self.uri)
 
     def read(self, path: str) -> bytes:
         """Return a file's content.
@@ -82,11 +92,37 @@ class Store:
         """
         with _named(self.address(path)):
             if self._local is not None:
-                _write_local(self._local, path, content)
+                _write_local(self._local, path, [content])
             else:
                 stream = self._fs.open_output_stream(self._absolute(path), compression=None)
                 stream.write(content)
                 stream.close()  # not in a `with`: that would publish a part after a failed write
+
+    def read_pieces(self, path: str) -> Iterator[bytes]:
+        """Yield a large file's content, piece by piece; raises as `read` does."""
+        where = self._absolute(path)
+        with _named(self.address(path), absent=True), self._fs.open_input_stream(where, compression=None) as stream:
+            while piece := stream.read(_PIECE):
+                yield bytes(piece)
+
+    def write_pieces(self, path: str, pieces: Iterable[bytes]) -> None:
+        """Write a large file of pieces that need not be in memory together; atomic, and raises, as `write`."""
+        with _named(self.address(path)):
+            if self._local is not None:
+                _write_local(self._local, path, pieces)
+                return
+            stream = self._fs.open_output_stream(self._absolute(path), compression=None)
+            try:
+                for piece in pieces:
+                    stream.write(piece)
+                    stream.flush()  # else what is read faster than it is sent piles up in memory
+            except BaseException:
+                # A stream that is dropped publishes what it has.
+                with suppress(OSError, pa.ArrowException):
+                    stream.close()
+                    self._fs.delete_file(self._absolute(path))
+                raise
+            stream.close()
 
     def create(self, path: str, content: bytes) -> None:
         """Write a file as a whole unless there is one, also where several processes do so at once.
@@ -98,7 +134,7 @@ class Store:
                 self.write(path, content)
             return
         with _named(self.address(path)):
-            _write_local(self._local, path, content, _publish_first)
+            _write_local(self._local, path, [content], _publish_first)
 
     def exists(self, path: str) -> bool:
         """Say whether there is such a file."""
@@ -107,10 +143,14 @@ class Store:
 
     def list(self, folder: str, suffix: str) -> Names:
         """Return the names of a folder's files that end in `suffix`, sorted; none where there is no such folder."""
+        return sorted(self.modified(folder, suffix))
+
+    def modified(self, folder: str, suffix: str) -> dict[str, float]:
+        """Return when the files that `list` names were written: unix seconds, by the clock of the storage."""
         with _named(self.address(folder)):
             infos = self._fs.get_file_info(fs.FileSelector(self._absolute(folder), allow_not_found=True))
-        names = (info.base_name for info in infos if info.type == fs.FileType.File)
-        return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+        files = {info.base_name: (info.mtime_ns or 0) / 1e9 for info in infos if info.type == fs.FileType.File}
+        return {name: at for name, at in files.items() if name.endswith(suffix) and not name.startswith(".")}
 
     def delete(self, path: str) -> None:
         """Delete a file, if it is there."""
@@ -123,7 +163,7 @@ class Store:
 
     def address(self, path: str) -> str:
         """Return a file's full address, for messages."""
-        return f"{_shown(self.uri)}/{path}"
+        return f"{self}/{path}"
 
     def _absolute(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
@@ -137,9 +177,7 @@ class Store:
             return
         self._local.mkdir(parents=True, exist_ok=True)
         _clear_temporaries(self._local)
-        probe = _temporary(self._local / "probe")
-        probe.touch()
-        probe.unlink()
+        _write_local(self._local, "probe", [bytes(_PROBE_BYTES)], _discard)
 
 
 def folder_id(store: Store) -> str:
@@ -161,9 +199,9 @@ def warn_damaged(address: str, reason: str) -> None:
     logger.warning("%s is damaged and treated as absent: %s", address, reason)
 
 
-def _shown(uri: str) -> str:
-    """Return an address without the keys that may stand in it."""
-    return re.sub(r"://[^/@]*@", "://", uri.partition("?")[0]).rstrip("/") if "://" in uri else uri
+def without_keys(uri: str) -> str:
+    """Return an address without what may be secret: keys before an @, which may hold a slash, and the query."""
+    return re.sub(r"://([^/@]*:.*|[^/@]*)@", "://", uri).partition("?")[0].rstrip("/") if "://" in uri else uri
 
 
 def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
@@ -172,8 +210,19 @@ def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
         return fs.LocalFileSystem(), uri
     if option := _OPTIONS.get(scheme):
         uri = f"{uri}{'&' if '?' in uri else '?'}{option}"
-    file_system, root = fs.FileSystem.from_uri(uri)
-    return file_system, root.rstrip("/")
+    try:
+        file_system, root = fs.FileSystem.from_uri(uri)
+    except pa.ArrowInvalid as error:
+        raise pa.ArrowInvalid(str(error).replace(uri, without_keys(uri))) from None
+    return _patient(file_system) if scheme == "s3" else file_system, root.rstrip("/")
+
+
+def _patient(s3: fs.S3FileSystem) -> fs.S3FileSystem:
+    """Return the same file system with time-outs and attempts that no address can say."""
+    _, (options,) = s3.__reduce__()
+    attempts = fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS)
+    times = {"connect_timeout": _CONNECT_SECONDS, "request_timeout": _ANSWER_SECONDS}
+    return fs.S3FileSystem(**options | times, retry_strategy=attempts)
 
 
 @contextmanager
@@ -185,11 +234,15 @@ def _named(place: str, *, absent: bool = False) -> Iterator[None]:
         if absent and isinstance(error, FileNotFoundError):
             raise
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise ResultsError(f"{place}: {reason}") from error
+        raise ResultsError(f"{place}: {_KEY_AND_BUCKET.sub('', reason)}") from error
 
 
 def _publish(temporary: Path, target: Path) -> None:
     temporary.replace(target)
+
+
+def _discard(temporary: Path, target: Path) -> None:
+    temporary.unlink()
 
 
 def _publish_first(temporary: Path, target: Path) -> None:
@@ -202,7 +255,9 @@ def _publish_first(temporary: Path, target: Path) -> None:
     temporary.unlink(missing_ok=True)
 
 
-def _write_local(root: Path, path: str, content: bytes, publish: Callable[[Path, Path], None] = _publish) -> None:
+def _write_local(
+    root: Path, path: str, pieces: Iterable[bytes], publish: Callable[[Path, Path], None] = _publish
+) -> None:
     if not root.is_dir():  # on a worker of another machine, a folder made here would never be seen
         raise FileNotFoundError(2, "the results folder does not exist on this machine")
     target = root / path
@@ -210,7 +265,8 @@ def _write_local(root: Path, path: str, content: bytes, publish: Callable[[Path,
     temporary = _temporary(target)
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         publish(temporary, target)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from raysl.errors import ResultsError
 from raysl.results import schema
+from raysl.results.digests import arrow_file, read_arrow_file
 from raysl.results.rows import Epoch, Score, TrialRow
 from raysl.results.stages import Member, SelectionRecord, StageRecord, Value, current_ids, data_text, model_text
 from raysl.results.store import Store
@@ -98,7 +99,7 @@ def publish(store: Store, tables: Tables) -> None:
     """Write `<table>.arrow` and `<table>.parquet` for each table, each atomically; the unchanged stay untouched."""
     for field in fields(tables):
         table = getattr(tables, field.name)
-        _write_changed(store, f"{field.name}.arrow", _arrow(table))
+        _write_changed(store, f"{field.name}.arrow", arrow_file(table))
         _write_changed(store, f"{field.name}.parquet", _parquet(table))
 
 
@@ -211,16 +212,9 @@ def _microseconds(unix_seconds: float) -> int:
     return round(unix_seconds * 1e6)
 
 
-def _arrow(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
 def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    pq.write_table(table, sink, write_page_checksum=True)
     return bytes(sink.getvalue())
 
 
@@ -236,13 +230,16 @@ def _write_changed(store: Store, path: str, content: bytes) -> None:
 def _read(store: Store, name: str, known: pa.Schema) -> pa.Table:
     path = f"{name}.arrow"
     try:
-        table = pa.ipc.open_file(pa.BufferReader(store.read(path))).read_all()
+        table = read_arrow_file(store.read(path))
+        metadata = table.schema.metadata or {}
+        if (held := metadata.get(b"raysl.table", b"").decode()) not in ("", name):
+            raise ValueError(f"holds the table {held}")
     except FileNotFoundError:
         raise ResultsError(f"{store.address(path)}: no such table; is it the folder of a search?") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ResultsError(f"{store.address(path)}: damaged ({reason}); the search's command writes it anew") from None
-    version = (table.schema.metadata or {}).get(b"raysl.schema_version", b"").decode()
+    version = metadata.get(b"raysl.schema_version", b"").decode()
     if version != schema.VERSION.decode():
         raise ResultsError(
             f"{store.address(path)}: schema version {version!r}; this raysl reads {schema.VERSION.decode()!r}"

@@ -1,7 +1,6 @@
 """Tensors and plain values as bytes that are checked when they are read and never execute code."""
 
 import io
-import pickle
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ def save(store: Store, path: str, state: dict[str, Any]) -> None:
     """Write a state of tensors and plain values, atomically."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    store.write(path, seal(buffer.getvalue()))
+    store.write(path, seal(buffer.getvalue(), path))
 
 
 def load(store: Store, path: str) -> dict[str, Any]:
@@ -23,10 +22,13 @@ def load(store: Store, path: str) -> dict[str, Any]:
 
     Raises CheckpointError where the file is damaged, not one of raysl's, or holds more than tensors and plain values.
     """
-    place = f"{store.uri}/{path}"
-    payload = unseal(store.read(path), place)
+    place = store.address(path)
+    payload = unseal(store.read(path), path, place)
     try:
-        state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        raise CheckpointError(f"{place}: refused, nothing in it was executed: {str(error).splitlines()[0]}") from None
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a forged file makes of the reader
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"{place}: refused, nothing in it was executed: {reason}") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{place}: refused, it holds {type(state).__name__} and no state")
     return state

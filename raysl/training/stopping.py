@@ -4,17 +4,19 @@ Decided within the trial, from files: a rerun finds what trials of an earlier on
 scheduler that would die with its driver.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from raysl.results.store import Store, warn_damaged
+from raysl.results.records import read_record, write_record
+from raysl.results.store import Store
 from raysl.training.paths import RACE_SUFFIX, race_folder, race_path
 from raysl.training.settings import Asha, MedianRule, StopSettings
 
 LossCurve = Sequence[float]  # after each epoch, from the first on
+_LOSSES = TypeAdapter(list[float])
 
 
 def asha(settings: Asha, epochs_done: int, loss: float, peers: LossCurve) -> str | None:
@@ -78,8 +80,7 @@ class Race:
     def record(self, trial_id: str, losses: LossCurve) -> None:
         """Write a trial's losses so far, for the others; what it had after later epochs before a kill stays."""
         known = self._read(trial_id) or []
-        content = json.dumps([*losses, *known[len(losses) :]])
-        self.store.write(race_path(self.name, trial_id), content.encode())
+        write_record(self.store, race_path(self.name, trial_id), _LOSSES, [*losses, *known[len(losses) :]])
 
     def has(self, trial_id: str) -> bool:
         """Return whether a trial has taken part."""
@@ -108,11 +109,4 @@ class Race:
         return [losses for losses in found if losses]
 
     def _read(self, trial_id: str) -> list[float] | None:
-        path = race_path(self.name, trial_id)
-        try:
-            return [float(loss) for loss in json.loads(self.store.read(path))]
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError) as error:
-            warn_damaged(self.store.address(path), str(error))
-            return None
+        return read_record(self.store, race_path(self.name, trial_id), _LOSSES)

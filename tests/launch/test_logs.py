@@ -2,12 +2,16 @@
 
 import logging
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from s3_server import BUCKET, s3_server
+from small_disk import small_disk
 
 from raysl.launch.logs import DIED, last_error, trial_log
+from raysl.results import store as module
 from raysl.results.store import Store
 
 
@@ -23,6 +27,12 @@ def attempt(store: Store, error: Exception | None, *messages: str) -> None:
         sys.stderr.write("printed by a library\n")
         if error:
             raise error
+
+
+def die(store: Store, message: str) -> None:
+    with trial_log(store, "abc", rank=0):
+        logging.getLogger("raysl.training").info(message)
+        raise KeyError("what it died of")
 
 
 def test_everything_goes_to_the_log(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,3 +61,39 @@ def test_a_chain_of_exceptions_ends_with_the_last(store: Store) -> None:
     error.__cause__ = OSError("inner")
     attempt(store, error)
     assert last_error(store, "abc") == "RuntimeError: outer"
+
+
+def test_on_an_object_store_a_log_is_sent_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with s3_server() as server:
+        store = Store.open(f"s3://{BUCKET}/results", create=True)
+        attempt(store, None, "epoch 1 of 2")
+        attempt(store, ValueError("the first"), "epoch 2 of 2")
+        text = server.objects()["results/logs/abc.log"].decode()
+        assert text.count("epoch 1 of 2") == text.count("epoch 2 of 2") == 1
+        assert last_error(store, "abc") == "ValueError: the first"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_cannot_be_sent_does_not_hide_what_the_trial_died_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ATTEMPTS", 1)
+    with s3_server() as server:
+        store = Store.open(f"s3://{BUCKET}/results", create=True)
+        server.stop()
+        with trial_log(store, "abc", rank=0):  # nor does it fail one that did not
+            pass
+        with pytest.raises(KeyError, match="what it died of"):
+            die(store, "epoch 1 of 2")
+        server.start()
+
+
+def test_a_log_without_room_does_not_hide_what_the_trial_died_of(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        store = Store.open(str(disk.folder), create=True)
+        attempt(store, None, "epoch 1 of 2")
+        disk.fill()
+        with trial_log(store, "abc", rank=0):
+            sys.stdout.write("x" * 10_000)
+        with pytest.raises(KeyError, match="what it died of"):
+            die(store, "x" * 10_000)
+        assert "epoch 1 of 2" in (disk.folder / "logs" / "abc.log").read_text()

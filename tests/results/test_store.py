@@ -168,33 +168,3 @@ def test_a_worker_that_does_not_see_the_folder_does_not_make_one(tmp_path: Path)
     with pytest.raises(ResultsError, match="does not exist on this machine"):
         store.write("rows/a", b"a")
     assert not (tmp_path / "elsewhere").exists()
-
-
-def test_on_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    moto = pytest.importorskip("moto.server")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    server = moto.ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    query = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    try:
-        with pytest.raises(ResultsError, match="no such folder"):
-            Store.open(f"s3://bucket/results?{query}", create=False)
-        with pytest.raises(ResultsError, match="Bucket 'bucket' not found"):
-            Store.open(f"s3://bucket/results?{query}", create=True)
-        store = Store.open(f"s3://bucket/my%20results?{query}&allow_bucket_creation=true", create=True)
-        store.write("rows/b.parquet", b"old")
-        store.write("rows/b.parquet", b"new")
-        store = pickle.loads(pickle.dumps(store))
-        assert store.read("rows/b.parquet") == b"new"
-        assert store.list("rows", ".parquet") == ["b.parquet"]
-        assert store.list("nowhere", ".parquet") == []
-        assert store.local_path("rows/b.parquet") is None
-        assert folder_id(store) == folder_id(store)
-        store.delete("rows/b.parquet")
-        store.delete("rows/b.parquet")
-        with pytest.raises(FileNotFoundError):
-            store.read("rows/b.parquet")
-    finally:
-        server.stop()

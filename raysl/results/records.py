@@ -1,0 +1,48 @@
+"""Records: one JSON file for each fact, with a digest that tells whether it is still what was written, and where."""
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from raysl.results.digests import CHANGED, digest_of
+from raysl.results.store import Store, warn_damaged
+
+R = TypeVar("R")
+
+_DIGEST, _CONTENT = "digest", "content"
+
+
+def write_record(store: Store, path: str, adapter: TypeAdapter[R], record: R) -> None:
+    """Write a record; a list stands under `content`."""
+    content = json.loads(adapter.dump_json(record))
+    facts = content if isinstance(content, dict) else {_CONTENT: content}
+    store.write(path, json.dumps(facts | {_DIGEST: digest_of(path, content)}, indent=1).encode())
+
+
+def read_record(store: Store, path: str, adapter: TypeAdapter[R]) -> R | None:
+    """Return a record; None where there is none, or a damaged one, or that of another place (logged, with its path).
+
+    One without a digest, of an earlier version, is taken as it is.
+    """
+    try:
+        return adapter.validate_json(json.dumps(_checked(path, store.read(path))))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        warn_damaged(store.address(path), f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip())
+    except (ValueError, RecursionError) as error:
+        warn_damaged(store.address(path), str(error))
+    return None
+
+
+def _checked(path: str, text: bytes) -> Any:
+    facts = json.loads(text)
+    if not isinstance(facts, dict) or _DIGEST not in facts:
+        return facts
+    digest = facts.pop(_DIGEST)
+    content = facts[_CONTENT] if facts.keys() == {_CONTENT} else facts
+    if digest != digest_of(path, content):
+        raise ValueError(CHANGED)
+    return content

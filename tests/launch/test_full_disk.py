@@ -1,0 +1,128 @@
+"""A search that finds no room, or may not write: a message, nothing corrupt, and the same tables afterwards."""
+
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from small_disk import SmallDisk, small_disk
+from tiny import command, raysl, without_times, write
+
+import raysl as package
+from raysl.results.rows import read_rows
+from raysl.results.store import Store
+from raysl.training.seal import is_whole
+
+NO_ROOM = "No space left on device"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk", 64) as mounted:
+        yield mounted
+
+
+def runs_by_kind(results: Path) -> Counter[str]:
+    client = MlflowClient(f"sqlite:///{results}/mlflow.db")
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return Counter(run.data.tags["raysl.kind"] for run in client.search_runs(ids))
+
+
+def assert_equal(results: Path, reference: Path) -> None:
+    left, right = package.read(str(results)), package.read(str(reference))
+    for name in ("trials", "curves", "configs", "selections"):
+        assert without_times(getattr(left, name)) == without_times(getattr(right, name)), name
+    assert runs_by_kind(results) == runs_by_kind(reference)
+
+
+def assert_whole(results: Path) -> None:
+    """Nothing half-written lies there, and what is there can be read."""
+    assert not list(results.rglob("*.tmp"))
+    store = Store.open(str(results), create=False)
+    rows = read_rows(store)
+    assert [f"{name}.parquet" for name in rows] == store.list("rows", "")
+    assert all(is_whole(store, f"{kind}/{name}") for kind in ("models", "checkpoints") for name in store.list(kind, ""))
+
+
+@pytest.mark.parametrize(("what", "message"), [("full", NO_ROOM), ("read-only", "Read-only file system")])
+def test_a_folder_that_cannot_be_written_ends_the_search_before_it_begins(
+    disk: SmallDisk, tmp_path: Path, what: str, message: str
+) -> None:
+    if what == "full":
+        disk.fill()
+    else:
+        disk.seal()
+    done = raysl("tune", write(tmp_path), "--results", disk.folder / "results")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr == f"error: results folder {disk.folder}/results: {message}\n"
+    assert "starting Ray" not in done.stdout
+
+
+@pytest.mark.parametrize("kept", ["", "data"])
+def test_a_cache_without_room_is_named(
+    disk: SmallDisk, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """kept: what is in it already."""
+    file = write(tmp_path)
+    if kept:
+        assert raysl("tune", file, "--dry-run").returncode == 0
+        shutil.copytree(cache / kept, disk.folder / "cache" / kept)
+    disk.fill()
+    monkeypatch.setenv("RAYSL_CACHE", str(disk.folder / "cache"))
+    done = raysl("tune", file, "--results", tmp_path / "results")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert NO_ROOM in done.stderr
+    assert "RAYSL_CACHE" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 300.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["checkpoint", "row", "model"])
+def test_a_disk_that_fills_in_mid_search_loses_nothing(
+    undisturbed: tuple[Path, Path], disk: SmallDisk, moment: str
+) -> None:
+    file, reference = undisturbed
+    results = disk.folder / "results"
+    arguments = command("tune", file, "--results", results)
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
+        folders = {"checkpoint": "checkpoints", "row": "rows", "model": "models"}
+        wait_for(moment, lambda: list((results / folders[moment]).glob("[!.]*")) or driver.poll() is not None)
+        assert driver.poll() is None, driver.communicate()
+        disk.fill()
+        printed, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 1, printed
+    assert NO_ROOM in printed
+    assert "the same command goes on from here" in printed
+    assert "Traceback" not in printed
+    assert_whole(results)
+    rows = {path.name: path.read_bytes() for path in (results / "rows").glob("*")}
+    shown = raysl("show", results)
+    assert shown.returncode == 0, shown.stderr
+    disk.empty()
+    again = raysl("tune", file, "--results", results)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert {name: (results / "rows" / name).read_bytes() for name in rows} == rows
+    assert_whole(results)
+    assert_equal(results, reference)
+
+
+@pytest.mark.slow
+def test_a_read_only_folder_can_be_shown(undisturbed: tuple[Path, Path], disk: SmallDisk) -> None:
+    _, reference = undisturbed
+    results = disk.folder / "results"
+    shutil.copytree(reference, results)
+    disk.seal()
+    left, right = (raysl("show", folder, "--format", "csv") for folder in (results, reference))
+    assert (left.returncode, left.stdout) == (0, right.stdout)
+    assert left.stderr == ""
