@@ -163,7 +163,7 @@ def test_a_race_that_nobody_leads_changes_no_number(
     record_peers(race, 99.0, epochs=2)
     raced, alone = train(spec, store, race=race), train(spec, Store.open(str(tmp_path / "other"), create=True))
     assert (raced.final_loss, raced.probe_accuracy) == (alone.final_loss, alone.probe_accuracy)
-    written = json.loads(store.read(race_path(race.name, spec.id)))
+    written = json.loads(store.read(race_path(race.name, spec.id)))["content"]
     assert written == [epoch.loss for epoch in raced.curve]  # the last too, for those that come to it later
 
 
