@@ -23,7 +23,8 @@ from raysl.launch.carry import fetch
 from raysl.launch.leases import Leases
 from raysl.launch.limits import LimitError, Limits
 from raysl.launch.node_types import find_cluster_file
-from raysl.launch.search import Options, Outcome, Search, WhoseScores
+from raysl.launch.options import Options, Outcome, WhoseScores
+from raysl.launch.search import Search
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
 from raysl.search.experiment import Experiment, Stage

@@ -4,21 +4,18 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, Protocol
 
-from raysl.launch import feasibility
 from raysl.launch.lacking import lacking
 from raysl.launch.leases import Leases
-from raysl.launch.limits import Limits
-from raysl.launch.node_types import ClusterFile
+from raysl.launch.options import Options, Outcome
+from raysl.launch.place import Place
 from raysl.launch.pruning import prune
 from raysl.launch.queue import TrialQueue, done_rows, united
 from raysl.launch.step import Step, num_todo, searches_of
-from raysl.launch.watcher import TrialObserver, TrialWatcher
+from raysl.launch.watcher import Observer, TrialWatcher
 from raysl.results.rows import TrialRow, read_rows
-from raysl.results.stages import SelectionRecord, StageRecord, write_selection, write_stage
+from raysl.results.stages import SelectionRecord, write_selection, write_stage
 from raysl.results.tables import publish
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.chain import selected_starts
@@ -28,64 +25,8 @@ from raysl.search.summary import summarise_store
 from raysl.search.trials import Datas, Trial, expand, raced, stage_id, stage_record
 
 ADAPTIVE, TABLES = "adaptive", "tables"  # claims: to propose configs, to publish the tables
-WhoseScores = Literal["selected", "all"]
 LOOKS = 0.5, 1.5  # seconds, at random, between two looks at what is waited for
 FILLED = 8  # experiments are searched together until their trials fill the cluster so many times over
-
-
-class Observer(TrialObserver, Protocol):
-    """Is told how a search goes, in the driver's main thread."""
-
-    def stages_started(self, records: Sequence[StageRecord], rows: Mapping[str, TrialRow], todo: int) -> None:
-        """Stages begin; rows are those of trials that are done, todo the number of trials to train."""
-
-    def cluster_starting(self) -> None:
-        """Ray is about to start, which takes seconds."""
-
-    def stage_selected(self, record: StageRecord, selection: SelectionRecord) -> None:
-        """A stage's trials are done and its config is chosen."""
-
-    def config_proposed(self, record: StageRecord) -> None:
-        """An adaptive search has one more config; record is the stage's with it."""
-
-    def models_lost(self, num_trials: int) -> None:
-        """Models that are needed are gone, and their trials are about to be trained again; their rows stay."""
-
-    def scoring_started(self, num_trials: int) -> None:
-        """Trials' features are about to be scored on the test set."""
-
-    def other_search(self, who: str) -> None:
-        """Another search is on the results folder; what it trains is not trained here."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a search is launched.
-
-    address: of a Ray cluster; None starts a local one.  max_concurrent: trials at once; None is as many as fit.
-    score: which trials are scored on the test set, once the selection is written.
-    cluster_file: tells how far an autoscaling cluster can grow; None where it cannot.
-    """
-
-    address: str | None = None
-    max_concurrent: int | None = None
-    score: WhoseScores = "selected"
-    cluster_file: ClusterFile | None = None
-    limits: Limits = field(default_factory=lambda: Limits(None, None))
-
-
-@dataclass
-class Outcome:
-    """What a search did: the number of trials that it trained, the failed ones, and the stages it could not do.
-
-    stage_ids: of the stages that it came to, by the experiment's place in the search and the stage's name; None where
-        there is no model for it to start from.
-    """
-
-    trained: int = 0
-    failed: list[TrialRow] = field(default_factory=list)
-    unselected: list[str] = field(default_factory=list)
-    stage_ids: dict[tuple[int, str], str | None] = field(default_factory=dict)
 
 
 class Search:
@@ -107,7 +48,7 @@ class Search:
         self.options, self.observer, self.changed = options, observer, changed
         self.outcome = Outcome()
         self._stack = ExitStack()
-        self._connected = False
+        self.place = Place(options, [experiment for experiment, _ in experiments], observer, self._stack)
         self._adaptive: dict[str, AdaptiveSearch] = {}  # by stage id: what several experiments need is proposed once
         self._proposes = False
         self._seen: set[str] = set()  # other drivers
@@ -145,7 +86,7 @@ class Search:
 
     def _wait(self, what: str) -> None:
         self.observer.waiting(what)
-        self._check_limits()
+        self.place.check_limits()
         time.sleep(random.uniform(*LOOKS))
 
     def _groups(self) -> Iterator[dict[int, Step]]:
@@ -157,7 +98,7 @@ class Search:
             assert step is not None, "a first stage starts from scratch"
             group[index] = step
             if step.num_todo:
-                waiting += step.num_todo / self._capacity(experiment)
+                waiting += step.num_todo / self.place.capacity(experiment)
             if waiting >= FILLED or index == len(self.experiments) - 1:
                 yield group
                 group, waiting = {}, 0.0
@@ -196,7 +137,7 @@ class Search:
         if self._proposes or search.num_left == 0:
             return search
         while (driver := self.leases.taken().get(ADAPTIVE)) or not self.leases.claim(ADAPTIVE):
-            self._capacity(experiment)
+            self.place.capacity(experiment)
             who = f"the search of {driver}" if driver else "another search"
             self._wait(f"{who}, which proposes configs in this folder")
         self._proposes = True
@@ -261,7 +202,7 @@ class Search:
         """Train the trials of a queue, with the resources that an experiment has for each."""
         from raysl.launch.schedule import run_trials
 
-        capacity = self._capacity(experiment)
+        capacity = self.place.capacity(experiment)
         limit = min(capacity, self.options.max_concurrent or capacity)
 
         def ended(row: TrialRow) -> None:
@@ -270,7 +211,7 @@ class Search:
 
         watcher = TrialWatcher(queue.handed_out, experiment.resources, self.store, self.observer, ended)
         while queue.wait(partial(self._wait, "trials that another search trains")):
-            run_trials(queue, self.store, experiment.resources, limit, watcher, self._check_limits)
+            run_trials(queue, self.store, experiment.resources, limit, watcher, self.place.check_limits)
         self.outcome.trained += len(queue.handed_out)
 
     def _found(self, row: TrialRow) -> None:
@@ -299,40 +240,10 @@ class Search:
             return
         from raysl.launch.scoring import score_trials
 
-        limit = max(self._capacity(step.experiment) for step, _ in chosen)
+        limit = max(self.place.capacity(step.experiment) for step, _ in chosen)
         self.observer.scoring_started(len(found.unscored))
         waits = partial(self._wait, "scores that another search is about to write")
-        score_trials(found.unscored.values(), self.leases, limit, self._check_limits, waits)
-
-    def _capacity(self, experiment: Experiment) -> int:
-        """Return how many of an experiment's trials fit at once.
-
-        Starts the cluster if it is not there yet; raises ResourcesError then for any of the experiments that it can
-        never hold, before the others are trained.
-        """
-        from raysl.launch.cluster import cluster
-
-        if not self._connected:
-            self.observer.cluster_starting()
-            self._stack.enter_context(cluster(self.options.address))
-            self._connected = True
-            self._check_limits()
-            for other, _ in self.experiments:
-                self._fitting(other)
-        return self._fitting(experiment)
-
-    def _fitting(self, experiment: Experiment) -> int:
-        from raysl.launch.cluster import nodes
-
-        file, resources = self.options.cluster_file, experiment.resources
-        grown = [known.node for known in file.grown(resources)] if file else None
-        return feasibility.check(resources, nodes(), experiment.place("resources"), grown)
-
-    def _check_limits(self) -> None:
-        """Raise LimitError where the search has to stop; called often while a cluster is there."""
-        from raysl.launch.cluster import priced_nodes
-
-        self.options.limits.check(lambda: priced_nodes(self.options.cluster_file))
+        score_trials(found.unscored.values(), self.leases, limit, self.place.check_limits, waits)
 
 
 def _by_id(trials: Iterable[Trial]) -> dict[str, Trial]:

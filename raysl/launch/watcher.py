@@ -1,12 +1,13 @@
 """What happens to trials on their way through Ray, passed on; and the rows of those that could not write their own."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import raysl
 from raysl.launch.logs import last_error
 from raysl.results.rows import TrialRow, read_row, write_row
+from raysl.results.stages import SelectionRecord, StageRecord
 from raysl.results.store import Store
 from raysl.search.experiment import Resources
 from raysl.search.trials import Trial
@@ -26,6 +27,31 @@ class TrialObserver(Protocol):
 
     def waiting(self, what: str) -> None:
         """There is nothing to do until something has come; called again and again meanwhile."""
+
+
+class Observer(TrialObserver, Protocol):
+    """Is told how a search goes, in the driver's main thread."""
+
+    def stages_started(self, records: Sequence[StageRecord], rows: Mapping[str, TrialRow], todo: int) -> None:
+        """Stages begin; rows are those of trials that are done, todo the number of trials to train."""
+
+    def cluster_starting(self) -> None:
+        """Ray is about to start, which takes seconds."""
+
+    def stage_selected(self, record: StageRecord, selection: SelectionRecord) -> None:
+        """A stage's trials are done and its config is chosen."""
+
+    def config_proposed(self, record: StageRecord) -> None:
+        """An adaptive search has one more config; record is the stage's with it."""
+
+    def models_lost(self, num_trials: int) -> None:
+        """Models that are needed are gone, and their trials are about to be trained again; their rows stay."""
+
+    def scoring_started(self, num_trials: int) -> None:
+        """Trials' features are about to be scored on the test set."""
+
+    def other_search(self, who: str) -> None:
+        """Another search is on the results folder; what it trains is not trained here."""
 
 
 class TrialWatcher:

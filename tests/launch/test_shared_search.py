@@ -8,7 +8,8 @@ from tiny import of_stages, write
 from raysl.config import load
 from raysl.data.settings import TrialData
 from raysl.launch.leases import Leases
-from raysl.launch.search import Options, Search
+from raysl.launch.options import Options
+from raysl.launch.search import Search
 from raysl.launch.step import num_todo, searches_of
 from raysl.results.store import Store
 

@@ -1,0 +1,40 @@
+"""How a search is launched, and what came of it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from raysl.launch.limits import Limits
+from raysl.launch.node_types import ClusterFile
+from raysl.results.rows import TrialRow
+
+WhoseScores = Literal["selected", "all"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a search is launched.
+
+    address: of a Ray cluster; None starts a local one.  max_concurrent: trials at once; None is as many as fit.
+    score: which trials are scored on the test set, once the selection is written.
+    cluster_file: tells how far an autoscaling cluster can grow; None where it cannot.
+    """
+
+    address: str | None = None
+    max_concurrent: int | None = None
+    score: WhoseScores = "selected"
+    cluster_file: ClusterFile | None = None
+    limits: Limits = field(default_factory=lambda: Limits(None, None))
+
+
+@dataclass
+class Outcome:
+    """What a search did: the number of trials that it trained, the failed ones, and the stages it could not do.
+
+    stage_ids: of the stages that it came to, by the experiment's place in the search and the stage's name; None where
+        there is no model for it to start from.
+    """
+
+    trained: int = 0
+    failed: list[TrialRow] = field(default_factory=list)
+    unselected: list[str] = field(default_factory=list)
+    stage_ids: dict[tuple[int, str], str | None] = field(default_factory=dict)
