@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from clusters import descendants
 from mlflow import MlflowClient
 from tiny import EXPERIMENT, command, raysl, without_times, write
 
@@ -101,23 +102,6 @@ def test_train_gives_the_numbers_of_the_search(undisturbed: tuple[Path, Path, st
     assert done.returncode == 0, done.stderr
     assert f"final loss {expected['final_loss']!r}" in done.stdout
     assert expected["trial_id"] in done.stdout
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """Return a process's living descendants with their command lines."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-            parents[int(folder.name)] = (int(stat[1]), (folder / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
-    found: dict[int, str] = {}
-    level = {pid}
-    while level:
-        level = {child for child, (parent, _) in parents.items() if parent in level} - set(found)
-        found |= {child: parents[child][1] for child in level}
-    return found
 
 
 def wait_for(what: str, condition: object, seconds: float = 120) -> None:
