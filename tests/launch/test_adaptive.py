@@ -47,7 +47,7 @@ def tables_of(results: Path) -> dict[str, list[dict[str, Any]]]:
 
 def proposals_of(results: Path) -> list[dict[str, Any]]:
     [file] = (results / "proposals").iterdir()
-    found: list[dict[str, Any]] = json.loads(file.read_text())
+    found: list[dict[str, Any]] = json.loads(file.read_text())["content"]
     return found
 
 
