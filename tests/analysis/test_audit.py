@@ -17,6 +17,8 @@ from raysl.results import read
 from raysl.results.rows import Score, read_row, write_row, write_score
 from raysl.results.store import Store
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[str, str]]
 
 

@@ -15,6 +15,8 @@ from tiny import command, raysl, without_times, write
 
 import raysl as package
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = """\
 name: tiny
 data: {source: digits, labels: 40, unlabelled: 128}
@@ -101,7 +103,6 @@ def kill_when(arguments: list[str], ready: Any) -> None:
     process.wait()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kills", [1, 4])
 def test_killed_at_random_moments_it_ends_in_the_same_configs_and_numbers(
     undisturbed: tuple[Path, Path], tmp_path: Path, kills: int
@@ -122,7 +123,6 @@ def test_killed_at_random_moments_it_ends_in_the_same_configs_and_numbers(
     assert proposals_of(results) == proposals_of(expected), f"killed with {wanted} rows (seed {seed})"
 
 
-@pytest.mark.slow
 def test_two_at_once_and_killed_no_config_is_trained_twice(tmp_path: Path) -> None:
     file, results = write(tmp_path, EXPERIMENT), tmp_path / "results"
     kill_when(command("tune", file, "--results", results), lambda: len(list((results / "rows").glob("*.parquet"))) >= 5)
@@ -139,7 +139,6 @@ def test_two_at_once_and_killed_no_config_is_trained_twice(tmp_path: Path) -> No
     assert {name: after[name] for name in before} == before  # what was finished was left alone
 
 
-@pytest.mark.slow
 def test_more_configs_continue_the_search_and_fewer_show_its_beginning(
     undisturbed: tuple[Path, Path], tmp_path: Path
 ) -> None:

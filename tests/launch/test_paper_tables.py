@@ -15,6 +15,8 @@ from tiny import command, raysl, without_times, write
 
 import raysl as package
 
+pytestmark = pytest.mark.slow
+
 BASELINE = """\
 name: baseline
 data: {source: digits, labels: 40, unlabelled: 128}

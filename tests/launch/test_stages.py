@@ -10,6 +10,8 @@ from tiny import raysl, without_times, write
 
 import raysl as package
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = """\
 name: tiny
 data: {source: digits, labels: 40, unlabelled: 128}

@@ -168,6 +168,7 @@ def test_interrupting_says_how_to_go_on(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_numbers_of_one(undisturbed: tuple[Path, Path, str], tmp_path: Path) -> None:
     """The order of summation differs, so losses agree to 1e-4 after some 20 steps, not to the last digit."""
     _, reference, _ = undisturbed
@@ -183,6 +184,7 @@ def test_two_workers_give_the_numbers_of_one(undisturbed: tuple[Path, Path, str]
     assert row["final_loss"] == pytest.approx(one["final_loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_diverged_trials_are_named_and_not_averaged(tmp_path: Path) -> None:
     text = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace(
         "name: adam, lr: {grid: [1e-2, 1e-3]}", "name: sgd, lr: {grid: [1e-2, 1e12]}"
@@ -199,6 +201,7 @@ def test_diverged_trials_are_named_and_not_averaged(tmp_path: Path) -> None:
     assert "0 to train" in again.stdout
 
 
+@pytest.mark.slow
 def test_failed_trials_are_named_with_their_logs_and_tried_again(tmp_path: Path) -> None:
     results = tmp_path / "results"
     text = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("seeds: 2", "seeds: 1")
@@ -221,6 +224,7 @@ def test_failed_trials_are_named_with_their_logs_and_tried_again(tmp_path: Path)
     assert "1 to train" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_damaged_model_is_trained_again(undisturbed: tuple[Path, Path, str], tmp_path: Path) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"

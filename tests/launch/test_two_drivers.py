@@ -21,6 +21,8 @@ from raysl.launch.leases import Driver, Leases
 from raysl.results.proposals import read_proposals
 from raysl.results.store import Store
 
+pytestmark = pytest.mark.slow
+
 MORE = EXPERIMENT.replace("[1e-2, 1e-3]", "[1e-2, 3e-3, 1e-3]")
 OPTUNA = EXPERIMENT.replace(
     "lr: {grid: [1e-2, 1e-3]}}", "lr: {loguniform: [1e-4, 1e-1]}}\n    search: {algorithm: optuna, num_configs: 3}"
@@ -139,7 +141,6 @@ def test_the_last_search_to_leave_drops_what_was_kept_for_others(
     assert not model.exists()
 
 
-@pytest.mark.slow
 def test_one_finishes_what_the_other_was_killed_in(alone: tuple[Path, Path], tmp_path: Path) -> None:
     file, expected = alone
     results = tmp_path / "results"
@@ -154,7 +155,6 @@ def test_one_finishes_what_the_other_was_killed_in(alone: tuple[Path, Path], tmp
     assert not leftovers(results)
 
 
-@pytest.mark.slow
 def test_one_proposes_at_a_time_and_the_other_goes_on_from_there(tmp_path: Path) -> None:
     file, results = write(tmp_path, OPTUNA), tmp_path / "results"
     both = [start(file, results, "--score", "all") for _ in range(2)]
