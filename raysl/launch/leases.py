@@ -14,12 +14,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from secrets import token_hex
 
 from pydantic import TypeAdapter, ValidationError
 
 from raysl.errors import ResultsError
+from raysl.results.processes import place, started
 from raysl.results.store import Store, warn_damaged
 
 DRIVERS, CLAIMS = "drivers", "claims"
@@ -59,7 +59,7 @@ class Leases:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.driver = Driver(token_hex(8), socket.gethostname(), os.getpid(), _place(), _started(os.getpid()) or "")
+        self.driver = Driver(token_hex(8), socket.gethostname(), os.getpid(), place(), started(os.getpid()) or "")
         self._known: dict[str, Driver] = {}
         self._beaten = 0.0
         self._ended = threading.Event()
@@ -173,13 +173,13 @@ def _claim_path(name: str, driver_id: str) -> str:
     return f"{CLAIMS}/{name}.{driver_id}"
 
 
-def _lives(driver: Driver, silent: float, place: str) -> bool:
+def _lives(driver: Driver, silent: float, here: str) -> bool:
     """Return whether a driver is there still.
 
-    silent: seconds since its last sign of life.  place: this process's; there it is seen at once that one is killed,
-    and one that was suspended together with this process is not taken for dead.
+    silent: seconds since its last sign of life.  here: this process's place; there it is seen at once that one is
+    killed, and one that was suspended together with this process is not taken for dead.
     """
-    if not place or driver.place != place:
+    if not here or driver.place != here:
         return silent <= GONE
     try:
         os.kill(driver.pid, 0)
@@ -187,22 +187,4 @@ def _lives(driver: Driver, silent: float, place: str) -> bool:
         return False
     except PermissionError:  # another user's, whose start may be hidden
         return silent <= GONE
-    return _started(driver.pid) == driver.started
-
-
-def _place() -> str:
-    """Name the kernel and the set of processes that this process sees; containers of one machine may share a name."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str | None:
-    """Return when a process began, in its kernel's ticks; None where it is not there, or only waits to be buried."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if state in "ZX" else fields[18]
+    return started(driver.pid) == driver.started

@@ -19,6 +19,7 @@ def prune(store: Store, trials: Collection[str], is_alone: Callable[[], bool]) -
         if not is_alone():
             return False
         store.delete(path)
+    store.clear_temporaries()
     return True
 
 

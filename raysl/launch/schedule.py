@@ -14,11 +14,13 @@ from ray.tune.search import Searcher
 
 from raysl.launch.cluster import living_nodes
 from raysl.launch.failures import Failures
+from raysl.launch.orphans import remove_orphans
 from raysl.launch.queue import TrialQueue
 from raysl.launch.worker import Task, run_task
 from raysl.results.store import Store
 from raysl.search.experiment import Resources
 
+ORPHAN_SECONDS = 2.0  # between two looks at what killed groups have left
 PATIENCE = 30.0  # seconds without any trial that runs before that is said
 MAX_FAILURES = 3  # how often a trial may die without getting further before it counts as failed
 
@@ -68,7 +70,7 @@ def run_trials(
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=-1),  # `_Callback` gives trials up
-                callbacks=[_Callback(watcher, check)],
+                callbacks=[_Callback(watcher, check, resources)],
             ),
         ).fit()
     finally:
@@ -127,16 +129,20 @@ def _name(trial: TuneTrial) -> str:
 
 
 class _Callback(tune.Callback):
-    def __init__(self, watcher: Watcher, check: Callable[[], None]) -> None:
+    def __init__(self, watcher: Watcher, check: Callable[[], None], resources: Resources) -> None:
         self.watcher, self.check, self.failures = watcher, check, Failures()
         self.running: set[str] = set()
-        self.last_ran = time.monotonic()
+        self.last_ran = self.last_looked = time.monotonic()
+        self.in_groups = resources.workers > 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that raysl does without
 
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         self.check()
+        if self.in_groups and time.monotonic() - self.last_looked > ORPHAN_SECONDS:
+            self.last_looked = time.monotonic()
+            remove_orphans()
         if self.running:
             self.last_ran = time.monotonic()
         elif time.monotonic() - self.last_ran > PATIENCE:

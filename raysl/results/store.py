@@ -4,18 +4,17 @@ import json
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
-from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import fs
 
 from raysl.errors import ResultsError
+from raysl.results.temporaries import clear, temporary_of
 
 logger = logging.getLogger("raysl.results")
 
@@ -23,8 +22,6 @@ Names = list[str]
 
 # S3 without delayed opening starts a multipart upload for every small file; GCS retries for 15 minutes by default.
 _OPTIONS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=30", "gcs": "retry_limit_seconds=30"}
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
-_TEMPORARY_LIFETIME = 3600.0  # seconds; no write takes as long
 _KEY_AND_BUCKET = re.compile(r"^When .*?: (?=AWS Error)")  # in S3's messages; the place says as much
 _FOLDER = "folder.json"
 _PROBE_BYTES = 4096  # a full disk may still have room for an empty file
@@ -161,6 +158,11 @@ class Store:
         """Return where a file lies on this machine; None on an object store."""
         return None if self._local is None else self._local / path
 
+    def clear_temporaries(self) -> None:
+        """Delete what killed processes have left of their writes."""
+        if self._local is not None:
+            clear(self._local)
+
     def address(self, path: str) -> str:
         """Return a file's full address, for messages."""
         return f"{self}/{path}"
@@ -176,7 +178,7 @@ class Store:
             self._fs.create_dir(self._root)  # writes a marker object: fails where nothing can be written
             return
         self._local.mkdir(parents=True, exist_ok=True)
-        _clear_temporaries(self._local)
+        self.clear_temporaries()
         _write_local(self._local, "probe", [bytes(_PROBE_BYTES)], _discard)
 
 
@@ -262,7 +264,7 @@ def _write_local(
         raise FileNotFoundError(2, "the results folder does not exist on this machine")
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(target)
+    temporary = temporary_of(target)
     try:
         with temporary.open("xb") as file:
             for piece in pieces:
@@ -273,15 +275,3 @@ def _write_local(
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{uuid4().hex}.tmp")
-
-
-def _clear_temporaries(root: Path) -> None:
-    """Delete what killed processes left of their writes."""
-    for path in root.rglob(".*.tmp"):
-        with suppress(OSError):
-            if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _TEMPORARY_LIFETIME:
-                path.unlink()

@@ -185,6 +185,25 @@ def test_two_workers_give_the_numbers_of_one(undisturbed: tuple[Path, Path, str]
 
 
 @pytest.mark.slow
+def test_a_killed_trial_of_two_workers_leaves_room_for_itself(tmp_path: Path) -> None:
+    """What Ray reserved for its group is all that there is: kept, it would have the search wait for ever."""
+    text = (
+        EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("[1e-2, 1e-3]", "[1e-3]").replace("seeds: 2", "seeds: 1")
+    )
+    results = tmp_path / "results"
+    file = write(tmp_path, text.replace("epochs: 4", "epochs: 40"))
+    driver = start(file, results, "--set", f"resources.workers={os.cpu_count()}", "--set", "stages.semi.batch_size=16")
+    wait_for("checkpoint", lambda: list((results / "checkpoints").glob("*.pt")))
+    trials = [pid for pid, line in descendants(driver.pid).items() if line.startswith(TRIAL)]
+    for pid in trials:
+        os.kill(pid, signal.SIGKILL)
+    printed, _ = driver.communicate(timeout=300)
+    assert trials
+    assert driver.returncode == 0, printed
+    assert "goes on after epoch" in next((results / "logs").glob("*[0-9a-f].log")).read_text()
+
+
+@pytest.mark.slow
 def test_diverged_trials_are_named_and_not_averaged(tmp_path: Path) -> None:
     text = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace(
         "name: adam, lr: {grid: [1e-2, 1e-3]}", "name: sgd, lr: {grid: [1e-2, 1e12]}"
