@@ -209,6 +209,6 @@ def runs(uri: str) -> Counter[tuple[str, str]]:
 
 
 def files(results: Path) -> list[str]:
-    """Return all files of a results folder but its own database."""
-    paths = (path for path in results.rglob("*") if path.is_file())
+    """Return all files of a results folder but its own database, and the sets that nodes got through it."""
+    paths = (path for path in results.rglob("*") if path.is_file() and path.parent.name != "data")
     return sorted(str(path.relative_to(results)) for path in paths if path.suffix != ".db")
