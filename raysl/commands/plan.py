@@ -15,7 +15,7 @@ from raysl.commands.wanted import read_wanted
 from raysl.console.costs import show_costs
 from raysl.console.screen import screen
 from raysl.launch import feasibility
-from raysl.launch.node_types import ClusterFile, find_cluster_file
+from raysl.launch.node_types import ClusterFile, capacity, find_cluster_file
 from raysl.results.rows import read_rows
 from raysl.results.store import Store
 from raysl.search.adaptive import AdaptiveSearch
@@ -191,9 +191,7 @@ class _Place:
 
     def capacity(self, experiment: Experiment) -> int:
         """Return how many trials there are at once at most; raises ResourcesError where one can never be."""
-        resources = experiment.resources
-        grown = [known.node for known in self.file.grown(resources)] if self.file else None
-        return feasibility.check(resources, self.nodes, experiment.place("resources"), grown)
+        return capacity(experiment.resources, self.nodes, self.file, experiment.place("resources"))
 
 
 def _place(address: str | None, path: Path | None) -> _Place:

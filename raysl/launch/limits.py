@@ -29,8 +29,8 @@ class PricedNode:
 class Limits:
     """Tells when a search must stop so as to end within its limits.
 
-    A node counts from the moment that the search sees it, one that joins later from some minutes before that, and each
-    but the head's idle time afterwards, as far as the cluster file tells it.
+    Nodes that are there at first count from the beginning of the command, one that joins later from some minutes before
+    it is seen, and all for the time that workers idle afterwards, as far as the cluster file tells it.
     """
 
     def __init__(self, max_hours: float | None, max_cost: float | None, file: ClusterFile | None = None) -> None:

@@ -1,7 +1,7 @@
 """What an autoscaling cluster can grow to, and what its nodes cost, from the file that describes it.  No ray."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import yaml
 
 from raysl.errors import ResourcesError
-from raysl.launch.feasibility import Node, workers_on
+from raysl.launch.feasibility import Node, check, workers_on
 from raysl.search.experiment import Resources
 
 PRICE = "usd-per-hour"  # label of a node, or of its type in the file
@@ -59,6 +59,16 @@ class ClusterFile:
     def price_of(self, name: str) -> float | None:
         """Return what an hour of a node of this type costs, in USD; None where that is not known."""
         return next((known.price for known in self.types if known.name == name), None)
+
+
+def capacity(resources: Resources, nodes: Sequence[Node], file: ClusterFile | None, place: str) -> int:
+    """Return how many trials a cluster holds at once, as it is or as its file lets it grow.
+
+    place: where the resources were written, for the message.
+    Raises ResourcesError where it can never hold one.
+    """
+    grown = [known.node for known in file.grown(resources)] if file else None
+    return check(resources, nodes, place, grown)
 
 
 def find_cluster_file(path: Path | None, address: str | None) -> ClusterFile | None:

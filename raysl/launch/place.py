@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from raysl.launch import feasibility
+from raysl.launch.node_types import capacity
 from raysl.launch.options import Options
 from raysl.launch.watcher import Observer
 from raysl.search.experiment import Experiment
@@ -48,6 +48,4 @@ class Place:
     def _fitting(self, experiment: Experiment) -> int:
         from raysl.launch.cluster import nodes
 
-        file, resources = self.options.cluster_file, experiment.resources
-        grown = [known.node for known in file.grown(resources)] if file else None
-        return feasibility.check(resources, nodes(), experiment.place("resources"), grown)
+        return capacity(experiment.resources, nodes(), self.options.cluster_file, experiment.place("resources"))

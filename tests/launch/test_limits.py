@@ -68,6 +68,14 @@ def test_cost_is_that_of_the_nodes_while_they_are_there(clock: Clock) -> None:
     assert cost_after(limits, clock, [HEAD], 1.0) - before == pytest.approx(0.2, rel=2e-2)  # and not once it is gone
 
 
+def test_a_node_that_joined_between_two_looks_counts_from_the_first_of_them(clock: Clock) -> None:
+    limits = Limits(None, 100.0)
+    limits.check(lambda: [HEAD])
+    clock.now += 3600
+    limits.check(lambda: [HEAD, WORKER])
+    assert limits.spent == pytest.approx(1.2 + BOOT / 3600)
+
+
 def test_cost_is_never_exceeded(clock: Clock) -> None:
     limits = Limits(None, 1.0)
     with pytest.raises(LimitError, match=r"^--max-cost 1 is reached: 0.99 USD so far, at 1.20 USD an hour"):
