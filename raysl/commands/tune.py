@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -34,6 +35,7 @@ from raysl.tracking.tracker import Tracker
 from raysl.tracking.uri import default_uri, validate_uri
 
 GOES_ON = "finished trials are kept; the same command goes on from here"
+STARTING_SECONDS = 15.0  # before the first sync: until then, a search starts its processes
 TRACKING_SECONDS = 60.0  # how long the end of a search waits for a slow tracking server
 
 Prepared = Sequence[tuple[Experiment, Datas]]
@@ -104,7 +106,8 @@ def _search(
     with Leases(store) as leases:
         with leases.turn("folder"):
             identity = folder_id(store)
-        tracker = Tracker(tracking, lambda: summarise_store(store), identity, lambda: leases.turn("tracking"))
+        turn = partial(leases.turn, "tracking")
+        tracker = Tracker(tracking, lambda: summarise_store(store), identity, turn, STARTING_SECONDS)
         try:
             with Display(console, store, many=len(prepared) > 1) as display:
                 recorder = wanted.recorder(store, lambda: leases.turn("cells"))

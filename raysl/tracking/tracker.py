@@ -42,6 +42,7 @@ class Tracker:
     snapshot: called in that thread; the tables as they stand.  folder_id: of their results folder.
     turn: entered in that thread for each sync; waits while another process syncs the same tables, for two at once
         would each create the runs that are missing.
+    rest: seconds before the first sync, which imports MLflow: that would hold up what the caller begins with.
     Raises UserError for a URI that MLflow cannot take; nothing else of the store's troubles reaches the caller.
     """
 
@@ -51,6 +52,7 @@ class Tracker:
         snapshot: Callable[[], Tables],
         folder_id: str,
         turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+        rest: float = 0.0,
     ) -> None:
         self._uri = validate_uri(uri)
         self._turn = turn
@@ -62,7 +64,7 @@ class Tracker:
         self._warning: str | None = None
         self._missing: int | None = None
         # A daemon: a server that accepts a request and never answers must not keep the process alive.
-        self._thread = threading.Thread(target=self._follow, name="raysl-tracker", daemon=True)
+        self._thread = threading.Thread(target=self._follow, args=(rest,), name="raysl-tracker", daemon=True)
         self._thread.start()
 
     @property
@@ -88,8 +90,7 @@ class Tracker:
         shown = without_password(self._uri)
         return TrackingStatus(shown, not reason, self._missing if reason else 0, reason)
 
-    def _follow(self) -> None:
-        pause = 0.0
+    def _follow(self, pause: float) -> None:
         while True:
             with self._state:
                 self._state.wait_for(lambda: self._closing, pause)
