@@ -72,7 +72,8 @@ def test_a_cluster_grows_for_the_trials_that_wait_and_shrinks_again(tmp_path: Pa
         "head_node_type: head\nmax_workers: 2\navailable_node_types:\n"
         "  head: {resources: {CPU: 0}}\n  worker: {resources: {CPU: 1}, max_workers: 2}\n"
     )
-    file, results = write(tmp_path, ONE_STAGE), tmp_path / "results"
+    # Each trial takes longer than the second node takes after the first.
+    file, results = write(tmp_path, ONE_STAGE.replace("epochs: 4", "epochs: 60")), tmp_path / "results"
     with cluster(0, {"available_node_types": types}) as nodes:
         refused = start(nodes, file, results)
         printed, _ = refused.communicate(timeout=120)
