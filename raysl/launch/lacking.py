@@ -19,11 +19,11 @@ from raysl.training.spec import TrialSpec
 class Unscored(NamedTuple):
     """A finished trial to score on the test set.
 
-    keep_features: whether its test features are kept.
+    experiment: one that has it.  keep_features: whether its test features are kept.
     """
 
     spec: TrialSpec
-    resources: Resources
+    experiment: Experiment
     keep_features: bool
 
 
@@ -67,7 +67,7 @@ def lacking(
         for i, trial in finished.items():
             is_chosen = i in selection.trial_ids
             if i not in scores or (is_chosen and not has_features(store, i)):
-                found.unscored[i] = Unscored(trial.spec, resources, i in selected)
+                found.unscored[i] = Unscored(trial.spec, experiment, i in selected)
             elif not (is_chosen and starts):
                 continue
             found.models[i] = found.models.get(i, {None}) | (starts if is_chosen else set())

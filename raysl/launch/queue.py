@@ -39,7 +39,6 @@ class TrialQueue:
         self.proposed, self.found = proposed, found
         self.done = done or (lambda trial: done_row(leases.store, trial))
         self.handed_out: dict[str, Trial] = {}
-        self.running: set[str] = set()
         self._share = Share((), leases, lambda trial: trial.spec.id, self._is_done)
         self._known: set[str] = set()
         self._first: Trial | None = None
@@ -55,26 +54,16 @@ class TrialQueue:
         trial, self._first = self._first or self._find(), None
         if trial is not None:
             self.handed_out[trial.spec.id] = trial
-            self.running.add(trial.spec.id)
         return trial
 
-    def wait(self, pause: Callable[[], None]) -> bool:
-        """Return whether there is a trial to train here, as soon as that is certain.
-
-        pause: called between looks at what other drivers train; they may leave some of it, or do it all.
-        """
-        while not self.is_exhausted:
-            self._first = self._first or self._find()
-            if self._first is not None:
-                return True
-            if not self._share.is_empty:
-                pause()
-        return False
+    def look(self) -> bool:
+        """Return whether there is a trial to hand out at this moment."""
+        self._first = self._first or self._find()
+        return self._first is not None
 
     def ended(self, row: TrialRow) -> None:
         """Take note of a trial that was handed out and has ended; its row is written."""
         self.rows[row.trial_id] = row
-        self.running.discard(row.trial_id)
         self._share.ended(self.handed_out[row.trial_id])
 
     def _find(self) -> Trial | None:

@@ -1,12 +1,12 @@
-"""Ray Tune over a queue of trials."""
+"""Ray Tune over work, task by task."""
 
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
@@ -15,52 +15,74 @@ from ray.tune.search import Searcher
 from raysl.launch.cluster import living_nodes
 from raysl.launch.failures import Failures
 from raysl.launch.orphans import remove_orphans
-from raysl.launch.queue import TrialQueue
-from raysl.launch.worker import Task, run_task
-from raysl.results.store import Store
+from raysl.launch.work import Task, Work
+from raysl.launch.worker import run_task
 from raysl.search.experiment import Resources
 
 ORPHAN_SECONDS = 2.0  # between two looks at what killed groups have left
-PATIENCE = 30.0  # seconds without any trial that runs before that is said
-MAX_FAILURES = 3  # how often a trial may die without getting further before it counts as failed
+PATIENCE = 30.0  # seconds without any task that runs before that is said
+MAX_FAILURES = 3  # how often a task may die without getting further before it counts as failed
 
 
-class Watcher(Protocol):
-    """Is told what happens to the trials of a stage, in the driver's main thread."""
+def run(work: Work | None, following: Iterator[Work | None], check: Callable[[], None], *, stay: bool) -> None:
+    """Do work, and what follows it as long as the same processes can go on with it; what remains is for another call.
 
-    def trial_started(self, trial_id: str) -> None:
-        """A trial has its resources and begins, or begins again."""
-
-    def trial_progressed(self, trial_id: str, epoch: int, loss: float) -> None:
-        """A trial has finished an epoch (0-based)."""
-
-    def trial_ended(self, trial_id: str) -> None:
-        """A trial is done, well or not."""
-
-    def nothing_runs(self) -> None:
-        """No trial has had its resources for some time; called again and again meanwhile."""
-
-
-def run_trials(
-    queue: TrialQueue,
-    store: Store,
-    resources: Resources,
-    max_concurrent: int,
-    watcher: Watcher,
-    check: Callable[[], None],
-) -> None:
-    """Train the trials of a queue, at most so many at once; each writes its own row, unless it fails.
-
-    check: called often, in the driver's main thread; what it raises ends all training.
+    following: asked for more only when all before is done.  A None there gives the processes back.
+    check: called often, in the driver's main thread; what it raises ends all.
+    stay: whether processes wait for what follows; else they are given back as soon as no task is left to begin.
     """
+    while work is not None:
+        course = Course(work, following, stay)
+        _tune(course, check)
+        work = course.rest
+
+
+class Course:
+    """Work after work, as long as all take the same resources; each begins when the one before is done."""
+
+    def __init__(self, work: Work, following: Iterator[Work | None], stay: bool) -> None:
+        self.now, self.following, self.stay = work, following, stay
+        self.handed_out: set[str] = set()
+        self.is_over = False
+        self.rest: Work | None = None  # takes other resources
+
+    def next(self) -> Task | None:
+        """Return the next task; None where there is none at this moment, or will be none here (`is_over`)."""
+        while not self.is_over and len(self.handed_out) < self.now.limit:
+            if (task := self.now.next()) is not None:
+                self.handed_out.add(task.name)
+                return task
+            if self.handed_out and (self.stay or not self.now.is_exhausted):
+                return None
+            if self.stay:
+                self._go_on()
+            else:
+                self.is_over = True
+        return None
+
+    def _go_on(self) -> None:
+        work = next(self.following, None)
+        if work is not None and _shape(work.resources) == _shape(self.now.resources):
+            self.now = work
+        else:
+            self.is_over, self.rest = True, work
+
+    def ended(self, name: str) -> None:
+        """Take note of a task that has ended."""
+        self.handed_out.discard(name)
+        self.now.ended(name)
+
+
+def _tune(course: Course, check: Callable[[], None]) -> None:
     scratch = tempfile.mkdtemp(prefix=f"raysl-{os.getpid()}-tune-")
     try:
         tune.Tuner(
-            tune.with_resources(tune.with_parameters(_tune_trial, scratch=scratch), _tune_resources(resources)),
+            tune.with_resources(
+                tune.with_parameters(_tune_trial, scratch=scratch), _tune_resources(course.now.resources)
+            ),
             tune_config=tune.TuneConfig(
-                search_alg=_Feeder(queue, store.uri, resources),
-                num_samples=-1,  # as many as the queue has
-                max_concurrent_trials=max_concurrent,
+                search_alg=_Feeder(course),
+                num_samples=-1,  # as many as there are
                 reuse_actors=True,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
@@ -69,8 +91,8 @@ def run_trials(
                 name="trials",
                 storage_path=scratch,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=-1),  # `_Callback` gives trials up
-                callbacks=[_Callback(watcher, check, resources)],
+                failure_config=tune.FailureConfig(max_failures=-1),  # `_Callback` gives tasks up
+                callbacks=[_Callback(course, check)],
             ),
         ).fit()
     finally:
@@ -78,33 +100,23 @@ def run_trials(
 
 
 class _Feeder(Searcher):
-    """Gives Tune the trials of a queue, one when it has room for one; an adaptive search then knows the most."""
+    """Gives Tune tasks, one when it has room for one; an adaptive search then knows the most."""
 
-    def __init__(self, queue: TrialQueue, uri: str, resources: Resources) -> None:
+    def __init__(self, course: Course) -> None:
         super().__init__(metric="loss", mode="min")  # Tune wants to know; nothing looks at it
-        self.queue, self.uri, self.resources = queue, uri, resources
+        self.course = course
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searchers for a restore that raysl does without
 
     def suggest(self, trial_id: str) -> Any:
-        trial = self.queue.next()
-        if trial is None:
-            # Without a suggestion while nothing runs, Tune would wait, do nothing else, and keep its actors.
-            return None if self.queue.running and not self.queue.is_exhausted else Searcher.FINISHED
-        task = Task(
-            trial.spec.id,
-            trial.spec.model_dump_json(),
-            self.uri,
-            self.resources,
-            trial.milestones,
-            trial.stop,
-            trial.race,
-        )
+        task = self.course.next()
+        if task is None:
+            return Searcher.FINISHED if self.course.is_over else None
         return {"task": task}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Do nothing: the watcher reads the trial's row, which is the truth."""
+        """Do nothing: the work reads its results folder, which is the truth."""
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: raysl comes back from its result table."""
@@ -117,6 +129,10 @@ def _tune_trial(config: dict[str, Any], scratch: str) -> None:
     run_task(config["task"], scratch)
 
 
+def _shape(resources: Resources) -> tuple[int, int, float]:
+    return resources.workers, resources.cpus, resources.gpus
+
+
 def _tune_resources(resources: Resources) -> dict[str, float]:
     if resources.workers > 1:
         # The workers take what the trial takes; a share of a CPU here would leave no room for them on a full node.
@@ -125,52 +141,53 @@ def _tune_resources(resources: Resources) -> dict[str, float]:
 
 
 def _name(trial: TuneTrial) -> str:
-    return str(trial.config["task"].trial_id)
+    return str(trial.config["task"].name)
 
 
 class _Callback(tune.Callback):
-    def __init__(self, watcher: Watcher, check: Callable[[], None], resources: Resources) -> None:
-        self.watcher, self.check, self.failures = watcher, check, Failures()
+    def __init__(self, course: Course, check: Callable[[], None]) -> None:
+        self.course, self.check, self.failures = course, check, Failures()
         self.running: set[str] = set()
         self.last_ran = self.last_looked = time.monotonic()
-        self.in_groups = resources.workers > 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that raysl does without
 
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         self.check()
-        if self.in_groups and time.monotonic() - self.last_looked > ORPHAN_SECONDS:
+        if time.monotonic() - self.last_looked > ORPHAN_SECONDS:
             self.last_looked = time.monotonic()
             remove_orphans()
         if self.running:
             self.last_ran = time.monotonic()
         elif time.monotonic() - self.last_ran > PATIENCE:
-            self.watcher.nothing_runs()
+            self.course.now.nothing_runs()
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self.running.add(_name(trial))
-        self.failures.started(_name(trial), living_nodes())
-        self.watcher.trial_started(_name(trial))
+        self.running.add(trial.trial_id)
+        self.failures.started(trial.trial_id, living_nodes())
+        self.course.now.started(_name(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         if "epoch" in result:
-            self.failures.progressed(_name(trial), result["epoch"])
-            self.watcher.trial_progressed(_name(trial), result["epoch"], result["loss"])
+            self.failures.progressed(trial.trial_id, result["epoch"])
+            self.course.now.progressed(_name(trial), result["epoch"], result["loss"])
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Give a trial up that Tune is about to start again, where it has died too often."""
-        self.running.discard(_name(trial))
-        if self.failures.failed(_name(trial), living_nodes()) > MAX_FAILURES:
+        """Give a task up that Tune is about to start again, where it has died too often."""
+        self.running.discard(trial.trial_id)
+        if self.failures.failed(trial.trial_id, living_nodes()) > MAX_FAILURES:
             trial.set_config({"task": replace(trial.config["task"], given_up=True)})  # type: ignore[no-untyped-call]
             trial.max_failures = MAX_FAILURES  # should it not even get to its first line
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self.running.discard(_name(trial))
-        self.watcher.trial_ended(_name(trial))
+        self._ended(trial)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self.running.discard(_name(trial))
-        self.watcher.trial_ended(_name(trial))
+        self._ended(trial)
+
+    def _ended(self, trial: TuneTrial) -> None:
+        self.running.discard(trial.trial_id)
+        self.course.ended(_name(trial))

@@ -2,18 +2,22 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
+from typing import TypeVar
 
-from raysl.launch.lacking import lacking
+from raysl.launch.lacking import Unscored, lacking
 from raysl.launch.leases import Leases
 from raysl.launch.options import Options, Outcome
 from raysl.launch.place import Place
 from raysl.launch.pruning import prune
 from raysl.launch.queue import TrialQueue, done_rows, united
+from raysl.launch.scoring import Scoring
 from raysl.launch.step import Step, num_todo, searches_of
-from raysl.launch.watcher import Observer, TrialWatcher
+from raysl.launch.training import Training
+from raysl.launch.watcher import Observer
+from raysl.launch.work import Work
 from raysl.results.rows import TrialRow, read_rows
 from raysl.results.stages import SelectionRecord, write_selection, write_stage
 from raysl.results.tables import publish
@@ -27,6 +31,9 @@ from raysl.search.trials import Datas, Trial, expand, raced, stage_id, stage_rec
 ADAPTIVE, TABLES = "adaptive", "tables"  # claims: to propose configs, to publish the tables
 LOOKS = 0.5, 1.5  # seconds, at random, between two looks at what is waited for
 FILLED = 8  # experiments are searched together until their trials fill the cluster so many times over
+
+T = TypeVar("T")
+Working = Generator[Work | None, None, T]  # yields work; None where there is none for now, and nothing must be held
 
 
 class Search:
@@ -58,13 +65,12 @@ class Search:
         """Do all that is not done yet; what a kill at any moment leaves undone, the next call does."""
         with self._stack:
             try:
-                self._look_around()
-                for group in self._groups():
-                    self._do(list(group.values()))
-                    for depth in range(1, max(len(self.experiments[index][0].stages) for index in group)):
-                        opened = (self._open(index, depth) for index in group)
-                        self._do([step for step in opened if step is not None])
-                self.changed(self.outcome)  # a last stage may have had nothing to start from
+                works = self._all()
+                for work in works:
+                    from raysl.launch.schedule import run  # only where a cluster is needed: it takes seconds
+
+                    # A cluster's nodes are for others, or cost money, while the last trials of a stage still run.
+                    run(work, works, self.place.check_limits, stay=self.options.address is None)
             finally:
                 self._publish()
         return self.outcome
@@ -84,26 +90,40 @@ class Search:
                 self._seen.add(driver.id)
                 self.observer.other_search(str(driver))
 
-    def _wait(self, what: str) -> None:
+    def _all(self) -> Working[None]:
+        self._look_around()
+        left = deque(range(len(self.experiments)))
+        while left:
+            group = yield from self._group(left)
+            yield from self._do(list(group.values()))
+            for depth in range(1, max(len(self.experiments[index][0].stages) for index in group)):
+                steps = []
+                for index in group:
+                    step = yield from self._open(index, depth)
+                    steps += [step] if step is not None else []
+                yield from self._do(steps)
+        self.changed(self.outcome)  # a last stage may have had nothing to start from
+
+    def _wait(self, what: str) -> Working[None]:
+        yield None
         self.observer.waiting(what)
         self.place.check_limits()
         time.sleep(random.uniform(*LOOKS))
 
-    def _groups(self) -> Iterator[dict[int, Step]]:
-        """Yield the first stages of experiments to search together: of few on a laptop, so that each is soon done."""
+    def _group(self, left: deque[int]) -> Working[dict[int, Step]]:
+        """Take experiments to search together, few on a laptop so that each is soon done; return their first stages."""
         group: dict[int, Step] = {}
         waiting = 0.0
-        for index, (experiment, _) in enumerate(self.experiments):
-            step = self._open(index, depth=0)
+        while left and waiting < FILLED:
+            index = left.popleft()
+            step = yield from self._open(index, depth=0)
             assert step is not None, "a first stage starts from scratch"
             group[index] = step
             if step.num_todo:
-                waiting += step.num_todo / self.place.capacity(experiment)
-            if waiting >= FILLED or index == len(self.experiments) - 1:
-                yield group
-                group, waiting = {}, 0.0
+                waiting += step.num_todo / self.place.capacity(self.experiments[index][0])
+        return group
 
-    def _open(self, index: int, depth: int) -> Step | None:
+    def _open(self, index: int, depth: int) -> Working[Step | None]:
         """Return a stage, ready; None where its experiment has none so deep, or there is no model to start from."""
         experiment, datas = self.experiments[index]
         if depth >= len(experiment.stages):
@@ -114,15 +134,16 @@ class Search:
             self.outcome.stage_ids[index, stage.name] = None
             self._note_unselected(experiment, datas, stage)
             return None
-        step = self._step(experiment, stage, datas, starts)
+        step = yield from self._step(experiment, stage, datas, starts)
         self.outcome.stage_ids[index, stage.name] = step.record.stage_id
         return step
 
-    def _step(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> Step:
+    def _step(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> Working[Step]:
         if stage.adaptive:
             name = stage_id(experiment, stage, datas, starts)
-            search = self._adaptive.get(name) or self._adaptive_search(experiment, stage, datas, starts)
-            self._adaptive[name] = search
+            if name not in self._adaptive:
+                self._adaptive[name] = yield from self._adaptive_search(experiment, stage, datas, starts)
+            search = self._adaptive[name]
             rows = done_rows(self.store, [trial for config in search.trials for trial in config])
             return Step(experiment, datas, stage, (), search.record, rows, search)
         record = stage_record(experiment, stage, datas, starts, time.time())
@@ -131,7 +152,7 @@ class Search:
 
     def _adaptive_search(
         self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]
-    ) -> AdaptiveSearch:
+    ) -> Working[AdaptiveSearch]:
         """Return a stage's adaptive search; where configs are left to propose, no other driver proposes any then."""
         search = AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time())
         if self._proposes or search.num_left == 0:
@@ -139,12 +160,12 @@ class Search:
         while (driver := self.leases.taken().get(ADAPTIVE)) or not self.leases.claim(ADAPTIVE):
             self.place.capacity(experiment)
             who = f"the search of {driver}" if driver else "another search"
-            self._wait(f"{who}, which proposes configs in this folder")
+            yield from self._wait(f"{who}, which proposes configs in this folder")
         self._proposes = True
         self._stack.callback(self.leases.release, ADAPTIVE)
         return AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time())
 
-    def _do(self, steps: Sequence[Step]) -> None:
+    def _do(self, steps: Sequence[Step]) -> Working[None]:
         if not steps:
             return
         self._look_around()
@@ -153,9 +174,9 @@ class Search:
         self.changed(self.outcome)
         done = {i: row for step in steps for i, row in step.rows.items()}
         self.observer.stages_started([step.record for step in steps], done, num_todo(steps))
-        self._train_steps(steps, done)
+        yield from self._train_steps(steps, done)
         rows = read_rows(self.store, _by_id(trial for step in steps for trial in step.trials))
-        self._score([(step, self._select(step, rows)) for step in steps], rows)
+        yield from self._score([(step, self._select(step, rows)) for step in steps], rows)
         self._unpruned |= {trial.spec.id for step in steps for trial in step.trials}
         self.prune()
         self._publish()
@@ -177,7 +198,7 @@ class Search:
         long = f"{experiment.name}/{stage.name} of {data.source}, {experiment.model.backbone}{attacked}{more}"
         self.outcome.unselected.append(long if len(self.experiments) > 1 else stage.name)
 
-    def _train_steps(self, steps: Sequence[Step], rows: Mapping[str, TrialRow]) -> None:
+    def _train_steps(self, steps: Sequence[Step], rows: Mapping[str, TrialRow]) -> Working[None]:
         """Train what steps lack, those that take the same resources at once."""
         parts: dict[Resources, list[Step]] = {}
         for step in steps:
@@ -191,28 +212,27 @@ class Search:
             asked |= {search.record.stage_id for search in searches}
             seen |= {trial.spec.id for trial in todo}
             queue = TrialQueue(todo, searches, rows, self.leases, proposed=self._proposed, found=self._found)
-            self._train(part[0].experiment, queue)
+            yield from self._train(part[0].experiment, queue)
 
     def _proposed(self, search: AdaptiveSearch) -> None:
         write_stage(self.store, search.record)
         self.observer.config_proposed(search.record)
         self.changed(self.outcome)
 
-    def _train(self, experiment: Experiment, queue: TrialQueue) -> None:
+    def _train(self, experiment: Experiment, queue: TrialQueue) -> Working[None]:
         """Train the trials of a queue, with the resources that an experiment has for each."""
-        from raysl.launch.schedule import run_trials
-
-        capacity = self.place.capacity(experiment)
-        limit = min(capacity, self.options.max_concurrent or capacity)
-
-        def ended(row: TrialRow) -> None:
-            queue.ended(row)
-            self._trial_ended(row)
-
-        watcher = TrialWatcher(queue.handed_out, experiment.resources, self.store, self.observer, ended)
-        while queue.wait(partial(self._wait, "trials that another search trains")):
-            run_trials(queue, self.store, experiment.resources, limit, watcher, self.place.check_limits)
+        while not queue.is_exhausted:
+            if queue.look():
+                limit = self._limit(experiment)
+                resources = experiment.resources
+                yield Training(queue, self.store, resources, limit, self.observer, self._trial_ended)
+            elif not queue.is_exhausted:
+                yield from self._wait("trials that another search trains")
         self.outcome.trained += len(queue.handed_out)
+
+    def _limit(self, experiment: Experiment) -> int:
+        capacity = self.place.capacity(experiment)
+        return min(capacity, self.options.max_concurrent or capacity)
 
     def _found(self, row: TrialRow) -> None:
         """Take note of a trial that another search has trained."""
@@ -225,7 +245,7 @@ class Search:
             self.outcome.failed.append(row)
         self.changed(self.outcome)
 
-    def _score(self, chosen: Sequence[tuple[Step, SelectionRecord]], rows: Mapping[str, TrialRow]) -> None:
+    def _score(self, chosen: Sequence[tuple[Step, SelectionRecord]], rows: Mapping[str, TrialRow]) -> Working[None]:
         """Score what was selected and keep its test features; needed models that were dropped are trained again."""
         found = lacking(chosen, rows, self.store, score_all=self.options.score == "all")
         if found.lost:
@@ -235,15 +255,21 @@ class Search:
             return rows[trial.spec.id] if found.has_models(trial) else None
 
         for experiment, trials in found.lost.values():
-            self._train(experiment, TrialQueue(united(trials), (), {}, self.leases, found=self._found, done=trained))
+            queue = TrialQueue(united(trials), (), {}, self.leases, found=self._found, done=trained)
+            yield from self._train(experiment, queue)
         if not found.unscored:
             return
-        from raysl.launch.scoring import score_trials
-
-        limit = max(self.place.capacity(step.experiment) for step, _ in chosen)
         self.observer.scoring_started(len(found.unscored))
-        waits = partial(self._wait, "scores that another search is about to write")
-        score_trials(found.unscored.values(), self.leases, limit, self.place.check_limits, waits)
+        parts: dict[Resources, list[Unscored]] = {}
+        for one in found.unscored.values():
+            parts.setdefault(one.experiment.resources, []).append(one)
+        for resources, part in parts.items():
+            scoring = Scoring(part, self.leases, resources, self._limit(part[0].experiment), self.observer)
+            while not scoring.is_exhausted:
+                if scoring.look():
+                    yield scoring
+                elif not scoring.is_exhausted:
+                    yield from self._wait("scores that another search is about to write")
 
 
 def _by_id(trials: Iterable[Trial]) -> dict[str, Trial]:

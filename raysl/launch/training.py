@@ -1,0 +1,100 @@
+"""Trials to train: handed out, watched, and given a row where they could not write their own."""
+
+import time
+from collections.abc import Callable
+
+import raysl
+from raysl.launch.logs import last_error
+from raysl.launch.queue import TrialQueue
+from raysl.launch.watcher import TrialObserver
+from raysl.launch.work import TrainTask
+from raysl.results.rows import TrialRow, read_row, write_row
+from raysl.results.store import Store
+from raysl.search.experiment import Resources
+
+
+class Training:
+    """The work of training what a queue has at this moment, and what it comes to have meanwhile."""
+
+    def __init__(
+        self,
+        queue: TrialQueue,
+        store: Store,
+        resources: Resources,
+        limit: int,
+        observer: TrialObserver,
+        ended: Callable[[TrialRow], None],
+    ) -> None:
+        """Take what to train.
+
+        resources: of each trial.  limit: how many are trained at once.  ended: told of each row.
+        """
+        self.queue, self.store, self.resources, self.limit = queue, store, resources, limit
+        self._observer, self._ended = observer, ended
+        self._started: dict[str, float] = {}
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no trial will be handed out any more."""
+        return self.queue.is_exhausted
+
+    def next(self) -> TrainTask | None:
+        """Return the next trial; None where there is none at this moment."""
+        trial = self.queue.next()
+        if trial is None:
+            return None
+        return TrainTask(
+            trial.spec.id,
+            trial.spec.model_dump_json(),
+            self.store.uri,
+            self.resources,
+            milestones=trial.milestones,
+            stop=trial.stop,
+            race=trial.race,
+        )
+
+    def started(self, name: str) -> None:
+        """A trial begins, or begins again."""
+        self._started.setdefault(name, time.time())
+        self._observer.trial_started(name)
+
+    def progressed(self, name: str, epoch: int, loss: float) -> None:
+        """A trial has finished an epoch."""
+        self._observer.trial_progressed(name, epoch, loss)
+
+    def ended(self, name: str) -> None:
+        """A trial is done: its row is there, or is written now."""
+        row = read_row(self.store, name)
+        if row is None or row.status == "failed":
+            row = self._failed(name)
+            write_row(self.store, row)
+        self.queue.ended(row)
+        self._observer.trial_ended(row)
+        self._ended(row)
+
+    def nothing_runs(self) -> None:
+        """No trial has had its resources for some time."""
+        self._observer.waiting("a node that can hold a trial")
+
+    def _failed(self, trial_id: str) -> TrialRow:
+        spec = self.queue.handed_out[trial_id].spec
+        return TrialRow(
+            trial_id=trial_id,
+            status="failed",
+            reason=last_error(self.store, trial_id),
+            method=str(spec.method["name"]),
+            seed=spec.seed,
+            final_loss=None,
+            probe_accuracy=None,
+            epochs=0,
+            num_parameters=0,
+            seconds=0.0,
+            started_at=self._started.get(trial_id, time.time()),
+            finished_at=time.time(),
+            workers=self.resources.workers,
+            device="",
+            raysl_version=raysl.__version__,
+            torch_version="",
+            spec=spec.model_dump_json(),
+            curve=(),
+        )

@@ -1,0 +1,64 @@
+"""What a search has its cluster do."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from raysl.search.experiment import Resources
+from raysl.training.settings import StopSettings
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to do on its way to a worker, in plain values.
+
+    name: no other task has it at the same time.  spec: JSON of the TrialSpec.  store: URI of the results folder.
+    given_up: whether it has died too often and only ends here.
+    """
+
+    name: str
+    spec: str
+    store: str
+    resources: Resources
+    given_up: bool = False
+
+
+@dataclass(frozen=True)
+class TrainTask(Task):
+    """A trial to train; its name is its id.  milestones, stop, race: as in `search.trials.Trial`."""
+
+    milestones: tuple[int, ...] = ()
+    stop: StopSettings | None = None
+    race: str = ""
+
+
+@dataclass(frozen=True)
+class ScoreTask(Task):
+    """A trial to score on the test set.  keep_features: whether its test features are kept."""
+
+    keep_features: bool = False
+
+
+class Work(Protocol):
+    """Tasks, at most `limit` at once; called in the driver's main thread, where what it raises ends the search."""
+
+    resources: Resources
+    limit: int
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no task will be handed out any more."""
+
+    def next(self) -> Task | None:
+        """Return the next task; None where there is none at this moment: if none runs either, the work is done."""
+
+    def started(self, name: str) -> None:
+        """A task has its resources and begins, or begins again."""
+
+    def progressed(self, name: str, epoch: int, loss: float) -> None:
+        """A task has finished an epoch (0-based)."""
+
+    def ended(self, name: str) -> None:
+        """A task is done, well or not."""
+
+    def nothing_runs(self) -> None:
+        """No task has had its resources for some time; called again and again meanwhile."""

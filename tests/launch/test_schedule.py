@@ -1,0 +1,113 @@
+"""The order in which work is done, without Ray: what Tune asks for, and what it tells."""
+
+from collections import deque
+from collections.abc import Iterator
+
+import pytest
+
+from raysl.launch.schedule import Course
+from raysl.launch.work import Task, Work
+from raysl.search.experiment import Resources
+
+
+class Listed:
+    """Work on tasks that are known."""
+
+    def __init__(self, *names: str, limit: int = 9, resources: Resources | None = None) -> None:
+        self.limit, self.resources = limit, resources or Resources()
+        self.tasks = deque(Task(name, "{}", "", self.resources) for name in names)
+        self.told: list[str] = []
+
+    @property
+    def is_exhausted(self) -> bool:
+        return not self.tasks
+
+    def next(self) -> Task | None:
+        return self.tasks.popleft() if self.tasks else None
+
+    def started(self, name: str) -> None:
+        raise AssertionError(name)
+
+    def progressed(self, name: str, epoch: int, loss: float) -> None:
+        raise AssertionError(name)
+
+    def ended(self, name: str) -> None:
+        self.told.append(name)
+
+    def nothing_runs(self) -> None:
+        raise AssertionError
+
+
+def name_of(task: Task | None) -> str | None:
+    return None if task is None else task.name
+
+
+def test_work_begins_when_all_of_the_work_before_has_ended() -> None:
+    first, second = Listed("a", "b"), Listed("c")
+    asked: list[str] = []
+
+    def following() -> Iterator[Work | None]:
+        asked.append("second")
+        yield second
+
+    course = Course(first, following(), stay=True)
+    assert [name_of(course.next()) for _ in range(3)] == ["a", "b", None]
+    course.ended("a")
+    assert course.next() is None
+    assert not asked, "what follows may depend on all that is before it"
+    course.ended("b")
+    assert name_of(course.next()) == "c"
+    assert first.told == ["a", "b"]
+    course.ended("c")
+    assert course.next() is None
+    assert course.is_over
+    assert second.told == ["c"]
+    assert course.rest is None
+
+
+def test_no_more_tasks_at_once_than_their_work_allows() -> None:
+    course = Course(Listed("a", "b", limit=1), iter([Listed("c", "d", limit=2)]), stay=True)
+    assert [name_of(course.next()) for _ in range(2)] == ["a", None]
+    course.ended("a")
+    assert [name_of(course.next()) for _ in range(2)] == ["b", None]
+    course.ended("b")
+    assert [name_of(course.next()) for _ in range(3)] == ["c", "d", None]
+
+
+@pytest.mark.parametrize("resources", [{"workers": 2}, {"cpus": 2}, {"gpus": 0.5}, {"checkpoint_seconds": 1.0}])
+def test_processes_go_on_only_with_what_takes_the_same(resources: dict[str, float]) -> None:
+    other = Listed("b", resources=Resources.model_validate(resources))
+    course = Course(Listed("a"), iter([other]), stay=True)
+    course.next()
+    course.ended("a")
+    goes_on = "checkpoint_seconds" in resources
+    assert name_of(course.next()) == ("b" if goes_on else None)
+    assert course.is_over is not goes_on
+    assert course.rest is (None if goes_on else other)
+
+
+def test_processes_are_given_back_for_a_wait() -> None:
+    second = Listed("b")
+    following = iter([None, second])
+    course = Course(Listed("a"), following, stay=True)
+    course.next()
+    course.ended("a")
+    assert course.next() is None
+    assert course.is_over
+    assert course.rest is None
+    assert next(following) is second
+
+
+def test_processes_that_do_not_stay_are_given_back_as_soon_as_no_task_is_left() -> None:
+    first, following = Listed("a", "b"), iter([Listed("c")])
+    course = Course(first, following, stay=False)
+    course.next()
+    assert not course.is_over
+    course.next()
+    assert course.next() is None
+    assert course.is_over
+    course.ended("a")
+    course.ended("b")
+    assert first.told == ["a", "b"]
+    assert course.rest is None
+    assert name_of(next(following).next()) == "c"
