@@ -145,8 +145,11 @@ class Store:
     def modified(self, folder: str, suffix: str) -> dict[str, float]:
         """Return when the files that `list` names were written: unix seconds, by the clock of the storage."""
         with _named(self.address(folder)):
-            infos = self._fs.get_file_info(fs.FileSelector(self._absolute(folder), allow_not_found=True))
-        files = {info.base_name: (info.mtime_ns or 0) / 1e9 for info in infos if info.type == fs.FileType.File}
+            if self._local is not None:
+                files = _modified(self._local / folder)
+            else:
+                infos = self._fs.get_file_info(fs.FileSelector(self._absolute(folder), allow_not_found=True))
+                files = {info.base_name: (info.mtime_ns or 0) / 1e9 for info in infos if info.type == fs.FileType.File}
         return {name: at for name, at in files.items() if name.endswith(suffix) and not name.startswith(".")}
 
     def delete(self, path: str) -> None:
@@ -237,6 +240,17 @@ def _named(place: str, *, absent: bool = False) -> Iterator[None]:
             raise
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise ResultsError(f"{place}: {_KEY_AND_BUCKET.sub('', reason)}") from error
+
+
+def _modified(folder: Path) -> dict[str, float]:
+    # Not through Arrow, whose listing fails where the folder is made meanwhile.
+    found: dict[str, float] = {}
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.is_file():
+                    found[entry.name] = entry.stat().st_mtime
+    return found
 
 
 def _publish(temporary: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ import random
 import resource
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -168,3 +169,23 @@ def test_a_worker_that_does_not_see_the_folder_does_not_make_one(tmp_path: Path)
     with pytest.raises(ResultsError, match="does not exist on this machine"):
         store.write("rows/a", b"a")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_that_comes_up_while_it_is_listed_is_no_error(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "results"), create=True)
+    made, ended = [0], threading.Event()
+
+    def list_the_next() -> None:
+        while not ended.is_set():
+            assert set(store.list(f"claims{made[0]}", "")) <= {"a"}
+
+    with ThreadPoolExecutor(1) as pool:
+        lister = pool.submit(list_the_next)
+        try:
+            for number in range(1000):
+                made[0] = number
+                time.sleep(0)
+                store.write(f"claims{number}/a", b"")
+        finally:
+            ended.set()
+        lister.result()
