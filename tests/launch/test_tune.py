@@ -18,6 +18,7 @@ import raysl as package
 from raysl.results import Tables
 
 TRIAL = "ray::ImplicitFunc"  # the title of a process that trains
+BEGINS = re.compile(r"begins on \S+, process (\d+)")  # in a trial's log
 
 
 def tables_equal(left: Tables, right: Tables) -> None:
@@ -52,6 +53,22 @@ def test_a_search_leaves_tables_and_mlflow_runs(undisturbed: tuple[Path, Path, s
     assert tables.curves.num_rows == 4 * 4 * 3 + 2 * 3 * 2  # trials x epochs x terms, the total included
     assert "selected" in printed
     assert "\x1b" not in printed
+
+
+def processes(results: Path, logs: list[str]) -> list[str]:
+    """Return the processes that logs say their trials began in."""
+    return [found for name in logs for found in BEGINS.findall((results / "logs" / f"{name}.log").read_text())]
+
+
+def test_a_process_goes_on_with_the_next_stage(undisturbed: tuple[Path, Path, str]) -> None:
+    _, results, _ = undisturbed
+    trials = package.read(str(results)).trials.to_pylist()
+    first, second = (
+        processes(results, [trial["trial_id"] for trial in trials if trial["stage"] == stage])
+        for stage in ("semi", "finetune")
+    )
+    assert len(first) == 4
+    assert set(first) & set(second)
 
 
 def test_the_selected_config_has_the_lowest_mean_final_loss(undisturbed: tuple[Path, Path, str]) -> None:
@@ -173,15 +190,19 @@ def test_two_workers_give_the_numbers_of_one(undisturbed: tuple[Path, Path, str]
     """The order of summation differs, so losses agree to 1e-4 after some 20 steps, not to the last digit."""
     _, reference, _ = undisturbed
     results = tmp_path / "results"
-    text = (
-        EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("[1e-2, 1e-3]", "[1e-3]").replace("seeds: 2", "seeds: 1")
-    )
-    done = raysl("tune", write(tmp_path, text), "--results", results, "--set", "resources.workers=2")
+    text = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("[1e-2, 1e-3]", "[1e-3]")
+    more = ("--set", "resources.workers=2", "--max-concurrent", 1)
+    done = raysl("tune", write(tmp_path, text), "--results", results, *more)
     assert done.returncode == 0, done.stdout + done.stderr
-    [row] = package.read(str(results)).trials.to_pylist()
-    one = {trial["trial_id"]: trial for trial in package.read(str(reference)).trials.to_pylist()}[row["trial_id"]]
-    assert row["workers"] == 2
-    assert row["final_loss"] == pytest.approx(one["final_loss"], rel=1e-4)
+    of_one = {trial["trial_id"]: trial for trial in package.read(str(reference)).trials.to_pylist()}
+    rows = package.read(str(results)).trials.to_pylist()
+    assert len(rows) == 2
+    for row in rows:
+        assert row["workers"] == 2
+        assert row["final_loss"] == pytest.approx(of_one[row["trial_id"]]["final_loss"], rel=1e-4)
+        assert row["test_accuracy"] is not None
+    for rank in ("", ".rank1"):
+        assert len(set(processes(results, [row["trial_id"] + rank for row in rows]))) == 1, "a group for each trial"
 
 
 @pytest.mark.slow
