@@ -12,6 +12,7 @@ from raysl.launch.work import Task
 from raysl.search.experiment import Resources
 
 LOOK_SECONDS = 1.0  # between two looks at whether the workers are still there
+END_SECONDS = 10.0  # for workers without a task to end
 Report = dict[str, Any]
 
 
@@ -46,6 +47,11 @@ class Group:
                 return
             report(told)
 
+    def end(self) -> None:
+        """Let the workers end, and Ray Train clean up behind them."""
+        self._courier.give.remote(None)
+        self._thread.join(END_SECONDS)
+
     def _run(self, do: Callable[[Task, int, Callable[[Report], None]], None], storage: str) -> None:
         from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -72,8 +78,7 @@ class Group:
 
 def _serve(config: dict[str, Any]) -> None:
     courier, rank = config["courier"], ray.train.get_context().get_world_rank()
-    while True:
-        task = ray.get(courier.next.remote(rank))
+    while (task := ray.get(courier.next.remote(rank))) is not None:
         config["do"](task, rank, courier.report.remote)
         ray.get(courier.done.remote())
 
@@ -82,16 +87,16 @@ class _Courier:
     """An actor that carries tasks to the workers, and reports back."""
 
     def __init__(self, num_workers: int) -> None:
-        self.tasks: list[asyncio.Queue[Task]] = [asyncio.Queue() for _ in range(num_workers)]
+        self.tasks: list[asyncio.Queue[Task | None]] = [asyncio.Queue() for _ in range(num_workers)]
         self.told: asyncio.Queue[Report | None] = asyncio.Queue()
         self.num_busy = 0
 
-    async def give(self, task: Task) -> None:
+    async def give(self, task: Task | None) -> None:
         self.num_busy = len(self.tasks)
         for queue in self.tasks:
             queue.put_nowait(task)
 
-    async def next(self, rank: int) -> Task:
+    async def next(self, rank: int) -> Task | None:
         return await self.tasks[rank].get()
 
     async def report(self, what: Report) -> None:

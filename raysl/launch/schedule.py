@@ -9,14 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 from ray import tune
+from ray.tune import PlacementGroupFactory
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
+from ray.tune.trainable import wrap_function
 
 from raysl.launch.cluster import living_nodes
 from raysl.launch.failures import Failures
 from raysl.launch.orphans import remove_orphans
 from raysl.launch.work import Task, Work
-from raysl.launch.worker import run_task
+from raysl.launch.worker import end_group, run_task
 from raysl.search.experiment import Resources
 
 ORPHAN_SECONDS = 2.0  # between two looks at what killed groups have left
@@ -77,11 +79,9 @@ def _tune(course: Course, check: Callable[[], None]) -> None:
     scratch = tempfile.mkdtemp(prefix=f"raysl-{os.getpid()}-tune-")
     try:
         tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(_tune_trial, scratch=scratch), _tune_resources(course.now.resources)
-            ),
+            TrialProcess,
             tune_config=tune.TuneConfig(
-                search_alg=_Feeder(course),
+                search_alg=_Feeder(course, scratch),
                 num_samples=-1,  # as many as there are
                 reuse_actors=True,
                 trial_name_creator=_name,
@@ -102,9 +102,9 @@ def _tune(course: Course, check: Callable[[], None]) -> None:
 class _Feeder(Searcher):
     """Gives Tune tasks, one when it has room for one; an adaptive search then knows the most."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: Course, scratch: str) -> None:
         super().__init__(metric="loss", mode="min")  # Tune wants to know; nothing looks at it
-        self.course = course
+        self.course, self.scratch = course, scratch
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searchers for a restore that raysl does without
@@ -113,7 +113,7 @@ class _Feeder(Searcher):
         task = self.course.next()
         if task is None:
             return Searcher.FINISHED if self.course.is_over else None
-        return {"task": task}
+        return {"task": task, "scratch": self.scratch}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Do nothing: the work reads its results folder, which is the truth."""
@@ -125,8 +125,22 @@ class _Feeder(Searcher):
         """Do nothing: raysl comes back from its result table."""
 
 
-def _tune_trial(config: dict[str, Any], scratch: str) -> None:
-    run_task(config["task"], scratch)
+def _tune_trial(config: dict[str, Any]) -> None:
+    run_task(config["task"], config["scratch"])
+
+
+class TrialProcess(wrap_function(_tune_trial)):  # type: ignore[misc]
+    """Tune's actor, which does one task after another."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """Return what a task takes."""
+        return PlacementGroupFactory([_tune_resources(config["task"].resources)])
+
+    def cleanup(self) -> None:
+        """End with all that the tasks have left."""
+        end_group()  # else Ray Train would not clean up behind it
+        super().cleanup()
 
 
 def _shape(resources: Resources) -> tuple[int, int, float]:
@@ -179,7 +193,7 @@ class _Callback(tune.Callback):
         """Give a task up that Tune is about to start again, where it has died too often."""
         self.running.discard(trial.trial_id)
         if self.failures.failed(trial.trial_id, living_nodes()) > MAX_FAILURES:
-            trial.set_config({"task": replace(trial.config["task"], given_up=True)})  # type: ignore[no-untyped-call]
+            trial.set_config(trial.config | {"task": replace(trial.config["task"], given_up=True)})  # type: ignore[no-untyped-call]
             trial.max_failures = MAX_FAILURES  # should it not even get to its first line
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:

@@ -46,6 +46,12 @@ def run_task(task: Task, storage: str) -> None:
         report(NOTHING)
 
 
+def end_group() -> None:
+    """End the workers that this process has started, if it has."""
+    if _group is not None and _group.is_there:
+        _group.end()
+
+
 def _run_here(task: Task, report: Callable[[Report], None]) -> None:
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer

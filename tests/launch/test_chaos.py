@@ -26,7 +26,7 @@ KILLS = int(os.environ.get("RAYSL_KILLS", "32"))
 ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("epochs: 4", "epochs: 60")
 ALONE = ONE_STAGE.replace("seeds: 2", "seeds: 5")  # ten trials of one worker
 GROUPS = ONE_STAGE.replace("name: tiny", "name: groups").replace("[1e-2, 1e-3]", "[3e-3]")
-TRIAL, TRAIN_WORKER = "ray::ImplicitFunc", "TrainWorker"  # in the titles of processes
+TRIAL, TRAIN_WORKER = "ray::TrialProcess", "TrainWorker"  # in the titles of processes
 
 
 class MlflowServer:

@@ -18,7 +18,7 @@ from raysl.results.store import Store
 pytestmark = pytest.mark.slow
 
 FOLDER = f"s3://{BUCKET}/results"
-TRIAL = "ray::ImplicitFunc"  # the title of a process that trains
+TRIAL = "ray::TrialProcess"  # the title of a process that trains
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tiny import EXPERIMENT, command, raysl, without_times, write
 import raysl as package
 from raysl.results import Tables
 
-TRIAL = "ray::ImplicitFunc"  # the title of a process that trains
+TRIAL = "ray::TrialProcess"  # the title of a process that trains
 BEGINS = re.compile(r"begins on \S+, process (\d+)")  # in a trial's log
 
 
