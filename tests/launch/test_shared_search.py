@@ -13,8 +13,6 @@ from raysl.launch.search import Search, Working
 from raysl.launch.step import Step, num_todo, searches_of
 from raysl.results.store import Store
 
-pytestmark = pytest.mark.slow
-
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
 OPTUNA = [
     "stages.semi.optimizer.lr={loguniform: [1e-4, 1e-1]}",
