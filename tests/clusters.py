@@ -133,7 +133,7 @@ def _ray_start(arguments: list[str], log: Path, environment: Mapping[str, str]) 
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *arguments]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while b"Ray runtime started" not in log.read_bytes():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
