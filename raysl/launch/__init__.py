@@ -19,5 +19,9 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+# What trials' processes have besides, and no process that they are started from. A trial trains in a thread, whose memory
+# glibc keeps (`training.memory`) only in the one pool of the main thread.
+OF_WORKERS = {"MALLOC_ARENA_MAX": "1"}
+
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)

@@ -21,6 +21,7 @@ from raysl.results.store import Store
 from raysl.training import checkpoint
 from raysl.training.features import pooled_features
 from raysl.training.feed import Feed
+from raysl.training.memory import keep_freed_memory
 from raysl.training.optimizers import build_optimizer
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.schedules import lr_factor
@@ -80,10 +81,14 @@ def memory_share(gpus: float, memory: int) -> float:
 
 
 def prepare_process(spec: TrialSpec, execution: Execution) -> torch.device:
-    """Set threads, determinism and the seed of the initialisation in this process."""
+    """Set threads, determinism, memory and the seed of the initialisation in this process."""
     device = torch.device(execution.device)
     torch.set_num_threads(execution.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
+    # Determinism would have torch fill all fresh memory, lest anything reads it before it is written: nothing does.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.backends.cudnn.benchmark = device.type == "cuda"
     torch.manual_seed(derive(spec, "init"))
     return device
