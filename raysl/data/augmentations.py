@@ -6,7 +6,7 @@ parameters mean is what they mean in torchvision's transforms of the same names.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from raysl.data.views import Draw
 
 CROP_TRIES = 10  # as torchvision's RandomResizedCrop: then the largest crop at the centre is taken
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it
-UNCHANGED = 4  # an adjustment of colours that is none
+CONTRAST, SATURATION, HUE, UNCHANGED = range(1, 5)  # adjustments of colours after that of brightness; the last is none
 
 Change = Callable[[Tensor, Tensor], Tensor]  # of some of a batch's images, which are given with their rows
 
@@ -35,8 +35,8 @@ def crop_boxes(draw: Draw, height: int, width: int, scale: tuple[float, float], 
 
     Areas are uniform and ratios uniform in their logarithm; of ten pairs the first that fits into the image counts.
     """
-    areas = torch.stack([draw.uniform(*scale) for _ in range(CROP_TRIES)]).double() * (height * width)
-    ratios = torch.stack([draw.uniform(*map(math.log, ratio)) for _ in range(CROP_TRIES)]).double().exp()
+    areas = draw.uniforms(CROP_TRIES, *scale).double() * (height * width)
+    ratios = draw.uniforms(CROP_TRIES, *map(math.log, ratio)).double().exp()
     sizes = torch.stack([(areas / ratios).sqrt().round(), (areas * ratios).sqrt().round()], -1).long()
     image = torch.tensor([height, width])
     fits = ((sizes > 0) & (sizes <= image)).all(-1)
@@ -45,7 +45,7 @@ def crop_boxes(draw: Draw, height: int, width: int, scale: tuple[float, float], 
     found = fits.any(0).unsqueeze(1)
     size = torch.where(found, fitting, largest)
     # In fp64: in fp32 a place just below 1 could be rounded up, to a box that sticks out.
-    places = torch.stack([draw.uniform(), draw.uniform()], 1).double()
+    places = draw.uniforms(2).T.double()
     corner = torch.where(found, (places * (image - size + 1)).long(), (image - size) // 2)
     return torch.cat([corner, size], 1)
 
@@ -110,7 +110,7 @@ def colour_changes(
     chosen = draw.bernoulli(p)
     factors = [draw.uniform(max(0.0, 1 - value), 1 + value) for value in (brightness, contrast, saturation)]
     factors.append(draw.uniform(-hue, hue))
-    order = torch.stack([draw.uniform() for _ in range(4)], 1).argsort(1)
+    order = draw.uniforms(4).T.argsort(1)
     return torch.stack(factors, 1), order.masked_fill(~chosen.unsqueeze(1), UNCHANGED)
 
 
@@ -118,34 +118,41 @@ def adjust_colours(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     """Apply the four adjustments of each image in its own order.
 
     factors: [B, 4], for brightness, contrast, saturation and hue.  order: int64 [B, 4], the numbers of the adjustments
-    (0 to 3) in the order in which they apply; UNCHANGED stands for none.  Both on the CPU.
+    (0 to 3) in the order in which they apply, or UNCHANGED four times.  Both on the CPU.
     """
-
-    def with_factor(number: int, adjust: Callable[[Tensor, Tensor], Tensor]) -> Change:
-        return lambda group, rows: adjust(group, factors[rows, number].to(group).view(-1, 1, 1, 1))
-
-    of_colour = (_saturation, _hue) if images.shape[1] == 3 else (_unchanged, _unchanged)
-    changes = [with_factor(number, adjust) for number, adjust in enumerate((_brightness, _contrast, *of_colour))]
-    changes.append(_unchanged)
-    for numbers in order.unbind(1):
-        images = _by_number(images, numbers, changes)
-    return images
-
-
-def _brightness(images: Tensor, factor: Tensor) -> Tensor:
-    return (images * factor).clamp_(0, 1)
-
-
-def _contrast(images: Tensor, factor: Tensor) -> Tensor:
-    return _blend(images, _gray(images).mean((1, 2, 3), keepdim=True), factor)
-
-
-def _saturation(images: Tensor, factor: Tensor) -> Tensor:
-    return _blend(images, _gray(images), factor)
+    chosen = torch.nonzero(order[:, 0] != UNCHANGED).squeeze(1)
+    if not len(chosen):
+        return images
+    hue_at = (order[chosen] == HUE).long().argmax(1)
+    # By the place of hue in their order: those that are blended before it lie together, and those that are after it.
+    rows = chosen[hue_at.argsort()]
+    with_hue_by = torch.bincount(hue_at, minlength=4).cumsum(0).tolist()  # how many have come to hue by each place
+    factors, order = factors[rows], order[rows]
+    by_place = list(zip(factors.gather(1, order).unbind(1), order.unbind(1), with_hue_by, strict=True))
+    changed = images.index_select(0, rows.to(images.device))
+    for factor, numbers, count in by_place[:-1]:
+        _blend(changed[count:], factor[count:], numbers[count:])
+    if images.shape[1] == 3:
+        changed = _hue(changed, factors[:, HUE].to(images).view(-1, 1, 1, 1))
+    for (factor, numbers, _), (_, _, count) in zip(by_place[1:], by_place, strict=False):
+        _blend(changed[:count], factor[:count], numbers[:count])
+    return _put(images, rows, changed)
 
 
-def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    return torch.addcmul(other * (1 - factor), images, factor).clamp_(0, 1)
+def _blend(images: Tensor, factor: Tensor, numbers: Tensor) -> None:
+    """Change brightness, contrast or saturation, whichever number an image has, in place.
+
+    Each is a blend: with black, with the image's mean gray, with its gray image.  factor, numbers: [B], on the CPU.
+    """
+    if not len(images):
+        return
+    if images.shape[1] == 1:
+        factor = factor.masked_fill(numbers == SATURATION, 1)
+    gray = _gray(images)
+    shares = torch.stack([numbers == CONTRAST, numbers == SATURATION]).to(images).view(2, -1, 1, 1, 1)
+    other = (gray * shares[1]).addcmul_(gray.mean((1, 2, 3), keepdim=True), shares[0])
+    factor = factor.to(images).view(-1, 1, 1, 1)
+    torch.addcmul(other.mul_(1 - factor), images, factor, out=images).clamp_(0, 1)
 
 
 def _gray(images: Tensor) -> Tensor:
@@ -208,23 +215,16 @@ def solarise(images: Tensor, draw: Draw, p: float, threshold: float = 0.5) -> Te
 
 
 def _on(chosen: Tensor, images: Tensor, change: Change) -> Tensor:
-    """Change the chosen images (bool [B], on the CPU) and leave the others as they are."""
-    return _by_number(images, chosen.long(), (_unchanged, change))
+    """Change the chosen images and leave the others as they are.
 
-
-def _by_number(images: Tensor, numbers: Tensor, changes: Sequence[Change]) -> Tensor:
-    """Apply to each image the change of its number.
-
-    numbers: int64 [B], on the CPU: where they were drawn, so that the device need not be waited for.
+    chosen: bool [B], on the CPU: where it was drawn, so that the device need not be waited for.
     """
-    sizes = torch.bincount(numbers, minlength=len(changes)).tolist()
-    if len(images) in sizes:
-        return changes[sizes.index(len(images))](images, torch.arange(len(images)))
-    rows = numbers.argsort()
-    groups = torch.split(images.index_select(0, rows.to(images.device)), sizes)
-    changed = [change(*group) for change, *group in zip(changes, groups, torch.split(rows, sizes), strict=True)]
-    return torch.cat(changed).index_select(0, rows.argsort().to(images.device))
+    rows = torch.nonzero(chosen).squeeze(1)
+    if len(rows) == len(images):
+        return change(images, rows)
+    return _put(images, rows, change(images.index_select(0, rows.to(images.device)), rows)) if len(rows) else images
 
 
-def _unchanged(images: Tensor, rows: Tensor) -> Tensor:
-    return images
+def _put(images: Tensor, rows: Tensor, changed: Tensor) -> Tensor:
+    """Return the images with some rows (int64, on the CPU) as they have changed."""
+    return images.index_copy(0, rows.to(images.device), changed)

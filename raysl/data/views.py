@@ -28,7 +28,12 @@ class Draw:
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return float32 [B] between low and high."""
-        return self._own(self._generator.random(self._size, np.float32)) * (high - low) + low
+        return self.uniforms(1, low, high)[0]
+
+    def uniforms(self, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Return float32 [count, B], what so many draws of `uniform` one after the other would be."""
+        drawn = self._generator.random((count, self._size), np.float32)
+        return torch.from_numpy(drawn[:, self._positions]) * (high - low) + low
 
     def normal(self, mean: float = 0.0, std: float = 1.0) -> Tensor:
         """Return float32 [B], normally distributed."""

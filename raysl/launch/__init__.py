@@ -19,8 +19,8 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
-# What trials' processes have besides, and no process that they are started from. A trial trains in a thread, whose memory
-# glibc keeps (`training.memory`) only in the one pool of the main thread.
+# What trials' processes have besides. A trial trains in a thread, and glibc keeps the large blocks of its memory
+# (`training.memory`) only where all threads share the pool of the main one.
 OF_WORKERS = {"MALLOC_ARENA_MAX": "1"}
 
 for _name, _value in ENVIRONMENT.items():

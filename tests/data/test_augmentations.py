@@ -10,7 +10,11 @@ import torchvision.transforms.v2 as transforms
 import torchvision.transforms.v2.functional as reference
 from torch import Tensor
 
+from raysl.data import augmentations
 from raysl.data.augmentations import (
+    CONTRAST,
+    HUE,
+    SATURATION,
     UNCHANGED,
     adjust_colours,
     blurred,
@@ -139,6 +143,34 @@ def test_colours_are_adjusted_as_torchvision_does_in_each_images_order(channels:
             image = adjustments[number](image, own[number])
         torch.testing.assert_close(view, image, rtol=0, atol=1e-5)
     assert torch.equal(views[24], images[24])
+
+
+def one_after_the_other(image: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    """Adjust one image's colours plainly, [1, C, H, W], with the arithmetic of `adjust_colours`."""
+    for number in order.tolist():
+        if number == UNCHANGED or (number > CONTRAST and image.shape[1] == 1):
+            continue
+        factor = factors[number]
+        if number == HUE:
+            image = augmentations._hue(image, factor)
+        else:
+            gray = augmentations._gray(image)
+            other = {0: torch.zeros_like(gray), CONTRAST: gray.mean((1, 2, 3), keepdim=True), SATURATION: gray}[number]
+            image = torch.addcmul(other * (1 - factor), image, factor).clamp(0, 1)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("count", "channels", "p"), [(60, 3, 0.8), (25, 1, 0.8), (7, 3, 1.0), (60, 3, 0.02), (9, 3, 0)]
+)
+def test_colours_of_a_batch_are_bit_for_bit_those_of_its_images_alone(count: int, channels: int, p: float) -> None:
+    images = pictures(count, channels, 32, 32)
+    before = images.clone()
+    factors, order = colour_changes(draw(count), 0.8, 0.8, 0.8, 0.5, p)
+    views = adjust_colours(images, factors, order)
+    for image, own, numbers, view in zip(images.split(1), factors, order, views.split(1), strict=True):
+        assert torch.equal(view, one_after_the_other(image, own, numbers))
+    assert torch.equal(images, before)
 
 
 def test_gray_images_have_no_saturation_and_no_hue() -> None:

@@ -17,6 +17,7 @@ def draw(step: int = 3, name: str = "view", rank: int = 0, world_size: int = 1, 
 PARAMETERS: dict[str, Callable[[Draw], Tensor]] = {
     "integers": lambda drawn: drawn.integers(7),
     "uniform": lambda drawn: drawn.uniform(-1.0, 3.0),
+    "uniforms": lambda drawn: drawn.uniforms(3, -1.0, 3.0).T,
     "normal": lambda drawn: drawn.normal(1.0, 2.0),
     "bernoulli": lambda drawn: drawn.bernoulli(0.4),
     "shared_uniform": lambda drawn: drawn.shared_uniform(),
@@ -32,6 +33,14 @@ def test_ranks_together_draw_what_one_draws(parameter: str, world_size: int) -> 
         shard = draw(rank=rank, world_size=world_size)
         assert torch.equal(PARAMETERS[parameter](shard), expected[0][rank::world_size])
         assert torch.equal(shard.uniform(), expected[1][rank::world_size])  # the next parameter too
+
+
+@pytest.mark.parametrize("size", [1, 11])
+def test_many_draws_at_once_are_those_of_one_after_the_other(size: int) -> None:
+    plain, at_once = draw(size=size), draw(size=size)
+    expected = torch.stack([plain.uniform(-1.0, 3.0) for _ in range(5)])
+    assert torch.equal(at_once.uniforms(5, -1.0, 3.0), expected)
+    assert torch.equal(at_once.uniform(), plain.uniform())  # and so is the next one
 
 
 def test_seed_epoch_step_and_name_each_change_the_draw() -> None:

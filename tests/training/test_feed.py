@@ -19,7 +19,7 @@ from raysl.results.rows import Epoch, TrialRow
 from raysl.results.store import Store
 from raysl.search.trials import expand
 from raysl.training import scoring, trial
-from raysl.training.feed import Feed
+from raysl.training.feed import Feed, Normaliser
 from raysl.training.loop import Execution, build_method
 from raysl.training.spec import TrialSpec
 
@@ -181,3 +181,14 @@ def test_an_attacked_trial_that_was_killed_ends_with_the_same_numbers(tmp_path: 
     assert trained == [1]
     assert resumed.probe_accuracy == whole.probe_accuracy
     assert [epoch.loss for epoch in resumed.curve] == [epoch.loss for epoch in whole.curve]
+
+
+@pytest.mark.parametrize(("count", "channels"), [(5, 3), (5, 1), (1, 3), (0, 3)])
+def test_images_are_normalised_alike_in_either_memory_format(count: int, channels: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    last = torch.rand(count, 8, 8, channels, generator=generator).permute(0, 3, 1, 2)
+    mean, std = (torch.rand(1, channels, 1, 1, generator=generator) + 0.1 for _ in range(2))
+    normalise, expected = Normaliser(mean, std), (last - mean) / std
+    assert torch.equal(normalise(last), expected)
+    assert torch.equal(normalise(last.contiguous()), expected)
+    assert normalise(last).stride() == expected.stride()
