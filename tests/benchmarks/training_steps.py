@@ -62,13 +62,13 @@ def write_images(folder: Path, size: int, count: int) -> Path:
     return path
 
 
-def spec_of(method: str, model: str, images: Path, batch_size: int) -> TrialSpec:
+def spec_of(method: str, model: str, images: Path, batch_size: int, profile: str | None = None) -> TrialSpec:
     """Return a trial of a method's experiment, with another model and other images."""
     file = SEARCH_SPACES / f"{FILES.get(method, method)}.yaml"
-    stage = load(file).stages[0]
+    stage = load(file, profile).stages[0]
     changes = [f"data.source=parquet:{images}", "data.labels=all", f"model.backbone={model}"]
     changes += [f"stages.{stage.name}.{key}" for key in (f"epochs={WITHOUT_END}", f"batch_size={batch_size}")]
-    changed = load(file, overrides=changes)
+    changed = load(file, profile, changes)
     data = resolve(changed.data, inspect(changed.data))
     return expand(changed, changed.stages[0], {s.name: data for s in changed.stages}, {})[0].spec
 
