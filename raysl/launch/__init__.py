@@ -17,11 +17,10 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # raysl comes back from its result table, not from Tune's state
     "OMP_WAIT_POLICY": "PASSIVE",
+    # A trial trains in a thread, and glibc keeps the large blocks of its memory (`training.memory`) only where all
+    # threads share the pool of the main one; read when a process starts.
+    "MALLOC_ARENA_MAX": "1",
 }
-
-# What trials' processes have besides. A trial trains in a thread, and glibc keeps the large blocks of its memory
-# (`training.memory`) only where all threads share the pool of the main one.
-OF_WORKERS = {"MALLOC_ARENA_MAX": "1"}
 
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)

@@ -21,7 +21,7 @@ from raysl.data.progress import Progress
 from raysl.data.sets import KNOWN, find, locate_content
 from raysl.data.settings import TrialData
 from raysl.errors import DataError
-from raysl.launch import ENVIRONMENT, OF_WORKERS
+from raysl.launch import ENVIRONMENT
 from raysl.results.store import Store
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def runtime_environment() -> Iterator[dict[str, Any]]:
     job = json.loads(os.environ.get(OF_THE_JOB) or "{}").get("runtime_env") or {}
     environment = {
         "py_modules": [package_folder(), *job.get("py_modules", ())],
-        "env_vars": {name: os.environ.get(name, value) for name, value in (ENVIRONMENT | OF_WORKERS).items()},
+        "env_vars": {name: os.environ[name] for name in ENVIRONMENT},
         "excludes": LEFT_OUT,
     }
     before = os.environ.get(MERGED)

@@ -18,7 +18,7 @@ def keep_freed_memory() -> None:
 
     As it is, glibc gives activations back to the system as soon as they are freed, and each of their pages costs a
     fault when the next step takes it: a fifth to a third of a step's time. No other C library is told anything.
-    The settings are those of the main thread's pool, and of all threads' where MALLOC_ARENA_MAX is 1, as in workers.
+    The settings are those of the main thread's pool; `launch` has all threads share it.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -129,13 +129,11 @@ def test_what_no_search_has_sent_is_left_to_the_machine(data: TrialData, store: 
 def test_the_running_code_goes_to_the_nodes_and_nothing_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 32)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
     monkeypatch.delenv(OF_THE_JOB, raising=False)
     with runtime_environment() as environment:
         assert environment["py_modules"] == list(raysl.__path__)
         assert environment["env_vars"]["OMP_WAIT_POLICY"] == "ACTIVE"
         assert environment["env_vars"]["MALLOC_ARENA_MAX"] == "1"
-        assert "MALLOC_ARENA_MAX" not in os.environ
         assert "a" * 32 not in json.dumps(environment)
         # Without a working directory of its own, Ray would let the driver's come first on every worker.
         assert os.listdir(environment["working_dir"]) == ["empty"]

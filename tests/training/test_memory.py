@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from raysl import methods
-from raysl.launch import OF_WORKERS
+from raysl.launch import ENVIRONMENT
 from raysl.results.rows import TrialRow
 from raysl.results.store import Store
 from raysl.training import loop
@@ -36,12 +36,14 @@ def count():
 {run}
 """
 IN_A_THREAD = "thread = threading.Thread(target=count); thread.start(); thread.join()"
+TRAINED = [name for name in methods.names() if methods.describe(name).trains]
+POOLS = "MALLOC_ARENA_MAX"
 EVERY_PAGE = 5 * 141 * 256  # of 4 KiB, that would be taken and given back
 
 
 def faults(keep: str, run: str, **environment: str) -> int:
     code = TAKE_AND_FREE.format(keep=keep, run=run)
-    of_process = {key: value for key, value in os.environ.items() if key not in OF_WORKERS} | environment
+    of_process = {key: value for key, value in os.environ.items() if key != POOLS} | environment
     done = subprocess.run([sys.executable, "-c", code], env=of_process, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
@@ -50,10 +52,31 @@ def faults(keep: str, run: str, **environment: str) -> int:
 def test_what_a_step_frees_is_there_for_the_next_one() -> None:
     assert faults("", "count()") > EVERY_PAGE / 4
     assert faults("keep_freed_memory()", "count()") < EVERY_PAGE / 100
-    assert faults("keep_freed_memory()", IN_A_THREAD, **OF_WORKERS) < EVERY_PAGE / 100
+    assert faults("keep_freed_memory()", IN_A_THREAD, **{POOLS: ENVIRONMENT[POOLS]}) < EVERY_PAGE / 100
 
 
-@pytest.mark.parametrize("name", [name for name in methods.names() if methods.describe(name).trains])
+def small(name: str) -> dict[str, Any]:
+    method = {"name": name} | ({"pretext": {"name": "rotation"}} if methods.describe(name).nested else {})
+    settings = methods.settings_model(name).model_validate(method).model_dump()
+    return settings | {key: 32 for key in ("projector", "hidden", "decoder") if key in settings}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_what_an_optimizer_steps_through_lies_alike_in_memory(
+    name: str, make_spec: Callable[..., TrialSpec], store: Store
+) -> None:
+    """Torch's fused optimizers go through weights, gradients and moments as they lie, whatever their strides say."""
+    trained = loop.Loop(make_spec(method=small(name)), store, loop.Execution())
+    trained.train_epoch(trained.wrapped())
+    stepped = [weight for weight in trained.method.parameters() if weight.grad is not None]
+    assert any(not weight.is_contiguous() for weight in stepped)  # channels are last
+    for weight in stepped:
+        moments = [value for value in trained.optimizer.state[weight].values() if value.ndim]
+        assert weight.grad is not None
+        assert {tensor.stride() for tensor in (weight.grad, *moments)} == {weight.stride()}
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_no_method_reads_memory_that_nobody_has_written(
     name: str,
     make_spec: Callable[..., TrialSpec],
@@ -62,10 +85,7 @@ def test_no_method_reads_memory_that_nobody_has_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Torch fills fresh memory with NaN where it is told to: the slow path, whose numbers must be the same."""
-    method = {"name": name} | ({"pretext": {"name": "rotation"}} if methods.describe(name).nested else {})
-    facts = methods.settings_model(name).model_validate(method).model_dump()
-    small = {key: 32 for key in ("projector", "hidden", "decoder") if key in facts}
-    spec = make_spec(method=facts | small, epochs=1)
+    spec = make_spec(method=small(name), epochs=1)
     fast = train(spec, store)
     assert not torch.utils.deterministic.fill_uninitialized_memory
     prepare = loop.prepare_process
