@@ -173,6 +173,14 @@ def test_colours_of_a_batch_are_bit_for_bit_those_of_its_images_alone(count: int
     assert torch.equal(images, before)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_colours_are_adjusted_of_stays_as_it_is(channels: int) -> None:
+    images = pictures(2, channels)
+    before = images.clone()
+    adjust_colours(images, torch.full((2, 4), 0.3), torch.tensor([[0, 1, 2, 3]] * 2))
+    assert torch.equal(images, before)
+
+
 def test_gray_images_have_no_saturation_and_no_hue() -> None:
     images = pictures(5, channels=1)
     assert torch.equal(colour_jitter(images, draw(5), 0.0, 0.0, 0.9, 0.5), images)

@@ -15,6 +15,7 @@ from raysl.launch import ENVIRONMENT
 from raysl.results.rows import TrialRow
 from raysl.results.store import Store
 from raysl.training import loop
+from raysl.training.memory import keep_freed_memory
 from raysl.training.spec import TrialSpec
 
 TAKE_AND_FREE = """
@@ -86,7 +87,9 @@ def test_no_method_reads_memory_that_nobody_has_written(
 ) -> None:
     """Torch fills fresh memory with NaN where it is told to: the slow path, whose numbers must be the same."""
     spec = make_spec(method=small(name), epochs=1)
+    keep_freed_memory.cache_clear()
     fast = train(spec, store)
+    assert keep_freed_memory.cache_info().currsize == 1
     assert not torch.utils.deterministic.fill_uninitialized_memory
     prepare = loop.prepare_process
 
