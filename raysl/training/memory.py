@@ -17,7 +17,7 @@ def keep_freed_memory() -> None:
     """Have the C library keep what a step frees, for the next step takes as much.
 
     As it is, glibc gives activations back to the system as soon as they are freed, and each of their pages costs a
-    fault when the next step takes it: a fifth to a third of a step's time. No other C library is told anything.
+    fault when the next step takes it: up to a quarter of a step's time. No other C library is told anything.
     The settings are those of the main thread's pool; `launch` has all threads share it.
     """
     if platform.libc_ver()[0] != "glibc":
