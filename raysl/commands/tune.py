@@ -116,7 +116,7 @@ def _search(
                     tracker.notify()
                     recorder(outcome.stage_ids)
 
-                search = Search(prepared, leases, options, display, changed)
+                search = Search(prepared, leases, options, display, changed, tracker.finish)
                 outcome = _executed(search)
         except LimitError as error:
             console.print(f"stopped: {error}; {GOES_ON}", style="yellow", markup=False)

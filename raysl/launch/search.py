@@ -46,13 +46,15 @@ class Search:
         options: Options,
         observer: Observer,
         changed: Callable[[Outcome], None],
+        ended: Callable[[], None],
     ) -> None:
         """Take what to search.
 
-        leases: on the results folder.  changed: called whenever the folder holds something new.
+        leases: on the results folder.  changed: called whenever the folder holds something new.  ended: called when
+        nothing is left to do but to leave the cluster, which takes seconds.
         """
         self.experiments, self.leases, self.store = experiments, leases, leases.store
-        self.options, self.observer, self.changed = options, observer, changed
+        self.options, self.observer, self.changed, self.ended = options, observer, changed, ended
         self.outcome = Outcome()
         self._stack = ExitStack()
         self.place = Place(options, [experiment for experiment, _ in experiments], observer, self._stack)
@@ -73,6 +75,7 @@ class Search:
                     run(work, works, self.place.check_limits, stay=self.options.address is None)
             finally:
                 self._publish()
+                self.ended()
         return self.outcome
 
     def prune(self) -> None:

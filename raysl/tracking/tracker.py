@@ -78,11 +78,15 @@ class Tracker:
             self._changed = True
             self._state.notify()
 
-    def close(self, timeout: float = 60.0) -> TrackingStatus:
-        """Sync a last time and stop; returns after `timeout` seconds at the latest."""
+    def finish(self) -> None:
+        """Begin the last sync; what changes after this is not in it."""
         with self._state:
             self._closing = True
             self._state.notify()
+
+    def close(self, timeout: float = 60.0) -> TrackingStatus:
+        """Sync a last time and stop; returns after `timeout` seconds at the latest."""
+        self.finish()
         self._thread.join(timeout)
         reason = self._warning or ""
         if self._thread.is_alive():

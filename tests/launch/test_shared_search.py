@@ -41,6 +41,7 @@ def test_a_stage_that_experiments_share_is_searched_once(tmp_path: Path, other: 
         Options(),
         observer,  # type: ignore[arg-type]
         lambda outcome: None,
+        lambda: None,
     )
     steps = [step for index in range(2) if (step := _without_work(search._open(index, 0))) is not None]
     assert len(searches_of(steps)) == num_searches

@@ -45,6 +45,15 @@ def test_what_is_notified_is_tracked_while_the_search_goes_on(search: Any, uri: 
     assert str(status) == f"tracked in {uri}"
 
 
+def test_the_last_sync_begins_before_anybody_waits_for_it(search: Any, uri: str, logged: Dump) -> None:
+    tracker = Tracker(uri, search.tables, FOLDER, rest=1000)
+    search.end(0)
+    tracker.finish()
+    wait_for(lambda: not tracker._thread.is_alive(), 30)
+    assert len(logged(uri)) == 3
+    assert tracker.close().tracked
+
+
 def test_many_changes_make_few_syncs(search: Any, uri: str) -> None:
     calls = []
 
