@@ -1,7 +1,7 @@
 """Samples per second of each method's training, beside a torchvision and a lightly pipeline, and the cost of views.
 
     uv run python tests/benchmarks/training_steps.py [--methods simclr semi ...] [--sizes 32 96]
-        [--models small_resnet resnet18] [--batch-size 64] [--steps 2] [--repetitions 5]
+        [--models small_resnet resnet18] [--batch-size 64] [--steps 2] [--repetitions 5] [--precision fp32|bf16]
 
 Each method trains on a CPU with one thread: by raysl's own loop, by a plain loop with torchvision's transforms, and by
 one with lightly's transforms and losses (`peers.py`). All three have the model, the batch, the optimizer and the views
@@ -62,12 +62,15 @@ def write_images(folder: Path, size: int, count: int) -> Path:
     return path
 
 
-def spec_of(method: str, model: str, images: Path, batch_size: int, profile: str | None = None) -> TrialSpec:
+def spec_of(
+    method: str, model: str, images: Path, batch_size: int, profile: str | None = None, precision: str = "fp32"
+) -> TrialSpec:
     """Return a trial of a method's experiment, with another model and other images."""
     file = SEARCH_SPACES / f"{FILES.get(method, method)}.yaml"
     stage = load(file, profile).stages[0]
     changes = [f"data.source=parquet:{images}", "data.labels=all", f"model.backbone={model}"]
-    changes += [f"stages.{stage.name}.{key}" for key in (f"epochs={WITHOUT_END}", f"batch_size={batch_size}")]
+    settings = {"epochs": WITHOUT_END, "batch_size": batch_size, "precision": precision}
+    changes += [f"stages.{stage.name}.{key}={value}" for key, value in settings.items()]
     changed = load(file, profile, changes)
     data = resolve(changed.data, inspect(changed.data))
     return expand(changed, changed.stages[0], {s.name: data for s in changed.stages}, {})[0].spec
@@ -154,6 +157,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=2, help="of each epoch that is timed")
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="raysl's; that of peers is fp32")
     return parser.parse_args()
 
 
@@ -168,7 +172,8 @@ def main() -> None:
         store = Store.open(f"{folder}/results", create=True)
         all_pipelines = {name: Pipeline(name, store) for name in PIPELINES}
         for size, model, method in itertools.product(given.sizes, given.models, given.methods):
-            spec = spec_of(method, model, write_images(Path(folder), size, count), given.batch_size)
+            images = write_images(Path(folder), size, count)
+            spec = spec_of(method, model, images, given.batch_size, precision=given.precision)
             pipelines = {name: pipeline for name, pipeline in all_pipelines.items() if pipeline.build(spec)}
             title = f"{method:<24}{model:<14}{size:>4}"
             print(title + line(medians(pipelines, "train", given.repetitions), lambda took: count / took), flush=True)
