@@ -57,7 +57,7 @@ def show(
     if form not in report.FORMATS:
         raise UserError(f"--format {form}: {choices(form, report.FORMATS)}")
     store = Store.open(target, create=False)
-    tables = summarise_store(store)
+    tables = summarise_store(store, curves=False)
     if tables.configs.num_rows == 0:
         raise ResultsError(f"{store}: no search has been here; `raysl tune FILE --results {store}` starts one")
     report.show(tables, str(store), form, screen())

@@ -36,7 +36,7 @@ def show_tables(store: Store, form: str, output: Path | None, console: Console, 
     found = [tables for tables in read_paper_tables(store) if only in (None, tables.path)]
     if not found:
         raise ResultsError(f"{store}: no table file was searched here; `raysl tune TABLE.yaml` does")
-    results = summarise_store(store)
+    results = summarise_store(store, curves=False)
     compared = [(tables, compare(tables, results)) for tables in found]
     if form == "arrow":
         assert output is not None

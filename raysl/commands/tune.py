@@ -2,12 +2,14 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
 
+import pyarrow as pa
 from rich.console import Console
 
 from raysl.commands.setting_up import images_text, prepare_data, resolve_data, send_data
@@ -29,8 +31,10 @@ from raysl.launch.search import Search
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
 from raysl.search.experiment import Experiment, Stage
-from raysl.search.summary import summarise_store
+from raysl.search.summary import curves_of, summarise_store
 from raysl.search.trials import Datas, expand
+from raysl.tracking.facts import RunFacts
+from raysl.tracking.tracked import Tracked
 from raysl.tracking.tracker import Tracker
 from raysl.tracking.uri import default_uri, validate_uri
 
@@ -106,8 +110,7 @@ def _search(
     with Leases(store) as leases:
         with leases.turn("folder"):
             identity = folder_id(store)
-        turn = partial(leases.turn, "tracking")
-        tracker = Tracker(tracking, lambda: summarise_store(store), identity, turn, STARTING_SECONDS)
+        tracker = _tracker(store, tracking, identity, partial(leases.turn, "tracking"))
         try:
             with Display(console, store, many=len(prepared) > 1) as display:
                 recorder = wanted.recorder(store, lambda: leases.turn("cells"))
@@ -130,11 +133,19 @@ def _search(
                 console.print(f"MLflow: {status}", style="yellow", markup=False)
     search.prune()  # of searches that end together, the last one to leave sees nobody
     if wanted.tables is None:
-        show(summarise_store(store), str(store), "table", console)
+        show(summarise_store(store, curves=False), str(store), "table", console)
     else:
         show_tables(store, "text", None, console, only=wanted.tables.path)
     _say_where(store, status.uri, console)
     return outcome
+
+
+def _tracker(store: Store, uri: str, folder_id: str, turn: Callable[[], AbstractContextManager[None]]) -> Tracker:
+    def curves(run: RunFacts) -> pa.Table:
+        return curves_of(store, run.stage_id, run.tags["raysl.trial_id"])
+
+    tables = partial(summarise_store, store, curves=False)
+    return Tracker(uri, tables, folder_id, turn, STARTING_SECONDS, curves=curves, tracked=Tracked(store, uri))
 
 
 def _executed(search: Search) -> Outcome:

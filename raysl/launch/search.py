@@ -20,12 +20,11 @@ from raysl.launch.watcher import Observer
 from raysl.launch.work import Work
 from raysl.results.rows import TrialRow, read_rows
 from raysl.results.stages import SelectionRecord, write_selection, write_stage
-from raysl.results.tables import publish
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.selection import select
-from raysl.search.summary import summarise_store
+from raysl.search.summary import publish_store
 from raysl.search.trials import Datas, Trial, expand, raced, stage_id, stage_record
 
 ADAPTIVE, TABLES = "adaptive", "tables"  # claims: to propose configs, to publish the tables
@@ -85,7 +84,7 @@ class Search:
 
     def _publish(self) -> None:
         with self.leases.turn(TABLES):  # else the last to write may not have read what the other has
-            publish(self.store, summarise_store(self.store))
+            publish_store(self.store)
 
     def _look_around(self) -> None:
         for driver in self.leases.others():

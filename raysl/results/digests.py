@@ -1,7 +1,9 @@
 """Digests that tell whether what is read is still what was written."""
 
 import hashlib
+import io
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -17,14 +19,52 @@ def digest_of(*facts: Any) -> str:
     return _digest(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode())
 
 
-def arrow_file(table: pa.Table) -> bytes:
-    """Return a table as an Arrow file, with a digest of the whole file in the schema's metadata."""
-    table = table.replace_schema_metadata((table.schema.metadata or {}) | {_KEY: _BLANK})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    blank = bytes(sink.getvalue())
-    return blank.replace(_BLANK, _digest(blank).encode())
+def digest_of_pieces(pieces: Iterable[bytes]) -> str:
+    """Return 32 hex digits of bytes that come in pieces."""
+    digest = hashlib.blake2b(digest_size=_BYTES)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def arrow_file(table: pa.Table) -> Iterator[bytes]:
+    """Yield a table as an Arrow file, piece by piece, with a digest of the whole file in the schema's metadata."""
+    yield from _arrow_pieces(table, digest_of_pieces(_arrow_pieces(table, _BLANK)).encode())
+
+
+def _arrow_pieces(table: pa.Table, digest: bytes) -> Iterator[bytes]:
+    # The digest stands in the header, before the content that it is of; so the file is made twice, and held never.
+    sink = _Pieces()
+    schema = table.schema.with_metadata((table.schema.metadata or {}) | {_KEY: digest})
+    with pa.ipc.new_file(sink, schema) as writer:
+        for batch in table.replace_schema_metadata(schema.metadata).to_batches():
+            writer.write_batch(batch)
+            yield sink.taken()
+    yield sink.taken()
+
+
+class _Pieces(io.RawIOBase):
+    """A file of which only what was written last is held."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, content: Any) -> int:
+        self._pieces.append(bytes(content))
+        self._size += len(self._pieces[-1])
+        return len(self._pieces[-1])
+
+    def taken(self) -> bytes:
+        content = b"".join(self._pieces)
+        self._pieces.clear()
+        return content
 
 
 def read_arrow_file(content: bytes) -> pa.Table:

@@ -1,15 +1,16 @@
 """What one trial came to: a Parquet file of one row, and its test score in another."""
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysl.results.curve import CURVE, Curve, Epoch, is_curves, joined, parted, plain
 from raysl.results.digests import checked_rows, with_digest
+from raysl.results.gathered import Kind, read_all, write_copies
 from raysl.results.store import Store, warn_damaged
 
 T = TypeVar("T")
@@ -18,23 +19,6 @@ Status = Literal["finished", "diverged", "collapsed", "stopped", "failed"]
 # Without these nothing can be said of a trial; every version has written them.
 _NEEDED = frozenset({"trial_id", "status", "final_loss", "seconds", "started_at", "finished_at", "curve"})
 SPREAD = "spread"  # among an epoch's terms
-_THREADS = 16  # reading is waiting: for the disk, or for the object store
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch of training.
-
-    epoch: counted from 0.  lr: at the epoch's first step.  loss, terms: means over the epoch's samples.
-    terms: of the loss, by name; and `spread` of a siamese method, how far apart its embeddings lie: 1 where they are
-        spread evenly, 0 where they have collapsed to a point.
-    """
-
-    epoch: int
-    lr: float
-    loss: float
-    terms: dict[str, float]
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +48,7 @@ class TrialRow:
     raysl_version: str
     torch_version: str
     spec: str
-    curve: tuple[Epoch, ...]
+    curve: Sequence[Epoch]
 
 
 @dataclass(frozen=True)
@@ -80,22 +64,13 @@ class Score:
     probe: str
 
 
-_EPOCH = pa.struct(
-    [
-        pa.field("epoch", pa.int32()),
-        pa.field("lr", pa.float64()),
-        pa.field("loss", pa.float64()),
-        pa.field("terms", pa.map_(pa.string(), pa.float64())),
-        pa.field("seconds", pa.float64()),
-    ]
-)
 _TYPES: Mapping[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
     float: pa.float64(),
     float | None: pa.float64(),
     Status: pa.string(),
-    tuple[Epoch, ...]: pa.list_(_EPOCH),
+    Sequence[Epoch]: CURVE,
 }
 _ROW = pa.schema([pa.field(field.name, _TYPES[field.type]) for field in fields(TrialRow)])
 _SCORE = pa.schema([pa.field(field.name, _TYPES[field.type]) for field in fields(Score)])
@@ -103,42 +78,59 @@ _SCORE = pa.schema([pa.field(field.name, _TYPES[field.type]) for field in fields
 
 def write_row(store: Store, row: TrialRow) -> None:
     """Write `rows/<trial_id>.parquet`."""
-    curve = [asdict(epoch) | {"terms": list(epoch.terms.items())} for epoch in row.curve]
-    store.write(f"rows/{row.trial_id}.parquet", _parquet(vars(row) | {"curve": curve}, _ROW))
+    store.write(f"rows/{row.trial_id}.parquet", _parquet(_plain(row) | {"curve": list(map(plain, row.curve))}, _ROW))
 
 
 def read_row(store: Store, trial_id: str) -> TrialRow | None:
     """Return a trial's row; None where there is none, or a damaged one (logged, with its path)."""
-    return _read(store, "rows", _parse_row, trial_id)
+    return _read("rows", _parse_row, store, trial_id)
 
 
 def read_rows(store: Store, ids: Iterable[str] | None = None) -> dict[str, TrialRow]:
     """Return the rows that there are, by trial id: of all trials, or of those given, in their order."""
-    return _read_all(store, "rows", _parse_row, ids)
+    return read_all(store, _ROWS, ids)
 
 
 def write_score(store: Store, score: Score) -> None:
     """Write `scores/<trial_id>.parquet`."""
-    store.write(f"scores/{score.trial_id}.parquet", _parquet(vars(score), _SCORE))
+    store.write(f"scores/{score.trial_id}.parquet", _parquet(_plain(score), _SCORE))
 
 
 def read_score(store: Store, trial_id: str) -> Score | None:
     """Return a trial's test score; None where there is none, or a damaged one (logged, with its path)."""
-    return _read(store, "scores", partial(_known, Score), trial_id)
+    return _read("scores", _parse_score, store, trial_id)
 
 
 def read_scores(store: Store, ids: Iterable[str] | None = None) -> dict[str, Score]:
     """Return the test scores that there are, by trial id: of all trials, or of those given, in their order."""
-    return _read_all(store, "scores", partial(_known, Score), ids)
+    return read_all(store, _SCORES, ids)
 
 
-def _parse_row(values: dict[str, Any]) -> TrialRow:
+def write_row_copies(store: Store) -> None:
+    """Write what this process has read of rows and scores, for the processes to come, where that is much."""
+    for kind in (_ROWS, _SCORES):
+        write_copies(store, kind)
+
+
+def _plain(record: TrialRow | Score) -> dict[str, Any]:
+    return dict(vars(record))
+
+
+def _parse_row(table: pa.Table, values: dict[str, Any]) -> TrialRow:
     if missing := _NEEDED - values.keys():
         raise ValueError(f"lacks {', '.join(sorted(missing))}")
     if values["status"] not in get_args(Status):
         raise ValueError(f"status {values['status']!r}")
-    curve = tuple(_known(Epoch, epoch | {"terms": dict(epoch["terms"])}) for epoch in values["curve"])
+    column = table["curve"]
+    if is_curves(column):
+        [curve] = parted(column)
+    else:
+        curve = Curve.of([_known(Epoch, epoch | {"terms": dict(epoch["terms"])}) for epoch in values["curve"]])
     return _known(TrialRow, values | {"curve": curve})
+
+
+def _parse_score(table: pa.Table, values: dict[str, Any]) -> Score:
+    return _known(Score, values)
 
 
 def _known(kind: type[T], values: Mapping[str, Any]) -> T:
@@ -149,6 +141,26 @@ def _known(kind: type[T], values: Mapping[str, Any]) -> T:
     return kind(**{name: values.get(name, getattr(kind, name, None)) for name in kind.__annotations__})
 
 
+def _rows_table(rows: Sequence[TrialRow]) -> pa.Table:
+    scalars = pa.Table.from_pylist([_plain(row) | {"curve": None} for row in rows], schema=_ROW)
+    place = _ROW.get_field_index("curve")
+    return scalars.set_column(place, _ROW.field(place), joined([Curve.of(row.curve) for row in rows]))
+
+
+def _rows_of(table: pa.Table) -> Iterator[TrialRow]:
+    scalars = table.drop_columns(["curve"]).to_pylist()
+    for values, curve in zip(scalars, parted(table["curve"]), strict=True):
+        yield TrialRow(**values, curve=curve)
+
+
+def _scores_table(scores: Sequence[Score]) -> pa.Table:
+    return pa.Table.from_pylist([_plain(score) for score in scores], schema=_SCORE)
+
+
+def _scores_of(table: pa.Table) -> Iterator[Score]:
+    return (Score(**values) for values in table.to_pylist())
+
+
 def _parquet(values: Mapping[str, Any], schema: pa.Schema) -> bytes:
     sink = pa.BufferOutputStream()
     table = pa.Table.from_pylist([dict(values)], schema=schema)
@@ -156,30 +168,22 @@ def _parquet(values: Mapping[str, Any], schema: pa.Schema) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _read_all(
-    store: Store, folder: str, parse: Callable[[dict[str, Any]], T], ids: Iterable[str] | None
-) -> dict[str, T]:
-    present = [name.removesuffix(".parquet") for name in store.list(folder, ".parquet")]
-    if ids is not None:
-        there = set(present)
-        present = [trial_id for trial_id in dict.fromkeys(ids) if trial_id in there]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        records = pool.map(partial(_read, store, folder, parse), present)
-        return {trial_id: record for trial_id, record in zip(present, records, strict=True) if record is not None}
-
-
-def _read(store: Store, folder: str, parse: Callable[[dict[str, Any]], T], trial_id: str) -> T | None:
+def _read(folder: str, parse: Callable[[pa.Table, dict[str, Any]], T], store: Store, trial_id: str) -> T | None:
     path = f"{folder}/{trial_id}.parquet"
     try:
         content = store.read(path)
     except FileNotFoundError:
         return None
     try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        (values,) = checked_rows(file.read(use_threads=False))
+        table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
+        (values,) = checked_rows(table)
         if values["trial_id"] != trial_id:
             raise ValueError(f"holds trial {values['trial_id']}")
-        return parse(values)
+        return parse(table, values)
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
         warn_damaged(store.address(path), str(error).partition("\n")[0])
         return None
+
+
+_ROWS = Kind("rows", ".parquet", partial(_read, "rows", _parse_row), _ROW, _rows_table, _rows_of)
+_SCORES = Kind("scores", ".parquet", partial(_read, "scores", _parse_score), _SCORE, _scores_table, _scores_of)

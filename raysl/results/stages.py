@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from raysl.results.gathered import Kind, read_all
 from raysl.results.records import read_record, write_record
 from raysl.results.store import Store
 
@@ -93,6 +94,18 @@ _STAGE = TypeAdapter(StageRecord)
 _SELECTION = TypeAdapter(SelectionRecord)
 
 
+def _stage_of(store: Store, name: str) -> StageRecord | None:
+    return read_record(store, f"stages/{name}.json", _STAGE)
+
+
+def _selection_of(store: Store, name: str) -> SelectionRecord | None:
+    return read_record(store, f"selections/{name}.json", _SELECTION)
+
+
+_STAGES = Kind("stages", ".json", _stage_of)
+_SELECTIONS = Kind("selections", ".json", _selection_of)
+
+
 def write_stage(store: Store, stage: StageRecord) -> StageRecord:
     """Write `stages/<stage_id>.json`, so that the stage is current; return what is there then.
 
@@ -115,8 +128,7 @@ def read_stages(store: Store) -> list[StageRecord]:
 
     Searches come in the order of their beginning, the stages of each in the experiment's order, then of their making.
     """
-    found = (read_record(store, f"stages/{name}", _STAGE) for name in store.list("stages", ".json"))
-    stages = sorted((stage for stage in found if stage is not None), key=_made)
+    stages = sorted(read_all(store, _STAGES).values(), key=_made)
     begun: dict[tuple[str, ...], int] = {}
     for stage in stages:
         begun.setdefault(_search(stage), len(begun))
@@ -168,5 +180,4 @@ def write_selection(store: Store, selection: SelectionRecord) -> SelectionRecord
 
 def read_selections(store: Store) -> dict[str, SelectionRecord]:
     """Return all selections by stage id; damaged records are left out (logged, with their path)."""
-    found = (read_record(store, f"selections/{name}", _SELECTION) for name in store.list("selections", ".json"))
-    return {selection.stage_id: selection for selection in found if selection is not None}
+    return {selection.stage_id: selection for selection in read_all(store, _SELECTIONS).values()}

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
+from typing import NamedTuple
 
 import pyarrow as pa
 from pyarrow import fs
@@ -29,6 +30,26 @@ _PROBE_BYTES = 4096  # a full disk may still have room for an empty file
 # pyarrow makes of an address would try for 99 s, and not once more where the store only asks for patience (503).
 _ATTEMPTS, _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 5.0, 8.0
 _PIECE = 8 << 20  # bytes
+_FILE = fs.FileType.File
+# Seconds within which a file may be written anew and look the same: a file system's clock ticks some hundred times
+# in a second, an object store's once.
+_TICK, _COARSE_TICK = 0.05, 2.0
+_SECOND = 10**9  # nanoseconds
+
+
+class Stamp(NamedTuple):
+    """What a listing says of a file.  size: bytes.  written: unix nanoseconds, by the clock of the storage."""
+
+    size: int
+    written: int
+
+    def is_settled(self, now: float) -> bool:
+        """Return whether a file of this stamp is sure to be the one that was there at a time: unix seconds.
+
+        One that is as young as the storage's clock is coarse may be replaced without a trace.
+        """
+        tick = _TICK if self.written % _SECOND else _COARSE_TICK
+        return self.written / _SECOND < now - tick
 
 
 class Store:
@@ -144,13 +165,18 @@ class Store:
 
     def modified(self, folder: str, suffix: str) -> dict[str, float]:
         """Return when the files that `list` names were written: unix seconds, by the clock of the storage."""
+        return {name: stamp.written / 1e9 for name, stamp in self.stamps(folder, suffix).items()}
+
+    def stamps(self, folder: str, suffix: str) -> dict[str, Stamp]:
+        """Return what the listing of a folder says of the files that `list` names, in no order."""
         with _named(self.address(folder)):
             if self._local is not None:
-                files = _modified(self._local / folder)
+                files = _stamps(self._local / folder)
             else:
                 infos = self._fs.get_file_info(fs.FileSelector(self._absolute(folder), allow_not_found=True))
-                files = {info.base_name: (info.mtime_ns or 0) / 1e9 for info in infos if info.type == fs.FileType.File}
-        return {name: at for name, at in files.items() if name.endswith(suffix) and not name.startswith(".")}
+                # What has no size is no file; to ask for the type takes longer, and there may be thousands.
+                files = {info.base_name: Stamp(info.size, info.mtime_ns or 0) for info in infos if info.size is not None}
+        return {name: stamp for name, stamp in files.items() if name.endswith(suffix) and not name.startswith(".")}
 
     def delete(self, path: str) -> None:
         """Delete a file, if it is there."""
@@ -242,14 +268,15 @@ def _named(place: str, *, absent: bool = False) -> Iterator[None]:
         raise ResultsError(f"{place}: {_KEY_AND_BUCKET.sub('', reason)}") from error
 
 
-def _modified(folder: Path) -> dict[str, float]:
+def _stamps(folder: Path) -> dict[str, Stamp]:
     # Not through Arrow, whose listing fails where the folder is made meanwhile.
-    found: dict[str, float] = {}
+    found: dict[str, Stamp] = {}
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):
                 if entry.is_file():
-                    found[entry.name] = entry.stat().st_mtime
+                    status = entry.stat()
+                    found[entry.name] = Stamp(status.st_size, status.st_mtime_ns)
     return found
 
 

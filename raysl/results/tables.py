@@ -1,8 +1,9 @@
 """The four published tables: built from rows and records, written as Arrow and Parquet, read back."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +12,9 @@ import pyarrow.parquet as pq
 
 from raysl.errors import ResultsError
 from raysl.results import schema
-from raysl.results.digests import arrow_file, read_arrow_file
-from raysl.results.rows import Epoch, Score, TrialRow
+from raysl.results.digests import arrow_file, digest_of_pieces, read_arrow_file
+from raysl.results.points import points
+from raysl.results.rows import Score, TrialRow
 from raysl.results.stages import Member, SelectionRecord, StageRecord, Value, current_ids, data_text, model_text
 from raysl.results.store import Store
 
@@ -66,10 +68,13 @@ def build(
     scores: Mapping[str, Score],
     configs: Iterable[ConfigSummary],
     selections: Mapping[str, SelectionRecord],
+    *,
+    curves: bool = True,
 ) -> Tables:
     """Build the tables of some stages, ordered by stage, config (as searched) and seed.
 
     rows, scores: by trial id; a member without a row is `pending`.  selections: by stage id.
+    curves: whether that table is filled.
     """
     numeric = _numeric(stages)
     current = current_ids(stages)
@@ -89,7 +94,7 @@ def build(
         row |= params[row["stage_id"], row["config_id"]]
     return Tables(
         trials=pa.Table.from_pylist(trials, schema=schema.with_params(schema.TRIALS, numeric)),
-        curves=_curves(stages, places, rows),
+        curves=pa.concat_tables([schema.CURVES.empty_table(), *_curves(stages if curves else (), places, rows)]),
         configs=pa.Table.from_pylist(config_rows, schema=schema.with_params(schema.CONFIGS, numeric)),
         selections=pa.Table.from_pylist(chosen, schema=schema.SELECTIONS),
     )
@@ -99,8 +104,8 @@ def publish(store: Store, tables: Tables) -> None:
     """Write `<table>.arrow` and `<table>.parquet` for each table, each atomically; the unchanged stay untouched."""
     for field in fields(tables):
         table = getattr(tables, field.name)
-        _write_changed(store, f"{field.name}.arrow", arrow_file(table))
-        _write_changed(store, f"{field.name}.parquet", _parquet(table))
+        _write_changed(store, f"{field.name}.arrow", partial(arrow_file, table))
+        _write_changed(store, f"{field.name}.parquet", partial(_parquet, table))
 
 
 def read(uri: str) -> Tables:
@@ -110,6 +115,14 @@ def read(uri: str) -> Tables:
     """
     store = Store.open(uri, create=False)
     return Tables(**{name: _read(store, name, known) for name, known in schema.SCHEMAS.items()})
+
+
+def _curves(
+    stages: Iterable[StageRecord], places: Mapping[str, dict[str, Any]], rows: Mapping[str, TrialRow]
+) -> Iterator[pa.Table]:
+    for stage in stages:
+        place = {name: value for name, value in places[stage.stage_id].items() if name in schema.CURVES.names}
+        yield from points(place, [(m, rows[m.trial_id].curve) for m in _ordered(stage) if m.trial_id in rows])
 
 
 def _numeric(stages: Iterable[StageRecord]) -> dict[str, bool]:
@@ -160,31 +173,6 @@ def _trials(
         }
 
 
-def _curves(
-    stages: Iterable[StageRecord], places: Mapping[str, dict[str, Any]], rows: Mapping[str, TrialRow]
-) -> pa.Table:
-    # Column by column: a long search has a million points, and as many dicts would fill the memory.
-    columns: dict[str, list[Any]] = {name: [] for name in schema.CURVES.names}
-    for stage in stages:
-        for member in _ordered(stage):
-            if row := rows.get(member.trial_id):
-                _add_curve(columns, places[stage.stage_id] | asdict(member), row.curve)
-    return pa.Table.from_pydict(columns, schema=schema.CURVES)
-
-
-def _add_curve(columns: dict[str, list[Any]], place: Mapping[str, Any], curve: Iterable[Epoch]) -> None:
-    for epoch in curve:
-        terms = {"total": epoch.loss} | epoch.terms
-        point = {"epoch": epoch.epoch, "lr": epoch.lr, "seconds": epoch.seconds}
-        for name, column in columns.items():
-            if name in point:
-                column.extend([point[name]] * len(terms))
-            elif name in place:
-                column.extend([place[name]] * len(terms))
-        columns["term"].extend(terms)
-        columns["value"].extend(terms.values())
-
-
 def _configs(
     stage: StageRecord, summaries: Mapping[tuple[str, str], ConfigSummary], selected: str | None
 ) -> Iterator[dict[str, Any]]:
@@ -212,19 +200,23 @@ def _microseconds(unix_seconds: float) -> int:
     return round(unix_seconds * 1e6)
 
 
-def _parquet(table: pa.Table) -> bytes:
+def _parquet(table: pa.Table) -> Iterator[bytes]:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, write_page_checksum=True)
-    return bytes(sink.getvalue())
+    yield bytes(sink.getvalue())
 
 
-def _write_changed(store: Store, path: str, content: bytes) -> None:
+def _write_changed(store: Store, path: str, pieces: Callable[[], Iterator[bytes]]) -> None:
     try:
-        unchanged = store.read(path) == content
+        unchanged = digest_of_pieces(store.read_pieces(path)) == digest_of_pieces(pieces())
     except FileNotFoundError:
         unchanged = False
-    if not unchanged:
-        store.write(path, content)
+    if unchanged:
+        return
+    if store.local_path(path) is None:
+        store.write(path, b"".join(pieces()))  # a failed upload of pieces would leave no table there
+    else:
+        store.write_pieces(path, pieces())
 
 
 def _read(store: Store, name: str, known: pa.Schema) -> pa.Table:

@@ -1,16 +1,60 @@
 """A results folder's four tables, from its rows, scores, stages and selections."""
 
-from raysl.results.rows import read_rows, read_scores
+import time
+from dataclasses import replace
+
+import pyarrow as pa
+
+from raysl.results.published import is_published, made_of, note_published
+from raysl.results.rows import read_row, read_rows, read_scores, write_row_copies
+from raysl.results.schema import CURVES
 from raysl.results.stages import read_selections, read_stages
 from raysl.results.store import Store
-from raysl.results.tables import Tables, build
+from raysl.results.tables import Tables, build, publish
 from raysl.search.selection import summarise
 
+SETTLING = 0.1  # seconds after which a local file is no longer young; what was just selected is published at once
 
-def summarise_store(store: Store) -> Tables:
-    """Build the tables of everything that a results folder holds."""
+_last: dict[str, tuple[str, Tables]] = {}  # by the store's URI: what it was made of, and the tables without curves
+
+
+def summarise_store(store: Store, *, curves: bool = True) -> Tables:
+    """Build the tables of everything that a results folder holds.
+
+    curves: whether that table is filled too, which is by far the largest.
+    """
+    made = made_of(store)
+    known, last = _last.get(store.uri, (None, None))
+    if last is not None and known == made and not curves:
+        return last
     stages = read_stages(store)
     ids = {member.trial_id for stage in stages for member in stage.members}
     rows, scores = read_rows(store, ids), read_scores(store, ids)
     configs = [summary for stage in stages for summary in summarise(stage, rows, scores)]
-    return build(stages, rows, scores, configs, read_selections(store))
+    tables = build(stages, rows, scores, configs, read_selections(store), curves=curves)
+    _last.clear()
+    if made is not None:
+        _last[store.uri] = made, replace(tables, curves=CURVES.empty_table())
+    return tables
+
+
+def publish_store(store: Store) -> None:
+    """Publish the tables of everything that a results folder holds, unless they lie there already."""
+    made = made_of(store)
+    if made is None:
+        time.sleep(SETTLING)
+        made = made_of(store)
+    if made is not None and is_published(store, made):
+        return
+    publish(store, summarise_store(store))
+    note_published(store, made)
+    write_row_copies(store)
+
+
+def curves_of(store: Store, stage_id: str, trial_id: str) -> pa.Table:
+    """Return the part of the table of curves that one trial of a stage has; none where it has no row."""
+    stages = [stage for stage in read_stages(store) if stage.stage_id == stage_id]
+    row = read_row(store, trial_id)
+    members = (member for stage in stages for member in stage.members if member.trial_id == trial_id)
+    narrow = [replace(stage, members=tuple(members)) for stage in stages]
+    return build(narrow, {trial_id: row} if row else {}, {}, (), {}).curves

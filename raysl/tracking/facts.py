@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysl.results.rows import SPREAD
@@ -16,7 +17,7 @@ from raysl.results.tables import Tables
 Kind = Literal["stage", "config", "trial"]
 Record = dict[str, Any]
 
-_VERSION = 2  # raised when the same rows are to be written otherwise, so that the next sync brings runs up to date
+VERSION = 2  # raised when the same rows are to be written otherwise, so that the next sync brings runs up to date
 _STATUSES = {"finished": "FINISHED", "stopped": "KILLED"}  # any other is FAILED
 _MAX_NAME, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000  # characters that MLflow takes
 
@@ -57,7 +58,7 @@ class RunFacts:
     @property
     def digest(self) -> str:
         """16 hex digits of the hash of everything that is written for this run."""
-        text = json.dumps([_VERSION, asdict(self)], sort_keys=True)
+        text = json.dumps([VERSION, asdict(self)], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -80,15 +81,15 @@ def run_facts(tables: Tables) -> list[RunFacts]:
     return facts
 
 
-def curve(tables: Tables, trial: RunFacts) -> list[Point]:
-    """Return a trial's curves, at the times of the epochs' ends.
+def curve(curves: pa.Table, trial: RunFacts) -> list[Point]:
+    """Return a trial's curves, which are among those of a table, at the times of the epochs' ends.
 
     They are `loss/total`, `loss/<term>`, `schedule/lr` and, of a siamese method, `embedding/spread`.
     """
     trial_id = trial.tags["raysl.trial_id"]
-    chosen = pc.and_(pc.equal(tables.curves["trial_id"], trial_id), pc.equal(tables.curves["stage_id"], trial.stage_id))
+    chosen = pc.and_(pc.equal(curves["trial_id"], trial_id), pc.equal(curves["stage_id"], trial.stage_id))
     points, time, epoch = [], float(trial.start), -1
-    for record in tables.curves.filter(chosen).to_pylist():
+    for record in curves.filter(chosen).to_pylist():
         if record["epoch"] != epoch:
             epoch = record["epoch"]
             time += 1000 * record["seconds"]

@@ -11,11 +11,13 @@ import math
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import pyarrow as pa
 
 from raysl.errors import UserError
 from raysl.results.tables import Tables
@@ -60,10 +62,11 @@ class TrackingError(UserError):
         self.missing = missing
 
 
-def sync(tables: Tables, uri: str, folder_id: str) -> SyncReport:
+def sync(tables: Tables, uri: str, folder_id: str, curves: Callable[[RunFacts], pa.Table] | None = None) -> SyncReport:
     """Bring MLflow up to date with the current stages: a run per stage, config and trial, each nested in the one above.
 
     folder_id: of the tables' results folder; runs of other folders are left alone.
+    curves: the part of the table of curves that a trial has; the table's own if None.
     Sets MLflow's environment variables for short timeouts, no retries and no telemetry where they are unset.
     Raises UserError for a URI that MLflow cannot take, TrackingError where the store cannot be reached or written.
     """
@@ -79,7 +82,7 @@ def sync(tables: Tables, uri: str, folder_id: str) -> SyncReport:
     try:
         with _quiet():
             _check_sqlite(uri)
-            writer = _Writer(MlflowClient(tracking_uri=uri), tables, folder_id)
+            writer = _Writer(MlflowClient(tracking_uri=uri), folder_id, curves or (lambda run: tables.curves))
             for run in facts:
                 outcomes[writer.write(run)] += 1
     except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
@@ -91,9 +94,9 @@ def sync(tables: Tables, uri: str, folder_id: str) -> SyncReport:
 class _Writer:
     """Writes run after run, each after the one above it."""
 
-    def __init__(self, client: "MlflowClient", tables: Tables, folder_id: str) -> None:
+    def __init__(self, client: "MlflowClient", folder_id: str, curves: Callable[[RunFacts], pa.Table]) -> None:
         self._client = client
-        self._tables = tables
+        self._curves = curves
         self._folder_id = folder_id
         self._experiments: dict[str, str] = {}  # id by name
         self._searched: set[str] = set()  # stages whose runs are in `_runs`
@@ -164,7 +167,8 @@ class _Writer:
 
         metrics = []
         if facts.kind == "trial" and _DIGEST not in run.data.tags:
-            metrics = [Metric(point.name, point.value, point.time, point.step) for point in curve(self._tables, facts)]
+            found = curve(self._curves(facts), facts)
+            metrics = [Metric(point.name, point.value, point.time, point.step) for point in found]
         for key, value in facts.metrics.items():
             known = run.data.metrics.get(key)
             if known is None:

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from raysl.errors import UserError
 from raysl.results.tables import Tables
+from raysl.tracking.facts import RunFacts
 from raysl.tracking.mlflow import TrackingError, sync
+from raysl.tracking.tracked import Tracked
 from raysl.tracking.uri import validate_uri, without_password
 
 _PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two syncs; it doubles while the store does not answer
@@ -40,6 +44,8 @@ class Tracker:
     """Syncs what `snapshot` gives into a tracking store, in a thread of its own.
 
     snapshot: called in that thread; the tables as they stand.  folder_id: of their results folder.
+    curves: called in that thread; the part of the table of curves that a trial has, where `snapshot` leaves it empty.
+    tracked: what remembers that the store is up to date, so that it need not be asked.
     turn: entered in that thread for each sync; waits while another process syncs the same tables, for two at once
         would each create the runs that are missing.
     rest: seconds before the first sync, which imports MLflow: that would hold up what the caller begins with.
@@ -53,10 +59,14 @@ class Tracker:
         folder_id: str,
         turn: Callable[[], AbstractContextManager[None]] = nullcontext,
         rest: float = 0.0,
+        *,
+        curves: Callable[[RunFacts], pa.Table] | None = None,
+        tracked: Tracked | None = None,
     ) -> None:
         self._uri = validate_uri(uri)
         self._turn = turn
         self._snapshot = snapshot
+        self._curves, self._tracked = curves, tracked
         self._folder_id = folder_id
         self._state = threading.Condition()
         self._changed = False
@@ -112,10 +122,17 @@ class Tracker:
     def _attempt(self) -> bool:
         try:
             with self._turn():
-                sync(self._snapshot(), self._uri, self._folder_id)
+                self._sync()
         except Exception as error:  # whatever it is, the search goes on without tracking
             self._missing = error.missing if isinstance(error, TrackingError) else None
             self._warning = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             return False
         self._warning, self._missing = None, 0
         return True
+
+    def _sync(self) -> None:
+        if self._tracked is not None and self._tracked.is_up_to_date():
+            return
+        sync(self._snapshot(), self._uri, self._folder_id, self._curves)
+        if self._tracked is not None:
+            self._tracked.note()

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge
 from pydantic import Field
@@ -49,13 +51,19 @@ class TrialSpec(Settings):
     streams: dict[Stream, Annotated[int, Ge(0)]] = Field(default_factory=dict)
     probes: ProbesSettings
 
-    @property
+    @cached_property
     def id(self) -> str:
         """16 hex digits of the hash of everything that decides this trial's numbers."""
         facts = self.model_dump(mode="json", exclude_none=True)
         del facts["data"]["source"]  # where the content lies does not change it: the digest names it
         text = json.dumps([IDENTITY_VERSION, facts], sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other values, and so with an id of its own."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("id", None)
+        return copy
 
     @property
     def trains(self) -> bool:

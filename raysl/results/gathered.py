@@ -1,0 +1,145 @@
+"""Many small files of a results folder, gathered: in memory, and in one file for the processes to come.
+
+Both are only copies. What is taken from them is what the listing of the folder shows to be there still, unchanged in
+size and time; all else is read from the small files, which are the truth. A file that is young enough to be replaced
+without a trace in the listing is not copied yet.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from threading import RLock
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+
+import raysl
+from raysl.errors import ResultsError
+from raysl.results.digests import arrow_file, digest_of, read_arrow_file
+from raysl.results.store import Stamp, Store, warn_damaged
+
+T = TypeVar("T")
+
+FEW = 100  # files that are read one by one sooner than the copies of all
+SHARE = 0.05  # of all files, that may be missing in the file of copies
+_THREADS = 16  # reading is waiting: for the disk, or for the object store
+_NAME, _SIZE, _WRITTEN, _FORMAT = "file_name", "file_size", "file_written", b"raysl.gathered"
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """A kind of small files.
+
+    read: a file's record, by its name without suffix; None where it is absent or damaged.
+    schema, to_table, from_table: records as a table, and back to the last bit; None where no file of copies is kept.
+    """
+
+    folder: str
+    suffix: str
+    read: Callable[[Store, str], T | None]
+    schema: pa.Schema | None = None
+    to_table: Callable[[Sequence[T]], pa.Table] | None = None
+    from_table: Callable[[pa.Table], Iterable[T]] | None = None
+
+    @property
+    def path(self) -> str:
+        """Return the place of the file of copies."""
+        return f"gathered/{self.folder}.arrow"
+
+    @property
+    def format(self) -> bytes:
+        """Return what tells a file of copies from that of another version, which may have known less of a file."""
+        return digest_of(raysl.__version__, str(self.schema)).encode()
+
+
+def read_all(store: Store, kind: Kind[T], names: Iterable[str] | None = None) -> dict[str, T]:
+    """Return the records of a folder's files, by name: of all in order, or of those given, in theirs."""
+    return _gathered(store.uri, kind).read(store, names)
+
+
+def write_copies(store: Store, kind: Kind[Any]) -> None:
+    """Write the file of copies, if many files are missing in it; where it cannot be written, there is none."""
+    with suppress(ResultsError):
+        _gathered(store.uri, kind).write(store)
+
+
+@lru_cache(maxsize=16)
+def _gathered(uri: str, kind: Kind[T]) -> "_Gathered[T]":
+    return _Gathered(kind)
+
+
+class _Gathered(Generic[T]):
+    def __init__(self, kind: Kind[T]) -> None:
+        self._kind = kind
+        self._known: dict[str, tuple[Stamp, T]] = {}
+        self._copied: dict[str, Stamp] = {}  # in the file of copies, when it was last seen
+        self._seen: Stamp | None = None  # of that file
+        self._lock = RLock()  # a search and its tracking read in two threads
+
+    def read(self, store: Store, names: Iterable[str] | None) -> dict[str, T]:
+        suffix = self._kind.suffix
+        with self._lock:
+            now = time.time()
+            listed = {name.removesuffix(suffix): at for name, at in store.stamps(self._kind.folder, suffix).items()}
+            wanted = sorted(listed) if names is None else [name for name in dict.fromkeys(names) if name in listed]
+            self._forget(listed)
+            if len(self._missing(wanted)) > FEW:
+                self._load(store, listed)
+            found = {name: self._known[name][1] for name in wanted if name in self._known}
+            missing = self._missing(wanted)
+            for name, record in self._read_each(store, missing):
+                found[name] = record
+                if listed[name].is_settled(now):
+                    self._known[name] = listed[name], record
+        return {name: found[name] for name in wanted if name in found}
+
+    def write(self, store: Store) -> None:
+        to_table = self._kind.to_table
+        with self._lock:
+            stamps = {name: stamp for name, (stamp, _) in self._known.items()}
+            if to_table is None or len(stamps.items() - self._copied.items()) <= max(FEW, SHARE * len(stamps)):
+                return
+            table = to_table([record for _, record in self._known.values()])
+            columns = list(stamps), [stamp.size for stamp in stamps.values()], [s.written for s in stamps.values()]
+            for name, column in zip((_NAME, _SIZE, _WRITTEN), columns, strict=True):
+                table = table.append_column(name, [column])
+            store.write_pieces(self._kind.path, arrow_file(table.replace_schema_metadata({_FORMAT: self._kind.format})))
+            self._copied, self._seen = stamps, None
+
+    def _read_each(self, store: Store, names: Sequence[str]) -> Iterator[tuple[str, T]]:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for name, record in zip(names, pool.map(partial(self._kind.read, store), names), strict=True):
+                if record is not None:
+                    yield name, record
+
+    def _missing(self, wanted: Sequence[str]) -> list[str]:
+        return [name for name in wanted if name not in self._known]
+
+    def _forget(self, listed: Mapping[str, Stamp]) -> None:
+        changed = [name for name, (stamp, _) in self._known.items() if listed.get(name) != stamp]
+        for name in changed:
+            del self._known[name]
+
+    def _load(self, store: Store, listed: Mapping[str, Stamp]) -> None:
+        folder, _, name = self._kind.path.rpartition("/")
+        seen = store.stamps(folder, name).get(name)
+        if self._kind.from_table is None or seen is None or seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            table = read_arrow_file(store.read(self._kind.path))
+            if (table.schema.metadata or {}).get(_FORMAT) != self._kind.format:
+                return
+            names, sizes, written = (table[column].to_pylist() for column in (_NAME, _SIZE, _WRITTEN))
+            records = self._kind.from_table(table.drop_columns([_NAME, _SIZE, _WRITTEN]))
+            copies = dict(zip(names, zip(map(Stamp, sizes, written), records, strict=True), strict=True))
+        except FileNotFoundError:
+            return
+        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+            warn_damaged(store.address(self._kind.path), str(error).partition("\n")[0])
+            return
+        self._copied = {name: stamp for name, (stamp, _) in copies.items()}
+        self._known = {n: copy for n, copy in copies.items() if listed.get(n) == copy[0]} | self._known
