@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import get_args
 
 from rich.console import Console, Group
@@ -14,7 +15,7 @@ from rich.text import Text
 from raysl.results.rows import Status, TrialRow
 from raysl.results.stages import Member, SelectionRecord, StageRecord
 from raysl.results.store import Store
-from raysl.search.selection import RULES, select
+from raysl.search.selection import RULES, by_config, compared_value
 from raysl.training.paths import log_path
 
 MOST_RUNNING_SHOWN = 8
@@ -38,6 +39,8 @@ class Display:
         self.todo, self.total, self.started = 0, 0, time.monotonic()
         self.note = ""
         self.selected: set[str] = set()
+        self.configs: dict[str, list[Member]] = {}  # of the only stage
+        self.values: dict[str, float | None] = {}  # what the rule compares of them; another thread draws the best
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
@@ -55,6 +58,8 @@ class Display:
         self.members = {member.trial_id: (record, member) for record in records for member in record.members}
         self.todo, self.started, self.note = todo, time.monotonic(), ""
         self.total = todo + len(rows)
+        self.configs = by_config(records[0]) if len(records) == 1 else {}
+        self.values = {config_id: self._value(config_id) for config_id in self.configs}
         taken = f", {len(rows)} taken from {escape(str(self.store))}" if rows else ""
         known = dict.fromkeys(self._stage(record) for record in records)
         names = ", ".join(f"[bold]{escape(name)}[/]" for name in known)
@@ -63,11 +68,14 @@ class Display:
 
     def config_proposed(self, record: StageRecord) -> None:
         """An adaptive search has one more config."""
-        self.records = [record if old.stage_id == record.stage_id else old for old in self.records]
-        self.members |= {member.trial_id: (record, member) for member in record.members}
-        last = record.members[-1]
-        number = len({member.config_id for member in record.members})
-        self._line(f"{self._stage(record)}: config {number}: {params_text(last.params)}")
+        old = next(old for old in self.records if old.stage_id == record.stage_id)
+        self.records = [record if other.stage_id == record.stage_id else other for other in self.records]
+        new = record.members[len(old.members) :]
+        self.members |= {member.trial_id: (record, member) for member in new}
+        if len(self.records) == 1:
+            self.configs |= by_config(replace(record, members=new))
+        number = len(record.members) // len(new)
+        self._line(f"{self._stage(record)}: config {number}: {params_text(new[-1].params)}")
 
     def cluster_starting(self) -> None:
         """Ray is about to start."""
@@ -87,6 +95,8 @@ class Display:
         """A trial is done."""
         self.running.pop(row.trial_id, None)
         self.rows[row.trial_id] = row
+        if (config_id := self.members[row.trial_id][1].config_id) in self.configs:
+            self.values[config_id] = self._value(config_id)
         place = f"; log: {self.store.address(log_path(row.trial_id))}" if row.status == "failed" else ""
         text = f"{self._name(row.trial_id)} {row.status}: {outcome_text(row)} ({row.seconds:.1f} s){place}"
         if row.status == "finished":
@@ -155,11 +165,15 @@ class Display:
     def _best(self) -> str:
         if len(self.records) > 1:
             return ""
-        selection = select(self.records[0], self.rows, 0.0)
-        if not selection.ranking:
+        rule, values = RULES[self.records[0].rule], dict(self.values)
+        known = {i: value for i in list(self.configs) if (value := values.get(i)) is not None}
+        if not known:
             return ""
-        config = selection.ranking[0]
-        return f"{params_text(selection.params)}, {RULES[self.records[0].rule].words} {config.value:.6g}"
+        best = (max if rule.highest else min)(known, key=known.__getitem__)
+        return f"{params_text(self.configs[best][0].params)}, {rule.words} {known[best]:.6g}"
+
+    def _value(self, config_id: str) -> float | None:
+        return compared_value(self.records[0], self.configs[config_id], self.rows)
 
     def _name(self, trial_id: str) -> str:
         record, member = self.members[trial_id]

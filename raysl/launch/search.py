@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
+from raysl.launch.growing import Growing
 from raysl.launch.lacking import Unscored, lacking
 from raysl.launch.leases import Leases
 from raysl.launch.options import Options, Outcome
@@ -59,6 +60,7 @@ class Search:
         self.place = Place(options, [experiment for experiment, _ in experiments], observer, self._stack)
         self._adaptive: dict[str, AdaptiveSearch] = {}  # by stage id: what several experiments need is proposed once
         self._proposes = False
+        self._growing = Growing(self.store)
         self._seen: set[str] = set()  # other drivers
         self._unpruned: set[str] = set()  # trials of finished stages
 
@@ -83,6 +85,7 @@ class Search:
             self._unpruned.clear()
 
     def _publish(self) -> None:
+        self._growing.write()
         with self.leases.turn(TABLES):  # else the last to write may not have read what the other has
             publish_store(self.store)
 
@@ -148,8 +151,9 @@ class Search:
             search = self._adaptive[name]
             rows = done_rows(self.store, [trial for config in search.trials for trial in config])
             return Step(experiment, datas, stage, (), search.record, rows, search)
-        record = stage_record(experiment, stage, datas, starts, time.time())
-        trials = raced(expand(experiment, stage, datas, starts), record.stage_id)
+        expanded = expand(experiment, stage, datas, starts)
+        record = stage_record(experiment, stage, datas, starts, time.time(), expanded)
+        trials = raced(expanded, record.stage_id)
         return Step(experiment, datas, stage, trials, record, done_rows(self.store, trials))
 
     def _adaptive_search(
@@ -177,6 +181,7 @@ class Search:
         done = {i: row for step in steps for i, row in step.rows.items()}
         self.observer.stages_started([step.record for step in steps], done, num_todo(steps))
         yield from self._train_steps(steps, done)
+        self._growing.write()
         rows = read_rows(self.store, _by_id(trial for step in steps for trial in step.trials))
         yield from self._score([(step, self._select(step, rows)) for step in steps], rows)
         self._unpruned |= {trial.spec.id for step in steps for trial in step.trials}
@@ -217,7 +222,7 @@ class Search:
             yield from self._train(part[0].experiment, queue)
 
     def _proposed(self, search: AdaptiveSearch) -> None:
-        write_stage(self.store, search.record)
+        self._growing.has(search.record)
         self.observer.config_proposed(search.record)
         self.changed(self.outcome)
 

@@ -19,7 +19,8 @@ import pyarrow as pa
 import raysl
 from raysl.errors import ResultsError
 from raysl.results.digests import arrow_file, digest_of, read_arrow_file
-from raysl.results.store import Stamp, Store, warn_damaged
+from raysl.results.stamps import Stamp
+from raysl.results.store import Store, warn_damaged
 
 T = TypeVar("T")
 

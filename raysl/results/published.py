@@ -58,4 +58,4 @@ def note_published(store: Store, made: str | None) -> None:
 
 
 def _stamps(store: Store) -> dict[str, tuple[int, int]]:
-    return {name: tuple(stamp) for name, stamp in store.stamps("", "").items() if name in _TABLES}
+    return {name: (stamp.size, stamp.written) for name, stamp in store.stamps("", "").items() if name in _TABLES}

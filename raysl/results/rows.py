@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeVar, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysl.results.curve import CURVE, Curve, Epoch, is_curves, joined, parted, plain
+from raysl.results.curve import CURVE, Curve, is_curves, joined, parted, plain
+from raysl.results.curve import Epoch as Epoch
 from raysl.results.digests import checked_rows, with_digest
 from raysl.results.gathered import Kind, read_all, write_copies
 from raysl.results.store import Store, warn_damaged

@@ -6,6 +6,7 @@ Test scores are no argument of any rule, and of no objective, so none can read t
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from raysl.results.rows import Score, TrialRow
@@ -91,6 +92,13 @@ def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float
     )
 
 
+def compared_value(record: StageRecord, members: Sequence[Member], rows: Mapping[str, TrialRow]) -> float | None:
+    """Return what a stage's rule compares of one config, by its members; None where it could not choose it yet."""
+    rule = RULES[record.rule]
+    summary = _judged(_summary(record, members[0].config_id, members, rows, {}), rule)
+    return _value(summary, rule) if summary.eligible else None
+
+
 def _summary(
     record: StageRecord,
     config_id: str,
@@ -132,8 +140,13 @@ def _moments(column: str, values: Sequence[float | None]) -> dict[str, Any]:
     whole = bool(known) and len(known) == len(values)
     return {
         f"{column}_mean": statistics.fmean(known) if whole else None,
-        f"{column}_std": statistics.stdev(known) if whole and len(known) > 1 else None,
+        f"{column}_std": _deviation(tuple(known)) if whole and len(known) > 1 else None,
     }
+
+
+@lru_cache(maxsize=2**16)  # exact arithmetic takes its time, and a search's configs are summarised again and again
+def _deviation(values: tuple[float, ...]) -> float:
+    return statistics.stdev(values)
 
 
 def _value(summary: ConfigSummary, rule: Rule) -> float:

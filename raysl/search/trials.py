@@ -48,17 +48,14 @@ def expand(
     """
     seen = stage_data(experiment, stage, datas)
     ends = _start_ends(experiment, stage)
-    return tuple(
-        Trial(
-            config_id(config),
-            config.params,
-            _spec(experiment, config, seen, seed, starts.get(seed), ends),
-            tuple(sorted(set(stage.settings.milestones))),
-            stage.settings.stop,
-        )
-        for config in (stage.configs if configs is None else configs)
-        for seed in experiment.seeds
-    )
+    milestones = tuple(sorted(set(stage.settings.milestones)))
+    trials: list[Trial] = []
+    for config in stage.configs if configs is None else configs:
+        name = config_id(config)
+        for seed in experiment.seeds:
+            spec = _spec(experiment, config, seen, seed, starts.get(seed), ends)
+            trials.append(Trial(name, config.params, spec, milestones, stage.settings.stop))
+    return tuple(trials)
 
 
 def stage_data(experiment: Experiment, stage: Stage, datas: Datas) -> TrialData:
@@ -83,15 +80,24 @@ def experiment_digest(experiment: Experiment) -> str:
     return _digest([facts, experiment.seeds, dict(experiment.streams), stages], size=8)
 
 
-def stage_id(experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> str:
-    """Return 12 hex digits that name a stage: by all its trials, or by what an adaptive search proposes them from."""
+def stage_id(
+    experiment: Experiment,
+    stage: Stage,
+    datas: Datas,
+    starts: Mapping[int, str],
+    expanded: Sequence[Trial] | None = None,
+) -> str:
+    """Return 12 hex digits that name a stage: by all its trials, or by what an adaptive search proposes them from.
+
+    expanded: all its trials, where it is not adaptive and they are known.
+    """
     if stage.adaptive:
         # More configs continue a search, and so are no part of its name.
         search = stage.settings.search.model_dump(mode="json", exclude={"num_configs"})
         first = expand(experiment, stage, datas, starts, stage.extremes[:1])
         trials: list[Any] = [[trial.spec.id for trial in first], _space(stage), search]
     else:
-        trials = [trial.spec.id for trial in expand(experiment, stage, datas, starts)]
+        trials = [t.spec.id for t in (expand(experiment, stage, datas, starts) if expanded is None else expanded)]
     facts: list[Any] = [experiment.name, experiment.profile, stage.name, stage.select, trials]
     if stage.settings.stop is not None:
         facts.append(stage.settings.stop.model_dump(mode="json"))
@@ -104,19 +110,19 @@ def stage_record(
     datas: Datas,
     starts: Mapping[int, str],
     created_at: float,
-    configs: Sequence[Config] | None = None,
+    trials: Sequence[Trial] | None = None,
 ) -> StageRecord:
     """Return the record that says which trials a stage is made of.
 
-    configs: those that it is made of so far; all that are known before the search if None.
+    trials: those that it is made of so far; all that are known before the search if None.
     """
-    trials = expand(experiment, stage, datas, starts, configs)
+    trials = expand(experiment, stage, datas, starts) if trials is None else trials
     objectives = stage.objectives
     return StageRecord(
         experiment=experiment.name,
         profile=experiment.profile,
         stage=stage.name,
-        stage_id=stage_id(experiment, stage, datas, starts),
+        stage_id=stage_id(experiment, stage, datas, starts, trials),
         rule=stage.select,
         order=[other.name for other in experiment.stages].index(stage.name),
         data=stage_data(experiment, stage, datas).model_dump(mode="json"),

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 from raysl.errors import ResultsError
 from raysl.results.published import made_of
 from raysl.results.records import read_record, write_record
-from raysl.results.store import Stamp, Store
+from raysl.results.stamps import Stamp
+from raysl.results.store import Store
 from raysl.tracking.facts import VERSION
 from raysl.tracking.uri import sqlite_path
 
