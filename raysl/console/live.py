@@ -58,7 +58,7 @@ class Display:
         self.members = {member.trial_id: (record, member) for record in records for member in record.members}
         self.todo, self.started, self.note = todo, time.monotonic(), ""
         self.total = todo + len(rows)
-        self.configs = by_config(records[0]) if len(records) == 1 else {}
+        self.configs = by_config(records[0]) if len(records) == 1 and todo else {}
         self.values = {config_id: self._value(config_id) for config_id in self.configs}
         taken = f", {len(rows)} taken from {escape(str(self.store))}" if rows else ""
         known = dict.fromkeys(self._stage(record) for record in records)

@@ -125,22 +125,28 @@ class _Gathered(Generic[T]):
             del self._known[name]
 
     def _load(self, store: Store, listed: Mapping[str, Stamp]) -> None:
-        folder, _, name = self._kind.path.rpartition("/")
-        seen = store.stamps(folder, name).get(name)
-        if self._kind.from_table is None or seen is None or seen == self._seen:
+        if self._kind.from_table is None:
             return
-        self._seen = seen
         try:
-            table = read_arrow_file(store.read(self._kind.path))
-            if (table.schema.metadata or {}).get(_FORMAT) != self._kind.format:
-                return
-            names, sizes, written = (table[column].to_pylist() for column in (_NAME, _SIZE, _WRITTEN))
-            records = self._kind.from_table(table.drop_columns([_NAME, _SIZE, _WRITTEN]))
-            copies = dict(zip(names, zip(map(Stamp, sizes, written), records, strict=True), strict=True))
+            copies = self._new_copies(store)
         except FileNotFoundError:
             return
         except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
             warn_damaged(store.address(self._kind.path), str(error).partition("\n")[0])
             return
-        self._copied = {name: stamp for name, (stamp, _) in copies.items()}
+        self._copied |= {name: stamp for name, (stamp, _) in copies.items()}
         self._known = {n: copy for n, copy in copies.items() if listed.get(n) == copy[0]} | self._known
+
+    def _new_copies(self, store: Store) -> dict[str, tuple[Stamp, T]]:
+        """Return what the file of copies holds; nothing where there is none, or it is the one that was read before."""
+        folder, _, name = self._kind.path.rpartition("/")
+        before, self._seen = self._seen, store.stamps(folder, name).get(name)
+        if self._seen in (None, before):
+            return {}
+        table = read_arrow_file(store.read(self._kind.path))
+        if (table.schema.metadata or {}).get(_FORMAT) != self._kind.format:
+            return {}
+        names, sizes, written = (table[column].to_pylist() for column in (_NAME, _SIZE, _WRITTEN))
+        assert self._kind.from_table is not None
+        records = self._kind.from_table(table.drop_columns([_NAME, _SIZE, _WRITTEN]))
+        return dict(zip(names, zip(map(Stamp, sizes, written), records, strict=True), strict=True))

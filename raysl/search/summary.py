@@ -44,10 +44,9 @@ def publish_store(store: Store) -> None:
     if made is None:
         time.sleep(SETTLING)
         made = made_of(store)
-    if made is not None and is_published(store, made):
-        return
-    publish(store, summarise_store(store))
-    note_published(store, made)
+    if made is None or not is_published(store, made):
+        publish(store, summarise_store(store))
+        note_published(store, made)
     write_row_copies(store)
 
 

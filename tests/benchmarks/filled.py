@@ -1,6 +1,7 @@
 """A results folder as a long search leaves it, written by raysl's own writers without training."""
 
 import random
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from raysl.config import load
 from raysl.data.inspect import inspect, resolve
 from raysl.results.features import Features, write_features
 from raysl.results.rows import Epoch, Score, TrialRow, read_rows, write_row, write_score
-from raysl.results.stages import SelectionRecord, write_selection, write_stage
+from raysl.results.stages import StageRecord, write_selection, write_stage
 from raysl.results.store import Store
-from raysl.results.tables import publish
 from raysl.search.experiment import Experiment
 from raysl.search.selection import select
-from raysl.search.summary import summarise_store
+from raysl.search.summary import publish_store
 from raysl.search.trials import Datas, Trial, expand, stage_record
+from raysl.tracking.tracked import Tracked
+from raysl.tracking.uri import default_uri, sqlite_path
 
 SEEDS = 5
 BEGUN = 1_700_000_000.0
@@ -47,6 +49,11 @@ class Filled:
     datas: Datas
     trials: tuple[Trial, ...]
 
+    @property
+    def record(self) -> StageRecord:
+        """The record of its only stage."""
+        return stage_record(self.experiment, self.experiment.stages[0], self.datas, {}, BEGUN, self.trials)
+
 
 def experiment_in(folder: Path, trials: int, epochs: int) -> Filled:
     """Write an experiment of so many trials; its results folder is there, and empty."""
@@ -62,8 +69,7 @@ def experiment_in(folder: Path, trials: int, epochs: int) -> Filled:
 def fill(folder: Path, trials: int, epochs: int) -> Filled:
     """Fill a new folder with finished trials, their selection, scores and features, and the published tables."""
     filled = experiment_in(folder, trials, epochs)
-    store = filled.store
-    record = stage_record(filled.experiment, filled.experiment.stages[0], filled.datas, {}, BEGUN)
+    store, record = filled.store, filled.record
     write_stage(store, record)
     draw = random.Random(0)
     for trial in filled.trials:
@@ -73,8 +79,22 @@ def fill(folder: Path, trials: int, epochs: int) -> Filled:
     for trial_id in selection.trial_ids:
         write_score(store, Score(trial_id, draw.random(), 500, "{}"))
         write_features(store, _features(trial_id))
-    publish(store, summarise_store(store))
+    publish_store(store)
+    _note_tracked(store)
     return filled
+
+
+def _note_tracked(store: Store) -> None:
+    # MLflow takes minutes to make ten thousand runs. An empty database stands for the one that has them: what is
+    # remembered of it is that nothing has changed since, and so nobody opens it.
+    uri = default_uri(store)
+    database = sqlite_path(uri)
+    assert database is not None
+    database.touch()
+    time.sleep(0.1)
+    tracked = Tracked(store, uri)
+    tracked.is_up_to_date()
+    tracked.note()
 
 
 def row_of(trial: Trial, draw: random.Random) -> TrialRow:
@@ -114,10 +134,3 @@ def _features(trial_id: str) -> Features:
     labels = draw.integers(0, 10, 500)
     features = draw.random((500, 128), dtype=np.float32)
     return Features(trial_id, tuple(map(str, range(10))), "digits", labels, labels, features)
-
-
-def selection_of(filled: Filled) -> SelectionRecord:
-    """Read the rows of the stage and select, as a driver does."""
-    store = filled.store
-    record = stage_record(filled.experiment, filled.experiment.stages[0], filled.datas, {}, BEGUN)
-    return select(record, read_rows(store, [member.trial_id for member in record.members]), BEGUN)
