@@ -12,6 +12,7 @@ from raysl.results.store import Store
 from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment
 from raysl.search.trials import Trial, expand, stage_record
+from raysl.training.spec import TrialSpec
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
 ATTACKED = DATA.model_copy(update={"attack": OnePixel(name="one_pixel")})
@@ -64,6 +65,15 @@ def test_the_content_decides_and_not_where_it_lies(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["name=other", "resources.workers=2", "stages.semi.select=probe_accuracy"])
 def test_what_decides_no_number_does_not_change_the_name(tmp_path: Path, change: str) -> None:
     assert ids(trials(tmp_path)) == ids(trials(tmp_path, change))
+
+
+def test_a_copy_with_other_values_has_a_name_of_its_own(tmp_path: Path) -> None:
+    spec = trials(tmp_path)[0].spec
+    first = spec.id
+    other = spec.model_copy(update={"seed": spec.seed + 1})
+    assert other.id == TrialSpec.model_validate(other.model_dump()).id != first
+    assert other.model_copy(update={"seed": spec.seed}).id == spec.model_copy().id == spec.id == first
+    assert spec == TrialSpec.model_validate(spec.model_dump())
 
 
 def test_a_wider_grid_keeps_the_names_of_the_old_trials(tmp_path: Path) -> None:
