@@ -91,7 +91,10 @@ def test_copies_give_what_the_files_give_and_no_file_is_read(folder: Store) -> N
     assert list(rows) == ["t0", "t1", "t2", "t3"]
     assert [[list(epoch.terms) for epoch in row.curve] for row in rows.values()][1] == [["b", "a"], []]
     assert rows["t3"].num_parameters is None
+    fresh()
+    folder.delete(COPIES)
     assert list(read_rows(folder, ["t2", "t9", "t0"])) == ["t2", "t0"]
+    assert list(read_rows(folder, ["t3", "t0", "t1"])) == ["t3", "t0", "t1"]
     assert read_scores(folder) == {name: Score(name, 0.75, 500, "{}") for name in ("t0", "t1")}
 
 
@@ -188,6 +191,9 @@ def test_copies_are_written_anew_when_much_is_missing_in_them(
     assert folder.read(COPIES) == before
     monkeypatch.setattr(gathered, "FEW", 0)
     write_row_copies(folder)
+    last = Path(folder.address(COPIES)).stat()
+    write_row_copies(folder)
+    assert Path(folder.address(COPIES)).stat() == last
     fresh()
     rows, was_read = counted(folder)
     assert was_read == [COPIES]

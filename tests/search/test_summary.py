@@ -190,10 +190,14 @@ def test_damaged_notes_are_no_notes(store: Store) -> None:
 
 def test_what_is_too_young_to_be_told_from_its_successor_is_not_noted(store: Store) -> None:
     ahead = time.time_ns() + 3600 * 10**9
-    os.utime(store.address("rows/t00.parquet"), ns=(ahead, ahead))
     store.delete("published.json")
-    publish_store(store)
-    assert not store.exists("published.json")
+    for loss in (0.125, 0.75):
+        write_row(store, row_of(stage_of().members[0], final_loss=loss))
+        os.utime(store.address("rows/t00.parquet"), ns=(ahead, ahead))
+        shown = summarise_store(store, curves=False)
+        assert shown.trials["final_loss"][0].as_py() == loss
+        publish_store(store)
+        assert not store.exists("published.json")
     assert_same(read(store.uri), slowly(store))
 
 

@@ -1,6 +1,7 @@
 """A tracking store is left alone only where it surely holds what the results folder does."""
 
 import os
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -91,6 +92,7 @@ def test_a_database_that_is_being_written_is_not_trusted(store: Store, tmp_path:
 def test_another_store_and_a_server_are_asked(store: Store, tmp_path: Path) -> None:
     uri = database(tmp_path)
     noted(store, uri)
+    shutil.copy2(tmp_path / "some.db", tmp_path / "other.db")
     assert not Tracked(store, f"sqlite:///{tmp_path}/other.db").is_up_to_date()
     server = Tracked(store, "http://127.0.0.1:9")
     assert not server.is_up_to_date()
