@@ -80,11 +80,12 @@ def fill(folder: Path, trials: int, epochs: int) -> Filled:
         write_score(store, Score(trial_id, draw.random(), 500, "{}"))
         write_features(store, _features(trial_id))
     publish_store(store)
-    _note_tracked(store)
+    note_tracked(store)
     return filled
 
 
-def _note_tracked(store: Store) -> None:
+def note_tracked(store: Store) -> None:
+    """Let the tracking store of a folder count as up to date."""
     # MLflow takes minutes to make ten thousand runs. An empty database stands for the one that has them: what is
     # remembered of it is that nothing has changed since, and so nobody opens it.
     uri = default_uri(store)

@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filled import experiment_in, fill
+from filled import experiment_in, fill, note_tracked
 
 from raysl.console.live import Display
 from raysl.console.screen import screen
@@ -123,6 +123,8 @@ def driver_part(folder: Path, trials: int) -> None:
     whole = timed(lambda: write_stage(store, filled.record))
     memory = int(peak().split()[1]) / 1024
     each = statistics.median(handed_out), statistics.median(taken_back), drawn, snapshot, whole
+    publish_store(store)
+    note_tracked(store)
     print(*(f"{1000 * seconds:.2f}" for seconds in each), f"{memory:.0f}", file=sys.stderr)
 
 
