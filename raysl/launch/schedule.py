@@ -204,4 +204,8 @@ class _Callback(tune.Callback):
 
     def _ended(self, trial: TuneTrial) -> None:
         self.running.discard(trial.trial_id)
+        # Tune keeps every trial, with some 30 kB of statistics of what it reported, and their JSON.
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
+        trial.run_metadata.invalidate_cache()
         self.course.ended(_name(trial))

@@ -3,7 +3,7 @@
     uv run python tests/benchmarks/scale.py [--trials 100 1000 10000] [--times 3] [--ray 2000]
 
 Fills a folder with finished trials of 50 epochs through raysl's own writers, without training, and prints, for each
-number of trials, medians of fresh processes with their highest memory:
+number of trials, medians of fresh processes: wall seconds (and the processor's), and their highest memory:
 
 - `raysl show`, and `raysl tune` of the same experiment, which finds nothing to do and starts no Ray (the tracking store
   is one that is known to be up to date);
@@ -16,6 +16,7 @@ local Ray.
 """
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
@@ -58,24 +59,27 @@ finally:
 
 @dataclass
 class Measured:
-    """seconds: wall, of each process.  memory: MB, the highest of any."""
+    """seconds, busy: wall and processor's, of each process.  memory: MB, the highest of any."""
 
     seconds: list[float]
+    busy: list[float]
     memory: float
 
     def __str__(self) -> str:
-        return f"{statistics.median(self.seconds):>9.2f} s{self.memory:>8.0f} MB"
+        return f"{statistics.median(self.seconds):.2f} ({statistics.median(self.busy):.2f}) s {self.memory:.0f} MB"
 
 
 def measured(command: Callable[[], list[str]], times: int) -> Measured:
-    seconds, memory = [], 0.0
+    seconds, busy, memory = [], [], 0.0
     for _ in range(times):
         arguments = command()
-        started = time.perf_counter()
+        started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
         seconds.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        busy.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         memory = max(memory, float(done.stderr.splitlines()[-1].split()[1]) / 1024)
-    return Measured(seconds, memory)
+    return Measured(seconds, busy, memory)
 
 
 def peak() -> str:

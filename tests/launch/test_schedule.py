@@ -4,8 +4,9 @@ from collections import deque
 from collections.abc import Iterator
 
 import pytest
+from ray.tune.experiment import Trial as TuneTrial
 
-from raysl.launch.schedule import Course
+from raysl.launch.schedule import Course, _Callback
 from raysl.launch.work import Task, Work
 from raysl.search.experiment import Resources
 
@@ -111,3 +112,16 @@ def test_processes_that_do_not_stay_are_given_back_as_soon_as_no_task_is_left() 
     assert first.told == ["a", "b"]
     assert course.rest is None
     assert name_of(next(following).next()) == "c"
+
+
+def test_what_tune_keeps_of_a_trial_that_has_ended_is_little() -> None:
+    work = Listed("a")
+    course = Course(work, iter(()), stay=True)
+    trial = TuneTrial("unknown", config={"task": course.next()}, stub=True)
+    trial.update_last_result({"epoch": 0, "loss": 1.0, "training_iteration": 1})
+    assert trial.metric_analysis
+    assert trial.metric_n_steps
+    _Callback(course, lambda: None)._ended(trial)
+    assert not trial.metric_analysis
+    assert not trial.metric_n_steps
+    assert work.told == ["a"]
