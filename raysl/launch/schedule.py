@@ -207,5 +207,5 @@ class _Callback(tune.Callback):
         # Tune keeps every trial, with some 30 kB of statistics of what it reported, and their JSON.
         trial.metric_analysis.clear()
         trial.metric_n_steps.clear()
-        trial.run_metadata.invalidate_cache()
+        trial.run_metadata.invalidate_cache()  # type: ignore[no-untyped-call]
         self.course.ended(_name(trial))
