@@ -9,12 +9,12 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
-from typing import NamedTuple
 
 import pyarrow as pa
 from pyarrow import fs
 
 from raysl.errors import ResultsError
+from raysl.results.stamps import Stamp
 from raysl.results.temporaries import clear, temporary_of
 
 logger = logging.getLogger("raysl.results")
@@ -30,26 +30,6 @@ _PROBE_BYTES = 4096  # a full disk may still have room for an empty file
 # pyarrow makes of an address would try for 99 s, and not once more where the store only asks for patience (503).
 _ATTEMPTS, _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 5.0, 8.0
 _PIECE = 8 << 20  # bytes
-_FILE = fs.FileType.File
-# Seconds within which a file may be written anew and look the same: a file system's clock ticks some hundred times
-# in a second, an object store's once.
-_TICK, _COARSE_TICK = 0.05, 2.0
-_SECOND = 10**9  # nanoseconds
-
-
-class Stamp(NamedTuple):
-    """What a listing says of a file.  size: bytes.  written: unix nanoseconds, by the clock of the storage."""
-
-    size: int
-    written: int
-
-    def is_settled(self, now: float) -> bool:
-        """Return whether a file of this stamp is sure to be the one that was there at a time: unix seconds.
-
-        One that is as young as the storage's clock is coarse may be replaced without a trace.
-        """
-        tick = _TICK if self.written % _SECOND else _COARSE_TICK
-        return self.written / _SECOND < now - tick
 
 
 class Store:
@@ -175,7 +155,8 @@ class Store:
             else:
                 infos = self._fs.get_file_info(fs.FileSelector(self._absolute(folder), allow_not_found=True))
                 # What has no size is no file; to ask for the type takes longer, and there may be thousands.
-                files = {info.base_name: Stamp(info.size, info.mtime_ns or 0) for info in infos if info.size is not None}
+                found = ((info.base_name, info.size, info.mtime_ns) for info in infos)
+                files = {name: Stamp(size, written or 0) for name, size, written in found if size is not None}
         return {name: stamp for name, stamp in files.items() if name.endswith(suffix) and not name.startswith(".")}
 
     def delete(self, path: str) -> None:
