@@ -206,4 +206,5 @@ def main() -> None:
         sys.stderr.write("interrupted; the same command goes on from here\n")
         sys.exit(130)
     finally:
-        gc.freeze()  # else the interpreter looks through all there is once more, a second after a search
+        if "torch" not in sys.modules:  # some of its libraries count what is left, and complain
+            gc.freeze()  # else the interpreter looks through all there is once more, a second after a search

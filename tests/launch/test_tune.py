@@ -119,6 +119,7 @@ def test_train_gives_the_numbers_of_the_search(undisturbed: tuple[Path, Path, st
     assert done.returncode == 0, done.stderr
     assert f"final loss {expected['final_loss']!r}" in done.stdout
     assert expected["trial_id"] in done.stdout
+    assert "leaked" not in done.stderr
 
 
 def wait_for(what: str, condition: object, seconds: float = 120) -> None:
