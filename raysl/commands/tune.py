@@ -40,6 +40,7 @@ from raysl.tracking.uri import default_uri, validate_uri
 
 GOES_ON = "finished trials are kept; the same command goes on from here"
 STARTING_SECONDS = 15.0  # before the first sync: until then, a search starts its processes
+MOST_SHOWN = 50  # configs of a stage, at the end of its search
 TRACKING_SECONDS = 60.0  # how long the end of a search waits for a slow tracking server
 
 Prepared = Sequence[tuple[Experiment, Datas]]
@@ -133,7 +134,7 @@ def _search(
                 console.print(f"MLflow: {status}", style="yellow", markup=False)
     search.prune()  # of searches that end together, the last one to leave sees nobody
     if wanted.tables is None:
-        show(summarise_store(store, curves=False), str(store), "table", console)
+        show(summarise_store(store, curves=False), str(store), "table", console, MOST_SHOWN)
     else:
         show_tables(store, "text", None, console, only=wanted.tables.path)
     _say_where(store, status.uri, console)

@@ -12,31 +12,41 @@ from rich.markup import escape
 from rich.table import Table
 
 from raysl.results.tables import Tables
-from raysl.search.selection import OBJECTIVES
+from raysl.search.selection import OBJECTIVES, RULES
 
 Rows = list[dict[str, Any]]
 SCORERS = {"classifier": "its classifier", "knn": "its nearest neighbours", "clustering": "clustering"}  # by probe
 FORMATS = ("table", "markdown", "csv", "json")
 
 
-def show(tables: Tables, uri: str, form: str, console: Console) -> None:
-    """Print a results folder's current stages: their configs, what was selected and why, and what went wrong."""
+def show(tables: Tables, uri: str, form: str, console: Console, most: int | None = None) -> None:
+    """Print a results folder's current stages: their configs, what was selected and why, and what went wrong.
+
+    most: of a stage with more configs, table and Markdown have only so many, the best by its rule.
+    """
     current = tables.current()
     if form == "json":
         console.file.write(json.dumps(_facts(current), indent=2, default=_plain) + "\n")
     elif form == "csv":
         console.file.write(_csv(_leaderboard(current.configs.to_pylist())))
     else:
-        _show_stages(current, uri, _markdown if form == "markdown" else _table, console)
+        _show_stages(current, uri, _markdown if form == "markdown" else _table, console, most)
         _show_earlier(tables, current, uri, console)
 
 
-def _show_stages(tables: Tables, uri: str, draw: Callable[[Console, str, Rows], None], console: Console) -> None:
+def _show_stages(
+    tables: Tables, uri: str, draw: Callable[[Console, str, Rows], None], console: Console, most: int | None
+) -> None:
     trials = _grouped(tables.trials.to_pylist(), "stage_id")
     chosen = {row["stage_id"]: row for row in tables.selections.to_pylist()}
     for stage_id, configs in _grouped(tables.configs.to_pylist(), "stage_id").items():
-        draw(console, _title(configs[0], trials[stage_id]), [_shorter(row) for row in _ranked(_leaderboard(configs))])
-        console.print(_selected(chosen.get(stage_id)), markup=False)
+        selection = chosen.get(stage_id)
+        rows = _best(configs, selection, most) if most is not None and len(configs) > most else configs
+        draw(console, _title(configs[0], trials[stage_id]), [_shorter(row) for row in _ranked(_leaderboard(rows))])
+        if len(rows) < len(configs):
+            more = f"and {len(configs) - len(rows)} more configs: `raysl show {uri}`"
+            console.print(more, markup=False, soft_wrap=True)
+        console.print(_selected(selection), markup=False)
         if configs[0]["pareto"] is not None:
             console.print(_front(configs), markup=False)
         for row in configs:
@@ -47,6 +57,17 @@ def _show_stages(tables: Tables, uri: str, draw: Callable[[Console, str, Rows], 
                 log = f"{uri}/logs/{trial['trial_id']}.log"
                 console.print(f"failed: {trial['trial_id']}: {trial['reason']}; log: {log}", markup=False)
         console.print()
+
+
+def _best(configs: Rows, selection: Mapping[str, Any] | None, most: int) -> Rows:
+    """Return so many of a stage's configs, the best first; the first of the search where none is selected yet."""
+    if selection is None:
+        return configs[:most]
+    rule = RULES[selection["rule"]]
+    known = [config for config in configs if config["eligible"] and config[f"{rule.column}_mean"] is not None]
+    return (
+        sorted(known, key=lambda config: config[f"{rule.column}_mean"], reverse=rule.highest)[:most] or configs[:most]
+    )
 
 
 def _show_earlier(tables: Tables, current: Tables, uri: str, console: Console) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from rich.console import Console
@@ -13,9 +14,9 @@ from raysl.console.report import show
 from raysl.results.tables import Tables
 
 
-def printed(tables: Tables, form: str) -> str:
+def printed(tables: Tables, form: str, most: int | None = None) -> str:
     console = Console(file=io.StringIO(), width=200)
-    show(tables, "/results", form, console)
+    show(tables, "/results", form, console, most)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -74,3 +75,23 @@ def test_a_search_without_an_eligible_config_has_an_empty_front(weighed: Tables)
     configs = weighed.configs.filter(pc.equal(weighed.configs["config_id"], "c3"))
     text = printed(replace(weighed, configs=configs), "table")
     assert "seconds (lowest): no config is eligible" in text
+
+
+@pytest.mark.parametrize(("rule", "best"), [("train_loss", "c1"), ("probe_accuracy", "c0")])
+def test_of_many_configs_the_best_are_shown_and_the_others_counted(weighed: Tables, rule: str, best: str) -> None:
+    losses = {"c0": 0.3, "c1": 0.1, "c2": 0.2, "c3": None}
+    configs = [row | {"final_loss_mean": losses[row["config_id"]]} for row in weighed.configs.to_pylist()]
+    selections = [row | {"rule": rule} for row in weighed.selections.to_pylist()]
+    many = replace(
+        weighed,
+        configs=pa.Table.from_pylist(configs[::-1], schema=weighed.configs.schema),
+        selections=pa.Table.from_pylist(selections, schema=weighed.selections.schema),
+    )
+    text = printed(many, "markdown", most=1)
+    first, alone = (
+        [line[2:4] for line in part.splitlines() if line[:3] == "| c"][1:] for part in text.split("###")[1:]
+    )
+    assert sorted([first, alone]) == sorted([[best], ["c0"]])
+    assert text.count("and 3 more configs: `raysl show /results`") == 1
+    assert text.count("more configs") == 1
+    assert "more configs" not in printed(many, "markdown", most=4)
