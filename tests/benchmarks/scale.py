@@ -87,6 +87,11 @@ def peak() -> str:
     return next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 
 
+def memory() -> float:
+    """Return the highest memory of this process, in MB."""
+    return int(peak().split()[1]) / 1024
+
+
 def command_of(part: str, folder: Path) -> list[str]:
     results = folder / "results"
     if part == "show":
@@ -125,11 +130,11 @@ def driver_part(folder: Path, trials: int) -> None:
     drawn = timed(display._best)
     snapshot = timed(lambda: summarise_store(store, curves=False))
     whole = timed(lambda: write_stage(store, filled.record))
-    memory = int(peak().split()[1]) / 1024
+    highest = memory()
     each = statistics.median(handed_out), statistics.median(taken_back), drawn, snapshot, whole
     publish_store(store)
     note_tracked(store)
-    print(*(f"{1000 * seconds:.2f}" for seconds in each), f"{memory:.0f}", file=sys.stderr)
+    print(*(f"{1000 * seconds:.2f}" for seconds in each), f"{highest:.0f}", file=sys.stderr)
 
 
 def timed(work: Callable[[], Any]) -> float:
@@ -150,13 +155,14 @@ def train_in_ray(trials: int, folder: Path) -> None:
     from raysl.launch.cluster import cluster
 
     known = trials_of(folder, trials)
+    before = memory()
     with cluster(None):
         seconds = raysl_trials(known, folder, workers=1).seconds
     ends = [seconds[1 : SHARE + 1], seconds[-SHARE:]]
     for name, share in zip(("first", "last"), ends, strict=True):
         mean, middle = statistics.fmean(share), statistics.median(share)
         print(f"Ray: {name} {len(share)} of {trials} trials: {mean:.3f} s each (median {middle:.3f})")
-    print(f"driver: {int(peak().split()[1]) / 1024:.0f} MB at most")
+    print(f"driver: {before:.0f} MB with torch and Ray imported, {memory():.0f} MB at most")
 
 
 def report(folders: dict[int, Path], times: int) -> None:
@@ -176,10 +182,12 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--ray", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where filled folders are kept for the next time")
-    parser.add_argument("--part", choices=("select", "publish", "driver"), help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=("select", "publish", "driver", "ray"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part == "driver":
         driver_part(arguments.folder, arguments.trials[0])
+    elif arguments.part == "ray":
+        train_in_ray(arguments.trials[0], arguments.folder)
     elif arguments.part is not None:
         store = Store.open(str(arguments.folder / "results"), create=False)
         (select_part if arguments.part == "select" else publish_store)(store)
@@ -193,7 +201,8 @@ def main() -> None:
                     fill(folder, trials, EPOCHS)
             report(folders, arguments.times)
             if arguments.ray:
-                train_in_ray(arguments.ray, Path(name))
+                command = [sys.executable, __file__, "--part", "ray", "--trials", str(arguments.ray), "--folder", name]
+                subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":
