@@ -230,7 +230,9 @@ def _read(store: Store, name: str, known: pa.Schema) -> pa.Table:
         raise ResultsError(f"{store.address(path)}: no such table; is it the folder of a search?") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise ResultsError(f"{store.address(path)}: damaged ({reason}); the search's command writes it anew") from None
+        raise ResultsError(
+            f"{store.address(path)}: damaged ({reason}); delete it, and the search's command writes it anew"
+        ) from None
     version = metadata.get(b"raysl.schema_version", b"").decode()
     if version != schema.VERSION.decode():
         raise ResultsError(

@@ -169,6 +169,19 @@ def test_a_table_that_is_not_as_it_was_published_is_written_anew(store: Store, n
     assert store.read(name) == expected
 
 
+def test_a_table_that_was_damaged_without_a_trace_is_written_anew_once_it_is_deleted(store: Store) -> None:
+    path, expected = Path(store.address("trials.arrow")), store.read("trials.arrow")
+    written = path.stat().st_mtime_ns
+    path.write_bytes(expected[:200] + b"?" + expected[201:])
+    os.utime(path, ns=(written, written))
+    publish_store(store)
+    with pytest.raises(ResultsError, match=r"trials\.arrow: damaged .* delete it, and the search's command"):
+        read(store.uri)
+    path.unlink()
+    publish_store(store)
+    assert store.read("trials.arrow") == expected
+
+
 def test_a_folder_of_the_version_before_is_read_and_published(store: Store) -> None:
     expected = read(store.uri)
     for name in ("published.json", "gathered/rows.arrow", "gathered/scores.arrow"):
