@@ -1,5 +1,7 @@
 """How often trials have died: lost nodes are not their doing, and one that got further has earned another attempt."""
 
+MAX_FAILURES = 3  # how often a task may die without getting further before it counts as failed
+
 
 class Failures:
     """Counts the failures of trials.  Nodes are ids of those that live, as they are now."""

@@ -8,12 +8,12 @@ from typing import Any
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
+from raysl.launch.task_runner import Report
 from raysl.launch.work import Task
 from raysl.search.experiment import Resources
 
 LOOK_SECONDS = 1.0  # between two looks at whether the workers are still there
 END_SECONDS = 10.0  # for workers without a task to end
-Report = dict[str, Any]
 
 
 class Group:

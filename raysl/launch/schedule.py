@@ -15,15 +15,15 @@ from ray.tune.search import Searcher
 from ray.tune.trainable import wrap_function
 
 from raysl.launch.cluster import living_nodes
-from raysl.launch.failures import Failures
+from raysl.launch.course import Course
+from raysl.launch.failures import MAX_FAILURES, Failures
 from raysl.launch.orphans import remove_orphans
-from raysl.launch.work import Task, Work
+from raysl.launch.work import Work
 from raysl.launch.worker import end_group, run_task
 from raysl.search.experiment import Resources
 
 ORPHAN_SECONDS = 2.0  # between two looks at what killed groups have left
 PATIENCE = 30.0  # seconds without any task that runs before that is said
-MAX_FAILURES = 3  # how often a task may die without getting further before it counts as failed
 
 
 def run(work: Work | None, following: Iterator[Work | None], check: Callable[[], None], *, stay: bool) -> None:
@@ -37,42 +37,6 @@ def run(work: Work | None, following: Iterator[Work | None], check: Callable[[],
         course = Course(work, following, stay)
         _tune(course, check)
         work = course.rest
-
-
-class Course:
-    """Work after work, as long as all take the same resources; each begins when the one before is done."""
-
-    def __init__(self, work: Work, following: Iterator[Work | None], stay: bool) -> None:
-        self.now, self.following, self.stay = work, following, stay
-        self.handed_out: set[str] = set()
-        self.is_over = False
-        self.rest: Work | None = None  # takes other resources
-
-    def next(self) -> Task | None:
-        """Return the next task; None where there is none at this moment, or will be none here (`is_over`)."""
-        while not self.is_over and len(self.handed_out) < self.now.limit:
-            if (task := self.now.next()) is not None:
-                self.handed_out.add(task.name)
-                return task
-            if self.handed_out and (self.stay or not self.now.is_exhausted):
-                return None
-            if self.stay:
-                self._go_on()
-            else:
-                self.is_over = True
-        return None
-
-    def _go_on(self) -> None:
-        work = next(self.following, None)
-        if work is not None and _shape(work.resources) == _shape(self.now.resources):
-            self.now = work
-        else:
-            self.is_over, self.rest = True, work
-
-    def ended(self, name: str) -> None:
-        """Take note of a task that has ended."""
-        self.handed_out.discard(name)
-        self.now.ended(name)
 
 
 def _tune(course: Course, check: Callable[[], None]) -> None:
@@ -141,10 +105,6 @@ class TrialProcess(wrap_function(_tune_trial)):  # type: ignore[misc]
         """End with all that the tasks have left."""
         end_group()  # else Ray Train would not clean up behind it
         super().cleanup()
-
-
-def _shape(resources: Resources) -> tuple[int, int, float]:
-    return resources.workers, resources.cpus, resources.gpus
 
 
 def _tune_resources(resources: Resources) -> dict[str, float]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from ray.tune.experiment import Trial as TuneTrial
 
-from raysl.launch.schedule import Course, _Callback
+from raysl.launch.course import Course
+from raysl.launch.schedule import _Callback
 from raysl.launch.work import Task, Work
 from raysl.search.experiment import Resources
 

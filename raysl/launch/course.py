@@ -1,0 +1,46 @@
+"""The order in which a search's work is done."""
+
+from collections.abc import Iterator
+
+from raysl.launch.work import Task, Work
+from raysl.search.experiment import Resources
+
+
+class Course:
+    """Work after work, as long as all take the same resources; each begins when the one before is done."""
+
+    def __init__(self, work: Work, following: Iterator[Work | None], stay: bool) -> None:
+        self.now, self.following, self.stay = work, following, stay
+        self.handed_out: set[str] = set()
+        self.is_over = False
+        self.rest: Work | None = None  # takes other resources
+
+    def next(self) -> Task | None:
+        """Return the next task; None where there is none at this moment, or will be none here (`is_over`)."""
+        while not self.is_over and len(self.handed_out) < self.now.limit:
+            if (task := self.now.next()) is not None:
+                self.handed_out.add(task.name)
+                return task
+            if self.handed_out and (self.stay or not self.now.is_exhausted):
+                return None
+            if self.stay:
+                self._go_on()
+            else:
+                self.is_over = True
+        return None
+
+    def _go_on(self) -> None:
+        work = next(self.following, None)
+        if work is not None and _shape(work.resources) == _shape(self.now.resources):
+            self.now = work
+        else:
+            self.is_over, self.rest = True, work
+
+    def ended(self, name: str) -> None:
+        """Take note of a task that has ended."""
+        self.handed_out.discard(name)
+        self.now.ended(name)
+
+
+def _shape(resources: Resources) -> tuple[int, int, float]:
+    return resources.workers, resources.cpus, resources.gpus
