@@ -53,6 +53,9 @@ def tune(
     overrides: Overrides = None,
     cells: Cells = None,
     results: Results = None,
+    backend: Annotated[
+        str, typer.Option(help="'ray', or 'inline': one trial at a time in this process, without Ray.")
+    ] = "ray",
     address: Address = None,
     tracking: Tracking = None,
     max_concurrent: Annotated[
@@ -74,7 +77,7 @@ def tune(
     """
     from raysl.commands import tune as command
 
-    launch = command.Launch(results, address, cluster, tracking, max_concurrent, max_hours, max_cost, score)
+    launch = command.Launch(results, backend, address, cluster, tracking, max_concurrent, max_hours, max_cost, score)
     if launch.from_outside and not dry_run:
         from raysl.commands.submit import submit
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import pyarrow as pa
 from rich.console import Console
@@ -26,7 +26,7 @@ from raysl.launch.carry import fetch
 from raysl.launch.leases import Leases
 from raysl.launch.limits import LimitError, Limits
 from raysl.launch.node_types import find_cluster_file
-from raysl.launch.options import Options, Outcome, WhoseScores
+from raysl.launch.options import Backend, Options, Outcome, WhoseScores
 from raysl.launch.search import Search
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
@@ -51,6 +51,7 @@ class Launch:
     """Where a search goes and what it may take, as the command line has it."""
 
     results: str | None
+    backend: str
     address: str | None
     cluster: Path | None
     tracking: str | None
@@ -94,15 +95,31 @@ def tune(
 def launch_options(launch: Launch) -> Options:
     """Return how a search is launched.  Raises UserError where what the command line says of it cannot be."""
     check_address(launch.address)
-    if launch.score not in ("selected", "all"):
-        raise UserError(f"--score {launch.score}: {choices(launch.score, ('selected', 'all'))}")
+    for option, value, type_ in (("--score", launch.score, WhoseScores), ("--backend", launch.backend, Backend)):
+        if value not in get_args(type_):
+            raise UserError(f"{option} {value}: {choices(value, get_args(type_))}")
+    if launch.backend == "inline":
+        _check_inline(launch)
     if launch.max_cost is not None and launch.address is None:
         raise UserError(
             f"--max-cost {launch.max_cost:g}: this machine has no price; --address names a cluster that has"
         )
     file = find_cluster_file(launch.cluster, launch.address)
     limits = Limits(launch.max_hours, launch.max_cost, file)
-    return Options(launch.address, launch.max_concurrent, cast(WhoseScores, launch.score), file, limits)
+    backend, score = cast(Backend, launch.backend), cast(WhoseScores, launch.score)
+    return Options(backend, launch.address, launch.max_concurrent, score, file, limits)
+
+
+def _check_inline(launch: Launch) -> None:
+    given = {"--address": launch.address, "--cluster": launch.cluster}
+    for option, value in given.items():
+        if value is not None:
+            raise UserError(f"{option} {value}: --backend inline trains in this process; leave one of the two out")
+    if launch.max_concurrent is not None and launch.max_concurrent > 1:
+        raise UserError(
+            f"--max-concurrent {launch.max_concurrent}: --backend inline trains one trial at a time; choices: 1, "
+            "--backend ray"
+        )
 
 
 def _search(

@@ -1,5 +1,7 @@
 """The console that commands print to."""
 
+import sys
+
 from rich.console import Console
 
 FILE_WIDTH = 160  # columns where there is no terminal to ask: tables in a log are not squeezed into 80
@@ -7,7 +9,8 @@ FILE_WIDTH = 160  # columns where there is no terminal to ask: tables in a log a
 
 def screen() -> Console:
     """Return a console as wide as the terminal, or wide enough for tables in a file."""
-    console = Console(highlight=False)
+    # Bound to what standard output is now: a trial that is trained in this process has it sent to its log.
+    console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
         console.width = FILE_WIDTH
     return console

@@ -4,6 +4,7 @@ import faulthandler
 import io
 import logging
 import re
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -34,15 +35,26 @@ def trial_log(store: Store, trial_id: str, rank: int) -> Iterator[None]:
 
 
 class _Log(io.TextIOWrapper):
-    """A file that loses what the disk has no room for: a trial fails where something that matters is written."""
+    """A file that loses what the disk has no room for: a trial fails where something that matters is written.
+
+    Libraries keep standard error as they find it when they are imported; what they write to it after the trial has
+    ended goes to what it is then.
+    """
 
     def __init__(self, file: io.FileIO) -> None:
         super().__init__(file, encoding="utf-8", errors="replace", write_through=True)
 
     def write(self, text: str) -> int:
         with suppress(OSError):
-            super().write(text)
+            if self.closed:
+                sys.stderr.write(text)
+            else:
+                super().write(text)
         return len(text)
+
+    def flush(self) -> None:
+        if not self.closed:
+            super().flush()
 
 
 @contextmanager

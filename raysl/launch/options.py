@@ -8,17 +8,20 @@ from raysl.launch.node_types import ClusterFile
 from raysl.results.rows import TrialRow
 
 WhoseScores = Literal["selected", "all"]
+Backend = Literal["ray", "inline"]
 
 
 @dataclass(frozen=True)
 class Options:
     """How a search is launched.
 
+    backend: Ray, or this very process, one trial at a time.
     address: of a Ray cluster; None starts a local one.  max_concurrent: trials at once; None is as many as fit.
     score: which trials are scored on the test set, once the selection is written.
     cluster_file: tells how far an autoscaling cluster can grow; None where it cannot.
     """
 
+    backend: Backend = "ray"
     address: str | None = None
     max_concurrent: int | None = None
     score: WhoseScores = "selected"

@@ -1,16 +1,20 @@
-"""The cluster that a search goes to."""
+"""Where a search's trials are trained: a Ray cluster, or this process."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
+from raysl.launch import inline
+from raysl.launch.feasibility import Node
+from raysl.launch.limits import PricedNode
 from raysl.launch.node_types import capacity
 from raysl.launch.options import Options
 from raysl.launch.watcher import Observer
+from raysl.launch.work import Work
 from raysl.search.experiment import Experiment
 
 
 class Place:
-    """A cluster, local or at an address, which is connected to, or started, when it is first needed."""
+    """This process, or a cluster: it is connected to, or started, when it is first needed."""
 
     def __init__(
         self, options: Options, experiments: Sequence[Experiment], observer: Observer, stack: ExitStack
@@ -18,6 +22,11 @@ class Place:
         """Take where to search, what, and the stack that the connection is left with."""
         self.options, self.experiments, self.observer, self.stack = options, experiments, observer, stack
         self._connected = False
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether this process trains, without Ray."""
+        return self.options.backend == "inline"
 
     def capacity(self, experiment: Experiment) -> int:
         """Return how many of an experiment's trials fit at once, on the cluster at its largest.
@@ -29,23 +38,44 @@ class Place:
             self._connect()
         return self._fitting(experiment)
 
-    def check_limits(self) -> None:
-        """Raise LimitError where the search has to stop; called often while a cluster is there."""
-        from raysl.launch.cluster import priced_nodes
+    def run(self, work: Work, following: Iterator[Work | None]) -> None:
+        """Do work, and what follows it until there is none for now."""
+        if self.is_inline:
+            inline.run(work, following, self.check_limits)
+            return
+        from raysl.launch.schedule import run  # only where a cluster is needed: it takes seconds
 
-        self.options.limits.check(lambda: priced_nodes(self.options.cluster_file))
+        # A cluster's nodes are for others, or cost money, while the last trials of a stage still run.
+        run(work, following, self.check_limits, stay=self.options.address is None)
+
+    def check_limits(self) -> None:
+        """Raise LimitError where the search has to stop; called often while trials are trained."""
+        self.options.limits.check(self._priced_nodes)
 
     def _connect(self) -> None:
-        from raysl.launch.cluster import cluster
+        if not self.is_inline:
+            from raysl.launch.cluster import cluster
 
-        self.observer.cluster_starting()
-        self.stack.enter_context(cluster(self.options.address))
+            self.observer.cluster_starting()
+            self.stack.enter_context(cluster(self.options.address))
         self._connected = True
         self.check_limits()
         for experiment in self.experiments:
             self._fitting(experiment)
 
     def _fitting(self, experiment: Experiment) -> int:
+        place = experiment.place("resources")
+        fitting = capacity(experiment.resources, self._nodes(experiment, place), self.options.cluster_file, place)
+        return 1 if self.is_inline else fitting
+
+    def _nodes(self, experiment: Experiment, place: str) -> list[Node]:
+        if self.is_inline:
+            return inline.this_machine(experiment.resources, place)
         from raysl.launch.cluster import nodes
 
-        return capacity(experiment.resources, nodes(), self.options.cluster_file, experiment.place("resources"))
+        return nodes()
+
+    def _priced_nodes(self) -> list[PricedNode]:
+        from raysl.launch.cluster import priced_nodes
+
+        return priced_nodes(self.options.cluster_file)

@@ -70,10 +70,8 @@ class Search:
             try:
                 works = self._all()
                 for work in works:
-                    from raysl.launch.schedule import run  # only where a cluster is needed: it takes seconds
-
-                    # A cluster's nodes are for others, or cost money, while the last trials of a stage still run.
-                    run(work, works, self.place.check_limits, stay=self.options.address is None)
+                    if work is not None:
+                        self.place.run(work, works)
             finally:
                 self._publish()
                 self.ended()
