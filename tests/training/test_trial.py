@@ -366,13 +366,17 @@ def _rank(spec_json: str, folder: str) -> None:
 
 
 def test_two_ranks_give_the_losses_of_one_process(tmp_path: Path) -> None:
-    """Batches of 43, 43 and 42 are cut unevenly; summation order alone differs, hence 1e-4 after 12 steps."""
-    spec = spec_of(tmp_path, "stages.semi.batch_size=45")
+    """Batches of 43, 43 and 42 are cut unevenly; the order of summation alone differs.
+
+    Not with Adam: it makes steps of one size of the smallest gradients, and so of what rounding leaves of them.
+    """
+    spec = spec_of(tmp_path, "stages.semi.batch_size=45", "stages.semi.optimizer={name: sgd, lr: 0.01, momentum: 0.0}")
     one = run(spec, tmp_path / "one")
     spawn(_rank, spec.model_dump_json(), str(tmp_path / "two"))
     two = read_row(Store.open(str(tmp_path / "two"), create=False), spec.id)
     assert two is not None
     assert two.workers == 2
-    assert [e.loss for e in two.curve] == pytest.approx([e.loss for e in one.curve], rel=1e-4)
+    assert one.curve[-1].loss < one.curve[0].loss
+    assert [e.loss for e in two.curve] == pytest.approx([e.loss for e in one.curve], rel=1e-5)
     for term in ("supervised", "rotation"):
-        assert [e.terms[term] for e in two.curve] == pytest.approx([e.terms[term] for e in one.curve], rel=1e-3)
+        assert [e.terms[term] for e in two.curve] == pytest.approx([e.terms[term] for e in one.curve], rel=1e-5)
