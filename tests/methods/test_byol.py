@@ -10,11 +10,9 @@ import torch
 import torch.nn.functional as F
 from gloo import spawn
 from lightly.loss import NegativeCosineSimilarity
-from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from raysl import methods
 from raysl.collectives import mean_over_ranks, rank, world_size
 from raysl.data.distortions import distorted
 from raysl.data.views import Draw
@@ -27,6 +25,9 @@ from raysl.models.settings import ModelSettings
 from raysl.training.optimizers import build_optimizer
 from raysl.training.settings import Adam
 
+DEFAULTS = {"momentum": 0.99, "hidden": 4096, "projector": 256, "min_crop": 0.2}
+SHAPES_LOSS = ["momentum", "projector", "min_crop"]
+IMPOSSIBLE = [{"momentum": 1.1}, {"hidden": 0}, {"projector": 1}, {"min_crop": 0.0}]
 GLOBAL_SIZES = (8, 7)  # over two ranks 4 + 4 rows, and 4 + 3
 
 
@@ -336,17 +337,3 @@ def test_views_are_those_of_the_paper(name: str) -> None:
         view = method(**settings).views()[name]
         assert view.stream == "unlabelled"
         assert torch.equal(view.make(images, draw())[0], expected)
-
-
-def test_catalogue_knows_its_hyperparameters_and_which_of_them_shape_the_loss() -> None:
-    facts = methods.describe("byol")
-    defaults = {key: default for key, (_, default) in facts.hyperparameters.items()}
-    assert defaults == {"momentum": 0.99, "hidden": 4096, "projector": 256, "min_crop": 0.2}
-    assert methods.loss_shaping_keys({"name": "byol"}) == {"momentum", "projector", "min_crop"}
-    assert "byol" in methods.pretexts()
-
-
-@pytest.mark.parametrize("wrong", [{"momentum": 1.1}, {"hidden": 0}, {"projector": 1}, {"min_crop": 0.0}])
-def test_impossible_hyperparameters_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValidationError):
-        methods.settings_model("byol")(name="byol", **wrong)

@@ -1,5 +1,6 @@
 """What holds for every method; each file in raysl/methods is found by itself."""
 
+import ast
 import inspect
 import io
 from importlib import import_module
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from gloo import spawn
+from pydantic import ValidationError
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -229,6 +231,48 @@ def test_frozen_backbone_is_left_as_it_is(name: str) -> None:
     train(method, make_views(method), steps=2)
     torch.testing.assert_close(dict(method.encoder.backbone.state_dict()), before, rtol=0, atol=0)
     assert not any(map(torch.equal, method.encoder.head.parameters(), head))
+
+
+def expected(name: str, constant: str, default: Any = None) -> Any:
+    """Return a constant of a method's own test file, which says there what is expected of the method."""
+    tree = ast.parse((Path(__file__).parent / f"test_{name}.py").read_text())
+    values = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    if default is not None and constant not in values:
+        return default
+    assert constant in values, f"test_{name}.py says nothing of {constant}"
+    return ast.literal_eval(values[constant])
+
+
+@pytest.mark.parametrize("name", raysl.methods.names())
+def test_catalogue_knows_the_hyperparameters_and_which_of_them_shape_the_loss(name: str) -> None:
+    facts = raysl.methods.describe(name)
+    assert {key: default for key, (_, default) in facts.hyperparameters.items()} == expected(name, "DEFAULTS")
+    assert list(facts.shapes_loss) == expected(name, "SHAPES_LOSS")
+    assert (name in raysl.methods.pretexts()) == (facts.streams == ("unlabelled",))
+    nested = {"name": "semi", "pretext": {"name": name, "pretext": {"name": "rotation"}}}
+    shaping = {"lambda_l", "lambda_u"} | {f"pretext.{key}" for key in facts.shapes_loss}
+    assert raysl.methods.loss_shaping_keys(nested) == shaping
+
+
+@pytest.mark.parametrize("name", raysl.methods.names())
+def test_impossible_hyperparameters_are_refused(name: str) -> None:
+    model = raysl.methods.settings_model(name)
+    given = {"name": name} | {key: {} for key in raysl.methods.describe(name).nested}
+    model(**given)
+    for wrong in expected(name, "IMPOSSIBLE"):
+        with pytest.raises(ValidationError) as refused:
+            model(**given | wrong)
+        assert [error["loc"] for error in refused.value.errors()] == [(key,) for key in wrong]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_views_pass_each_network_one_after_the_other(name: str) -> None:
+    """Batch normalisation then sees one view at a time."""
+    method = build(name)
+    views = make_views(method)
+    method(views)
+    counts = [int(count) for key, count in method.state_dict().items() if key.endswith("num_batches_tracked")]
+    assert set(counts) == {expected(name, "PASSES", len(views))}
 
 
 @pytest.mark.parametrize("name", NAMES)

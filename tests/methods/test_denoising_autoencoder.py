@@ -5,16 +5,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
-from raysl import methods
 from raysl.data.views import Draw
 from raysl.methods._method import View
 from raysl.methods.denoising_autoencoder import DenoisingAutoencoder, reconstruction_loss
 from raysl.methods.simsiam import embedding_spread
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
+
+DEFAULTS = {"projector": 2048, "decoder": 512, "min_crop": 0.2, "p_blur": 0.0}
+SHAPES_LOSS = ["min_crop", "p_blur"]
+IMPOSSIBLE = [{"decoder": 8}, {"decoder": 40}, {"projector": 0}, {"p_blur": -0.1}]
+PASSES = 2  # the third view is the target
 
 
 def method(**hyperparameters: Any) -> DenoisingAutoencoder:
@@ -115,20 +118,3 @@ def test_images_are_learned() -> None:
         total.backward()
         optimizer.step()
     assert total < 0.6 * images.var()
-
-
-def test_catalogue_knows_its_hyperparameters_and_which_of_them_shape_the_loss() -> None:
-    facts = methods.describe("denoising_autoencoder")
-    assert {key: default for key, (_, default) in facts.hyperparameters.items()} == {
-        "projector": 2048,
-        "decoder": 512,
-        "min_crop": 0.2,
-        "p_blur": 0.0,
-    }
-    assert methods.loss_shaping_keys({"name": "denoising_autoencoder"}) == {"min_crop", "p_blur"}
-
-
-@pytest.mark.parametrize("wrong", [{"decoder": 8}, {"decoder": 40}, {"projector": 0}, {"p_blur": -0.1}])
-def test_impossible_hyperparameters_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValidationError):
-        methods.settings_model("denoising_autoencoder")(name="denoising_autoencoder", **wrong)

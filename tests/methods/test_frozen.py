@@ -8,6 +8,10 @@ from raysl.methods.frozen import Frozen
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 
+DEFAULTS = {}
+SHAPES_LOSS = []
+IMPOSSIBLE = [{"copies": 1}]
+
 
 def test_it_is_its_encoder_and_no_more() -> None:
     encoder = build_encoder(ModelSettings(features=16), channels=1, image_size=8)

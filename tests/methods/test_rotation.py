@@ -14,6 +14,10 @@ from raysl.methods.rotation import Rotation
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 
+DEFAULTS = {"copies": 1}
+SHAPES_LOSS = []
+IMPOSSIBLE = [{"copies": 2}, {"copies": 0}]
+
 
 def method(copies: Literal[1, 4] = 1) -> Rotation:
     torch.manual_seed(0)

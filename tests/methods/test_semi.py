@@ -10,6 +10,10 @@ from raysl.methods.simsiam import Simsiam
 from raysl.models.encoder import Encoder, build_encoder
 from raysl.models.settings import ModelSettings
 
+DEFAULTS = {"pretext": ..., "lambda_l": 1.0, "lambda_u": 1.0}
+SHAPES_LOSS = ["lambda_l", "lambda_u"]
+IMPOSSIBLE = [{"lambda_l": 0.0}, {"lambda_u": 0.0}]
+
 
 def encoder() -> Encoder:
     torch.manual_seed(0)

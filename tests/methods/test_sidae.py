@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from raysl import methods
@@ -14,6 +13,10 @@ from raysl.methods._method import Losses, Method, View
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 
+DEFAULTS = {"w": 0.5, "projector": 2048, "predictor": 512, "decoder": 512, "min_crop": 0.2, "p_blur": 0.0}
+SHAPES_LOSS = ["w", "projector", "min_crop", "p_blur"]
+IMPOSSIBLE = [{"w": -0.1}, {"w": 1.1}, {"decoder": 24}]
+PASSES = 2  # the third view is the target
 WIDTHS = {"projector": 24, "predictor": 8, "decoder": 16}
 PARTS = {"simsiam": ("encoder", "projector", "predictor"), "denoising_autoencoder": ("encoder", "projector", "decoder")}
 ENDS = {"simsiam": 0.0, "denoising_autoencoder": 1.0}
@@ -120,23 +123,3 @@ def test_a_default_of_one_half() -> None:
     sidae = method("sidae")
     total, terms, _ = sidae(views_of(sidae))
     torch.testing.assert_close(total, (terms["denoising"] + terms["siamese"]) / 2)
-
-
-def test_catalogue_knows_its_hyperparameters_and_which_of_them_shape_the_loss() -> None:
-    facts = methods.describe("sidae")
-    assert {key: default for key, (_, default) in facts.hyperparameters.items()} == {
-        "w": 0.5,
-        "projector": 2048,
-        "predictor": 512,
-        "decoder": 512,
-        "min_crop": 0.2,
-        "p_blur": 0.0,
-    }
-    assert methods.loss_shaping_keys({"name": "sidae"}) == {"w", "projector", "min_crop", "p_blur"}
-    assert "sidae" in methods.pretexts()
-
-
-@pytest.mark.parametrize("wrong", [{"w": -0.1}, {"w": 1.1}, {"decoder": 24}])
-def test_impossible_hyperparameters_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValidationError):
-        methods.settings_model("sidae")(name="sidae", **wrong)

@@ -8,10 +8,8 @@ import torch
 import torch.nn.functional as F
 from gloo import spawn
 from lightly.loss import NegativeCosineSimilarity
-from pydantic import ValidationError
 from torch import Tensor, nn
 
-from raysl import methods
 from raysl.collectives import rank
 from raysl.data.distortions import distorted
 from raysl.data.views import Draw
@@ -20,6 +18,9 @@ from raysl.methods.simsiam import Simsiam, build_predictor, build_projector, emb
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 
+DEFAULTS = {"projector": 2048, "predictor": 512, "min_crop": 0.2, "p_blur": 0.0}
+SHAPES_LOSS = ["projector", "min_crop", "p_blur"]
+IMPOSSIBLE = [{"projector": 1}, {"predictor": 0}, {"min_crop": 0.0}, {"p_blur": 1.1}]
 SHARES = {"even": 6, "uneven": 9, "empty": 12}  # name -> how many of 12 rows are on rank 0
 
 
@@ -126,13 +127,6 @@ def test_projector_and_predictor_are_those_of_the_reference() -> None:
     assert [type(layer).__name__ for layer in siamese.predictor] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
 
 
-def test_views_pass_the_encoder_one_after_the_other() -> None:
-    siamese = method()
-    siamese(batch())
-    counts = [value for key, value in siamese.state_dict().items() if key.endswith("num_batches_tracked")]
-    assert {int(count) for count in counts} == {2}
-
-
 @pytest.mark.parametrize("name", ["first", "second"])
 def test_views_are_those_of_the_paper(name: str) -> None:
     images = torch.rand(40, 3, 12, 12)
@@ -232,21 +226,3 @@ def test_spread_over_two_ranks_is_that_of_one_process() -> None:
     assert not expected.requires_grad
     for found in spawn(on_each_rank):
         torch.testing.assert_close(found, dict.fromkeys(SHARES, expected))
-
-
-def test_catalogue_knows_its_hyperparameters_and_which_of_them_shape_the_loss() -> None:
-    facts = methods.describe("simsiam")
-    assert {key: default for key, (_, default) in facts.hyperparameters.items()} == {
-        "projector": 2048,
-        "predictor": 512,
-        "min_crop": 0.2,
-        "p_blur": 0.0,
-    }
-    assert methods.loss_shaping_keys({"name": "simsiam"}) == {"projector", "min_crop", "p_blur"}
-    assert "simsiam" in methods.pretexts()
-
-
-@pytest.mark.parametrize("wrong", [{"projector": 1}, {"predictor": 0}, {"min_crop": 0.0}, {"p_blur": 1.1}])
-def test_impossible_hyperparameters_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValidationError):
-        methods.settings_model("simsiam")(name="simsiam", **wrong)

@@ -13,6 +13,10 @@ from raysl.methods.supervised import Supervised, cross_entropy
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 
+DEFAULTS = {}
+SHAPES_LOSS = []
+IMPOSSIBLE = [{"copies": 1}]
+
 
 def method() -> Supervised:
     torch.manual_seed(0)
