@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import raysl, write
+from tiny import EXPERIMENT, Finished
 
 from analysis.command import Arguments, execute
 from raysl.results.rows import Score, TrialRow, read_rows, write_row, write_score
@@ -70,14 +70,10 @@ def made(tmp_path: Path) -> Callable[..., str]:
     return make
 
 
-@pytest.fixture(scope="session")
-def searched(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, Path]:
+@pytest.fixture
+def searched(finished: Callable[..., Finished]) -> tuple[Path, Path]:
     """A finished search with `--score all`: its YAML, and its results folder, which no test changes."""
-    folder = tmp_path_factory.mktemp("searched")
-    file, results = write(folder), folder / "results"
-    done = raysl("tune", file, "--results", results, "--score", "all")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return file, results
+    return finished(EXPERIMENT, "--score", "all")[:2]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tiny import raysl
+from tiny import here, inline
 
 from analysis import class_report
 from raysl.results import read
@@ -48,11 +48,11 @@ def test_lost_and_damaged_features_come_back_and_others_go(
     (features / f"{lost}.arrow").unlink()
     (features / f"{damaged}.arrow").write_bytes((features / f"{damaged}.arrow").read_bytes()[:-300])
     assert "damaged" in fails(class_report.main, changed, "--seed", 0) + fails(class_report.main, changed, "--seed", 1)
-    again = raysl("tune", file, "--results", changed, "--score", "all")
+    again = inline("tune", file, "--results", changed, "--score", "all")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "scoring 2" in again.stdout
     assert contents(features) == contents(results / "features")
     assert contents(changed / "scores") == contents(results / "scores")
-    once_more = raysl("tune", file, "--results", changed, "--score", "all")
+    once_more = here("tune", file, "--results", changed, "--score", "all")
     assert "starting Ray" not in once_more.stdout
     assert "scoring" not in once_more.stdout

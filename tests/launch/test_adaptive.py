@@ -1,21 +1,18 @@
 """An adaptive search as its user runs it: disturbed and undisturbed, alone and two trials at once."""
 
 import json
-import os
 import random
-import signal
-import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import command, raysl, without_times, write
+from tiny import Finished, here, inline, raysl, start, tables_of, write
+from waiting import wait_for
 
 import raysl as package
-
-pytestmark = pytest.mark.slow
 
 EXPERIMENT = """\
 name: tiny
@@ -42,24 +39,16 @@ stages:
 ONE_AT_A_TIME = ("--max-concurrent", "1")
 
 
-def tables_of(results: Path) -> dict[str, list[dict[str, Any]]]:
-    tables = package.read(str(results))
-    return {name: without_times(getattr(tables, name)) for name in ("trials", "curves", "configs", "selections")}
-
-
 def proposals_of(results: Path) -> list[dict[str, Any]]:
     [file] = (results / "proposals").iterdir()
     found: list[dict[str, Any]] = json.loads(file.read_text())["content"]
     return found
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    file, results = write(folder, EXPERIMENT), folder / "results"
-    done = raysl("tune", file, "--results", results, *ONE_AT_A_TIME)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return file, results
+@pytest.fixture
+def undisturbed(finished: Callable[..., Finished]) -> tuple[Path, Path]:
+    """The search's YAML and its results folder."""
+    return finished(EXPERIMENT)[:2]
 
 
 def test_every_config_is_trained_on_all_seeds_and_told_as_their_mean(undisturbed: tuple[Path, Path]) -> None:
@@ -86,23 +75,25 @@ def test_the_next_stage_starts_from_the_config_that_was_selected(undisturbed: tu
 def test_the_same_command_again_proposes_and_trains_nothing(undisturbed: tuple[Path, Path]) -> None:
     file, results = undisturbed
     before = proposals_of(results)
-    again = raysl("tune", file, "--results", results, *ONE_AT_A_TIME)
+    again = here("tune", file, "--results", results, *ONE_AT_A_TIME)
     assert again.returncode == 0, again.stderr
     assert "0 to train" in again.stdout
     assert "starting Ray" not in again.stdout
     assert proposals_of(results) == before
 
 
-def kill_when(arguments: list[str], ready: Any) -> None:
-    """Start a search and kill it outright once something is so."""
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not ready() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+def kill_when(file: Path, results: Path, num_rows: int, *more: object) -> None:
+    """Start a search and kill it outright once it has written so many rows."""
+    driver = start(file, results, *more)
+    wait_for(
+        f"row {num_rows}",
+        lambda: len(list((results / "rows").glob("*.parquet"))) >= num_rows or driver.poll() is not None,
+    )
+    driver.kill()
+    driver.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [1, 4])
 def test_killed_at_random_moments_it_ends_in_the_same_configs_and_numbers(
     undisturbed: tuple[Path, Path], tmp_path: Path, kills: int
@@ -112,20 +103,18 @@ def test_killed_at_random_moments_it_ends_in_the_same_configs_and_numbers(
     seed = time.time_ns()
     wanted = sorted(random.Random(seed).sample(range(1, 12), kills))
     for rows in wanted:
-        kill_when(
-            command("tune", file, "--results", results, *ONE_AT_A_TIME),
-            lambda rows=rows: len(list((results / "rows").glob("*.parquet"))) >= rows,
-        )
+        kill_when(file, results, rows, *ONE_AT_A_TIME)
         assert len(list((results / "rows").glob("*.parquet"))) < 14
-    done = raysl("tune", file, "--results", results, *ONE_AT_A_TIME)
+    done = inline("tune", file, "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr
     assert tables_of(results) == tables_of(expected), f"killed with {wanted} rows (seed {seed})"
     assert proposals_of(results) == proposals_of(expected), f"killed with {wanted} rows (seed {seed})"
 
 
+@pytest.mark.slow
 def test_two_at_once_and_killed_no_config_is_trained_twice(tmp_path: Path) -> None:
     file, results = write(tmp_path, EXPERIMENT), tmp_path / "results"
-    kill_when(command("tune", file, "--results", results), lambda: len(list((results / "rows").glob("*.parquet"))) >= 5)
+    kill_when(file, results, 5)
     before = {path.name: path.stat().st_mtime_ns for path in (results / "rows").iterdir() if path.suffix == ".parquet"}
     asked = proposals_of(results)
     done = raysl("tune", file, "--results", results)
@@ -144,12 +133,12 @@ def test_more_configs_continue_the_search_and_fewer_show_its_beginning(
 ) -> None:
     file, expected = undisturbed
     results = tmp_path / "results"
-    longer = ["--results", results, *ONE_AT_A_TIME, "--set"]
+    longer = ["--results", results, "--set"]
     for num_configs, said in ((4, "8 trials, 8 to train"), (6, "12 trials, 4 to train, 8 taken")):
-        done = raysl("tune", file, *longer, f"stages.semi.search.num_configs={num_configs}")
+        done = inline("tune", file, *longer, f"stages.semi.search.num_configs={num_configs}")
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"stage semi: {said}" in done.stdout
     assert proposals_of(results) == proposals_of(expected)
     assert package.read(str(results)).current().configs.num_rows == 7
-    raysl("tune", file, *longer, "stages.semi.search.num_configs=4")
+    inline("tune", file, *longer, "stages.semi.search.num_configs=4")
     assert package.read(str(results)).current().configs.num_rows == 5

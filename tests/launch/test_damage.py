@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny import raysl, without_times
+from tiny import Finished, inline, raysl, tables_of
 
 import raysl as package
 from raysl.errors import ResultsError
@@ -18,8 +18,6 @@ from raysl.results.store import Store
 from raysl.training import checkpoint
 from raysl.training.paths import model_path
 from raysl.training.seal import seal
-
-pytestmark = pytest.mark.slow
 
 
 class Bomb:
@@ -54,8 +52,8 @@ def with_value(column: str, value: float) -> Callable[[pa.Table], pa.Table]:
     return changed
 
 
-def test_what_is_wrong_enters_no_table_and_comes_again(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
-    file, reference = undisturbed
+def test_what_is_wrong_enters_no_table_and_comes_again(undisturbed: Finished, tmp_path: Path) -> None:
+    file, reference, _ = undisturbed
     results = tmp_path / "results"
     shutil.copytree(reference, results)
     first, second = trials(results, "semi", selected=True)
@@ -81,21 +79,19 @@ def test_what_is_wrong_enters_no_table_and_comes_again(undisturbed: tuple[Path, 
     assert "is damaged and treated as absent" in shown.stderr
     with pytest.raises(ResultsError, match=r"trials.arrow: damaged \(holds the table configs\)"):
         package.read(str(results))
-    done = raysl("tune", file, "--results", results)
+    done = inline("tune", file, "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr
     printed = "".join((done.stdout + done.stderr).split())  # the console wraps its lines
     for path in (better, copied, emptied, model, score, features, record):
         assert f"{path}isdamagedandtreatedasabsent" in printed, path
-    left, right = package.read(str(results)), package.read(str(reference))
-    for name in ("trials", "curves", "configs", "selections"):
-        assert without_times(getattr(left, name)) == without_times(getattr(right, name)), name
+    assert tables_of(results) == tables_of(reference)
     for path in (model, features):
         assert path.read_bytes() == (reference / path.relative_to(results)).read_bytes()
 
 
-def test_nothing_starts_from_a_bomb(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+def test_nothing_starts_from_a_bomb(undisturbed: Finished, tmp_path: Path) -> None:
     """It is sealed as raysl would, so only its content gives it away."""
-    file, reference = undisturbed
+    file, reference, _ = undisturbed
     results = tmp_path / "results"
     shutil.copytree(reference, results)
     start = trials(results, "semi", selected=True)[0]
@@ -106,7 +102,7 @@ def test_nothing_starts_from_a_bomb(undisturbed: tuple[Path, Path], tmp_path: Pa
     (results / path).write_bytes(seal(buffer.getvalue(), path))
     for trial in trials(results, "finetune"):
         (results / "rows" / f"{trial['trial_id']}.parquet").unlink()
-    done = raysl("tune", file, "--results", results)
+    done = inline("tune", file, "--results", results)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "nothing in it was executed" in " ".join(done.stdout.split())
     assert path in "".join(done.stdout.split())
@@ -115,7 +111,6 @@ def test_nothing_starts_from_a_bomb(undisturbed: tuple[Path, Path], tmp_path: Pa
     assert statuses == {0: "failed", 1: "finished"}
     assert trials(results, "finetune", selected=True) == []
     (results / path).unlink()
-    again = raysl("tune", file, "--results", results)
+    again = inline("tune", file, "--results", results)
     assert again.returncode == 0, again.stdout + again.stderr
-    left, right = package.read(str(results)), package.read(str(reference))
-    assert without_times(left.trials) == without_times(right.trials)
+    assert tables_of(results)["trials"] == tables_of(reference)["trials"]

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import pytest
 from clusters import cluster, free_port
 from PIL import Image
 from tiny import EXPERIMENT, write
+from waiting import wait_for
 
 import raysl as package
 
@@ -105,11 +105,7 @@ def test_ctrl_c_leaves_the_search_going_and_says_how_to_follow_and_stop_it(serve
     results.mkdir()
     text = PRETRAIN.replace("epochs: 4", "epochs: 4000")
     search = start(server, write(tmp_path, text), "--results", f"file://{results}")
-    deadline = time.monotonic() + 120
-    while not list(results.glob("checkpoints/*.pt")):
-        assert time.monotonic() < deadline
-        assert search.poll() is None
-        time.sleep(0.2)
+    wait_for("checkpoint", lambda: list(results.glob("checkpoints/*.pt")), search)
     search.send_signal(signal.SIGINT)
     printed, _ = search.communicate(timeout=30)
     assert search.returncode == 130, printed

@@ -3,8 +3,6 @@
 import json
 import shutil
 import statistics
-import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
-from tiny import command, raysl, without_times, write
+from tiny import Finished, here, inline, raysl, start, tables_of
+from waiting import wait_for
 
 import raysl as package
 from raysl.results.features import read_features
 from raysl.results.rows import read_scores
 from raysl.results.store import Store
-
-pytestmark = pytest.mark.slow
 
 EXPERIMENT = """\
 name: tiny
@@ -59,37 +56,18 @@ stages:
     optimizer: {name: sgd, lr: 0.05}
 """
 FROZEN = ("knn", "clustering", "svm")
-NAMES = ("trials", "curves", "configs", "selections")
 
 
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """A finished search: its YAML, its results folder, and what it printed."""
-    folder = tmp_path_factory.mktemp("searched")
-    file, results = write(folder, EXPERIMENT), folder / "results"
-    done = raysl("tune", file, "--results", results)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return file, results, done.stdout
+@pytest.fixture
+def searched(finished: Callable[..., Finished]) -> Finished:
+    return finished(EXPERIMENT)
 
 
 def trials_of(results: Path, *stages: str) -> list[dict[str, Any]]:
     return [trial for trial in package.read(str(results)).trials.to_pylist() if trial["stage"] in stages]
 
 
-def equal_tables(one: Path, other: Path) -> None:
-    left, right = package.read(str(one)), package.read(str(other))
-    for name in NAMES:
-        assert without_times(getattr(left, name)) == without_times(getattr(right, name)), name
-
-
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 300.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"no {what} within {seconds:g} s"
-        time.sleep(0.02)
-
-
-def test_trials_that_train_nothing_finish_with_a_probe_accuracy_alone(searched: tuple[Path, Path, str]) -> None:
+def test_trials_that_train_nothing_finish_with_a_probe_accuracy_alone(searched: Finished) -> None:
     tables = package.read(str(searched[1]))
     trials = trials_of(searched[1], *FROZEN)
     assert Counter(trial["stage"] for trial in trials) == {"knn": 4, "clustering": 2, "svm": 2}
@@ -106,7 +84,7 @@ def test_trials_that_train_nothing_finish_with_a_probe_accuracy_alone(searched: 
     assert all(config["eligible"] and config["final_loss_mean"] is None for config in configs)
 
 
-def test_each_seed_probes_the_model_that_it_has_in_the_selected_config(searched: tuple[Path, Path, str]) -> None:
+def test_each_seed_probes_the_model_that_it_has_in_the_selected_config(searched: Finished) -> None:
     starts = {t["seed"]: t["trial_id"] for t in trials_of(searched[1], "pretrain") if t["selected"]}
     specs = [json.loads(trial["spec"]) for trial in trials_of(searched[1], "knn")]
     assert [(spec["start_epoch"], spec["seed"], spec["start"]) for spec in specs] == [
@@ -115,7 +93,7 @@ def test_each_seed_probes_the_model_that_it_has_in_the_selected_config(searched:
     assert {spec["probes"]["knn"]["k"] for spec in specs} == {9}
 
 
-def test_the_epoch_of_the_highest_probe_accuracy_is_selected(searched: tuple[Path, Path, str]) -> None:
+def test_the_epoch_of_the_highest_probe_accuracy_is_selected(searched: Finished) -> None:
     found: dict[int, list[float]] = {}
     for trial in trials_of(searched[1], "knn"):
         found.setdefault(trial["params.start_epoch"], []).append(trial["probe_accuracy"])
@@ -128,7 +106,7 @@ def test_the_epoch_of_the_highest_probe_accuracy_is_selected(searched: tuple[Pat
     )  # type: ignore[arg-type]
 
 
-def test_the_linear_svm_of_a_stage_of_its_own_gives_the_start_s_numbers(searched: tuple[Path, Path, str]) -> None:
+def test_the_linear_svm_of_a_stage_of_its_own_gives_the_start_s_numbers(searched: Finished) -> None:
     columns = ("seed", "probe_accuracy", "test_accuracy")
     own, again = (
         [tuple(trial[column] for column in columns) for trial in trials_of(searched[1], stage) if trial["selected"]]
@@ -138,7 +116,7 @@ def test_the_linear_svm_of_a_stage_of_its_own_gives_the_start_s_numbers(searched
 
 
 def test_scores_and_features_are_of_the_selected_alone_and_models_of_those_that_train(
-    searched: tuple[Path, Path, str],
+    searched: Finished,
 ) -> None:
     _, results, _ = searched
     trials = trials_of(results, "pretrain", "linear", *FROZEN)
@@ -150,7 +128,7 @@ def test_scores_and_features_are_of_the_selected_alone_and_models_of_those_that_
     assert {path.stem for path in (results / "models").iterdir()} == {*trained, *milestones}
 
 
-def test_kept_predictions_are_those_of_the_probe(searched: tuple[Path, Path, str]) -> None:
+def test_kept_predictions_are_those_of_the_probe(searched: Finished) -> None:
     store = Store.open(str(searched[1]), create=False)
     scores = read_scores(store)
     for trial in (trial for trial in trials_of(searched[1], *FROZEN) if trial["selected"]):
@@ -161,7 +139,7 @@ def test_kept_predictions_are_those_of_the_probe(searched: tuple[Path, Path, str
         assert expected in settings
 
 
-def test_no_test_score_is_older_than_its_selection(searched: tuple[Path, Path, str]) -> None:
+def test_no_test_score_is_older_than_its_selection(searched: Finished) -> None:
     _, results, _ = searched
     selections = [json.loads(path.read_text()) for path in (results / "selections").iterdir()]
     assert len(selections) == 5
@@ -170,20 +148,19 @@ def test_no_test_score_is_older_than_its_selection(searched: tuple[Path, Path, s
             assert (results / "scores" / f"{trial_id}.parquet").stat().st_mtime >= selection["selected_at"]
 
 
-def test_a_rerun_trains_nothing_and_starts_no_ray(searched: tuple[Path, Path, str]) -> None:
+def test_a_rerun_trains_nothing_and_starts_no_ray(searched: Finished) -> None:
     file, results, _ = searched
     before = {path: path.stat().st_mtime_ns for path in results.glob("*.arrow")}
-    again = raysl("tune", file, "--results", results)
+    again = here("tune", file, "--results", results)
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count(", 0 to train, ") == 5
     assert "starting Ray" not in again.stdout
     assert {path: path.stat().st_mtime_ns for path in results.glob("*.arrow")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", ["selections", "scores"])
-def test_a_search_that_was_killed_between_stages_goes_on(
-    searched: tuple[Path, Path, str], tmp_path: Path, after: str
-) -> None:
+def test_a_search_that_was_killed_between_stages_goes_on(searched: Finished, tmp_path: Path, after: str) -> None:
     file, reference, _ = searched
     results = tmp_path / "results"
     shutil.copytree(reference, results)
@@ -191,7 +168,7 @@ def test_a_search_that_was_killed_between_stages_goes_on(
     for path in results.glob("*/*"):
         if path.stem in lost or path.parent.name == "selections":
             path.unlink()
-    driver = subprocess.Popen(command("tune", file, "--results", results), stdout=subprocess.PIPE, text=True)
+    driver = start(file, results)
     fewest = {"selections": 2, "scores": 1}[after]
 
     def done() -> int:
@@ -202,14 +179,12 @@ def test_a_search_that_was_killed_between_stages_goes_on(
     driver.kill()
     printed, _ = driver.communicate()
     assert "stage svm" not in printed, "the search was over before it was killed"
-    again = raysl("tune", file, "--results", results)
+    again = inline("tune", file, "--results", results)
     assert again.returncode == 0, again.stdout + again.stderr
-    equal_tables(results, reference)
+    assert tables_of(results) == tables_of(reference)
 
 
-def test_a_lost_start_is_trained_again_for_what_is_to_be_scored(
-    searched: tuple[Path, Path, str], tmp_path: Path
-) -> None:
+def test_a_lost_start_is_trained_again_for_what_is_to_be_scored(searched: Finished, tmp_path: Path) -> None:
     file, reference, _ = searched
     results = tmp_path / "results"
     shutil.copytree(reference, results)
@@ -218,14 +193,15 @@ def test_a_lost_start_is_trained_again_for_what_is_to_be_scored(
     for trial in trials_of(reference, *FROZEN):
         (results / "scores" / f"{trial['trial_id']}.parquet").unlink(missing_ok=True)
         (results / "features" / f"{trial['trial_id']}.arrow").unlink(missing_ok=True)
-    done = raysl("tune", file, "--results", results)
+    done = inline("tune", file, "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("trials again for models that are gone") == 1
-    equal_tables(results, reference)
+    assert tables_of(results) == tables_of(reference)
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_numbers_and_every_trial_is_scored_on_demand(
-    searched: tuple[Path, Path, str], tmp_path: Path
+    searched: Finished, tmp_path: Path
 ) -> None:
     file, reference, _ = searched
     results = tmp_path / "results"
@@ -235,6 +211,7 @@ def test_two_workers_give_the_same_numbers_and_every_trial_is_scored_on_demand(
         (results / "rows" / f"{trial['trial_id']}.parquet").unlink()
     done = raysl("tune", file, "--results", results, "--set", "resources.workers=2", "--score", "all")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Last result" not in done.stdout  # Tune's own, of a trial that reports nothing
     found = {trial["trial_id"]: trial for trial in trials_of(results, "knn", "svm")}
     assert {trial["workers"] for trial in found.values()} == {2}
     for trial in lost:
@@ -244,30 +221,29 @@ def test_two_workers_give_the_same_numbers_and_every_trial_is_scored_on_demand(
     assert len({config["test_accuracy_mean"] for config in configs}) == 2
 
 
-def test_what_is_printed_says_what_was_measured(searched: tuple[Path, Path, str]) -> None:
+def test_what_is_printed_says_what_was_measured(searched: Finished) -> None:
     file, results, printed = searched
-    assert "Last result" not in printed  # Tune's own, of a trial that reports nothing
     accuracies = [f"finished: probe accuracy {100 * t['probe_accuracy']:.1f} % (" for t in trials_of(results, *FROZEN)]
     assert all(text in printed for text in accuracies)
-    shown = raysl("show", results).stdout
+    shown = here("show", results).stdout
     assert "tiny: knn, small_resnet, 40 labelled images of digits, scored by its nearest neighbours" in shown
     assert "tiny: clustering, small_resnet, 100 labelled images of digits, scored by clustering" in shown
     assert "tiny: svm, small_resnet, 40 labelled images of digits\n" in shown.replace(" " * 10, "\n")
-    again = raysl("train", file, "--stage", "svm", "--seed", 1, "--results", results)
+    again = here("train", file, "--stage", "svm", "--seed", 1, "--results", results)
     [row] = [trial for trial in trials_of(results, "svm") if trial["seed"] == 1]
     expected = f"finished: nothing is trained, probe accuracy on D_l {100 * row['probe_accuracy']:.1f} % (0.0 s)"
     assert expected in again.stdout, again.stdout + again.stderr
 
 
-def test_a_plan_counts_no_steps(searched: tuple[Path, Path, str], tmp_path: Path) -> None:
-    planned = raysl("plan", searched[0], "--results", tmp_path / "none", "--steps", 1)
+def test_a_plan_counts_no_steps(searched: Finished, tmp_path: Path) -> None:
+    planned = here("plan", searched[0], "--results", tmp_path / "none", "--steps", 1)
     assert planned.returncode == 0, planned.stderr
     rows = {cells[0]: cells for line in planned.stdout.splitlines() if (cells := line.replace("│", " ").split())}
     assert rows["knn"][1:6] == ["4", "0", "0", "0", "0"]
     assert rows["knn"][-3:] == ["0.0000", "0.00", "0.00"]
 
 
-def test_mlflow_holds_the_accuracies_and_no_curves(searched: tuple[Path, Path, str]) -> None:
+def test_mlflow_holds_the_accuracies_and_no_curves(searched: Finished) -> None:
     _, results, _ = searched
     client = MlflowClient(f"sqlite:///{results}/mlflow.db")
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
@@ -297,16 +273,16 @@ tables:
 """
 
 
-def test_a_papers_table_has_columns_of_them(searched: tuple[Path, Path, str], tmp_path: Path) -> None:
+def test_a_papers_table_has_columns_of_them(searched: Finished, tmp_path: Path) -> None:
     file, reference, _ = searched
     results = tmp_path / "results"
     shutil.copytree(reference, results)
     table = file.parent / "table.yaml"
     table.write_text(TABLE)
-    done = raysl("tune", table, "--results", results)
+    done = inline("tune", table, "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr
     output = tmp_path / "cells.arrow"
-    assert raysl("table", results, "--format", "arrow", "--output", output).returncode == 0
+    assert here("table", results, "--format", "arrow", "--output", output).returncode == 0
     cells = {cell["column"]: cell for cell in pa.ipc.open_file(output).read_all().to_pylist()}
     for title, stage in (("KNN", "knn"), ("Clustering", "clustering"), ("Linear", "linear")):
         own = [trial["test_accuracy"] for trial in trials_of(reference, stage) if trial["selected"]]

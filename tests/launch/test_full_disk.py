@@ -1,18 +1,14 @@
 """A search that finds no room, or may not write: a message, nothing corrupt, and the same tables afterwards."""
 
 import shutil
-import subprocess
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 from small_disk import SmallDisk, small_disk
-from tiny import command, raysl, without_times, write
+from tiny import Finished, here, inline, raysl, runs_by_kind, start, tables_of, write
+from waiting import wait_for
 
-import raysl as package
 from raysl.results.rows import read_rows
 from raysl.results.store import Store
 from raysl.training.seal import is_whole
@@ -26,16 +22,8 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield mounted
 
 
-def runs_by_kind(results: Path) -> Counter[str]:
-    client = MlflowClient(f"sqlite:///{results}/mlflow.db")
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    return Counter(run.data.tags["raysl.kind"] for run in client.search_runs(ids))
-
-
 def assert_equal(results: Path, reference: Path) -> None:
-    left, right = package.read(str(results)), package.read(str(reference))
-    for name in ("trials", "curves", "configs", "selections"):
-        assert without_times(getattr(left, name)) == without_times(getattr(right, name)), name
+    assert tables_of(results) == tables_of(reference)
     assert runs_by_kind(results) == runs_by_kind(reference)
 
 
@@ -56,7 +44,7 @@ def test_a_folder_that_cannot_be_written_ends_the_search_before_it_begins(
         disk.fill()
     else:
         disk.seal()
-    done = raysl("tune", write(tmp_path), "--results", disk.folder / "results")
+    done = here("tune", write(tmp_path), "--results", disk.folder / "results")
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr == f"error: results folder {disk.folder}/results: {message}\n"
     assert "starting Ray" not in done.stdout
@@ -69,7 +57,7 @@ def test_a_cache_without_room_is_named(
     """kept: what is in it already."""
     file = write(tmp_path)
     if kept:
-        assert raysl("tune", file, "--dry-run").returncode == 0
+        assert here("tune", file, "--dry-run").returncode == 0
         shutil.copytree(cache / kept, disk.folder / "cache" / kept)
     disk.fill()
     monkeypatch.setenv("RAYSL_CACHE", str(disk.folder / "cache"))
@@ -80,22 +68,12 @@ def test_a_cache_without_room_is_named(
     assert "Traceback" not in done.stderr
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 300.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.02)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["checkpoint", "row", "model"])
-def test_a_disk_that_fills_in_mid_search_loses_nothing(
-    undisturbed: tuple[Path, Path], disk: SmallDisk, moment: str
-) -> None:
-    file, reference = undisturbed
+def test_a_disk_that_fills_in_mid_search_loses_nothing(undisturbed: Finished, disk: SmallDisk, moment: str) -> None:
+    file, reference, _ = undisturbed
     results = disk.folder / "results"
-    arguments = command("tune", file, "--results", results)
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
+    with start(file, results) as driver:
         folders = {"checkpoint": "checkpoints", "row": "rows", "model": "models"}
         wait_for(moment, lambda: list((results / folders[moment]).glob("[!.]*")) or driver.poll() is not None)
         assert driver.poll() is None, driver.communicate()
@@ -110,7 +88,7 @@ def test_a_disk_that_fills_in_mid_search_loses_nothing(
     shown = raysl("show", results)
     assert shown.returncode == 0, shown.stderr
     disk.empty()
-    again = raysl("tune", file, "--results", results)
+    again = inline("tune", file, "--results", results)
     assert again.returncode == 0, again.stdout + again.stderr
     assert {name: (results / "rows" / name).read_bytes() for name in rows} == rows
     assert_whole(results)
@@ -118,8 +96,8 @@ def test_a_disk_that_fills_in_mid_search_loses_nothing(
 
 
 @pytest.mark.slow
-def test_a_read_only_folder_can_be_shown(undisturbed: tuple[Path, Path], disk: SmallDisk) -> None:
-    _, reference = undisturbed
+def test_a_read_only_folder_can_be_shown(undisturbed: Finished, disk: SmallDisk) -> None:
+    _, reference, _ = undisturbed
     results = disk.folder / "results"
     shutil.copytree(reference, results)
     disk.seal()

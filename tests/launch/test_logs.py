@@ -44,6 +44,21 @@ def test_everything_goes_to_the_log(store: Store, tmp_path: Path, capsys: pytest
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_library_that_was_imported_in_a_trial_writes_to_the_next_one_s_log(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Handlers of such libraries keep standard error as it was then: a log that is closed by now."""
+    with trial_log(store, "abc", rank=0):
+        handler = logging.StreamHandler()
+    for name in ("abc", "def"):
+        with trial_log(store, name, rank=0):
+            handler.emit(logging.makeLogRecord({"msg": f"a warning of {name}"}))
+    handler.emit(logging.makeLogRecord({"msg": "a warning of the search"}))
+    assert (tmp_path / "logs" / "abc.log").read_text() == "a warning of abc\n"
+    assert (tmp_path / "logs" / "def.log").read_text() == "a warning of def\n"
+    assert capsys.readouterr() == ("", "a warning of the search\n")
+
+
 def test_the_last_error_is_the_exception_that_ended_the_trial(store: Store) -> None:
     assert last_error(store, "abc") == DIED
     attempt(store, ValueError("the first\nof two lines"), "epoch 1 of 2")

@@ -2,14 +2,14 @@
 
 import subprocess
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import ray
 from clusters import Cluster, cluster, descendants
-from tiny import EXPERIMENT, command, without_times, write
+from tiny import EXPERIMENT, start, tables_of, write
+from waiting import wait_for
 
 import raysl as package
 
@@ -21,11 +21,8 @@ pytestmark = pytest.mark.slow
 GROUP = "TrainWorker"  # in the title of a process of a Train group
 
 
-def start(on: Cluster, file: Path, results: Path, *more: object) -> subprocess.Popen[str]:
-    arguments = command("tune", file, "--results", results, "--address", on.address, *more)
-    return subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(on.environment)
-    )
+def begin(on: Cluster, file: Path, results: Path, *more: object) -> subprocess.Popen[str]:
+    return start(file, results, "--address", on.address, *more, env=on.environment)
 
 
 def finish(driver: subprocess.Popen[str], seconds: float = 240) -> str:
@@ -34,23 +31,15 @@ def finish(driver: subprocess.Popen[str], seconds: float = 240) -> str:
     return printed
 
 
-def wait_for(what: str, condition: Callable[[], object], driver: subprocess.Popen[str], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert driver.poll() is None, driver.communicate()[0]
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.1)
-
-
 def test_a_trial_over_two_nodes_outlives_one_of_them(tmp_path: Path) -> None:
     """The trial's two ranks are on two nodes of one CPU each; the second dies, and a third takes its place."""
     file = write(tmp_path, ONE_TRIAL)
     workers = ("--set", "resources.workers=2")
     with cluster(1) as nodes:
         nodes.add("second", 1)
-        finish(start(nodes, file, tmp_path / "undisturbed", *workers))
+        finish(begin(nodes, file, tmp_path / "undisturbed", *workers))
         results = tmp_path / "results"
-        driver = start(nodes, file, results, *workers)
+        driver = begin(nodes, file, results, *workers)
         wait_for("checkpoint", lambda: list((results / "checkpoints").glob("*.pt")), driver)
         assert any(GROUP in line for line in descendants(nodes.nodes["second"].pid).values())
         nodes.kill("second")
@@ -58,9 +47,7 @@ def test_a_trial_over_two_nodes_outlives_one_of_them(tmp_path: Path) -> None:
         finish(driver)
     [log] = [path for path in (results / "logs").iterdir() if "rank" not in path.name]
     assert "goes on after epoch" in log.read_text()
-    found, wanted = package.read(str(results)), package.read(str(tmp_path / "undisturbed"))
-    for name in ("trials", "curves", "configs", "selections"):
-        assert without_times(getattr(found, name)) == without_times(getattr(wanted, name)), name
+    assert tables_of(results) == tables_of(tmp_path / "undisturbed")
     assert not list((results / "checkpoints").iterdir())
 
 
@@ -75,11 +62,11 @@ def test_a_cluster_grows_for_the_trials_that_wait_and_shrinks_again(tmp_path: Pa
     # Each trial takes longer than the second node takes after the first.
     file, results = write(tmp_path, ONE_STAGE.replace("epochs: 4", "epochs: 60")), tmp_path / "results"
     with cluster(0, {"available_node_types": types}) as nodes:
-        refused = start(nodes, file, results)
+        refused = begin(nodes, file, results)
         printed, _ = refused.communicate(timeout=120)
         assert refused.returncode == 2
         assert "give --cluster" in printed
-        finish(start(nodes, file, results, "--cluster", description))
+        finish(begin(nodes, file, results, "--cluster", description))
         trials = package.read(str(results)).trials.to_pylist()
         assert [trial["status"] for trial in trials] == 4 * ["finished"]
         spans = sorted((trial["started_at"], trial["finished_at"]) for trial in trials)

@@ -1,15 +1,14 @@
 """A search whose results folder is on an object store: killed, left alone by its server, and the same in the end."""
 
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clusters import descendants
 from s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
-from tiny import EXPERIMENT, command, raysl, without_times, write
+from tiny import EXPERIMENT, Finished, raysl, start, tables_of, write
+from waiting import wait_for
 
 import raysl as package
 from raysl.results.rows import read_rows
@@ -27,27 +26,13 @@ def server() -> Iterator[S3Server]:
         yield running
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 300.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.05)
-
-
-def start(file: Path, folder: str, cwd: Path, *more: object) -> subprocess.Popen[str]:
-    arguments = command("tune", file, "--results", folder, *more)
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd)
-
-
 def rows_of(server: S3Server) -> dict[str, bytes]:
     return server.objects("results/rows/")
 
 
 def assert_equal(folder: str, reference: Path) -> None:
     """Tables, and what stands behind them, are those of the reference; times aside."""
-    left, right = package.read(folder), package.read(str(reference))
-    for name in ("trials", "curves", "configs", "selections"):
-        assert without_times(getattr(left, name)) == without_times(getattr(right, name)), name
+    assert tables_of(folder) == tables_of(reference)
     rows, expected = (read_rows(Store.open(str(place), create=False)) for place in (folder, reference))
     assert rows.keys() == expected.keys()
 
@@ -65,12 +50,10 @@ def assert_clean(server: S3Server, printed: str) -> None:
     assert not list(Path(tempfile.gettempdir()).glob("raysl-*.log"))
 
 
-def test_a_killed_search_goes_on_to_the_same_tables(
-    undisturbed: tuple[Path, Path], server: S3Server, tmp_path: Path
-) -> None:
+def test_a_killed_search_goes_on_to_the_same_tables(undisturbed: Finished, server: S3Server, tmp_path: Path) -> None:
     """As with MinIO or R2, with the server and the keys in the environment."""
-    file, reference = undisturbed
-    driver = start(file, FOLDER, tmp_path)
+    file, reference, _ = undisturbed
+    driver = start(file, FOLDER, cwd=tmp_path)
     wait_for("finished trial", lambda: rows_of(server) or driver.poll() is not None)
     assert driver.poll() is None, driver.communicate()
     children = descendants(driver.pid)
@@ -94,10 +77,10 @@ def test_a_killed_search_goes_on_to_the_same_tables(
 
 
 def test_keys_and_server_in_the_address_are_shown_nowhere(
-    undisturbed: tuple[Path, Path], server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed: Finished, server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray's workers open the folder by the address alone."""
-    _, reference = undisturbed
+    _, reference, _ = undisturbed
     short = (
         EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("[1e-2, 1e-3]", "[1e-3]").replace("seeds: 2", "seeds: 1")
     )
@@ -117,10 +100,10 @@ def test_keys_and_server_in_the_address_are_shown_nowhere(
 
 
 def test_a_server_that_dies_ends_the_search_and_loses_nothing(
-    undisturbed: tuple[Path, Path], server: S3Server, tmp_path: Path
+    undisturbed: Finished, server: S3Server, tmp_path: Path
 ) -> None:
-    file, reference = undisturbed
-    driver = start(file, FOLDER, tmp_path)
+    file, reference, _ = undisturbed
+    driver = start(file, FOLDER, cwd=tmp_path)
     wait_for("finished trial", lambda: rows_of(server) or driver.poll() is not None)
     assert driver.poll() is None, driver.communicate()
     server.stop()

@@ -4,14 +4,12 @@ import json
 import shutil
 import signal
 import statistics
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tiny import command, raysl, without_times, write
+from tiny import here, inline, start, without_times, write
+from waiting import wait_for
 
 import raysl as package
 
@@ -70,13 +68,6 @@ tables:
 """
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"no {what} within {seconds:g} s"
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def table_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
@@ -86,33 +77,32 @@ def table_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(table_file: Path) -> tuple[Path, str, str]:
+def resumed(table_file: Path) -> tuple[Path, str, str]:
     """Interrupt a search of a table's first rows, and give the command for the whole table.
 
     Returns the results folder, what the interrupted command printed and what the last one did.
     """
     results = table_file.parent / "results"
-    started = command("tune", table_file, "--results", results, "--cells", "t1/supervised/*")
-    driver = subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    driver = start(table_file, results, "--cells", "t1/supervised/*")
     wait_for("trial that is done", lambda: list((results / "rows").glob("*.parquet")))
     driver.send_signal(signal.SIGINT)
     interrupted, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130, interrupted
-    done = raysl("tune", table_file, "--results", results)
+    done = inline("tune", table_file, "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr
     return results, interrupted, done.stdout
 
 
-def test_an_interrupted_table_goes_on(finished: tuple[Path, str, str]) -> None:
-    results, interrupted, printed = finished
+def test_an_interrupted_table_goes_on(resumed: tuple[Path, str, str]) -> None:
+    results, interrupted, printed = resumed
     assert "the same command goes on from here" in interrupted
     assert "taken from" in printed
     trials = package.read(str(results)).trials.to_pylist()
     assert {trial["status"] for trial in trials} == {"finished"}
 
 
-def test_what_cells_share_is_trained_once(finished: tuple[Path, str, str]) -> None:
-    results, _, _ = finished
+def test_what_cells_share_is_trained_once(resumed: tuple[Path, str, str]) -> None:
+    results, _, _ = resumed
     trials = package.read(str(results)).trials.to_pylist()
     # Supervised clean and attacked, 2 x 2 each; rotation once; fine-tuning clean and attacked, 2 each, from it.
     assert len({trial["trial_id"] for trial in trials}) == len(list((results / "rows").glob("*.parquet"))) == 14
@@ -122,10 +112,10 @@ def test_what_cells_share_is_trained_once(finished: tuple[Path, str, str]) -> No
     assert set(starts) == pretrained
 
 
-def test_each_cell_is_the_mean_of_its_selected_trials(finished: tuple[Path, str, str], tmp_path: Path) -> None:
-    results, _, printed = finished
+def test_each_cell_is_the_mean_of_its_selected_trials(resumed: tuple[Path, str, str], tmp_path: Path) -> None:
+    results, _, printed = resumed
     output = tmp_path / "table.arrow"
-    assert raysl("table", results, "--format", "arrow", "--output", output).returncode == 0
+    assert here("table", results, "--format", "arrow", "--output", output).returncode == 0
     cells = pa.ipc.open_file(output).read_all().to_pylist()
     assert len(cells) == 5
     trials = {t["trial_id"]: t for t in package.read(str(results)).trials.to_pylist()}
@@ -140,10 +130,10 @@ def test_each_cell_is_the_mean_of_its_selected_trials(finished: tuple[Path, str,
         assert f"{cell['mean']:.1f} ± {cell['std']:.1f}" in printed
 
 
-def test_a_rerun_trains_nothing_and_changes_nothing(finished: tuple[Path, str, str], table_file: Path) -> None:
-    results, _, _ = finished
+def test_a_rerun_trains_nothing_and_changes_nothing(resumed: tuple[Path, str, str], table_file: Path) -> None:
+    results, _, _ = resumed
     before, record = package.read(str(results)), (results / "tables/example@laptop.json").read_text()
-    again = raysl("tune", table_file, "--results", results, "--cells", "t1/rotation/*")
+    again = here("tune", table_file, "--results", results, "--cells", "t1/rotation/*")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "starting Ray" not in again.stdout
     assert (results / "tables/example@laptop.json").read_text() == record  # the other cells keep their stages
@@ -154,18 +144,18 @@ def test_a_rerun_trains_nothing_and_changes_nothing(finished: tuple[Path, str, s
 
 
 def test_a_plan_counts_what_cells_share_once(table_file: Path, tmp_path: Path) -> None:
-    done = raysl("plan", table_file, "--steps", 1, "--results", tmp_path / "none")
+    done = here("plan", table_file, "--steps", 1, "--results", tmp_path / "none")
     assert done.returncode == 0, done.stderr
     assert "14 trials in all, what experiments share counted once" in done.stdout
     [shared] = [line for line in done.stdout.splitlines() if "rotation" in line and "│" in line][1:]
     assert [cell.strip() for cell in shared.split("│")[2:5]] == ["2", "0", "2"]  # trials, done, shared
-    listed = raysl("tune", table_file, "--dry-run")
+    listed = here("tune", table_file, "--dry-run")
     assert "for t1/rotation/clean, t1/finetune/clean" in listed.stdout
     assert listed.stdout.count("shared with one above") == 2
 
 
-def test_mistakes_are_refused(finished: tuple[Path, str, str], table_file: Path, tmp_path: Path) -> None:
-    results, _, _ = finished
+def test_mistakes_are_refused(resumed: tuple[Path, str, str], table_file: Path, tmp_path: Path) -> None:
+    results, _, _ = resumed
     experiment = table_file.parent / "baseline.yaml"
     write(tmp_path, TABLE.replace("{laptop: {digits: {}}}", "{laptop: {digits: {}}, none: {}}")).rename(
         tmp_path / "empty.yaml"
@@ -180,21 +170,21 @@ def test_mistakes_are_refused(finished: tuple[Path, str, str], table_file: Path,
         (("train", table_file), ["a table file, and not an experiment"]),
         (("tune", table_file, "--set", "data.labels=5"), ["--set data.labels=5", "at most"]),
     ):
-        refused = raysl(*arguments)
+        refused = here(*arguments)
         assert refused.returncode == 2, refused.stdout + refused.stderr
         assert [word for word in words if word not in refused.stderr] == [], refused.stderr
         assert "Traceback" not in refused.stderr
 
 
 def test_an_edited_experiment_takes_its_number_out_of_the_table(
-    finished: tuple[Path, str, str], table_file: Path, tmp_path: Path
+    resumed: tuple[Path, str, str], table_file: Path, tmp_path: Path
 ) -> None:
     """Other cells are searched; nothing new is known of this one, and the old number is not that of its YAML."""
     folder = tmp_path / "edited"
     shutil.copytree(table_file.parent, folder)
     experiment, results = folder / "pretrained.yaml", folder / "results"
     experiment.write_text(PRETRAINED.replace("    epochs: 2\n    batch_size: 20", "    epochs: 3\n    batch_size: 20"))
-    done = raysl("tune", folder / table_file.name, "--results", results, "--cells", "t1/rotation/*")
+    done = inline("tune", folder / table_file.name, "--results", results, "--cells", "t1/rotation/*")
     assert done.returncode == 0, done.stdout + done.stderr
     cells = json.loads((results / "tables/example@laptop.json").read_text())
     assert set(cells["stages"]) == {"t1/supervised/clean", "t1/supervised/attacked", "t1/rotation/clean"}
@@ -202,12 +192,12 @@ def test_an_edited_experiment_takes_its_number_out_of_the_table(
 
 
 def test_a_failed_search_leaves_no_old_number_behind(
-    finished: tuple[Path, str, str], table_file: Path, tmp_path: Path
+    resumed: tuple[Path, str, str], table_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "diverged"
     shutil.copytree(table_file.parent, folder)
     (folder / "pretrained.yaml").write_text(PRETRAINED.replace("lr: 1e-3", "lr: 1e30", 1))
-    done = raysl("tune", folder / table_file.name, "--results", folder / "results", "--cells", "t1/*t*/*")
+    done = inline("tune", folder / table_file.name, "--results", folder / "results", "--cells", "t1/*t*/*")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "missing, no config is eligible: none of 1 has all its seeds finished (1): t1/rotation/clean" in done.stdout
     why = "missing, nothing could be selected in the stage that it starts from (2)"

@@ -5,8 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
-from tiny import raysl
+from tiny import inline, raysl, runs_by_kind
 
 import raysl as package
 
@@ -32,9 +31,7 @@ def test_the_command_of_the_readme(tmp_path: Path) -> None:
     scores = [trial["test_accuracy"] for trial in trials if trial["selected"]]
     assert len(scores) == 5
     assert min(scores) > 0.6  # chance is 0.1
-    client = MlflowClient(f"sqlite:///{tmp_path}/r/mlflow.db")
-    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-    assert Counter(run.data.tags["raysl.kind"] for run in runs) == {"trial": 15, "config": 3, "stage": 1}
+    assert runs_by_kind(tmp_path / "r") == {"trial": 15, "config": 3, "stage": 1}
 
 
 @pytest.mark.skipif("RAYSL_DATA" not in os.environ, reason="RAYSL_DATA names no folder of real images")
@@ -48,7 +45,7 @@ def test_the_command_of_the_readme(tmp_path: Path) -> None:
 def test_real_images_end_to_end(tmp_path: Path, source: str, more: list[str], chance: float) -> None:
     short = ["data.unlabelled=1000", "seeds=2", "stages.semi.epochs=3", "stages.semi.optimizer.lr={grid: [1e-2, 1e-3]}"]
     overrides = [part for key in (f"data.source={source}", *more, *short) for part in ("--set", key)]
-    done = raysl("tune", SPACES / "rotation_semi.yaml", "--results", tmp_path / "r", *overrides)
+    done = inline("tune", SPACES / "rotation_semi.yaml", "--results", tmp_path / "r", *overrides)
     assert done.returncode == 0, done.stdout + done.stderr
     trials = package.read(str(tmp_path / "r")).trials.to_pylist()
     assert Counter(trial["status"] for trial in trials) == {"finished": 4}

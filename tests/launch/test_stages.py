@@ -1,16 +1,16 @@
 """Stages that start from milestones, have data of their own, or end hopeless trials, through a real search."""
 
 import json
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import raysl, without_times, write
+from tiny import Finished, here, inline, without_times
 
 import raysl as package
-
-pytestmark = pytest.mark.slow
 
 EXPERIMENT = """\
 name: tiny
@@ -39,14 +39,16 @@ stages:
 """
 
 
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("searched")
-    file, results = write(folder, EXPERIMENT), folder / "results"
-    # One at a time, so that each trial has those before it to be held against.
-    done = raysl("tune", file, "--results", results, "--max-concurrent", 1, "--score", "all")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return file, results
+@pytest.fixture
+def searched(finished: Callable[..., Finished]) -> tuple[Path, Path]:
+    """The search's YAML and its results folder; trained one at a time, each trial is held against those before it."""
+    return finished(EXPERIMENT, "--score", "all")[:2]
+
+
+@pytest.fixture
+def copied(searched: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """The same, to be changed."""
+    return searched[0], Path(shutil.copytree(searched[1], tmp_path / "results"))
 
 
 def trials_of(results: Path, stage: str) -> list[dict[str, Any]]:
@@ -80,7 +82,7 @@ def test_each_milestone_is_a_row_with_the_score_of_the_classifier_on_it(searched
     assert all(trial["test_accuracy"] is not None and trial["probe_accuracy"] is None for trial in trials)
     assert len({trial["final_loss"] for trial in trials}) == 6
     assert {spec["data"]["labels"] for spec in specs} == {1297}
-    shown = raysl("show", searched[1]).stdout
+    shown = here("show", searched[1]).stdout
     assert "tiny: linear, small_resnet, 1297 labelled images of digits, scored by its classifier" in shown
     assert shown.count("scored by its classifier") == 1
 
@@ -93,15 +95,15 @@ def test_models_are_kept_of_what_was_selected_alone_milestones_too(searched: tup
     assert {path.name for path in (results / "models").iterdir()} == kept
 
 
-def test_a_lost_milestone_is_trained_again_and_changes_no_number(searched: tuple[Path, Path]) -> None:
-    file, results = searched
+def test_a_lost_milestone_is_trained_again_and_changes_no_number(copied: tuple[Path, Path]) -> None:
+    file, results = copied
     before = {name: without_times(getattr(package.read(str(results)), name)) for name in ("trials", "selections")}
     start = next(trial["trial_id"] for trial in trials_of(results, "pretrain") if trial["selected"])
     (results / "models" / f"{start}@4.pt").unlink()
     for row in (results / "rows").glob("*.parquet"):
         if row.stem in {trial["trial_id"] for trial in trials_of(results, "linear")}:
             row.unlink()
-    done = raysl("tune", file, "--results", results, "--max-concurrent", 1, "--score", "all")
+    done = inline("tune", file, "--results", results, "--score", "all")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (results / "models" / f"{start}@4.pt").exists()
     assert "training 1 trials again for models that are gone" in done.stdout
@@ -109,9 +111,9 @@ def test_a_lost_milestone_is_trained_again_and_changes_no_number(searched: tuple
     assert after == before
 
 
-def test_without_the_stop_the_same_trials_are_trained_to_their_end(searched: tuple[Path, Path]) -> None:
-    file, results = searched
-    done = raysl("tune", file, "--results", results, "--set", "stages.pretrain.stop=null")
+def test_without_the_stop_the_same_trials_are_trained_to_their_end(copied: tuple[Path, Path]) -> None:
+    file, results = copied
+    done = inline("tune", file, "--results", results, "--set", "stages.pretrain.stop=null")
     assert done.returncode == 0, done.stdout + done.stderr
     current = [t for t in package.read(str(results)).current().trials.to_pylist() if t["stage"] == "pretrain"]
     assert Counter(trial["status"] for trial in current) == {"finished": 8}

@@ -4,46 +4,35 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from clusters import descendants
-from mlflow import MlflowClient
-from tiny import EXPERIMENT, command, raysl, without_times, write
+from tiny import EXPERIMENT, Finished, here, inline, raysl, runs_by_kind, start, tables_of, write
+from waiting import wait_for
 
 import raysl as package
-from raysl.results import Tables
 
 TRIAL = "ray::TrialProcess"  # the title of a process that trains
 BEGINS = re.compile(r"begins on \S+, process (\d+)")  # in a trial's log
 
 
-def tables_equal(left: Tables, right: Tables) -> None:
-    for name in ("trials", "curves", "configs", "selections"):
-        assert without_times(getattr(left, name)) == without_times(getattr(right, name)), name
+@pytest.fixture
+def by_ray(finished: Callable[..., Finished]) -> Finished:
+    return finished(ray=True)
 
 
-def runs_by_kind(results: Path) -> Counter[str]:
-    client = MlflowClient(f"sqlite:///{results}/mlflow.db")
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    return Counter(run.data.tags["raysl.kind"] for run in client.search_runs(ids))
+def test_ray_and_the_inline_backend_give_the_same_tables(by_ray: Finished, undisturbed: Finished) -> None:
+    assert tables_of(by_ray.results) == tables_of(undisturbed.results)
+    assert runs_by_kind(by_ray.results) == runs_by_kind(undisturbed.results)
+    assert "starting Ray" in by_ray.printed
+    assert "starting Ray" not in undisturbed.printed
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """A finished search: its YAML, its results folder, and what it printed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    file, results = write(folder), folder / "results"
-    done = raysl("tune", file, "--results", results)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return file, results, done.stdout
-
-
-def test_a_search_leaves_tables_and_mlflow_runs(undisturbed: tuple[Path, Path, str]) -> None:
-    _, results, printed = undisturbed
+def test_a_search_leaves_tables_and_mlflow_runs(by_ray: Finished) -> None:
+    _, results, printed = by_ray
     tables = package.read(str(results))
     assert Counter(tables.trials["status"].to_pylist()) == {"finished": 6}
     assert sorted(path.name for path in results.glob("*.arrow")) == [
@@ -60,8 +49,8 @@ def processes(results: Path, logs: list[str]) -> list[str]:
     return [found for name in logs for found in BEGINS.findall((results / "logs" / f"{name}.log").read_text())]
 
 
-def test_a_process_goes_on_with_the_next_stage(undisturbed: tuple[Path, Path, str]) -> None:
-    _, results, _ = undisturbed
+def test_a_process_goes_on_with_the_next_stage(by_ray: Finished) -> None:
+    _, results, _ = by_ray
     trials = package.read(str(results)).trials.to_pylist()
     first, second = (
         processes(results, [trial["trial_id"] for trial in trials if trial["stage"] == stage])
@@ -71,8 +60,8 @@ def test_a_process_goes_on_with_the_next_stage(undisturbed: tuple[Path, Path, st
     assert set(first) & set(second)
 
 
-def test_the_selected_config_has_the_lowest_mean_final_loss(undisturbed: tuple[Path, Path, str]) -> None:
-    tables = package.read(str(undisturbed[1]))
+def test_the_selected_config_has_the_lowest_mean_final_loss(by_ray: Finished) -> None:
+    tables = package.read(str(by_ray.results))
     losses: dict[str, list[float]] = {}
     for trial in tables.trials.to_pylist():
         if trial["stage"] == "semi":
@@ -82,28 +71,28 @@ def test_the_selected_config_has_the_lowest_mean_final_loss(undisturbed: tuple[P
     assert chosen["config_id"] == min(means, key=means.__getitem__)
 
 
-def test_only_selected_trials_have_test_scores_and_models(undisturbed: tuple[Path, Path, str]) -> None:
-    _, results, _ = undisturbed
+def test_only_selected_trials_have_test_scores_and_models(by_ray: Finished) -> None:
+    _, results, _ = by_ray
     trials = package.read(str(results)).trials.to_pylist()
     assert all((trial["test_accuracy"] is not None) == trial["selected"] for trial in trials)
     assert {path.stem for path in (results / "models").iterdir()} == {t["trial_id"] for t in trials if t["selected"]}
     assert not list((results / "checkpoints").glob("*"))
 
 
-def test_a_later_stage_starts_from_the_selected_models_seed_by_seed(undisturbed: tuple[Path, Path, str]) -> None:
+def test_a_later_stage_starts_from_the_selected_models_seed_by_seed(by_ray: Finished) -> None:
     import json
 
-    trials = package.read(str(undisturbed[1])).trials.to_pylist()
+    trials = package.read(str(by_ray.results)).trials.to_pylist()
     selected = {trial["seed"]: trial["trial_id"] for trial in trials if trial["stage"] == "semi" and trial["selected"]}
     starts = {t["seed"]: json.loads(t["spec"])["start"] for t in trials if t["stage"] == "finetune"}
     assert starts == selected
 
 
-def test_the_same_command_again_trains_nothing_and_adds_nothing(undisturbed: tuple[Path, Path, str]) -> None:
-    file, results, _ = undisturbed
+def test_the_same_command_again_trains_nothing_and_adds_nothing(by_ray: Finished) -> None:
+    file, results, _ = by_ray
     before = {path: path.stat().st_mtime_ns for path in results.glob("*.arrow")}
     runs = runs_by_kind(results)
-    again = raysl("tune", file, "--results", results)
+    again = here("tune", file, "--results", results)
     assert again.returncode == 0
     assert "0 to train" in again.stdout
     assert "starting Ray" not in again.stdout
@@ -111,8 +100,8 @@ def test_the_same_command_again_trains_nothing_and_adds_nothing(undisturbed: tup
     assert {path: path.stat().st_mtime_ns for path in results.glob("*.arrow")} == before
 
 
-def test_train_gives_the_numbers_of_the_search(undisturbed: tuple[Path, Path, str]) -> None:
-    file, results, _ = undisturbed
+def test_train_gives_the_numbers_of_the_search(by_ray: Finished) -> None:
+    file, results, _ = by_ray
     trials = package.read(str(results)).trials.to_pylist()
     expected = next(t for t in trials if t["stage"] == "semi" and t["seed"] == 1 and t["params.optimizer.lr"] == 1e-3)
     done = raysl("train", file, "--stage", "semi", "--seed", 1, "--set", "stages.semi.optimizer.lr=1e-3")
@@ -122,19 +111,7 @@ def test_train_gives_the_numbers_of_the_search(undisturbed: tuple[Path, Path, st
     assert "leaked" not in done.stderr
 
 
-def wait_for(what: str, condition: object, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.05)
-
-
-def start(file: Path, results: Path, *more: object) -> subprocess.Popen[str]:
-    arguments = command("tune", file, "--results", results, *more)
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def test_a_killed_driver_loses_nothing(undisturbed: tuple[Path, Path, str], tmp_path: Path) -> None:
+def test_a_killed_driver_loses_nothing(undisturbed: Finished, tmp_path: Path) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"
     driver = start(file, results)
@@ -151,12 +128,12 @@ def test_a_killed_driver_loses_nothing(undisturbed: tuple[Path, Path, str], tmp_
     again = raysl("tune", file, "--results", results)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"{4 - min(4, len(rows))} to train" in again.stdout
-    tables_equal(package.read(str(results)), package.read(str(reference)))
+    assert tables_of(results) == tables_of(reference)
     assert {name: (results / "rows" / name).read_bytes() for name in rows} == rows
     assert runs_by_kind(results) == runs_by_kind(reference)
 
 
-def test_a_killed_worker_goes_on_from_its_checkpoint(undisturbed: tuple[Path, Path, str], tmp_path: Path) -> None:
+def test_a_killed_worker_goes_on_from_its_checkpoint(undisturbed: Finished, tmp_path: Path) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"
     driver = start(file, results, "--max-concurrent", 1)
@@ -168,7 +145,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(undisturbed: tuple[Path, Pa
     printed, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0, printed
     assert any("goes on after epoch" in path.read_text() for path in (results / "logs").iterdir())
-    tables_equal(package.read(str(results)), package.read(str(reference)))
+    assert tables_of(results) == tables_of(reference)
 
 
 def test_interrupting_says_how_to_go_on(tmp_path: Path) -> None:
@@ -187,7 +164,7 @@ def test_interrupting_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_numbers_of_one(undisturbed: tuple[Path, Path, str], tmp_path: Path) -> None:
+def test_two_workers_give_the_numbers_of_one(undisturbed: Finished, tmp_path: Path) -> None:
     """The order of summation differs, so losses agree to 1e-4 after some 20 steps, not to the last digit."""
     _, reference, _ = undisturbed
     results = tmp_path / "results"
@@ -225,32 +202,30 @@ def test_a_killed_trial_of_two_workers_leaves_room_for_itself(tmp_path: Path) ->
     assert "goes on after epoch" in next((results / "logs").glob("*[0-9a-f].log")).read_text()
 
 
-@pytest.mark.slow
 def test_diverged_trials_are_named_and_not_averaged(tmp_path: Path) -> None:
     text = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace(
         "name: adam, lr: {grid: [1e-2, 1e-3]}", "name: sgd, lr: {grid: [1e-2, 1e12]}"
     )
     results = tmp_path / "results"
-    done = raysl("tune", write(tmp_path, text), "--results", results)
+    done = inline("tune", write(tmp_path, text), "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "non-finite loss in epoch" in done.stdout
     tables = package.read(str(results))
     configs = {row["params.optimizer.lr"]: row for row in tables.configs.to_pylist()}
     assert (configs[1e12]["eligible"], configs[1e12]["final_loss_mean"]) == (False, None)
     assert configs[1e-2]["selected"]
-    again = raysl("tune", write(tmp_path, text), "--results", results)
+    again = inline("tune", write(tmp_path, text), "--results", results)
     assert "0 to train" in again.stdout
 
 
-@pytest.mark.slow
 def test_failed_trials_are_named_with_their_logs_and_tried_again(tmp_path: Path) -> None:
     results = tmp_path / "results"
     text = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("seeds: 2", "seeds: 1")
     file = write(tmp_path, text)
-    broken = re.findall(r"[0-9a-f]{16}", raysl("tune", file, "--dry-run").stdout)[0]
+    broken = re.findall(r"[0-9a-f]{16}", here("tune", file, "--dry-run").stdout)[0]
     in_the_way = results / "checkpoints" / f"{broken}.pt"
     in_the_way.mkdir(parents=True)
-    done = raysl("tune", file, "--results", results)
+    done = inline("tune", file, "--results", results)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     trials = package.read(str(results)).trials.to_pylist()
@@ -260,13 +235,12 @@ def test_failed_trials_are_named_with_their_logs_and_tried_again(tmp_path: Path)
     assert f"{results}/logs/{broken}.log" in done.stdout
     assert "ResultsError" in done.stdout
     in_the_way.rmdir()
-    again = raysl("tune", file, "--results", results)
+    again = inline("tune", file, "--results", results)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "1 to train" in again.stdout
 
 
-@pytest.mark.slow
-def test_a_damaged_model_is_trained_again(undisturbed: tuple[Path, Path, str], tmp_path: Path) -> None:
+def test_a_damaged_model_is_trained_again(undisturbed: Finished, tmp_path: Path) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"
     shutil.copytree(reference, results)
@@ -276,15 +250,13 @@ def test_a_damaged_model_is_trained_again(undisturbed: tuple[Path, Path, str], t
     whole = model.read_bytes()
     model.write_bytes(whole[:-100])
     (results / "scores" / f"{start}.parquet").unlink()
-    done = raysl("tune", file, "--results", results)
+    done = inline("tune", file, "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr
     assert model.read_bytes() == whole
-    tables_equal(package.read(str(results)), package.read(str(reference)))
+    assert tables_of(results) == tables_of(reference)
 
 
-def test_a_stage_starts_from_its_own_search_and_no_other_in_the_folder(
-    undisturbed: tuple[Path, Path, str], tmp_path: Path
-) -> None:
+def test_a_stage_starts_from_its_own_search_and_no_other_in_the_folder(undisturbed: Finished, tmp_path: Path) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"
     shutil.copytree(reference, results)

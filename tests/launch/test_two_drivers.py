@@ -3,36 +3,26 @@
 import shutil
 import socket
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from tiny import EXPERIMENT, command, raysl, without_times, write
-from typer.testing import CliRunner
+from tiny import EXPERIMENT, Finished, here, start, tables_of, write
+from waiting import wait_for
 
 import raysl as package
-from raysl.cli import app
 from raysl.launch.leases import Driver, Leases
 from raysl.results.proposals import read_proposals
 from raysl.results.store import Store
-
-pytestmark = pytest.mark.slow
 
 MORE = EXPERIMENT.replace("[1e-2, 1e-3]", "[1e-2, 3e-3, 1e-3]")
 OPTUNA = EXPERIMENT.replace(
     "lr: {grid: [1e-2, 1e-3]}}", "lr: {loguniform: [1e-4, 1e-1]}}\n    search: {algorithm: optuna, num_configs: 3}"
 )
 OTHERS = "is on this folder; what it trains is not trained here"
-
-
-def tables_of(results: Path) -> dict[str, list[dict[str, Any]]]:
-    tables = package.read(str(results))
-    return {name: without_times(getattr(tables, name)) for name in ("trials", "curves", "configs", "selections")}
 
 
 def runs_of(results: Path) -> Counter[str]:
@@ -47,23 +37,10 @@ def times_begun(results: Path) -> dict[str, int]:
     return {path.stem: path.read_text().count("epoch 1 of") for path in (results / "logs").glob("*.log")}
 
 
-def start(file: Path, results: Path, *more: object) -> subprocess.Popen[str]:
-    arguments = command("tune", file, "--results", results, *more)
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def end(driver: subprocess.Popen[str]) -> str:
     printed, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0, printed
     return printed
-
-
-def wait_for(what: str, condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert driver.poll() is None, f"the search was over before there was a {what}"
-        assert time.monotonic() < deadline, f"no {what}"
-        time.sleep(0.02)
 
 
 def leftovers(results: Path) -> list[Path]:
@@ -71,18 +48,16 @@ def leftovers(results: Path) -> list[Path]:
     return [*(results / "claims").iterdir(), *(results / "drivers").iterdir(), *hidden]
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+@pytest.fixture
+def alone(finished: Callable[..., Finished]) -> tuple[Path, Path]:
     """A search by itself: its YAML and its results folder."""
-    folder = tmp_path_factory.mktemp("alone")
-    file, results = write(folder, MORE), folder / "results"
-    done = raysl("tune", file, "--results", results)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert OTHERS not in done.stdout
+    file, results, printed = finished(MORE)
+    assert OTHERS not in printed
     assert not leftovers(results)
     return file, results
 
 
+@pytest.mark.slow
 def test_started_together_they_train_each_trial_once(alone: tuple[Path, Path], tmp_path: Path) -> None:
     file, expected = alone
     results = tmp_path / "results"
@@ -115,11 +90,11 @@ def test_models_stay_while_another_search_is_there(alone: tuple[Path, Path], tmp
     results = tmp_path / "results"
     model = with_a_model_too_many(expected, results)
     with Leases(Store.open(str(results), create=False)) as other:
-        done = raysl("tune", file, "--results", results)
+        done = here("tune", file, "--results", results)
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"another search ({other.driver}) {OTHERS}" in done.stdout
         assert model.exists()
-    done = raysl("tune", file, "--results", results)
+    done = here("tune", file, "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not model.exists()
 
@@ -136,16 +111,17 @@ def test_the_last_search_to_leave_drops_what_was_kept_for_others(
     monkeypatch.setattr("raysl.commands.tune.Leases", Watched)
     file, expected = alone
     model = with_a_model_too_many(expected, tmp_path / "results")
-    done = CliRunner().invoke(app, ["tune", str(file), "--results", str(tmp_path / "results")])
-    assert done.exit_code == 0, done.output
+    done = here("tune", file, "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stdout + done.stderr
     assert not model.exists()
 
 
+@pytest.mark.slow
 def test_one_finishes_what_the_other_was_killed_in(alone: tuple[Path, Path], tmp_path: Path) -> None:
     file, expected = alone
     results = tmp_path / "results"
     killed, other = (start(file, results, "--max-concurrent", 1) for _ in range(2))
-    wait_for("checkpoint of the one", lambda: any(has_begun(results, killed)), killed)
+    wait_for("checkpoint of the one", lambda: has_begun(results, killed), killed)
     killed.kill()
     killed.communicate()
     end(other)
@@ -155,6 +131,7 @@ def test_one_finishes_what_the_other_was_killed_in(alone: tuple[Path, Path], tmp
     assert not leftovers(results)
 
 
+@pytest.mark.slow
 def test_one_proposes_at_a_time_and_the_other_goes_on_from_there(tmp_path: Path) -> None:
     file, results = write(tmp_path, OPTUNA), tmp_path / "results"
     both = [start(file, results, "--score", "all") for _ in range(2)]

@@ -12,19 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_for
 
 from raysl.errors import ResultsError, UserError
 from raysl.tracking import Tracker
 
 Dump = Callable[..., dict[str, Any]]
 FOLDER = "f01dacc0"
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "still waiting"
-        time.sleep(0.1)
 
 
 def free_port() -> int:
@@ -37,7 +31,7 @@ def test_what_is_notified_is_tracked_while_the_search_goes_on(search: Any, uri: 
     search.end(0)
     tracker = Tracker(uri, search.tables, FOLDER)
     tracker.notify()
-    wait_for(lambda: len(logged(uri)) == 3, 30)
+    wait_for("third run", lambda: len(logged(uri)) == 3)
     search.end(1)
     status = tracker.close()
     assert (status.tracked, status.missing, status.reason) == (True, 0, "")
@@ -49,7 +43,7 @@ def test_the_last_sync_begins_before_anybody_waits_for_it(search: Any, uri: str,
     tracker = Tracker(uri, search.tables, FOLDER, rest=1000)
     search.end(0)
     tracker.finish()
-    wait_for(lambda: not tracker._thread.is_alive(), 30)
+    wait_for("end of the last sync", lambda: not tracker._thread.is_alive())
     assert len(logged(uri)) == 3
     assert tracker.close().tracked
 
@@ -78,7 +72,7 @@ def test_a_server_that_is_not_there_costs_a_warning(search: Any) -> None:
     search.end_all()
     tracker = Tracker(f"http://127.0.0.1:{free_port()}", search.tables, FOLDER)
     tracker.notify()
-    wait_for(lambda: tracker.warning is not None, 30)
+    wait_for("warning", lambda: tracker.warning is not None)
     status = tracker.close(timeout=30)
     assert not tracker._thread.is_alive()
     assert (status.tracked, status.missing) == (False, 19)
@@ -153,7 +147,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self.folder, env=environment, start_new_session=True
             )
-        wait_for(self._answers, 120)
+        wait_for("answer of the server", self._answers)
 
     def kill(self) -> None:
         if self.process is not None:
@@ -185,15 +179,15 @@ def test_a_server_that_goes_away_is_caught_up_with(
     for place in range(3):
         search.end(place)
         tracker.notify()
-    wait_for(lambda: len(logged(server.uri)) == 5, 60)
+    wait_for("fifth run", lambda: len(logged(server.uri)) == 5)
     assert tracker.warning is None
     server.kill()
     search.end(3)
     tracker.notify()
-    wait_for(lambda: tracker.warning is not None, 60)
+    wait_for("warning", lambda: tracker.warning is not None)
     server.start()
-    wait_for(lambda: len(logged(server.uri)) == 6, 90)
-    wait_for(lambda: tracker.warning is None, 10)
+    wait_for("sixth run", lambda: len(logged(server.uri)) == 6)
+    wait_for("end of the warning", lambda: tracker.warning is None)
     search.end_all().select().score()
     assert tracker.close().tracked
     runs = logged(server.uri)
