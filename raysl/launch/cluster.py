@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayError
 
 from raysl.errors import ResourcesError, SearchError
@@ -33,6 +34,8 @@ def cluster(address: str | None) -> Iterator[None]:
     # Tune prints the traceback of every failed trial; raysl names the trial and its log instead.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.ERROR}
+    # Ray has read it when it was imported, which may have been before raysl set it.
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = ray_constants.env_bool("RAY_ENABLE_UV_RUN_RUNTIME_ENV", True)
     _remove_stale_folders()
     with _local_cluster(quiet) if address is None else _remote_cluster(address, quiet):
         try:
