@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from waiting import PATIENCE
+
 # A lost raylet is noticed after seconds instead of half a minute.
 HEALTH = {
     "health_check_initial_delay_ms": 0,
@@ -133,7 +135,7 @@ def _ray_start(arguments: list[str], log: Path, environment: Mapping[str, str]) 
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *arguments]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + PATIENCE
     while b"Ray runtime started" not in log.read_bytes():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()

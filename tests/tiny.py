@@ -12,6 +12,7 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import pyarrow as pa
+from waiting import PATIENCE
 
 import raysl as package
 from raysl.cli import main
@@ -69,7 +70,7 @@ def command(*arguments: object) -> list[str]:
 
 def raysl(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run raysl as its user does."""
-    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, timeout=600, check=False)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, timeout=PATIENCE, check=False)
 
 
 def here(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -1,13 +1,13 @@
 """What a trial costs beyond its training: raysl beside what a user would pick instead.
 
-    uv run python tests/benchmarks/search_overhead.py [--trials 15] [--nested 4]
+    uv run python tests/benchmarks/search_overhead.py [--trials 15] [--nested 4] [--workers 1 2]
 
 Trains trials of a trivial model (one epoch of one step) one at a time and prints, for each pattern, the wall seconds of
 the first trial (start-up of its processes) and the median of each further one, beyond the training itself:
 
 - a plain loop over `run_trial`, in one process, without Ray;
 - Optuna's ask and tell around a pool of one process, with the study in SQLite;
-- raysl, with one worker and with two;
+- raysl inline, and on Ray with one worker and with two;
 - the nested pattern, which is what Ray documents for tuning a trainer: a Tune function that builds a TorchTrainer and
   calls fit().  Its trials take many seconds each, so there are fewer of them.
 """
@@ -29,10 +29,10 @@ from ray.train.torch import TorchTrainer
 
 from raysl.config import load
 from raysl.data.inspect import inspect, resolve
+from raysl.launch import inline, schedule
 from raysl.launch.cluster import cluster
 from raysl.launch.leases import Leases
 from raysl.launch.queue import TrialQueue
-from raysl.launch.schedule import run
 from raysl.launch.training import Training
 from raysl.results.rows import TrialRow, read_rows
 from raysl.results.store import Store
@@ -107,13 +107,18 @@ def new_store(folder: Path) -> Store:
     return Store.open(tempfile.mkdtemp(dir=folder), create=True)
 
 
-def raysl_trials(trials: list[Trial], folder: Path, workers: int) -> Measured:
+def raysl_trials(trials: list[Trial], folder: Path, workers: int | None) -> Measured:
+    """Train trials as a search does, inline where no number of workers is given."""
     store, ends = new_store(folder), Ends()
     with Leases(store) as leases:
         queue = TrialQueue(trials, (), {}, leases)
-        work = Training(queue, store, Resources(workers=workers), 1, ends, lambda row: None)
-        run(work, iter(()), lambda: None, stay=True)
-    return Measured(f"raysl, {workers} worker(s)", ends.each(), training_seconds(store, trials))
+        work = Training(queue, store, Resources(workers=workers or 1), 1, ends, lambda row: None)
+        if workers is None:
+            inline.run(work, iter(()), lambda: None)
+        else:
+            schedule.run(work, iter(()), lambda: None, stay=True)
+    name = "raysl, inline" if workers is None else f"raysl, {workers} worker(s)"
+    return Measured(name, ends.each(), training_seconds(store, trials))
 
 
 def _train_one(spec: TrialSpec, uri: str) -> None:
@@ -184,13 +189,14 @@ def nested_trials(count: int, folder: Path, workers: int) -> Measured:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=15)
-    parser.add_argument("--nested", type=int, default=4)
+    parser.add_argument("--nested", type=int, default=4, help="2 or more")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of each trial on Ray")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         trials = trials_of(folder, arguments.trials)
-        measured = [loop_trials(trials, folder), optuna_trials(trials, folder)]
-        for workers in 1, 2:
+        measured = [loop_trials(trials, folder), optuna_trials(trials, folder), raysl_trials(trials, folder, None)]
+        for workers in arguments.workers:
             with cluster(None):
                 measured.append(raysl_trials(trials, folder, workers))
             with cluster(None):
@@ -201,7 +207,7 @@ def main() -> None:
         beyond = f"{statistics.median(further):.3f} ({min(further):.3f}-{max(further):.3f})"
         print(f"{one.pattern:<24}{len(one.seconds):>7}{one.seconds[0]:>11.2f}{one.training:>28.3f}{beyond:>24}")
     by_name = {one.pattern: statistics.median(one.further) for one in measured}
-    for workers in 1, 2:
+    for workers in arguments.workers:
         ratio = by_name[f"nested, {workers} worker(s)"] / by_name[f"raysl, {workers} worker(s)"]
         print(f"with {workers} worker(s), nested takes {ratio:.0f} x as much as raysl")
 

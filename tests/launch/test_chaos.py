@@ -8,16 +8,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
-from clusters import Cluster, cluster, descendants, free_port, kill_tree
+from clusters import Cluster, cluster, descendants
 from mlflow import MlflowClient
+from mlflow_server import MlflowServer, mlflow_server
 from tiny import EXPERIMENT, command, raysl, tables_of, write
+from waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("RAYSL_KILLS", "32"))
@@ -25,52 +24,6 @@ ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("epochs: 4", "
 ALONE = ONE_STAGE.replace("seeds: 2", "seeds: 5")  # ten trials of one worker
 GROUPS = ONE_STAGE.replace("name: tiny", "name: groups").replace("[1e-2, 1e-3]", "[3e-3]")
 TRIAL, TRAIN_WORKER = "ray::TrialProcess", "TrainWorker"  # in the titles of processes
-
-
-class MlflowServer:
-    """A tracking server on a port and a database of its own, which can be killed and come back."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        arguments = [
-            sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{self.folder}/server.db", "--artifacts-destination", str(self.folder),
-        ]  # fmt: skip
-        with (self.folder / "server.log").open("ab") as log:
-            return subprocess.Popen(arguments, stdout=log, stderr=log)
-
-    def wait(self) -> None:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urlopen(f"{self.uri}/health", timeout=5).close()
-                return
-            except (URLError, OSError):
-                assert time.monotonic() < deadline, (self.folder / "server.log").read_text()
-                time.sleep(0.5)
-
-    def kill(self) -> None:
-        kill_tree(self.process.pid)
-        self.process.wait()
-
-    def restart(self) -> None:
-        self.kill()
-        self.process = self._start()
-
-
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
-    folder.mkdir()
-    server = MlflowServer(folder)
-    try:
-        server.wait()
-        yield server
-    finally:
-        server.kill()
 
 
 class Chaos:
@@ -93,7 +46,7 @@ class Chaos:
             while self.killed.total() < end and self._progress(driver):
                 time.sleep(self.rng.uniform(0, 1.5))
                 self._kill(driver)
-            if driver.wait(timeout=900) == 0:
+            if driver.wait(timeout=2 * PATIENCE) == 0:
                 break
         assert driver.returncode == 0, log.read_text()[-4000:]
         assert self.killed.total() == end, f"the search was over after {self.killed}"
@@ -101,7 +54,7 @@ class Chaos:
     def _progress(self, driver: subprocess.Popen[bytes]) -> bool:
         """Wait until something new is in the results folder; False where the driver ends before."""
         before = self._state()
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + PATIENCE
         while driver.poll() is None:
             if self._state() - before:
                 return True
@@ -124,7 +77,7 @@ class Chaos:
         targets: dict[str, Callable[[], None]] = {
             "driver": driver.kill,
             "raylet": self._kill_raylet,
-            "tracking server": self.server.restart,
+            "tracking server": self._restart_server,
         }
         if trials:
             targets["trial"] = lambda: os.kill(self.rng.choice(trials), signal.SIGKILL)
@@ -143,6 +96,10 @@ class Chaos:
         trees = [self.nodes.head.pid, *(process.pid for process in self.nodes.nodes.values())]
         return sorted(pid for tree in trees for pid, line in descendants(tree).items() if title in line)
 
+    def _restart_server(self) -> None:
+        self.server.kill()
+        self.server.start()
+
     def _kill_raylet(self) -> None:
         self.nodes.kill(self.rng.choice(sorted(self.nodes.nodes)))
         self.raylets += 1
@@ -160,8 +117,11 @@ def test_thirty_kills_change_nothing(tmp_path: Path) -> None:
             done = raysl("tune", file, "--results", reference, "--tracking", server.uri, *more)
             assert done.returncode == 0, done.stdout + done.stderr
         wanted_runs = runs(server.uri)
-    before = set(Path(tempfile.gettempdir()).glob("raysl-*"))
-    with mlflow_server(tmp_path / "mlflow") as server, cluster(0) as nodes:
+    with (
+        tempfile.TemporaryDirectory(prefix="tmp", dir="/tmp") as temporary,  # short, for Ray's sockets
+        mlflow_server(tmp_path / "mlflow") as server,
+        cluster(0, TMPDIR=temporary) as nodes,
+    ):
         nodes.add("first", 1)
         nodes.add("second", 1)
         chaos = Chaos(nodes, server, results, random.Random(seed))
@@ -176,13 +136,13 @@ def test_thirty_kills_change_nothing(tmp_path: Path) -> None:
         assert "0 to train" in again.stdout, again.stdout + again.stderr
         raysl("tune", groups, "--results", results, "--tracking", server.uri, "--set", "resources.workers=2")
         found_runs = runs(server.uri)
+        assert list(Path(temporary).glob("raysl-*")) == []
     found = tables_of(results)
     assert found == tables_of(reference)
     ids = [trial["trial_id"] for trial in found["trials"]]
     assert len(ids) == len(set(ids)) == 12
     assert found_runs == wanted_runs
     assert max(found_runs.values()) == 1
-    assert {path for path in Path(tempfile.gettempdir()).glob("raysl-*") if path not in before} == set()
     assert files(results) == files(reference)
     left = [line for line in descendants(1).values() if str(results) in line]
     assert left == []

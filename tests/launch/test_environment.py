@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-
 INITIALISED = """
 import ray
 from raysl.launch.cluster import cluster

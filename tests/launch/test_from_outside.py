@@ -12,7 +12,7 @@ import pytest
 from clusters import cluster, free_port
 from PIL import Image
 from tiny import EXPERIMENT, write
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 import raysl as package
 
@@ -76,7 +76,7 @@ def test_a_search_with_own_images_from_another_machine(server: Server, tmp_path:
     results = tmp_path / "results"
     text = PRETRAIN.replace("source: digits", f"source: '{images(tmp_path / 'photos')}'")
     search = start(server, write(tmp_path, text), "--results", f"file://{results}")
-    printed, _ = search.communicate(timeout=300)
+    printed, _ = search.communicate(timeout=PATIENCE)
     assert search.returncode == 0, printed
     trials = package.read(str(results)).trials.to_pylist()
     assert [trial["status"] for trial in trials] == ["finished"] * 2
@@ -95,7 +95,7 @@ def test_a_search_that_fails_there_ends_with_its_exit_code(server: Server, tmp_p
     results = tmp_path / "results"
     results.mkdir()
     search = start(server, write(tmp_path, PRETRAIN), "--results", f"file://{results}", "--set", "resources.cpus=4096")
-    printed, _ = search.communicate(timeout=120)
+    printed, _ = search.communicate(timeout=PATIENCE)
     assert search.returncode == 2, printed
     assert "4096 CPU(s)" in printed
 
@@ -107,7 +107,7 @@ def test_ctrl_c_leaves_the_search_going_and_says_how_to_follow_and_stop_it(serve
     search = start(server, write(tmp_path, text), "--results", f"file://{results}")
     wait_for("checkpoint", lambda: list(results.glob("checkpoints/*.pt")), search)
     search.send_signal(signal.SIGINT)
-    printed, _ = search.communicate(timeout=30)
+    printed, _ = search.communicate(timeout=PATIENCE)
     assert search.returncode == 130, printed
     lines = printed.splitlines()
     assert "Traceback" not in printed
@@ -115,12 +115,14 @@ def test_ctrl_c_leaves_the_search_going_and_says_how_to_follow_and_stop_it(serve
     stop = next(line.partition(": ")[2] for line in reversed(lines) if line.startswith("to stop it"))
     environment = {name: value for name, value in server.environment.items() if name != "RAY_ADDRESS"}
     command = [RAY, *follow.replace("--follow ", "").split()[1:]]
-    log = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    log = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert "Running entrypoint" in log.stdout, log.stdout + log.stderr
-    stopped = subprocess.run([RAY, *stop.split()[1:]], env=environment, capture_output=True, text=True, timeout=60)
+    stopped = subprocess.run(
+        [RAY, *stop.split()[1:]], env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert "stopped" in stopped.stdout, stopped.stdout + stopped.stderr
     status = subprocess.run(
-        [RAY, "job", "status", *stop.split()[3:]], env=environment, capture_output=True, text=True, timeout=60
+        [RAY, "job", "status", *stop.split()[3:]], env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert "stopped" in status.stdout + status.stderr
 
@@ -129,7 +131,7 @@ def test_ctrl_c_leaves_the_search_going_and_says_how_to_follow_and_stop_it(serve
 def test_a_wrong_token_is_refused_and_not_shown(server: Server, tmp_path: Path, token: str) -> None:
     results, environment = f"file://{tmp_path}/results", {"RAY_AUTH_TOKEN": token, "HOME": str(tmp_path)}
     search = start(server, write(tmp_path, PRETRAIN), "--results", results, **environment)
-    printed, _ = search.communicate(timeout=60)
+    printed, _ = search.communicate(timeout=PATIENCE)
     assert search.returncode == 2, printed
     assert "RAY_AUTH_MODE=token" in printed
     assert "Traceback" not in printed
@@ -139,7 +141,7 @@ def test_a_wrong_token_is_refused_and_not_shown(server: Server, tmp_path: Path, 
 def test_a_node_without_the_token_is_refused_without_a_traceback(server: Server, tmp_path: Path) -> None:
     inside = server._replace(address=server.inside)
     search = start(inside, write(tmp_path, PRETRAIN), RAY_AUTH_TOKEN="", HOME=str(tmp_path))
-    printed, _ = search.communicate(timeout=60)
+    printed, _ = search.communicate(timeout=PATIENCE)
     assert search.returncode == 2, printed
     assert "RAY_AUTH_MODE=token" in printed
     assert "Traceback" not in printed
@@ -153,6 +155,6 @@ def test_a_job_of_the_users_own_making(server: Server, tmp_path: Path) -> None:
     environment = {name: value for name, value in server.environment.items() if name != "RAY_ADDRESS"}
     job = ["job", "submit", "--address", server.address, "--working-dir", str(folder), "--"]
     given = ["python", "-m", "raysl", "tune", "tiny.yaml", "--address", "auto", "--results", f"file://{results}"]
-    done = subprocess.run([RAY, *job, *given], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([RAY, *job, *given], env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {trial["status"] for trial in package.read(str(results)).trials.to_pylist()} == {"finished"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_disk import SmallDisk, small_disk
 from tiny import Finished, here, inline, raysl, runs_by_kind, start, tables_of, write
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 from raysl.results.rows import read_rows
 from raysl.results.store import Store
@@ -78,7 +78,7 @@ def test_a_disk_that_fills_in_mid_search_loses_nothing(undisturbed: Finished, di
         wait_for(moment, lambda: list((results / folders[moment]).glob("[!.]*")) or driver.poll() is not None)
         assert driver.poll() is None, driver.communicate()
         disk.fill()
-        printed, _ = driver.communicate(timeout=300)
+        printed, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 1, printed
     assert NO_ROOM in printed
     assert "the same command goes on from here" in printed

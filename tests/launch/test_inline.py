@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tiny import EXPERIMENT, Finished, here, inline, start, tables_of, write
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 import raysl as package
 from raysl.launch.failures import MAX_FAILURES
@@ -25,7 +25,7 @@ def test_one_that_is_interrupted_or_killed_goes_on(
     driver = start(file, results, "--backend", "inline", env={**os.environ, "PYTHONPATH": str(tmp_path)})
     wait_for("finished trial", lambda: list((results / "rows").glob("*.parquet")), driver)
     driver.send_signal(sent)
-    printed, _ = driver.communicate(timeout=60)
+    printed, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == code, printed
     assert "Traceback" not in printed
     assert ("the same command goes on from here" in printed) == (sent == signal.SIGINT)

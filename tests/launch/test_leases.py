@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from s3_server import BUCKET, s3_server
+from waiting import wait_for
 
 from raysl.launch import leases as module
 from raysl.launch import sharing
@@ -141,9 +142,7 @@ def test_a_driver_gives_signs_of_life(store: Store, monkeypatch: pytest.MonkeyPa
         name = f"{leases.driver.id}.json"
         age(store, leases.driver.id, 0)
         before = store.modified("drivers", "")[name]
-        deadline = time.monotonic() + 20
-        while store.modified("drivers", "")[name] == before and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for("sign of life", lambda: store.modified("drivers", "")[name] != before)
         assert store.modified("drivers", "")[name] > before + 1800
 
 

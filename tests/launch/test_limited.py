@@ -3,11 +3,13 @@
 import time
 from pathlib import Path
 
-from tiny import EXPERIMENT, raysl, write
+import pytest
+from tiny import EXPERIMENT, here, raysl, write
 
 LONG = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("epochs: 4", "epochs: 5000")
 
 
+@pytest.mark.clock
 def test_a_search_ends_within_its_hours(tmp_path: Path) -> None:
     results = tmp_path / "results"
     began = time.monotonic()
@@ -28,7 +30,7 @@ def test_limits_that_mean_nothing_are_refused(tmp_path: Path) -> None:
         (("--max-cost", 5), "--max-cost 5: this machine has no price"),
         (("--cluster", tmp_path / "none.yaml"), "none.yaml: No such file"),
     ):
-        done = raysl("tune", file, "--results", results, *options)
+        done = here("tune", file, "--results", results, *options)
         assert done.returncode == 2
         assert message in done.stderr
         assert not results.exists()

@@ -1,7 +1,6 @@
 """Searches over several nodes: a lost one loses nothing, and a cluster grows for trials that wait and shrinks again."""
 
 import subprocess
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 import ray
 from clusters import Cluster, cluster, descendants
 from tiny import EXPERIMENT, start, tables_of, write
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 import raysl as package
 
@@ -25,7 +24,7 @@ def begin(on: Cluster, file: Path, results: Path, *more: object) -> subprocess.P
     return start(file, results, "--address", on.address, *more, env=on.environment)
 
 
-def finish(driver: subprocess.Popen[str], seconds: float = 240) -> str:
+def finish(driver: subprocess.Popen[str], seconds: float = PATIENCE) -> str:
     printed, _ = driver.communicate(timeout=seconds)
     assert driver.returncode == 0, printed
     return printed
@@ -51,6 +50,7 @@ def test_a_trial_over_two_nodes_outlives_one_of_them(tmp_path: Path) -> None:
     assert not list((results / "checkpoints").iterdir())
 
 
+@pytest.mark.clock
 def test_a_cluster_grows_for_the_trials_that_wait_and_shrinks_again(tmp_path: Path) -> None:
     """The head has no CPU, so no trial can begin before the autoscaler has brought nodes up."""
     types = {"worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
@@ -63,7 +63,7 @@ def test_a_cluster_grows_for_the_trials_that_wait_and_shrinks_again(tmp_path: Pa
     file, results = write(tmp_path, ONE_STAGE.replace("epochs: 4", "epochs: 60")), tmp_path / "results"
     with cluster(0, {"available_node_types": types}) as nodes:
         refused = begin(nodes, file, results)
-        printed, _ = refused.communicate(timeout=120)
+        printed, _ = refused.communicate(timeout=PATIENCE)
         assert refused.returncode == 2
         assert "give --cluster" in printed
         finish(begin(nodes, file, results, "--cluster", description))
@@ -71,15 +71,12 @@ def test_a_cluster_grows_for_the_trials_that_wait_and_shrinks_again(tmp_path: Pa
         assert [trial["status"] for trial in trials] == 4 * ["finished"]
         spans = sorted((trial["started_at"], trial["finished_at"]) for trial in trials)
         assert any(later[0] < earlier[1] for earlier, later in pairwise(spans)), "two nodes, one used"
-        assert _idle_nodes_go(nodes.address) == 1
+        _wait_until_idle_nodes_are_gone(nodes.address)
 
 
-def _idle_nodes_go(address: str) -> int:
+def _wait_until_idle_nodes_are_gone(address: str) -> None:
     ray.init(address=address, log_to_driver=False)
     try:
-        deadline = time.monotonic() + 60
-        while (living := sum(node["Alive"] for node in ray.nodes())) > 1 and time.monotonic() < deadline:
-            time.sleep(0.5)
-        return living
+        wait_for("end of idle nodes", lambda: sum(node["Alive"] for node in ray.nodes()) == 1)
     finally:
         ray.shutdown()

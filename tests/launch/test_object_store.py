@@ -8,7 +8,7 @@ import pytest
 from clusters import descendants
 from s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 from tiny import EXPERIMENT, Finished, raysl, start, tables_of, write
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 import raysl as package
 from raysl.results.rows import read_rows
@@ -107,7 +107,7 @@ def test_a_server_that_dies_ends_the_search_and_loses_nothing(
     wait_for("finished trial", lambda: rows_of(server) or driver.poll() is not None)
     assert driver.poll() is None, driver.communicate()
     server.stop()
-    printed, _ = driver.communicate(timeout=300)
+    printed, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 1, printed
     assert "Could not connect to server" in printed
     assert "the same command goes on from here" in printed

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from tiny import here, inline, start, without_times, write
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 import raysl as package
 
@@ -86,7 +86,7 @@ def resumed(table_file: Path) -> tuple[Path, str, str]:
     driver = start(table_file, results, "--cells", "t1/supervised/*")
     wait_for("trial that is done", lambda: list((results / "rows").glob("*.parquet")))
     driver.send_signal(signal.SIGINT)
-    interrupted, _ = driver.communicate(timeout=60)
+    interrupted, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 130, interrupted
     done = inline("tune", table_file, "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 from clusters import Cluster, cluster
 from tiny import EXPERIMENT, raysl, write
+from waiting import PATIENCE
 
 import raysl as package
 from raysl.data.sets import locate
@@ -56,7 +57,12 @@ def tune(place: Place, file: Path, results: Path, *more: object) -> subprocess.C
     """Search on the cluster, from a folder where workers would find another raysl."""
     given = ["tune", file, "--results", results, "--address", place.cluster.address, *more]
     return subprocess.run(
-        [*MAIN, *map(str, given)], cwd=place.trap, env=place.environment, capture_output=True, text=True, timeout=300
+        [*MAIN, *map(str, given)],
+        cwd=place.trap,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
 
 

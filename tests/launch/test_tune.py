@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from clusters import descendants
 from tiny import EXPERIMENT, Finished, here, inline, raysl, runs_by_kind, start, tables_of, write
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 import raysl as package
 
@@ -142,7 +142,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(undisturbed: Finished, tmp_
     assert workers
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
-    printed, _ = driver.communicate(timeout=300)
+    printed, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, printed
     assert any("goes on after epoch" in path.read_text() for path in (results / "logs").iterdir())
     assert tables_of(results) == tables_of(reference)
@@ -154,7 +154,7 @@ def test_interrupting_says_how_to_go_on(tmp_path: Path) -> None:
     wait_for("checkpoint", lambda: list((results / "checkpoints").glob("*.pt")))
     children = descendants(driver.pid)
     driver.send_signal(signal.SIGINT)
-    printed, _ = driver.communicate(timeout=60)
+    printed, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 130
     assert "the same command goes on from here" in printed
     assert "Traceback" not in printed
@@ -196,7 +196,7 @@ def test_a_killed_trial_of_two_workers_leaves_room_for_itself(tmp_path: Path) ->
     trials = [pid for pid, line in descendants(driver.pid).items() if line.startswith(TRIAL)]
     for pid in trials:
         os.kill(pid, signal.SIGKILL)
-    printed, _ = driver.communicate(timeout=300)
+    printed, _ = driver.communicate(timeout=PATIENCE)
     assert trials
     assert driver.returncode == 0, printed
     assert "goes on after epoch" in next((results / "logs").glob("*[0-9a-f].log")).read_text()

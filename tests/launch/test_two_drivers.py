@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from tiny import EXPERIMENT, Finished, here, start, tables_of, write
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 import raysl as package
 from raysl.launch.leases import Driver, Leases
@@ -38,7 +38,7 @@ def times_begun(results: Path) -> dict[str, int]:
 
 
 def end(driver: subprocess.Popen[str]) -> str:
-    printed, _ = driver.communicate(timeout=300)
+    printed, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, printed
     return printed
 

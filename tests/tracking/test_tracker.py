@@ -1,17 +1,15 @@
-import os
-import signal
+import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import free_port
+from mlflow_server import MlflowServer, mlflow_server
 from waiting import wait_for
 
 from raysl.errors import ResultsError, UserError
@@ -19,12 +17,6 @@ from raysl.tracking import Tracker
 
 Dump = Callable[..., dict[str, Any]]
 FOLDER = "f01dacc0"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_what_is_notified_is_tracked_while_the_search_goes_on(search: Any, uri: str, logged: Dump) -> None:
@@ -124,57 +116,17 @@ def test_tables_that_cannot_be_read_are_a_warning_too(uri: str) -> None:
     assert (status.tracked, status.missing, status.reason) == (False, None, "results folder gone")
 
 
-class Server:
-    """An `mlflow server` of its own process group."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--backend-store-uri",
-            f"sqlite:///{self.folder}/mlflow.db",
-        ]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.folder, env=environment, start_new_session=True
-            )
-        wait_for("answer of the server", self._answers)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as reply:
-                return bool(reply.status == 200)
-        except OSError:
-            return False
-
-
 @pytest.fixture
-def server(empty_database: Path, uri: str, tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path)
-    yield made
-    made.kill()
+def server(empty_database: Path, tmp_path: Path) -> Iterator[MlflowServer]:
+    shutil.copy(empty_database, tmp_path / "server.db")
+    with mlflow_server(tmp_path) as running:
+        yield running
 
 
 @pytest.mark.slow
 def test_a_server_that_goes_away_is_caught_up_with(
-    search: Any, server: Server, logged: Dump, capfd: pytest.CaptureFixture[str]
+    search: Any, server: MlflowServer, logged: Dump, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    server.start()
     tracker = Tracker(server.uri, search.tables, FOLDER)
     for place in range(3):
         search.end(place)
@@ -186,6 +138,7 @@ def test_a_server_that_goes_away_is_caught_up_with(
     tracker.notify()
     wait_for("warning", lambda: tracker.warning is not None)
     server.start()
+    server.wait()
     wait_for("sixth run", lambda: len(logged(server.uri)) == 6)
     wait_for("end of the warning", lambda: tracker.warning is None)
     search.end_all().select().score()
