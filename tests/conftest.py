@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Read when numpy's libraries are loaded, and so before anything is imported that imports it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from tiny import EXPERIMENT, Finished, inline, raysl, write
 from waiting import slowness
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A shell has its background jobs ignore it, and so would the searches that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
 
 MOST_PROCESSES = 4  # each has torch in it, and a search of Ray's at times
 # The slow tests in the order of what they guard; those that are not named come in between.
