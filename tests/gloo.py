@@ -8,12 +8,16 @@ import sys
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing import set_forkserver_preload
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+# Ranks are forked from a process that has imported this once, has done nothing with it, and has no thread.
+set_forkserver_preload(["lightly.loss", "pytest", "raysl.training.trial", "tiny"])
 
 
 def spawn(function: Callable[..., Any], *arguments: Any, ranks: int = 2) -> list[Any]:
@@ -24,7 +28,7 @@ def spawn(function: Callable[..., Any], *arguments: Any, ranks: int = 2) -> list
     file = str(inspect.getsourcefile(function))
     with tempfile.TemporaryDirectory() as folder:
         target = (ranks, folder, file, function.__name__, arguments)
-        torch.multiprocessing.spawn(_child, target, nprocs=ranks)
+        torch.multiprocessing.start_processes(_child, target, nprocs=ranks, start_method="forkserver")
         return [torch.load(Path(folder, f"{rank}.pt"), weights_only=True) for rank in range(ranks)]
 
 

@@ -45,11 +45,11 @@ def run(work: Work | None, following: Iterator[Work | None], check: Callable[[],
 
 
 class _Attempts:
-    """A task, tried again where it dies: as often as Ray would, and for the same reasons."""
+    """A task, tried again where it dies, as often as with Ray."""
 
     def __init__(self, course: Course, check: Callable[[], None]) -> None:
         self.course, self.check, self.failures = course, check, Failures()
-        self.stopped: BaseException | None = None  # what ends the search, rather than the task
+        self.stopped: Exception | None = None  # what ends the search, rather than the task
 
     def do(self, task: Task) -> None:
         """Do a task to its end, well or not."""

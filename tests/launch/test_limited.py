@@ -9,6 +9,7 @@ from tiny import EXPERIMENT, here, raysl, write
 LONG = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("epochs: 4", "epochs: 5000")
 
 
+@pytest.mark.slow
 @pytest.mark.clock
 def test_a_search_ends_within_its_hours(tmp_path: Path) -> None:
     results = tmp_path / "results"

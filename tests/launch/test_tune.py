@@ -111,6 +111,7 @@ def test_train_gives_the_numbers_of_the_search(by_ray: Finished) -> None:
     assert "leaked" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_driver_loses_nothing(undisturbed: Finished, tmp_path: Path) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"
@@ -133,6 +134,7 @@ def test_a_killed_driver_loses_nothing(undisturbed: Finished, tmp_path: Path) ->
     assert runs_by_kind(results) == runs_by_kind(reference)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_goes_on_from_its_checkpoint(undisturbed: Finished, tmp_path: Path) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"
