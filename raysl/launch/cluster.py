@@ -35,7 +35,8 @@ def cluster(address: str | None) -> Iterator[None]:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.ERROR}
     # Ray has read it when it was imported, which may have been before raysl set it.
-    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = ray_constants.env_bool("RAY_ENABLE_UV_RUN_RUNTIME_ENV", True)
+    through_uv = os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"].lower() in ("1", "true")
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = through_uv
     _remove_stale_folders()
     with _local_cluster(quiet) if address is None else _remote_cluster(address, quiet):
         try:
