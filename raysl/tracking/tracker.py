@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
 import pyarrow as pa
 
@@ -68,9 +69,9 @@ class Tracker:
         self._snapshot = snapshot
         self._curves, self._tracked = curves, tracked
         self._folder_id = folder_id
-        self._state = threading.Condition()
-        self._changed = False
-        self._closing = False
+        # Not a lock: an interrupt of the main thread, between its taking a lock and knowing it, would leave it taken.
+        self._told: SimpleQueue[bool] = SimpleQueue()  # whether the last sync is wanted
+        self._changed = self._closing = False  # of what was told, what this thread has read
         self._warning: str | None = None
         self._missing: int | None = None
         # A daemon: a server that accepts a request and never answers must not keep the process alive.
@@ -84,15 +85,11 @@ class Tracker:
 
     def notify(self) -> None:
         """Say that the tables have changed; many changes make one sync."""
-        with self._state:
-            self._changed = True
-            self._state.notify()
+        self._told.put(False)
 
     def finish(self) -> None:
         """Begin the last sync; what changes after this is not in it."""
-        with self._state:
-            self._closing = True
-            self._state.notify()
+        self._told.put(True)
 
     def close(self, timeout: float = 60.0) -> TrackingStatus:
         """Sync a last time and stop; returns after `timeout` seconds at the latest."""
@@ -106,10 +103,8 @@ class Tracker:
 
     def _follow(self, pause: float) -> None:
         while True:
-            with self._state:
-                self._state.wait_for(lambda: self._closing, pause)
-                self._state.wait_for(lambda: self._changed or self._closing)
-                closing, self._changed = self._closing, False
+            self._wait(pause)
+            closing, self._changed = self._closing, False
             started = time.monotonic()
             if self._attempt():
                 pause = max((time.monotonic() - started) * _REST, _PAUSE)
@@ -118,6 +113,19 @@ class Tracker:
                 self._changed = True
             if closing:
                 return
+
+    def _wait(self, pause: float) -> None:
+        """Wait until the last sync is wanted, or the pause is over and something has changed."""
+        end = time.monotonic() + pause
+        while not self._closing and (left := end - time.monotonic()) > 0:
+            self._listen(left)
+        while not (self._changed or self._closing):
+            self._listen(None)
+
+    def _listen(self, seconds: float | None) -> None:
+        with suppress(Empty):
+            self._closing |= self._told.get(timeout=seconds)
+            self._changed = True
 
     def _attempt(self) -> bool:
         try:

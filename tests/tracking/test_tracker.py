@@ -1,5 +1,7 @@
+import itertools
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +55,36 @@ def test_many_changes_make_few_syncs(search: Any, uri: str) -> None:
         time.sleep(0.005)
     tracker.close()
     assert 1 <= len(calls) <= 5
+
+
+def test_an_interrupt_at_any_moment_of_a_notice_holds_nothing_up(uri: str) -> None:
+    """It may come between the taking of a lock and the knowledge of it."""
+
+    def snapshot() -> Any:
+        raise ResultsError("none here")
+
+    for moment in itertools.count():
+        tracker = Tracker(uri, snapshot, FOLDER)
+        left = moment
+
+        def interrupt(frame: Any, event: str, argument: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return interrupt
+
+        sys.settrace(interrupt)
+        try:
+            tracker.notify()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        assert tracker.close(timeout=20).reason == "none here", f"moment {moment}"
+        if left >= 0:  # it came too late
+            return
 
 
 def test_a_store_of_no_known_kind_is_refused_before_anything_starts() -> None:
