@@ -270,6 +270,7 @@ def test_a_stage_starts_from_its_own_search_and_no_other_in_the_folder(undisturb
     assert expected["trial_id"] in same.stdout, same.stdout + same.stderr
 
 
+@pytest.mark.slow
 def test_a_trial_that_no_node_can_hold_is_refused_at_once(tmp_path: Path) -> None:
     results = tmp_path / "results"
     done = raysl("tune", write(tmp_path), "--results", results, "--set", "resources.cpus=4096")
