@@ -113,7 +113,7 @@ def test_thirty_kills_change_nothing(tmp_path: Path) -> None:
     groups.write_text(GROUPS)
     reference, results = tmp_path / "reference", tmp_path / "results"
     with mlflow_server(tmp_path / "mlflow-reference") as server:
-        for file, more in ((alone, ()), (groups, ("--set", "resources.workers=2"))):
+        for file, more in ((alone, ("--backend", "inline")), (groups, ("--set", "resources.workers=2"))):
             done = raysl("tune", file, "--results", reference, "--tracking", server.uri, *more)
             assert done.returncode == 0, done.stdout + done.stderr
         wanted_runs = runs(server.uri)
