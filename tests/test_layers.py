@@ -24,6 +24,7 @@ LAYERS = [
     {"tracking"},
     {"results"},
     {"settings"},
+    {"sources"},
     {"errors"},
 ]
 FORBIDDEN = {

@@ -78,6 +78,24 @@ def _log_file(store: Store, name: str) -> Iterator[_Log]:
                 store.write(name, before + kept.read())
 
 
+def reason_of_death(store: Store, trial_id: str, why: str) -> str:
+    """Return the exception that ended a trial, or that its process died; its log is there then, and has what is known.
+
+    why: what is known of its end from outside, many lines.
+    """
+    logs = [name for name in store.list("logs", ".log") if name.startswith(trial_id)]
+    reason = last_error(store, trial_id)
+    if reason == DIED:
+        _note(store, log_path(trial_id), why.strip() or DIED)
+    return reason if logs else last_error(store, trial_id)
+
+
+def _note(store: Store, name: str, why: str) -> None:
+    with suppress(ResultsError):
+        before = store.read(name) if store.exists(name) else b""
+        store.write(name, before + f"{why}\n".encode(errors="replace"))
+
+
 def last_error(store: Store, trial_id: str) -> str:
     """Return the exception that a trial's log, or that of another of its ranks, ends with."""
     names = [name for name in store.list("logs", ".log") if name.startswith(trial_id)]

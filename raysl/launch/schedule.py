@@ -1,6 +1,7 @@
 """Ray Tune over work, task by task."""
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -14,10 +15,11 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 from ray.tune.trainable import wrap_function
 
-from raysl.launch.cluster import living_nodes
+from raysl.launch.cluster import check_local_cluster, living_nodes, standard_error
 from raysl.launch.course import Course
 from raysl.launch.failures import MAX_FAILURES, Failures
 from raysl.launch.orphans import remove_orphans
+from raysl.launch.signals import undisturbed
 from raysl.launch.work import Work
 from raysl.launch.worker import end_group, run_task
 from raysl.search.experiment import Resources
@@ -26,12 +28,12 @@ ORPHAN_SECONDS = 2.0  # between two looks at what killed groups have left
 PATIENCE = 30.0  # seconds without any task that runs before that is said
 
 
-def run(work: Work | None, following: Iterator[Work | None], check: Callable[[], None], *, stay: bool) -> None:
+def run(work: Work | None, following: Iterator[Work | None], check: Callable[[], None], *, stay: float) -> None:
     """Do work, and what follows it as long as the same processes can go on with it; what remains is for another call.
 
     following: asked for more only when all before is done.  A None there gives the processes back.
     check: called often, in the driver's main thread; what it raises ends all.
-    stay: whether processes wait for what follows; else they are given back as soon as no task is left to begin.
+    stay: seconds for which processes without a task wait for what follows before they are given back.
     """
     while work is not None:
         course = Course(work, following, stay)
@@ -60,7 +62,8 @@ def _tune(course: Course, check: Callable[[], None]) -> None:
             ),
         ).fit()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with undisturbed():
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 class _Feeder(Searcher):
@@ -129,6 +132,7 @@ class _Callback(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         self.check()
+        check_local_cluster()
         if time.monotonic() - self.last_looked > ORPHAN_SECONDS:
             self.last_looked = time.monotonic()
             remove_orphans()
@@ -152,6 +156,7 @@ class _Callback(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Give a task up that Tune is about to start again, where it has died too often."""
         self.running.discard(trial.trial_id)
+        self.course.now.died(_name(trial), _last_words(trial))
         if self.failures.failed(trial.trial_id, living_nodes()) > MAX_FAILURES:
             trial.set_config(trial.config | {"task": replace(trial.config["task"], given_up=True)})  # type: ignore[no-untyped-call]
             trial.max_failures = MAX_FAILURES  # should it not even get to its first line
@@ -160,6 +165,7 @@ class _Callback(tune.Callback):
         self._ended(trial)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        self.course.now.died(_name(trial), _last_words(trial))
         self._ended(trial)
 
     def _ended(self, trial: TuneTrial) -> None:
@@ -169,3 +175,10 @@ class _Callback(tune.Callback):
         trial.metric_n_steps.clear()
         trial.run_metadata.invalidate_cache()  # type: ignore[no-untyped-call]
         self.course.ended(_name(trial))
+
+
+def _last_words(trial: TuneTrial) -> str:
+    """Return what Ray says of a trial's last failure, and what its process wrote last, if that was on this machine."""
+    said = str(trial.get_error() or "")
+    written = (standard_error(int(pid)) for pid in dict.fromkeys(re.findall(r"\bpid[=:] ?(\d+)", said)))
+    return "\n".join(filter(None, (*written, said)))
