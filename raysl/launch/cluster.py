@@ -171,7 +171,8 @@ def standard_error(pid: int) -> str:
     if node is None:
         return ""
     found = Path(node.get_logs_dir_path()).glob(f"worker-*-{pid}.err")
-    return "\n".join(path.read_bytes()[-LAST_WRITTEN:].decode(errors="replace") for path in found).strip()
+    lines = [line for path in found for line in path.read_bytes()[-LAST_WRITTEN:].decode(errors="replace").splitlines()]
+    return "\n".join(line for line in lines if not line.startswith(":"))  # what Ray's own readers go by
 
 
 def _remove_stale_folders() -> None:

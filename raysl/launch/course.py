@@ -1,6 +1,7 @@
 """The order in which a search's work is done."""
 
 import time
+from collections import deque
 from collections.abc import Iterator
 
 from raysl.launch.work import Task, Work
@@ -19,12 +20,13 @@ class Course:
         self.handed_out: set[str] = set()
         self.is_over = False
         self.rest: Work | None = None  # takes other resources
+        self._again: deque[Task] = deque()
         self._idle_since: float | None = None
 
     def next(self) -> Task | None:
         """Return the next task; None where there is none at this moment, or will be none here (`is_over`)."""
         while not self.is_over and len(self.handed_out) < self.now.limit:
-            if (task := self.now.next()) is not None:
+            if (task := self._again.popleft() if self._again else self.now.next()) is not None:
                 self.handed_out.add(task.name)
                 self._idle_since = None
                 return task
@@ -47,6 +49,11 @@ class Course:
             self.now = work
         else:
             self.is_over, self.rest = True, work
+
+    def again(self, task: Task) -> None:
+        """Take a task back that is to be handed out once more."""
+        self.handed_out.discard(task.name)
+        self._again.append(task)
 
     def ended(self, name: str) -> None:
         """Take note of a task that has ended."""

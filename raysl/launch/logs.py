@@ -16,6 +16,7 @@ from raysl.results.store import Store
 from raysl.training.paths import log_path
 
 DIED = "its process died"
+MOST = 300  # characters of a reason from outside
 RECORD = re.compile(r"\d{4}-\d\d-\d\d ")  # how a log record begins
 
 
@@ -87,7 +88,8 @@ def reason_of_death(store: Store, trial_id: str, why: str) -> str:
     reason = last_error(store, trial_id)
     if reason == DIED:
         _note(store, log_path(trial_id), why.strip() or DIED)
-    return reason if logs else last_error(store, trial_id)
+    last = why.strip().splitlines()[-1:]
+    return reason if logs or not last else f"{DIED}: {last[0][:MOST]}"
 
 
 def _note(store: Store, name: str, why: str) -> None:

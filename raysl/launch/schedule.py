@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -25,6 +26,7 @@ from raysl.launch.worker import end_group, run_task
 from raysl.search.experiment import Resources
 
 ORPHAN_SECONDS = 2.0  # between two looks at what killed groups have left
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 PATIENCE = 30.0  # seconds without any task that runs before that is said
 
 
@@ -143,21 +145,21 @@ class _Callback(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self.running.add(trial.trial_id)
-        self.failures.started(trial.trial_id, living_nodes())
+        self.failures.started(_name(trial), living_nodes())
         self.course.now.started(_name(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         if "epoch" in result:
-            self.failures.progressed(trial.trial_id, result["epoch"])
+            self.failures.progressed(_name(trial), result["epoch"])
             self.course.now.progressed(_name(trial), result["epoch"], result["loss"])
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Give a task up that Tune is about to start again, where it has died too often."""
         self.running.discard(trial.trial_id)
         self.course.now.died(_name(trial), _last_words(trial))
-        if self.failures.failed(trial.trial_id, living_nodes()) > MAX_FAILURES:
+        if self.failures.failed(_name(trial), living_nodes()) > MAX_FAILURES:
             trial.set_config(trial.config | {"task": replace(trial.config["task"], given_up=True)})  # type: ignore[no-untyped-call]
             trial.max_failures = MAX_FAILURES  # should it not even get to its first line
 
@@ -165,8 +167,14 @@ class _Callback(tune.Callback):
         self._ended(trial)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self.course.now.died(_name(trial), _last_words(trial))
-        self._ended(trial)
+        """Take the end of a trial that Tune gives up, as it does where a process dies between two of them."""
+        name, task = _name(trial), trial.config["task"]
+        self.course.now.died(name, _last_words(trial))
+        if task.given_up or self.failures.failed(name, living_nodes()) > MAX_FAILURES:
+            self._ended(trial)
+        else:
+            self.running.discard(trial.trial_id)
+            self.course.again(task)
 
     def _ended(self, trial: TuneTrial) -> None:
         self.running.discard(trial.trial_id)
@@ -179,6 +187,8 @@ class _Callback(tune.Callback):
 
 def _last_words(trial: TuneTrial) -> str:
     """Return what Ray says of a trial's last failure, and what its process wrote last, if that was on this machine."""
-    said = str(trial.get_error() or "")
-    written = (standard_error(int(pid)) for pid in dict.fromkeys(re.findall(r"\bpid[=:] ?(\d+)", said)))
-    return "\n".join(filter(None, (*written, said)))
+    path = trial.error_file  # where Tune writes of each failure
+    said = Path(path).read_text(errors="replace") if path is not None and Path(path).is_file() else ""
+    last = COLOURS.sub("", said.rpartition("Failure # ")[2])
+    written = (standard_error(int(pid)) for pid in dict.fromkeys(re.findall(r"\bpid[=:] ?(\d+)", last)))
+    return "\n".join(filter(None, (*written, last)))

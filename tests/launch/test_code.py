@@ -190,7 +190,6 @@ def test_beside_files_named_like_libraries_a_search_ends_as_elsewhere(undisturbe
         capture_output=True,
         text=True,
         timeout=PATIENCE,
-        env={**os.environ, "PYTHONPATH": ":"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert tables_of(here / "r") == tables_of(undisturbed.results)

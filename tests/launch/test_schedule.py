@@ -71,6 +71,21 @@ def test_work_begins_when_all_of_the_work_before_has_ended() -> None:
     assert course.rest is None
 
 
+def test_a_task_that_is_given_back_is_handed_out_once_more_before_its_work_is_done() -> None:
+    first = Listed("a", "b")
+    course = Course(first, iter([Listed("c")]), stay=math.inf)
+    task = course.next()
+    course.next()
+    course.ended("b")
+    assert task is not None
+    course.again(task)
+    assert course.next() is task
+    assert course.next() is None
+    course.ended("a")
+    assert first.told == ["b", "a"]
+    assert name_of(course.next()) == "c"
+
+
 def test_no_more_tasks_at_once_than_their_work_allows() -> None:
     course = Course(Listed("a", "b", limit=1), iter([Listed("c", "d", limit=2)]), stay=math.inf)
     assert [name_of(course.next()) for _ in range(2)] == ["a", None]
