@@ -28,7 +28,7 @@ from raysl.launch.limits import LimitError, Limits
 from raysl.launch.node_types import find_cluster_file
 from raysl.launch.options import Backend, Options, Outcome, Retrain, WhoseScores
 from raysl.launch.search import Search
-from raysl.launch.signals import Ended, last, raised
+from raysl.launch.signals import ended_by, raised
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
 from raysl.search.experiment import Experiment, Stage
@@ -76,7 +76,7 @@ def tune(
         try:
             _tune(file, profile, overrides, cells, launch, dry_run)
         except KeyboardInterrupt as error:
-            ended = error if isinstance(error, Ended) else Ended(last())
+            ended = ended_by(error)
             sys.stderr.write(f"{ended}; the same command goes on from here\n")
             sys.exit(ended.exit_code)
 
@@ -166,7 +166,7 @@ def _search(
             console.print(f"stopped: {error}; {GOES_ON}", style="yellow", markup=False)
             sys.exit(3)
         except KeyboardInterrupt as error:  # some libraries raise a new one
-            ended = error if isinstance(error, Ended) else Ended(last())
+            ended = ended_by(error)
             with suppress(OSError):  # of a terminal that is closed
                 console.print(f"[yellow]{ended}[/]: {GOES_ON}")
             sys.exit(ended.exit_code)

@@ -4,7 +4,9 @@ import gc
 import logging
 import os
 import shutil
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ from raysl.launch.signals import undisturbed
 from raysl.sources import copy_package
 
 LONGEST_BASE = 20
+WATCH_SECONDS, GRACE_SECONDS = 1.0, 10.0
 LAST_WRITTEN = 10_000  # bytes
 MODULES = "modules"  # of a local cluster's folder: where its workers find raysl
 PATH = "PYTHONPATH"
@@ -91,9 +94,15 @@ def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
     try:
         copy_package(Path(folder, MODULES))
-        with _first_on_path(Path(folder, MODULES)), _own_signals():
+        # Ray sets handlers of its own, also below Python's; and what a signal raises in a fork is lost.
+        with undisturbed(), _first_on_path(Path(folder, MODULES)), _without_sigterm_handler():
             ray.init(address="local", include_dashboard=False, _temp_dir=folder, job_config=_OfNoFolder(), **quiet)
-        yield
+        with _watched(folder):
+            try:
+                yield
+            finally:
+                with undisturbed():
+                    _shut_down()
     finally:
         with undisturbed():
             _shut_down()
@@ -108,7 +117,7 @@ class _OfNoFolder(JobConfig):
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
+def _without_sigterm_handler() -> Iterator[None]:
     """Keep Ray from handling SIGTERM: it would wait for half a minute for the cluster to drain."""
     before = ray._private.utils.set_sigterm_handler
     ray._private.utils.set_sigterm_handler = lambda handler: None
@@ -137,11 +146,45 @@ def check_local_cluster() -> None:
 
     Ray itself would wait for a node for ever, or take a minute to notice.
     """
+    if (name := _lost_process()) is not None:
+        raise SearchError(_lost(name))
+
+
+def _lost_process() -> str | None:
     node = ray._private.worker._global_node
     dead: list[tuple[str, Any]] = node.dead_processes() if node is not None else []
-    for name, _ in dead:
-        if name in NEEDED:
-            raise SearchError(f"the local Ray cluster is lost: its {name} process has died")
+    return next((name for name, _ in dead if name in NEEDED), None)
+
+
+def _lost(name: str) -> str:
+    return f"the local Ray cluster is lost: its {name} process has died"
+
+
+@contextmanager
+def _watched(folder: str) -> Iterator[None]:
+    """End the whole process where a local cluster is lost and this block is not over soon after.
+
+    What asks Ray for anything then waits for a minute, in which no exception reaches it.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_SECONDS):
+            if (name := _lost_process()) is not None and not over.wait(GRACE_SECONDS):
+                sys.stderr.write(
+                    f"error: {_lost(name)}; finished trials are kept; the same command goes on from here\n"
+                )
+                sys.stderr.flush()
+                if (node := ray._private.worker._global_node) is not None:
+                    node.kill_all_processes(check_alive=False, allow_graceful=False)
+                shutil.rmtree(folder, ignore_errors=True)
+                os._exit(1)
+
+    threading.Thread(target=watch, name="raysl-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def nodes() -> list[Node]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
-from raysl.launch import inline
+from raysl.launch import inline, signals
 from raysl.launch.feasibility import Node
 from raysl.launch.limits import PricedNode
 from raysl.launch.node_types import capacity
@@ -53,7 +53,8 @@ class Place:
         run(work, following, self.check_limits, stay=math.inf if self.options.address is None else STAY)
 
     def check_limits(self) -> None:
-        """Raise LimitError where the search has to stop; called often while trials are trained."""
+        """Raise LimitError or Ended where the search has to stop; called often while trials are trained."""
+        signals.check()
         self.options.limits.check(self._priced_nodes)
 
     def _connect(self) -> None:

@@ -170,7 +170,8 @@ class _Callback(tune.Callback):
         """Take the end of a trial that Tune gives up, as it does where a process dies between two of them."""
         name, task = _name(trial), trial.config["task"]
         self.course.now.died(name, _last_words(trial))
-        if task.given_up or self.failures.failed(name, living_nodes()) > MAX_FAILURES:
+        over = task.given_up or self.course.is_over  # Tune asks for no more tasks then
+        if over or self.failures.failed(name, living_nodes()) > MAX_FAILURES:
             self._ended(trial)
         else:
             self.running.discard(trial.trial_id)

@@ -12,7 +12,7 @@ from typing import Any
 ENDING = tuple(
     number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
 )
-_last = int(signal.SIGINT)
+_raised: int | None = None  # within the block
 INSISTENT = 3  # so many of them while a block must not be disturbed end the process outright
 
 
@@ -35,6 +35,8 @@ class Ended(KeyboardInterrupt):
 @contextmanager
 def raised() -> Iterator[None]:
     """Have signals that end a command raise `Ended` within this block; one that the caller ignores stays ignored."""
+    global _raised
+    _raised = None
     with _handled(_raise):
         yield
 
@@ -55,14 +57,20 @@ def undisturbed() -> Iterator[None]:
         signal.raise_signal(noted[0])
 
 
-def last() -> int:
-    """Return the number of the signal that was raised last; SIGINT where there was none."""
-    return _last
+def ended_by(error: KeyboardInterrupt) -> Ended:
+    """Return what a signal has raised, also where a library has raised another interrupt in its place."""
+    return error if isinstance(error, Ended) else Ended(_raised or int(signal.SIGINT))
+
+
+def check() -> None:
+    """Raise `Ended` where a signal has raised it and it was lost, as in what runs while an object is destroyed."""
+    if _raised is not None:
+        raise Ended(_raised)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    global _last
-    _last = number
+    global _raised
+    _raised = number
     raise Ended(number)
 
 

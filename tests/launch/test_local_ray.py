@@ -25,8 +25,6 @@ PROCESSES = {
     "runtime environment agent": (r"runtime_env/agent/main\.py", None),
     "log monitor": (r"log_monitor\.py", True),
     "autoscaler's monitor": (r"autoscaler/.*monitor\.py", True),
-    "reaper": (r"ray_process_reaper\.py", True),
-    "idle worker": (r"ray::IDLE", True),
     "trial": (r"ray::TrialProcess", True),
 }
 
