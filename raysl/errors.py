@@ -1,10 +1,24 @@
 """Errors that a user can mend: each names the place, the value and the choices."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
+from reprlib import Repr
+from unicodedata import normalize
+
+MOST_OF_A_MESSAGE, MOST_OF_A_LINE, MOST_OF_A_VALUE = 2000, 1200, 200  # characters
+MOST_CHOICES = 60
+MOST_COMPARED = 100  # characters of a word that is compared with the choices
 
 
-class UserError(ValueError):
+class _ShownError(Exception):
+    """Shown as its message, which is short and has no control characters, whatever values it echoes."""
+
+    def __str__(self) -> str:
+        return message(super().__str__())
+
+
+class UserError(_ShownError, ValueError):
     """A mistake in what the user gave; shown as its message alone, exit code 2."""
 
 
@@ -24,13 +38,88 @@ class ResourcesError(UserError):
     """Resources that the cluster can never give."""
 
 
-class SearchError(RuntimeError):
+class SearchError(_ShownError, RuntimeError):
     """What stops a search in the middle through no mistake of the user's; nothing is lost."""
+
+
+def checked_path(path: Path, what: str, kind: type[UserError] = UserError) -> Path:
+    """Return a path that every library can be given; raises an error of a kind where its name is not UTF-8.
+
+    what: whose path it is, for the message.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise kind(f"{what} {path}: the path is not UTF-8, as libraries need it; rename the folder") from None
+    return path
 
 
 def choices(value: str, valid: Iterable[str]) -> str:
     """Return `did you mean 'a'? choices: a, b, c` for a value that is none of them."""
     names = sorted(map(str, valid))
-    near = get_close_matches(value, names, n=1)
+    near = get_close_matches(value, names[:MOST_OF_A_MESSAGE], n=1) if len(value) <= MOST_COMPARED else []
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}choices: {', '.join(names) or 'none'}"
+    if same := [name for name in names if name != value and same_letters(name, value)]:
+        hint = f"{same[0]!r} has the same letters in another form of Unicode ({same[0]!a}, not {value!a}); "
+    more = [f"and {len(names) - MOST_CHOICES} more"] if len(names) > MOST_CHOICES else []
+    return f"{hint}choices: {', '.join([*names[:MOST_CHOICES], *more]) or 'none'}"
+
+
+def same_letters(one: str, other: str) -> bool:
+    """Return whether two words look alike, though one may have an accent as a character of its own."""
+    return normalize("NFC", one) == normalize("NFC", other)
+
+
+def dotted(path: Sequence[str]) -> str:
+    """Return `a.b.c` for a path, as `--set` takes it: a part with a dot, say, stands in quotes, `a."b.1".c`."""
+    return ".".join(part if _is_plain(part) else _in_quotes(part) for part in path)
+
+
+def _is_plain(part: str) -> bool:
+    return part.isprintable() and bool(part) and not set(part) & set("\"'.= ")
+
+
+def _in_quotes(part: str) -> str:
+    quote = "'" if '"' in part else '"'
+    return f"{quote}{printable(part)}{quote}"
+
+
+def quoted(value: object) -> str:
+    """Return a value as Python writes it, without the middle of what is long."""
+    return cut(_REPR.repr(value), MOST_OF_A_VALUE)
+
+
+def printable(text: str) -> str:
+    r"""Return a text with whatever does not print, line ends among it, written as `\x1b` is."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def cut(text: str, most: int = MOST_OF_A_VALUE) -> str:
+    """Return a text of at most so many characters: where it is longer, its middle is left out."""
+    if len(text) <= most:
+        return text
+    mark = f" ... ({len(text)} characters) ... "
+    tail = (most - len(mark)) // 3
+    return f"{text[: most - len(mark) - tail]}{mark}{text[len(text) - tail :]}"
+
+
+def message(text: str) -> str:
+    """Return a message as it may be shown: at most 2,000 characters, none of which controls a terminal."""
+    found: list[str] = []
+    left = MOST_OF_A_MESSAGE - len("and 1000000 more lines")
+    lines = text.split("\n")
+    for line in lines:
+        short = cut(printable(cut(line, MOST_OF_A_LINE)), MOST_OF_A_LINE)
+        left -= len(short) + 1
+        if left < 0:
+            return "\n".join([*found, f"and {len(lines) - len(found)} more lines"])
+        found.append(short)
+    return "\n".join(found)
+
+
+_REPR = Repr()
+_REPR.maxlevel = 4
+_REPR.maxdict = _REPR.maxlist = _REPR.maxtuple = 12
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = MOST_OF_A_VALUE
