@@ -24,6 +24,7 @@ LAYERS = [
     {"tracking"},
     {"results"},
     {"settings"},
+    {"plain_yaml"},
     {"errors"},
 ]
 FORBIDDEN = {
