@@ -1,25 +1,17 @@
 """File, then profile, then --set: later ones override earlier ones, key by key."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from raysl.config.document import ConfigError, Document, Path_, dotted, parse, read_document
+from raysl.config.document import ConfigError, Document, Path_, read_document
+from raysl.config.override import Override, check_reachable, parse_override
 from raysl.config.space import is_dimension
-from raysl.errors import choices
+from raysl.errors import choices, quoted
 
-
-@dataclass(frozen=True)
-class Override:
-    """A value that stands over file and profile; place: where it was written."""
-
-    path: Path_
-    value: Any
-    place: str
+__all__ = ["Override", "compose"]
 
 
 def compose(file: Path, profile: str | None = None, overrides: Sequence[str | Override] = ()) -> Document:
@@ -31,37 +23,31 @@ def compose(file: Path, profile: str | None = None, overrides: Sequence[str | Ov
     values, places = deepcopy(document.values), dict(document.places)
     profiles = values.pop("profiles", None) or {}
     if not isinstance(profiles, dict):
-        raise ConfigError(f"{document.place(('profiles',))}: profiles: must be a mapping of names, not {profiles!r}")
+        place = document.place(("profiles",))
+        raise ConfigError(f"{place}: profiles: must be a mapping of names, not {quoted(profiles)}")
     if profile is not None:
-        profiles = {str(name): added for name, added in profiles.items()}
-        if profile not in profiles:
-            raise ConfigError(f"--profile {profile}: {file} has no such profile; {choices(profile, profiles)}")
-        added = profiles[profile] or {}
+        name = _profile(profile, profiles, file)
+        added = profiles[name] or {}
         if not isinstance(added, dict):
-            raise ConfigError(f"{document.place(('profiles', profile))}: profiles.{profile}: not a mapping: {added!r}")
-        _merge(
-            values,
-            added,
-            places,
-            (),
-            {path[2:]: place for path, place in document.places.items() if path[:2] == ("profiles", profile)},
-        )
-    for given in overrides:
-        override = _parse_override(given) if isinstance(given, str) else given
+            place = document.place(("profiles", name))
+            raise ConfigError(f"{place}: profiles.{name}: not a mapping: {quoted(added)}")
+        given = {path[2:]: place for path, place in places.items() if path[:2] == ("profiles", name)}
+        _merge(values, added, places, (), given)
+    for one in overrides:
+        override = parse_override(one) if isinstance(one, str) else one
+        check_reachable(override, values)
         path, value = override.path, override.value
         _merge(values, _nest(path, value), places, (), _override_places(path, value, override.place))
     return Document(values, places)
 
 
-def _parse_override(override: str) -> Override:
-    key, equals, text = override.partition("=")
-    path = tuple(key.strip().split("."))
-    if not equals or not all(path):
-        raise ConfigError(f"--set {override}: an override is written key=value, as in --set data.labels=0.05")
-    try:
-        return Override(path, parse(text), f"--set {override}")
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: {dotted(path)}: {text!r} is not a YAML value") from None
+def _profile(asked: str, profiles: Mapping[str, Any], file: Path) -> str:
+    """Return a profile's name as the file writes it: the same letters may be other characters of Unicode there."""
+    names = {unicodedata.normalize("NFC", name): name for name in profiles}
+    name = names.get(unicodedata.normalize("NFC", asked))
+    if name is None:
+        raise ConfigError(f"--profile {asked}: {file} has no such profile; {choices(asked, profiles)}")
+    return name
 
 
 def _nest(path: Path_, value: Any) -> dict[str, Any]:

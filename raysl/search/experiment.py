@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Le, Lt, MinLen
+from annotated_types import Ge, Le, Lt, MaxLen, MinLen
 from pydantic import BeforeValidator, Field, model_validator
 
 from raysl import methods
@@ -16,6 +16,11 @@ from raysl.search.space import Space
 from raysl.settings import Settings
 from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
 from raysl.training.spec import Stream
+
+MOST_CONFIGS = 10_000  # of a stage
+MOST_SEEDS = 1000
+MOST_TRIALS = 100_000  # of a stage: configs x seeds
+MOST_STAGES = 100
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Objective = Literal["train_loss", "probe_accuracy", "seconds"]
@@ -52,7 +57,7 @@ class SearchSettings(Settings):
     """
 
     algorithm: Literal["grid", "random", "optuna"] = "grid"
-    num_configs: Annotated[int, Ge(1), Le(10**6)] | None = None
+    num_configs: Annotated[int, Ge(1), Le(MOST_CONFIGS)] | None = None
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     sampler: dict[str, Any] = Field(default_factory=lambda: {"name": "TPESampler"})
     objectives: list[Objective] = Field(default_factory=list)
@@ -134,11 +139,11 @@ class ExperimentSettings(Settings):
     name: Name
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
-    seeds: Annotated[int, Ge(1)] | Annotated[list[Seed], MinLen(1)] = 5
+    seeds: Annotated[int, Ge(1), Le(MOST_SEEDS)] | Annotated[list[Seed], MinLen(1), MaxLen(MOST_SEEDS)] = 5
     streams: dict[Stream, Seed] = Field(default_factory=dict)
     resources: Resources = Resources()
     probes: ProbesSettings = ProbesSettings()
-    stages: Annotated[dict[Name, dict[str, Any]], MinLen(1)]
+    stages: Annotated[dict[Name, dict[str, Any]], MinLen(1), MaxLen(MOST_STAGES)]
 
 
 @dataclass(frozen=True)
