@@ -1,6 +1,7 @@
 """`raysl tune`."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -40,6 +41,7 @@ from raysl.tracking.uri import default_uri, validate_uri
 
 GOES_ON = "finished trials are kept; the same command goes on from here"
 STARTING_SECONDS = 15.0  # before the first sync: until then, a search starts its processes
+MOST_LISTED = 1000  # trials of a stage, in a dry run
 MOST_SHOWN = 50  # configs of a stage, at the end of its search
 TRACKING_SECONDS = 60.0  # how long the end of a search waits for a slow tracking server
 
@@ -80,7 +82,7 @@ def tune(
         fetch(carried.source, carried.digest, Store.open(launch.results or wanted.results, create=False))
     prepared = [(experiment, resolve_data(experiment, console)) for experiment in wanted.experiments]
     if dry_run:
-        _list_trials(wanted, prepared, console)
+        list_trials(wanted, prepared, console)
         return
     store = Store.open(launch.results or wanted.results, create=True)
     _say_what_changed(store, prepared, console)
@@ -178,11 +180,14 @@ def _distinct(prepared: Prepared) -> list[TrialData]:
     return list({data.model_dump_json(): data for _, datas in prepared for data in datas.values()}.values())
 
 
-def _list_trials(wanted: Wanted, prepared: Prepared, console: Console) -> None:
+def list_trials(wanted: Wanted, prepared: Prepared, console: Console) -> None:
+    """Print the trials that a search would train, each with its id where nothing has to be selected before."""
     seen: set[str] = set()
     for index, (experiment, datas) in enumerate(prepared):
         console.print(
-            f"{experiment.name}: {'; '.join(dict.fromkeys(map(images_text, datas.values())))}", soft_wrap=True
+            f"{experiment.name}: {'; '.join(dict.fromkeys(map(images_text, datas.values())))}",
+            markup=False,
+            soft_wrap=True,
         )
         if wanted.tables is not None:
             console.print(f"  for {', '.join(wanted.cells[index])}", markup=False, soft_wrap=True)
@@ -209,11 +214,13 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: set[st
     starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
     trials = expand(experiment, stage, datas, starts)
     console.print(f"stage [bold]{stage.name}[/]: {len(trials)} trials, select: {stage.select}{after}")
-    for trial in trials:
+    for trial in trials[:MOST_LISTED]:
         shared = " (shared with one above)" if trial.spec.id in seen else ""
         name = "" if stage.start_from else f"{trial.spec.id}  "
         line = f"  {name}{params_text(trial.params)} seed={trial.spec.seed}{shared}"
         console.print(line, markup=False, highlight=False)
+    if len(trials) > MOST_LISTED:
+        console.print(f"  and {len(trials) - MOST_LISTED:,} more")
     if not stage.start_from:
         seen |= {trial.spec.id for trial in trials}
 
@@ -235,7 +242,8 @@ def _say_where(store: Store, tracking_uri: str, console: Console) -> None:
         markup=False,
         soft_wrap=True,
     )
-    where = f"mlflow ui --backend-store-uri {tracking_uri}" if tracking_uri.startswith("sqlite") else tracking_uri
+    local = tracking_uri.startswith("sqlite")
+    where = shlex.join(["mlflow", "ui", "--backend-store-uri", tracking_uri]) if local else tracking_uri
     console.print(f"MLflow: {where}", markup=False, soft_wrap=True)
 
 
