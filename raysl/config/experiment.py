@@ -45,8 +45,7 @@ def load(
     stages = tuple(_read_stage(name, values, top.data, document) for name, values in top.stages.items())
     check_stages(stages, document)
     _check_workers(stages, top.resources, document)
-    _check_trials(stages, len(seeds), document)
-    return Experiment(
+    experiment = Experiment(
         name=top.name,
         profile=unicodedata.normalize("NFC", profile or ""),
         variant=tuple(variant),
@@ -59,6 +58,8 @@ def load(
         stages=stages,
         places={dotted(path): place for path, place in document.places.items()},
     )
+    _check_trials(experiment, document)
+    return experiment
 
 
 def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, document: Document) -> Stage:
@@ -136,12 +137,9 @@ def _check_workers(stages: Sequence[Stage], resources: Resources, document: Docu
             )
 
 
-def _check_trials(stages: Sequence[Stage], num_seeds: int, document: Document) -> None:
-    for stage in stages:
-        num_configs = stage.settings.search.num_configs if stage.adaptive else len(stage.configs)
-        if (num_trials := (num_configs or 0) * num_seeds) > MOST_TRIALS:
-            place = document.place(("stages", stage.name))
-            raise ConfigError(
-                f"{place}: {dotted(('stages', stage.name))}: {num_configs:,} configs x {num_seeds:,} seeds are "
-                f"{num_trials:,} trials; at most {MOST_TRIALS:,}"
-            )
+def _check_trials(experiment: Experiment, document: Document) -> None:
+    if (num_trials := experiment.num_trials) > MOST_TRIALS:
+        seeds = f"{len(experiment.seeds):,} seeds of {num_trials // len(experiment.seeds):,} configs"
+        raise ConfigError(
+            f"{document.place(('seeds',))}: seeds: {seeds} are {num_trials:,} trials; at most {MOST_TRIALS:,}"
+        )

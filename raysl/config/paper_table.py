@@ -16,7 +16,7 @@ from raysl.config.explain import validated
 from raysl.config.override import Override, parse_key
 from raysl.errors import choices
 from raysl.results.paper_tables import Cell, PaperTable, PaperTables
-from raysl.search.experiment import Experiment, Name
+from raysl.search.experiment import MOST_TRIALS, Experiment, Name
 from raysl.search.trials import experiment_digest
 from raysl.settings import Settings
 
@@ -113,7 +113,13 @@ def load_tables(
     _check_patterns(patterns, keys)
     skipped = [key for key in keys if patterns and not any(fnmatchcase(key, pattern) for pattern in patterns)]
     record = replace(record, reasons=dict.fromkeys(skipped, NOT_ASKED) | record.reasons)
-    return record, reader.searches([cell for cell in record.cells if cell.key not in record.reasons])
+    searches = reader.searches([cell for cell in record.cells if cell.key not in record.reasons])
+    if (num_trials := sum(search.experiment.num_trials for search in searches)) > MOST_TRIALS:
+        place = document.place(("tables",))
+        raise ConfigError(
+            f"{place}: tables: {num_trials:,} trials; at most {MOST_TRIALS:,}; --cells takes some of them"
+        )
+    return record, searches
 
 
 @dataclass(frozen=True)

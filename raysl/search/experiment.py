@@ -19,7 +19,7 @@ from raysl.training.spec import Stream
 
 MOST_CONFIGS = 10_000  # of a stage
 MOST_SEEDS = 1000
-MOST_TRIALS = 100_000  # of a stage: configs x seeds
+MOST_TRIALS = 50_000  # of all experiments of a file
 MOST_STAGES = 100
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -223,6 +223,14 @@ class Experiment:
     probes: ProbesSettings
     stages: tuple[Stage, ...]
     places: Mapping[str, str]
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials its stages have at most: configs x seeds."""
+        searches = [
+            stage.settings.search.num_configs if stage.adaptive else len(stage.configs) for stage in self.stages
+        ]
+        return sum(num_configs or 0 for num_configs in searches) * len(self.seeds)
 
     def chain(self, stage: Stage) -> list[Stage]:
         """Return the stages that a stage starts from, the first one first, and itself."""
