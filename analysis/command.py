@@ -1,6 +1,7 @@
 """The command lines of the reports: what they share, and how a mistake ends."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ def out_folder(results: Sequence[str], out: Path | None) -> Path:
     """
     if out is None and "://" in results[0]:
         raise UserError(f"--out is missing: files cannot be written beside {results[0]}")
-    folder = out or Path(results[0]).expanduser() / "analysis"
+    folder = out or Path(os.path.expanduser(results[0])) / "analysis"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

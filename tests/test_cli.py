@@ -33,6 +33,25 @@ def test_standard_output_that_is_full(arguments: list[str]) -> None:
         assert ended == (1, "error: standard output: No space left on device\n")
 
 
+@pytest.mark.slow
+def test_a_search_whose_output_is_full_goes_on_from_there(tmp_path: Path) -> None:
+    search = ["tune", write(tmp_path), "--results", tmp_path / "r", "--backend", "inline"]
+    reader, writer = os.pipe()
+    process = subprocess.Popen(command(*search), stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    printed = b""
+    while b"[1/4]" not in printed:
+        printed += os.read(reader, 100)
+    os.close(reader)
+    assert process.communicate(timeout=120)[1] == ""
+    assert process.returncode == 1
+    with open("/dev/full", "w") as full:
+        assert started(*search, stdout=full) == (1, "error: standard output: No space left on device\n")
+    done = here(*search)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "stage semi: 4 trials, 4 to train" not in done.stdout
+
+
 def test_a_pipe_whose_reader_has_gone() -> None:
     for unbuffered in ("", "1"):
         reader, writer = os.pipe()
@@ -67,7 +86,9 @@ def test_paths_that_are_not_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     odd = tmp_path / NOT_UTF_8
     odd.mkdir()
     expected = {
-        "results folder": ["tune", file, "--results", odd],
+        "--results": ["tune", file, "--results", odd, "--dry-run"],
+        "--tracking": ["tune", file, "--tracking", f"sqlite:///{odd}/x.db", "--dry-run"],
+        "results folder": ["show", odd],
         "cache (RAYSL_CACHE)": ["tune", file, "--dry-run"],
         "working directory": ["tune", file, "--dry-run"],
     }
@@ -79,7 +100,9 @@ def test_paths_that_are_not_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
                 patch.chdir(odd)
             done = here(*arguments)
         assert done.returncode == 2
-        assert f" {what} {tmp_path}/r\\udce9sultats: the path is not UTF-8" in done.stderr
+        assert f" {what} " in done.stderr
+        assert "/r\\udce9sultats" in done.stderr
+        assert ": the path is not UTF-8" in done.stderr
     assert list(odd.iterdir()) == []
 
 

@@ -21,7 +21,7 @@ from raysl.console.report import show
 from raysl.console.screen import screen
 from raysl.data.carried import carried_sources
 from raysl.data.settings import TrialData
-from raysl.errors import ResultsError, SearchError, UserError, choices
+from raysl.errors import ResultsError, SearchError, UserError, checked_path, choices
 from raysl.launch.address import check_address, is_job_server
 from raysl.launch.carry import fetch
 from raysl.launch.leases import Leases
@@ -97,6 +97,8 @@ def tune(
 def launch_options(launch: Launch) -> Options:
     """Return how a search is launched.  Raises UserError where what the command line says of it cannot be."""
     check_address(launch.address)
+    for option, place in (("--results", launch.results), ("--tracking", launch.tracking)):
+        checked_path(Path(place or ""), option)
     for option, value, type_ in (("--score", launch.score, WhoseScores), ("--backend", launch.backend, Backend)):
         if value not in get_args(type_):
             raise UserError(f"{option} {value}: {choices(value, get_args(type_))}")

@@ -83,7 +83,12 @@ def _explain(finding: Any, model: type[BaseModel], values: Any, path: Path_) -> 
         return f"must be a mapping of keys to values, not {quoted(value)}"
     if kind == "string_pattern_mismatch":
         return f"must be letters, digits, dots, _ and -, and begin with a letter or a digit, not {quoted(value)}"
-    text = finding["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    text = (
+        finding["msg"]
+        .removeprefix("Value error, ")
+        .replace("Input should be", "must be")
+        .replace("String should", "must")
+    )
     return f"{text}, not {quoted(value)}"
 
 

@@ -22,7 +22,7 @@ MOST_SEEDS = 1000
 MOST_TRIALS = 50_000  # of all experiments of a file
 MOST_STAGES = 100
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Objective = Literal["train_loss", "probe_accuracy", "seconds"]
 Seed = Annotated[int, Ge(0), Lt(2**32)]  # what scikit-learn takes
 
