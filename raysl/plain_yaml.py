@@ -185,6 +185,7 @@ class _Builder:
         for key, value in node.value:
             if key.tag == f"{CORE}merge":
                 continue
+            self.num_values += 1
             here = (*path, _key(key, path))
             before = seen.setdefault(unicodedata.normalize("NFC", here[-1]), here[-1])
             if here[-1] in own:
@@ -208,7 +209,9 @@ class _Builder:
 
 def _check_count(count: int, line: int) -> None:
     if count > MOST_VALUES:
-        raise PlainYamlError(line, f"more than {MOST_VALUES:,} values, an alias (*) counted as what it stands for")
+        raise PlainYamlError(
+            line, f"more than {MOST_VALUES:,} keys and values, an alias (*) counted as what it stands for"
+        )
 
 
 def _line(node: Any) -> int:

@@ -59,18 +59,18 @@ def bomb(levels: int, of: str = "[{}]") -> str:
 
 # Each: a text, the line, and what the message must hold.
 REFUSED = {
-    "eight lines of aliases": (bomb(8), 1, f"more than {MOST_VALUES:,} values"),
+    "eight lines of aliases": (bomb(8), 1, f"more than {MOST_VALUES:,} keys and values"),
     "aliases in keys of mappings": (
         "\n".join(["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{p: *a{n - 1}, q: *a{n - 1}}}" for n in range(1, 25))]),
         None,
-        f"more than {MOST_VALUES:,} values",
+        f"more than {MOST_VALUES:,} keys and values",
     ),
     "merged aliases": (
         "\n".join(["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 25))]),
         None,
-        f"more than {MOST_VALUES:,} values",
+        f"more than {MOST_VALUES:,} keys and values",
     ),
-    "many values": ("a: [" + "1," * MOST_VALUES + "]", 1, f"more than {MOST_VALUES:,} values"),
+    "many values": ("a: [" + "1," * MOST_VALUES + "]", 1, f"more than {MOST_VALUES:,} keys and values"),
     "brackets": ("x: 1\na: " + "[" * 3000, 2, f"nested more than {MOST_DEPTH} deep"),
     "closed brackets": ("[" * 3000 + "]" * 3000, 1, f"nested more than {MOST_DEPTH} deep"),
     "dashes": ("- " * 3000, 1, f"nested more than {MOST_DEPTH} deep"),

@@ -1,7 +1,7 @@
 """File, then profile, then --set: later ones override earlier ones, key by key."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ def compose(file: Path, profile: str | None = None, overrides: Sequence[str | Ov
     Raises ConfigError for an unknown profile or an override that is not `key=value`.
     """
     document = read_document(file)
-    values, places = deepcopy(document.values), dict(document.places)
-    profiles = values.pop("profiles", None) or {}
+    profiles = document.values.get("profiles") or {}
+    values = deepcopy({key: value for key, value in document.values.items() if key != "profiles"})
+    places = {path: place for path, place in document.places.items() if path[:1] != ("profiles",)}
     if not isinstance(profiles, dict):
         place = document.place(("profiles",))
         raise ConfigError(f"{place}: profiles: must be a mapping of names, not {quoted(profiles)}")
@@ -31,13 +32,13 @@ def compose(file: Path, profile: str | None = None, overrides: Sequence[str | Ov
         if not isinstance(added, dict):
             place = document.place(("profiles", name))
             raise ConfigError(f"{place}: profiles.{name}: not a mapping: {quoted(added)}")
-        given = {path[2:]: place for path, place in places.items() if path[:2] == ("profiles", name)}
-        _merge(values, added, places, (), given)
+        given = {path[2:]: place for path, place in document.places.items() if path[:2] == ("profiles", name)}
+        _merge(values, added, places, given)
     for one in overrides:
         override = parse_override(one) if isinstance(one, str) else one
         check_reachable(override, values)
         path, value = override.path, override.value
-        _merge(values, _nest(path, value), places, (), _override_places(path, value, override.place))
+        _merge(values, _nest(path, value), places, _override_places(path, value, override.place))
     return Document(values, places)
 
 
@@ -66,22 +67,29 @@ def _override_places(path: Path_, value: Any, place: str) -> dict[Path_, str]:
 
 
 def _merge(
-    base: dict[str, Any],
-    added: Mapping[str, Any],
-    places: dict[Path_, str],
-    path: Path_,
-    added_places: Mapping[Path_, str],
+    base: dict[str, Any], added: Mapping[str, Any], places: dict[Path_, str], added_places: Mapping[Path_, str]
 ) -> None:
+    """Put values over others, and where they were written over where those were."""
+    replaced = set(_merged(base, added, ()))
+    lengths = {len(path) for path in replaced}
+
+    def new(path: Path_) -> bool:
+        return any(path[:length] in replaced for length in lengths)
+
+    for path in [path for path in places if new(path)]:
+        del places[path]
+    places |= {path: place for path, place in added_places.items() if new(path)}
+
+
+def _merged(base: dict[str, Any], added: Mapping[str, Any], path: Path_) -> Iterator[Path_]:
+    """Put values over others, key by key; yield the paths of what is replaced whole."""
     for key, value in added.items():
-        here = (*path, str(key))
         old = base.get(key)
         if isinstance(old, dict) and isinstance(value, Mapping) and _mergeable(old, value):
-            _merge(old, value, places, here, added_places)
-            continue
-        base[key] = deepcopy(value)
-        for known in [known for known in places if known[: len(here)] == here]:
-            del places[known]
-        places |= {known: place for known, place in added_places.items() if known[: len(here)] == here}
+            yield from _merged(old, value, (*path, key))
+        else:
+            base[key] = deepcopy(value)
+            yield (*path, key)
 
 
 def _mergeable(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

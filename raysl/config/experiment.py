@@ -75,6 +75,7 @@ def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, docume
 
     settings = configure({key: dimension.ends[0] for key, dimension in space.items()}).settings
     check_search(settings, space, path, document)
+    own_data = _stage_data({**data.model_dump(exclude_unset=True), **settings.data}, path, document)
     search = settings.search
     if search.algorithm == "grid":
         ends = itertools.product(*(dimension.ends for dimension in space.values()))
@@ -82,8 +83,7 @@ def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, docume
     else:
         extremes = tuple(configure(dict(zip(space, point, strict=True))) for point in _checked(space))
         configs = tuple(configure(params) for params in draw(search, space)) if search.algorithm == "random" else ()
-    given = {**data.model_dump(exclude_unset=True), **extremes[0].settings.data}
-    stage = Stage(name, space, configs, extremes, configure, _stage_data(given, path, document))
+    stage = Stage(name, space, configs, extremes, configure, own_data)
     check_rules(stage, document)
     return stage
 

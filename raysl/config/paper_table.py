@@ -131,6 +131,7 @@ class _Reader:
     overrides: tuple[str, ...]
     reasons: dict[str, str] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)  # by what gives them, as text
+    num_trials: list[int] = field(default_factory=list)  # of each of them
 
     def table(self, name: str, table: TableSettings) -> PaperTable:
         self._check_published(name, table)
@@ -206,6 +207,12 @@ class _Reader:
                 self.experiments[what] = self._load(cell, given)
             except ConfigError as error:
                 raise ConfigError(f"{place}: cell {cell.key}: {error}") from None
+            self.num_trials.append(self.experiments[what].num_trials)
+            if sum(self.num_trials) > MOST_TRIALS:
+                raise ConfigError(
+                    f"{place}: cell {cell.key}: with this cell's the file has {sum(self.num_trials):,} trials; "
+                    f"at most {MOST_TRIALS:,}"
+                )
         experiment = self.experiments[what]
         stages = {stage.name: stage for stage in experiment.stages}
         if cell.stage not in stages:

@@ -1,7 +1,6 @@
 """The search space of a stage: the keys whose value is `{grid: [...]}`, `{uniform: [low, high]}` and the like."""
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -80,12 +79,13 @@ def _tags(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 def substitute(values: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of nested values with those at the dotted keys replaced."""
-    filled = deepcopy(dict(values))
+    """Return nested values with those at the dotted keys replaced; all others are shared, which nobody changes."""
+    filled = dict(values)
     for key, value in params.items():
         *above, last = key.split(".")
         owner = filled
         for part in above:
+            owner[part] = dict(owner[part])
             owner = owner[part]
         owner[last] = value
     return filled

@@ -21,6 +21,8 @@ MOST_CONFIGS = 10_000  # of a stage
 MOST_SEEDS = 1000
 MOST_TRIALS = 50_000  # of all experiments of a file
 MOST_STAGES = 100
+MOST_MILESTONES = 100
+MOST_OPTIONS = 50  # of a sampler
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Objective = Literal["train_loss", "probe_accuracy", "seconds"]
@@ -59,7 +61,7 @@ class SearchSettings(Settings):
     algorithm: Literal["grid", "random", "optuna"] = "grid"
     num_configs: Annotated[int, Ge(1), Le(MOST_CONFIGS)] | None = None
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
-    sampler: dict[str, Any] = Field(default_factory=lambda: {"name": "TPESampler"})
+    sampler: Annotated[dict[str, Any], MaxLen(MOST_OPTIONS)] = Field(default_factory=lambda: {"name": "TPESampler"})
     objectives: list[Objective] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -99,7 +101,7 @@ class StageSettings(Settings):
     precision: Literal["fp32", "bf16"] = "fp32"
     start_from: str | None = None
     start_epoch: Annotated[int, Ge(1)] | None = None
-    milestones: list[Annotated[int, Ge(1)]] = Field(default_factory=list)
+    milestones: Annotated[list[Annotated[int, Ge(1)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
     freeze: Literal["none", "backbone"] = "none"
     probe: Literal["linear_svm", "knn", "clustering", "classifier"] = "linear_svm"
     select: Rule = "train_loss"

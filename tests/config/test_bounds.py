@@ -20,6 +20,10 @@ def numbers(count: int, kind: str = "grid") -> str:
     return f"{{{kind}: [{', '.join(map(str, range(1, count + 1)))}]}}"
 
 
+def keys(count: int, end: str = ": 1, ") -> str:
+    return "".join(f"k{n}{end}" for n in range(count))
+
+
 LR, EPOCHS = "stages.one.optimizer.lr=", "stages.one.epochs="
 
 
@@ -72,6 +76,19 @@ TOO_MUCH = {
     "parents of a sampler": (
         SIDAE, drawn("optuna", 4, "{name: NSGAIISampler, population_size: 100000000}"), "population_size: must be at",
     ),
+    "options of a sampler": (
+        EXPERIMENT,
+        [f"stages.one.search={{sampler: {{{keys(9000)}}}}}", f"{LR}{numbers(100)}", f"{EPOCHS}{numbers(100)}"],
+        "at most 50 items",
+    ),
+    "keys of a stage's data": (
+        EXPERIMENT,
+        [f"stages.one.data={{{keys(9000)}}}", f"{LR}{numbers(100)}", f"{EPOCHS}{numbers(100)}"],
+        "stages.one.data.k0: unknown key; choices: attack, ",
+    ),
+    "keys of a stage": (EXPERIMENT, [f"stages.one={{{keys(9000)}}}"], "stages.one.k0: unknown key"),
+    "keys of an experiment": (EXPERIMENT + keys(9000, ": 1\n"), [], ":6: k0: unknown key"),
+    "milestones": (EXPERIMENT, [f"stages.one.milestones={list(range(1, 102))}"], "at most 100 items"),
     "digits": (EXPERIMENT, ["seeds=" + "9" * 101], "a number has at most 100 digits"),
 }  # fmt: skip
 
@@ -121,7 +138,10 @@ def table(rows: int, columns: int, more: str = "") -> str:
     ("text", "expected"),
     [
         (table(11, 91), "tables: 1,001 cells of rows and columns; at most 1,000 in a file"),
-        (table(10, 10, ", set: {seeds: 600}"), "tables: 60,000 trials; at most 50,000; --cells takes some of them"),
+        (
+            table(10, 10, ", set: {seeds: 600}"),
+            "cell a/r8/c3: with this cell's the file has 50,400 trials; at most 50,000",
+        ),
         (table(1, 1, ", set: {seeds: 100000}"), "cell a/r0/c0: "),
         (table(1, 1, f", set: {{{'.'.join('a' * 50)}: 1}}"), "a key of 50 parts; it has at most 32"),
         (table(1, 1, ", set: {'a..b': 1}"), "tables.a.set: 'a..b' is no key"),
@@ -156,8 +176,11 @@ BOMB = "x: [&a [x,x,x,x,x,x,x,x,x], &b [*a,*a,*a,*a,*a,*a,*a,*a,*a], &c [*b,*b,*
 def test_aliases_are_bounded_wherever_a_file_is_read(tmp_path: Path, attempt: Callable[[Path], object]) -> None:
     file = tmp_path / "example.yaml"
     file.write_text(f"{EXPERIMENT}profiles:\n  p: {{{BOMB}}}\n")
-    with bounded(), pytest.raises(ConfigError, match=r":7: more than 20,000 values, an alias \(\*\) counted as"):
+    with (
+        bounded(),
+        pytest.raises(ConfigError, match=r":7: more than 20,000 keys and values, an alias \(\*\) counted as"),
+    ):
         attempt(file)
     file.write_text(EXPERIMENT)
-    with bounded(), pytest.raises(ConfigError, match=r"^--set x=.*more than 20,000 values"):
+    with bounded(), pytest.raises(ConfigError, match=r"^--set x=.*more than 20,000 keys and values"):
         load(file, overrides=[BOMB.replace(": ", "=", 1)])
