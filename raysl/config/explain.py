@@ -8,12 +8,13 @@ from typing import Any, Literal, TypeVar, Union
 from pydantic import BaseModel, ValidationError
 
 from raysl.config.document import ConfigError, Document, Path_, dotted
-from raysl.config.habits import elsewhere, meant
+from raysl.config.habits import elsewhere, meant, written_out
 from raysl.errors import choices, quoted
 from raysl.settings import members
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST_SHOWN = 10
+MAPPING_EXPECTED = ("model_type", "model_attributes_type", "dict_type")
 TAGS = ("name", "scheduler")  # the keys that say which model of a union is meant
 
 
@@ -42,8 +43,11 @@ def validated(model: type[Model], values: Any, path: Path_, document: Document) 
 
 def _hint(finding: Any, path: Path_, document: Document) -> str:
     """Return what raysl calls what other tools call otherwise, or have elsewhere."""
-    unknown = finding["type"] == "extra_forbidden"
-    hint = elsewhere(path, document) if unknown else meant(finding["input"], path, document)
+    kind, value = finding["type"], finding["input"]
+    if kind == "extra_forbidden":
+        hint = elsewhere(path, document)
+    else:
+        hint = written_out(value, path) if kind in MAPPING_EXPECTED else meant(value, path, document)
     return f"; {hint}" if hint else ""
 
 
@@ -79,7 +83,7 @@ def _explain(finding: Any, model: type[BaseModel], values: Any, path: Path_) -> 
         return f"unknown {key} {quoted(tag)}; {choices(str(tag), _tags(model, path))}"
     if kind == "literal_error":
         return f"must be one of {context['expected']}, not {quoted(value)}"
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
+    if kind in MAPPING_EXPECTED:
         return f"must be a mapping of keys to values, not {quoted(value)}"
     if kind == "string_pattern_mismatch":
         return f"must be letters, digits, dots, _ and -, and begin with a letter or a digit, not {quoted(value)}"

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from raysl.config.document import Document, Path_, dotted
 from raysl.config.space import is_dimension, searchable_keys
 from raysl.data.settings import DataSettings
-from raysl.errors import quoted
+from raysl.errors import cut, quoted
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
 from raysl.search.experiment import ExperimentSettings, Resources, SearchSettings, StageSettings
@@ -50,6 +50,21 @@ WORDS = {
 }
 NAMES = {other: ours for ours, others in WORDS.items() for other in others}
 
+# The key that a mapping begins with, where people write its value alone.
+FIRST = {
+    "method": "name",
+    "pretext": "name",
+    "optimizer": "name",
+    "schedule": "name",
+    "sampler": "name",
+    "attack": "name",
+    "search": "algorithm",
+    "stop": "scheduler",
+    "data": "source",
+    "model": "backbone",
+}
+YAML_1_1 = ("yes", "no", "on", "off", "y", "n")  # truth values there, and words in YAML 1.2
+
 ONE_OF = ("values", "categories", "options", "grid_search", "categorical", "sweep", "enum", "list", "choices")
 ENDS = (("min", "max"), ("low", "high"), ("lower", "upper"), ("from", "to"), ("start", "end"), ("start", "stop"))
 CALL = re.compile(r"^(?:[\w.]*\.)?(?:suggest_)?([A-Za-z_]+)\((.*)\)$")
@@ -60,7 +75,8 @@ def elsewhere(path: Path_, document: Document) -> str:
     word = path[-1].lower().replace("_", "").replace("-", "")
     wanted = {path[-1], NAMES.get(word, path[-1])}
     known = dict.fromkeys(key for key in _known(document) if key[-1] in wanted and key != path)
-    near = [key for key in known if key[: len(path) - 1] == path[:-1]] or list(known)
+    shared = ([key for key in known if key[:length] == path[:length]] for length in range(len(path) - 1, -1, -1))
+    near = next((keys for keys in shared if keys), [])
     if not near:
         return ""
     more = f" and {len(near) - MOST_SHOWN} more" if len(near) > MOST_SHOWN else ""
@@ -87,11 +103,19 @@ def _fields(union: Any) -> Iterator[str]:
         yield from (key for key in member.model_fields if key != "scheduler")
 
 
+def written_out(value: Any, path: Path_) -> str:
+    """Return how a mapping is written of which only the first value stands there; empty if none does."""
+    first = FIRST.get(path[-1]) if path else None
+    return f"write {{{first}: {cut(value)}}}" if first is not None and isinstance(value, str) and value else ""
+
+
 def meant(value: Any, path: Path_, document: Document) -> str:
     """Return how raysl writes what a value means as a search space of another tool's; empty if it means none.
 
     Only keys that can be searched have such values.
     """
+    if isinstance(value, str) and value.lower() in YAML_1_1:
+        return "a truth value is true or false"
     values = document.values
     for part in path[:2]:
         values = values.get(part, {}) if isinstance(values, Mapping) else {}

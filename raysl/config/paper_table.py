@@ -113,13 +113,7 @@ def load_tables(
     _check_patterns(patterns, keys)
     skipped = [key for key in keys if patterns and not any(fnmatchcase(key, pattern) for pattern in patterns)]
     record = replace(record, reasons=dict.fromkeys(skipped, NOT_ASKED) | record.reasons)
-    searches = reader.searches([cell for cell in record.cells if cell.key not in record.reasons])
-    if (num_trials := sum(search.experiment.num_trials for search in searches)) > MOST_TRIALS:
-        place = document.place(("tables",))
-        raise ConfigError(
-            f"{place}: tables: {num_trials:,} trials; at most {MOST_TRIALS:,}; --cells takes some of them"
-        )
-    return record, searches
+    return record, reader.searches([cell for cell in record.cells if cell.key not in record.reasons])
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,13 @@ HABITS = {
     "an architecture": ("model.arch=resnet18", "in this experiment: model.backbone"),
     "American spelling": ("data.unlabeled=5", "in this experiment: data.unlabelled"),
     "GPUs": ("num_gpus=1", "in this experiment: resources.gpus"),
+    "of its stage alone": ("stages.fine.method.lr=1", "in this experiment: stages.fine.optimizer.lr"),
+    "an optimizer's name alone": ("stages.fine.optimizer=adam", "not 'adam'; write {name: adam}"),
+    "a method's name alone": ("stages.semi.method.pretext=rotation", "write {name: rotation}"),
+    "a data set's name alone": ("data=mnist", "write {source: mnist}"),
+    "a search's algorithm alone": ("stages.semi.search=random", "write {algorithm: random}"),
+    "a scheduler's name alone": ("stages.semi.stop=asha", "write {scheduler: asha}"),
+    "a truth value of YAML 1.1": ("stages.fine.optimizer.nesterov=yes", "not 'yes'; a truth value is true or false"),
     "a pruner": ("stages.semi.pruner=median", "in this experiment: stages.semi.stop"),
 }  # fmt: skip
 
