@@ -96,6 +96,9 @@ def tune(
     score: Annotated[
         str, typer.Option(help="Whose test scores: 'selected', or 'all' to audit a selection rule.")
     ] = "selected",
+    retrain: Annotated[
+        str, typer.Option(help="'code': train those again that other code than this has trained; 'nothing' else.")
+    ] = "nothing",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the YAML and the data, list the trials, start nothing.")
     ] = False,
@@ -106,7 +109,9 @@ def tune(
     """
     from raysl.commands import tune as command
 
-    launch = command.Launch(results, backend, address, cluster, tracking, max_concurrent, max_hours, max_cost, score)
+    launch = command.Launch(
+        results, backend, address, cluster, tracking, max_concurrent, max_hours, max_cost, score, retrain
+    )
     if launch.from_outside and not dry_run:
         from raysl.commands.submit import submit
 

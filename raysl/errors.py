@@ -38,6 +38,10 @@ class ResourcesError(UserError):
     """Resources that the cluster can never give."""
 
 
+class LibrariesError(UserError):
+    """A process that would do a trial has another raysl or torch than the search."""
+
+
 class SearchError(_ShownError, RuntimeError):
     """What stops a search in the middle through no mistake of the user's; nothing is lost."""
 

@@ -25,6 +25,7 @@ LAYERS = [
     {"results"},
     {"settings"},
     {"plain_yaml"},
+    {"sources"},
     {"errors"},
 ]
 FORBIDDEN = {

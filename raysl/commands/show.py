@@ -20,6 +20,8 @@ from raysl.errors import DataError, ResultsError, UserError, choices
 from raysl.results.rows import TrialRow, read_rows
 from raysl.results.stages import current_ids, read_selections, read_stages
 from raysl.results.store import Store
+from raysl.results.tables import Tables
+from raysl.search.code import other_code
 from raysl.search.summary import summarise_store
 from raysl.search.trials import stage_data
 from raysl.training.paths import model_path
@@ -64,7 +66,16 @@ def show(
         raise ResultsError(
             f"{store}: no search has been here; `raysl tune FILE --results {quote(str(store))}` starts one"
         )
-    report.show(tables, str(store), form, screen())
+    console = screen()
+    report.show(tables, str(store), form, console)
+    if form in ("table", "markdown"):
+        _say_other_code(store, tables, console)
+
+
+def _say_other_code(store: Store, tables: Tables, console: Console) -> None:
+    trained = read_rows(store, tables.current().trials["trial_id"].to_pylist())
+    if (found := other_code(store, trained.values())).trial_ids:
+        console.print(f"{found}; `raysl tune FILE --retrain code` trains them again", markup=False, soft_wrap=True)
 
 
 def _show_attack(target: str, output: Path, profile: str | None, overrides: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,9 @@ from raysl.launch.carry import fetch
 from raysl.launch.leases import Leases
 from raysl.launch.limits import LimitError, Limits
 from raysl.launch.node_types import find_cluster_file
-from raysl.launch.options import Backend, Options, Outcome, WhoseScores
+from raysl.launch.options import Backend, Options, Outcome, Retrain, WhoseScores
 from raysl.launch.search import Search
+from raysl.launch.signals import Ended, last, raised
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
 from raysl.search.experiment import Experiment, Stage
@@ -61,6 +62,7 @@ class Launch:
     max_hours: float | None
     max_cost: float | None
     score: str
+    retrain: str
 
     @property
     def from_outside(self) -> bool:
@@ -72,6 +74,18 @@ def tune(
     file: Path, profile: str | None, overrides: Sequence[str], cells: Sequence[str], launch: Launch, dry_run: bool
 ) -> None:
     """Search an experiment or a paper's tables, or with dry_run only list what would be trained."""
+    with raised():
+        try:
+            _tune(file, profile, overrides, cells, launch, dry_run)
+        except KeyboardInterrupt as error:
+            ended = error if isinstance(error, Ended) else Ended(last())
+            sys.stderr.write(f"{ended}; the same command goes on from here\n")
+            sys.exit(ended.exit_code)
+
+
+def _tune(
+    file: Path, profile: str | None, overrides: Sequence[str], cells: Sequence[str], launch: Launch, dry_run: bool
+) -> None:
     console = screen()
     options = launch_options(launch)
     wanted = read_wanted(file, profile, overrides, cells)
@@ -99,7 +113,12 @@ def launch_options(launch: Launch) -> Options:
     check_address(launch.address)
     for option, place in (("--results", launch.results), ("--tracking", launch.tracking)):
         checked_path(Path(place or ""), option)
-    for option, value, type_ in (("--score", launch.score, WhoseScores), ("--backend", launch.backend, Backend)):
+    named = (
+        ("--score", launch.score, WhoseScores),
+        ("--backend", launch.backend, Backend),
+        ("--retrain", launch.retrain, Retrain),
+    )
+    for option, value, type_ in named:
         if value not in get_args(type_):
             raise UserError(f"{option} {value}: {choices(value, get_args(type_))}")
     if launch.backend == "inline":
@@ -110,8 +129,12 @@ def launch_options(launch: Launch) -> Options:
         )
     file = find_cluster_file(launch.cluster, launch.address)
     limits = Limits(launch.max_hours, launch.max_cost, file)
-    backend, score = cast(Backend, launch.backend), cast(WhoseScores, launch.score)
-    return Options(backend, launch.address, launch.max_concurrent, score, file, limits)
+    backend, score, retrain = (
+        cast(Backend, launch.backend),
+        cast(WhoseScores, launch.score),
+        cast(Retrain, launch.retrain),
+    )
+    return Options(backend, launch.address, launch.max_concurrent, score, retrain, file, limits)
 
 
 def _check_inline(launch: Launch) -> None:
@@ -146,9 +169,11 @@ def _search(
         except LimitError as error:
             console.print(f"stopped: {error}; {GOES_ON}", style="yellow", markup=False)
             sys.exit(3)
-        except KeyboardInterrupt:
-            console.print(f"[yellow]interrupted[/]: {GOES_ON}")
-            sys.exit(130)
+        except KeyboardInterrupt as error:  # some libraries raise a new one
+            ended = error if isinstance(error, Ended) else Ended(last())
+            with suppress(OSError):  # of a terminal that is closed
+                console.print(f"[yellow]{ended}[/]: {GOES_ON}")
+            sys.exit(ended.exit_code)
         finally:
             status = tracker.close(timeout=min(TRACKING_SECONDS, max(0.0, options.limits.seconds_left / 2)))
             if not status.tracked:

@@ -15,6 +15,7 @@ from rich.text import Text
 from raysl.results.rows import Status, TrialRow
 from raysl.results.stages import Member, SelectionRecord, StageRecord
 from raysl.results.store import Store
+from raysl.search.code import OtherCode
 from raysl.search.selection import RULES, by_config, compared_value
 from raysl.training.paths import log_path
 
@@ -114,6 +115,11 @@ class Display:
             f"selected [bold]{escape(params_text(selection.params))}[/]" if selection.config_id else "nothing selected"
         )
         self.console.print(f"stage [bold]{escape(self._stage(record))}[/]: {chosen}: {selection.reason}")
+
+    def other_code(self, found: OtherCode, again: bool) -> None:
+        """Trials are of other code than what runs."""
+        does = "they are trained again" if again else "`--retrain code` trains them again"
+        self.console.print(f"{found}; {does}", style="yellow", markup=False, soft_wrap=True)
 
     def models_lost(self, num_trials: int) -> None:
         """Trials are about to be trained again for their models."""

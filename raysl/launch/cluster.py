@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 from ray.exceptions import RayError
+from ray.job_config import JobConfig
 
 from raysl.errors import ResourcesError, SearchError
 from raysl.launch.address import check_address, check_listening, is_job_server, no_cluster, shown
@@ -20,8 +21,14 @@ from raysl.launch.carry import runtime_environment
 from raysl.launch.feasibility import Node
 from raysl.launch.limits import TYPE, PricedNode
 from raysl.launch.node_types import PRICE, ClusterFile
+from raysl.launch.signals import undisturbed
+from raysl.sources import copy_package
 
 LONGEST_BASE = 20
+LAST_WRITTEN = 10_000  # bytes
+MODULES = "modules"  # of a local cluster's folder: where its workers find raysl
+PATH = "PYTHONPATH"
+NEEDED = (ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET)
 PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
 
 
@@ -83,11 +90,58 @@ def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
     base = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_BASE else "/tmp"
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
     try:
-        ray.init(address="local", include_dashboard=False, _temp_dir=folder, **quiet)
+        copy_package(Path(folder, MODULES))
+        with _first_on_path(Path(folder, MODULES)), _own_signals():
+            ray.init(address="local", include_dashboard=False, _temp_dir=folder, job_config=_OfNoFolder(), **quiet)
         yield
     finally:
-        _shut_down()
-        shutil.rmtree(folder, ignore_errors=True)
+        with undisturbed():
+            _shut_down()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _OfNoFolder(JobConfig):
+    """A job whose workers do not look for modules where its driver was started, or where its script lies."""
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep Ray from handling SIGTERM: it would wait for half a minute for the cluster to drain."""
+    before = ray._private.utils.set_sigterm_handler
+    ray._private.utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        ray._private.utils.set_sigterm_handler = before
+
+
+@contextmanager
+def _first_on_path(folder: Path) -> Iterator[None]:
+    """Have processes that start within this block look for modules in a folder first."""
+    before = os.environ.get(PATH)
+    # An empty place among them is the current directory.
+    os.environ[PATH] = os.pathsep.join(filter(None, (str(folder), *(before or "").split(os.pathsep))))
+    try:
+        yield
+    finally:
+        os.environ.pop(PATH)
+        if before is not None:
+            os.environ[PATH] = before
+
+
+def check_local_cluster() -> None:
+    """Raise SearchError where a process has died without which a local cluster cannot go on; cheap, without asking Ray.
+
+    Ray itself would wait for a node for ever, or take a minute to notice.
+    """
+    node = ray._private.worker._global_node
+    dead: list[tuple[str, Any]] = node.dead_processes() if node is not None else []
+    for name, _ in dead:
+        if name in NEEDED:
+            raise SearchError(f"the local Ray cluster is lost: its {name} process has died")
 
 
 def nodes() -> list[Node]:
@@ -109,6 +163,16 @@ def priced_nodes(file: ClusterFile | None) -> list[PricedNode]:
 def living_nodes() -> frozenset[str]:
     """Return the ids of the cluster's living nodes."""
     return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+
+
+def standard_error(pid: int) -> str:
+    """Return the end of what a process of Ray's on this machine wrote to its standard error."""
+    node = ray._private.worker._global_node
+    if node is None:
+        return ""
+    found = Path(node.get_logs_dir_path()).glob(f"worker-*-{pid}.err")
+    lines = [line for path in found for line in path.read_bytes()[-LAST_WRITTEN:].decode(errors="replace").splitlines()]
+    return "\n".join(line for line in lines if not line.startswith(":"))  # what Ray's own readers go by
 
 
 def _remove_stale_folders() -> None:

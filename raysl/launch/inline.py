@@ -1,6 +1,8 @@
 """A search's work done in its own process, one task after another, without Ray."""
 
+import math
 import os
+import traceback
 from collections.abc import Callable, Iterator
 
 from raysl.errors import ResourcesError
@@ -36,7 +38,7 @@ def run(work: Work | None, following: Iterator[Work | None], check: Callable[[],
         raises ends all.
     """
     while work is not None:
-        course = Course(work, following, stay=True)
+        course = Course(work, following, stay=math.inf)
         while (task := course.next()) is not None:
             check()
             _Attempts(course, check).do(task)
@@ -64,6 +66,7 @@ class _Attempts:
         except Exception as error:
             if error is self.stopped:
                 raise
+            self.course.now.died(task.name, "".join(traceback.format_exception(error)))
             return False  # its traceback is in the trial's log
         return True
 

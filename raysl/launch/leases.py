@@ -24,7 +24,7 @@ from raysl.results.store import Store, warn_damaged
 
 DRIVERS, CLAIMS = "drivers", "claims"
 BEAT = 15.0  # seconds between two signs of life of a driver
-GONE = 60.0  # seconds without one after which a driver on another machine counts as gone
+GONE = 60.0  # seconds of watching a driver on another machine give none after which it counts as gone
 TURN_PAUSES = 0.2, 1.0  # seconds, at random, between two attempts to have one's turn
 LAST_BEAT = 10.0  # seconds that the end of a driver waits for a sign of life that is on its way
 
@@ -61,6 +61,7 @@ class Leases:
         self.store = store
         self.driver = Driver(token_hex(8), socket.gethostname(), os.getpid(), place(), started(os.getpid()) or "")
         self._known: dict[str, Driver] = {}
+        self._signs: dict[str, tuple[float, float]] = {}  # the last of each other driver, and when it was first seen
         self._beaten = 0.0
         self._ended = threading.Event()
         # A daemon: storage that does not answer must not keep the process alive.
@@ -79,15 +80,16 @@ class Leases:
             self._remove(self.driver.id)
 
     def others(self) -> list[Driver]:
-        """Return the other drivers on the folder; what was left by those that are gone is removed."""
-        written = self.store.modified(DRIVERS, ".json")
-        now = max(written.values(), default=0.0)  # by the storage's own clock, at least
+        """Return the other drivers on the folder; what was left by those that are gone is removed.
+
+        One on another machine is there until it was watched long enough: its clock may differ from all others.
+        """
         found = []
-        for name, at in written.items():
+        for name, at in self.store.modified(DRIVERS, ".json").items():
             driver = self._driver(name.removesuffix(".json"))
             if driver is None or driver.id == self.driver.id:
                 continue
-            if _lives(driver, now - at, self.driver.place):
+            if _lives(driver, self._silent(driver.id, at), self.driver.place):
                 found.append(driver)
             else:
                 self._remove(driver.id)
@@ -154,6 +156,15 @@ class Leases:
             self._known[driver_id] = driver
         return driver
 
+    def _silent(self, driver_id: str, at: float) -> float:
+        """Return for how many seconds this process has seen no new sign of life of a driver; at: that of the last."""
+        now = time.monotonic()
+        last, since = self._signs.get(driver_id, (None, now))
+        if last != at:
+            self._signs[driver_id] = at, now
+            return 0.0
+        return now - since
+
     def _read(self, driver_id: str) -> Driver | None:
         path = _driver_path(driver_id)
         try:
@@ -176,8 +187,8 @@ def _claim_path(name: str, driver_id: str) -> str:
 def _lives(driver: Driver, silent: float, here: str) -> bool:
     """Return whether a driver is there still.
 
-    silent: seconds since its last sign of life.  here: this process's place; there it is seen at once that one is
-    killed, and one that was suspended together with this process is not taken for dead.
+    silent: seconds for which it was watched and gave no sign of life.  here: this process's place; there it is seen at
+    once that one is killed, and one that was suspended together with this process is not taken for dead.
     """
     if not here or driver.place != here:
         return silent <= GONE

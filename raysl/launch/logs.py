@@ -16,6 +16,7 @@ from raysl.results.store import Store
 from raysl.training.paths import log_path
 
 DIED = "its process died"
+MOST = 300  # characters of a reason from outside
 RECORD = re.compile(r"\d{4}-\d\d-\d\d ")  # how a log record begins
 
 
@@ -76,6 +77,25 @@ def _log_file(store: Store, name: str) -> Iterator[_Log]:
                 kept.seek(0)
                 before = store.read(name) if store.exists(name) else b""
                 store.write(name, before + kept.read())
+
+
+def reason_of_death(store: Store, trial_id: str, why: str) -> str:
+    """Return the exception that ended a trial, or that its process died; its log is there then, and has what is known.
+
+    why: what is known of its end from outside, many lines.
+    """
+    logs = [name for name in store.list("logs", ".log") if name.startswith(trial_id)]
+    reason = last_error(store, trial_id)
+    if reason == DIED:
+        _note(store, log_path(trial_id), why.strip() or DIED)
+    last = why.strip().splitlines()[-1:]
+    return reason if logs or not last else f"{DIED}: {last[0][:MOST]}"
+
+
+def _note(store: Store, name: str, why: str) -> None:
+    with suppress(ResultsError):
+        before = store.read(name) if store.exists(name) else b""
+        store.write(name, before + f"{why}\n".encode(errors="replace"))
 
 
 def last_error(store: Store, trial_id: str) -> str:

@@ -9,6 +9,7 @@ from raysl.results.rows import TrialRow
 
 WhoseScores = Literal["selected", "all"]
 Backend = Literal["ray", "inline"]
+Retrain = Literal["nothing", "code"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Options:
     backend: Ray, or this very process, one trial at a time.
     address: of a Ray cluster; None starts a local one.  max_concurrent: trials at once; None is as many as fit.
     score: which trials are scored on the test set, once the selection is written.
+    retrain: `code` trains those again that are of other code than what runs.
     cluster_file: tells how far an autoscaling cluster can grow; None where it cannot.
     """
 
@@ -25,6 +27,7 @@ class Options:
     address: str | None = None
     max_concurrent: int | None = None
     score: WhoseScores = "selected"
+    retrain: Retrain = "nothing"
     cluster_file: ClusterFile | None = None
     limits: Limits = field(default_factory=lambda: Limits(None, None))
 

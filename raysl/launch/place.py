@@ -1,5 +1,6 @@
 """Where a search's trials are trained: a Ray cluster, or this process."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
@@ -11,6 +12,10 @@ from raysl.launch.options import Options
 from raysl.launch.watcher import Observer
 from raysl.launch.work import Work
 from raysl.search.experiment import Experiment
+
+# Seconds: a cluster's nodes are for others, or cost money, while the last trials of a stage still run; to start
+# processes anew for the next one takes half a minute.
+STAY = 60.0
 
 
 class Place:
@@ -45,8 +50,7 @@ class Place:
             return
         from raysl.launch.schedule import run  # only where a cluster is needed: it takes seconds
 
-        # A cluster's nodes are for others, or cost money, while the last trials of a stage still run.
-        run(work, following, self.check_limits, stay=self.options.address is None)
+        run(work, following, self.check_limits, stay=math.inf if self.options.address is None else STAY)
 
     def check_limits(self) -> None:
         """Raise LimitError where the search has to stop; called often while trials are trained."""

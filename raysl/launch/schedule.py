@@ -1,11 +1,13 @@
 """Ray Tune over work, task by task."""
 
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -14,24 +16,26 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 from ray.tune.trainable import wrap_function
 
-from raysl.launch.cluster import living_nodes
+from raysl.launch.cluster import check_local_cluster, living_nodes, standard_error
 from raysl.launch.course import Course
 from raysl.launch.failures import MAX_FAILURES, Failures
 from raysl.launch.orphans import remove_orphans
+from raysl.launch.signals import undisturbed
 from raysl.launch.work import Work
 from raysl.launch.worker import end_group, run_task
 from raysl.search.experiment import Resources
 
 ORPHAN_SECONDS = 2.0  # between two looks at what killed groups have left
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 PATIENCE = 30.0  # seconds without any task that runs before that is said
 
 
-def run(work: Work | None, following: Iterator[Work | None], check: Callable[[], None], *, stay: bool) -> None:
+def run(work: Work | None, following: Iterator[Work | None], check: Callable[[], None], *, stay: float) -> None:
     """Do work, and what follows it as long as the same processes can go on with it; what remains is for another call.
 
     following: asked for more only when all before is done.  A None there gives the processes back.
     check: called often, in the driver's main thread; what it raises ends all.
-    stay: whether processes wait for what follows; else they are given back as soon as no task is left to begin.
+    stay: seconds for which processes without a task wait for what follows before they are given back.
     """
     while work is not None:
         course = Course(work, following, stay)
@@ -60,7 +64,8 @@ def _tune(course: Course, check: Callable[[], None]) -> None:
             ),
         ).fit()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with undisturbed():
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 class _Feeder(Searcher):
@@ -129,6 +134,7 @@ class _Callback(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         self.check()
+        check_local_cluster()
         if time.monotonic() - self.last_looked > ORPHAN_SECONDS:
             self.last_looked = time.monotonic()
             remove_orphans()
@@ -139,20 +145,21 @@ class _Callback(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self.running.add(trial.trial_id)
-        self.failures.started(trial.trial_id, living_nodes())
+        self.failures.started(_name(trial), living_nodes())
         self.course.now.started(_name(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         if "epoch" in result:
-            self.failures.progressed(trial.trial_id, result["epoch"])
+            self.failures.progressed(_name(trial), result["epoch"])
             self.course.now.progressed(_name(trial), result["epoch"], result["loss"])
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Give a task up that Tune is about to start again, where it has died too often."""
         self.running.discard(trial.trial_id)
-        if self.failures.failed(trial.trial_id, living_nodes()) > MAX_FAILURES:
+        self.course.now.died(_name(trial), _last_words(trial))
+        if self.failures.failed(_name(trial), living_nodes()) > MAX_FAILURES:
             trial.set_config(trial.config | {"task": replace(trial.config["task"], given_up=True)})  # type: ignore[no-untyped-call]
             trial.max_failures = MAX_FAILURES  # should it not even get to its first line
 
@@ -160,7 +167,14 @@ class _Callback(tune.Callback):
         self._ended(trial)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self._ended(trial)
+        """Take the end of a trial that Tune gives up, as it does where a process dies between two of them."""
+        name, task = _name(trial), trial.config["task"]
+        self.course.now.died(name, _last_words(trial))
+        if task.given_up or self.failures.failed(name, living_nodes()) > MAX_FAILURES:
+            self._ended(trial)
+        else:
+            self.running.discard(trial.trial_id)
+            self.course.again(task)
 
     def _ended(self, trial: TuneTrial) -> None:
         self.running.discard(trial.trial_id)
@@ -169,3 +183,12 @@ class _Callback(tune.Callback):
         trial.metric_n_steps.clear()
         trial.run_metadata.invalidate_cache()  # type: ignore[no-untyped-call]
         self.course.ended(_name(trial))
+
+
+def _last_words(trial: TuneTrial) -> str:
+    """Return what Ray says of a trial's last failure, and what its process wrote last, if that was on this machine."""
+    path = trial.error_file  # where Tune writes of each failure
+    said = Path(path).read_text(errors="replace") if path is not None and Path(path).is_file() else ""
+    last = COLOURS.sub("", said.rpartition("Failure # ")[2])
+    written = (standard_error(int(pid)) for pid in dict.fromkeys(re.findall(r"\bpid[=:] ?(\d+)", last)))
+    return "\n".join(filter(None, (*written, last)))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from raysl.errors import SearchError
 from raysl.launch.lacking import Unscored
 from raysl.launch.leases import Leases
-from raysl.launch.logs import last_error
+from raysl.launch.logs import reason_of_death
 from raysl.launch.sharing import Share
 from raysl.launch.watcher import TrialObserver
 from raysl.launch.work import ScoreTask
@@ -30,6 +30,7 @@ class Scoring:
         self._share = Share(trials, leases, _name, lambda one: _is_scored(one, leases.store))
         self._first: Unscored | None = None
         self._running: dict[str, Unscored] = {}
+        self._died: dict[str, str] = {}
 
     @property
     def is_exhausted(self) -> bool:
@@ -57,12 +58,17 @@ class Scoring:
     def progressed(self, name: str, epoch: int, loss: float) -> None:
         """Scores have no epochs."""
 
+    def died(self, name: str, why: str) -> None:
+        """An attempt at a score has ended."""
+        self._died[name] = why
+
     def ended(self, name: str) -> None:
         """A trial is scored, or could not be: SearchError."""
         one = self._running.pop(name)
         if not _is_scored(one, self.store):
             trial_id = one.spec.id
-            why, log = last_error(self.store, trial_id), self.store.address(log_path(trial_id))
+            why = reason_of_death(self.store, trial_id, self._died.get(name, ""))
+            log = self.store.address(log_path(trial_id))
             raise SearchError(f"trial {trial_id} could not be scored: {why}; log: {log}")
         self._share.ended(one)
 

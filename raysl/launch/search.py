@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
+from raysl.errors import SearchError
 from raysl.launch.growing import Growing
 from raysl.launch.lacking import Unscored, lacking
 from raysl.launch.leases import Leases
@@ -15,6 +16,7 @@ from raysl.launch.place import Place
 from raysl.launch.pruning import prune
 from raysl.launch.queue import TrialQueue, done_rows, united
 from raysl.launch.scoring import Scoring
+from raysl.launch.setting_aside import set_aside
 from raysl.launch.step import Step, num_todo, searches_of
 from raysl.launch.training import Training
 from raysl.launch.watcher import Observer
@@ -23,10 +25,12 @@ from raysl.results.rows import TrialRow, read_rows
 from raysl.results.stages import SelectionRecord, write_selection, write_stage
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.chain import selected_starts
+from raysl.search.code import other_code
 from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.selection import select
 from raysl.search.summary import publish_store
 from raysl.search.trials import Datas, Trial, expand, raced, stage_id, stage_record
+from raysl.training.paths import model_path
 
 ADAPTIVE, TABLES = "adaptive", "tables"  # claims: to propose configs, to publish the tables
 LOOKS = 0.5, 1.5  # seconds, at random, between two looks at what is waited for
@@ -62,6 +66,7 @@ class Search:
         self._proposes = False
         self._growing = Growing(self.store)
         self._seen: set[str] = set()  # other drivers
+        self._of_other_code: set[str] = set()  # trials that were told of
         self._unpruned: set[str] = set()  # trials of finished stages
 
     def execute(self) -> Outcome:
@@ -147,12 +152,31 @@ class Search:
             if name not in self._adaptive:
                 self._adaptive[name] = yield from self._adaptive_search(experiment, stage, datas, starts)
             search = self._adaptive[name]
-            rows = done_rows(self.store, [trial for config in search.trials for trial in config])
+            proposed = [trial for config in search.trials for trial in config]
+            self._look_at_code(proposed)
+            rows = done_rows(self.store, proposed)
             return Step(experiment, datas, stage, (), search.record, rows, search)
         expanded = expand(experiment, stage, datas, starts)
         record = stage_record(experiment, stage, datas, starts, time.time(), expanded)
         trials = raced(expanded, record.stage_id)
+        self._look_at_code(trials)
         return Step(experiment, datas, stage, trials, record, done_rows(self.store, trials))
+
+    def _look_at_code(self, trials: Sequence[Trial]) -> None:
+        """Tell which trials are of other code than what runs, and set them aside if they are to be trained again.
+
+        Raises SearchError where another search is on the folder, which may need what they have made.
+        """
+        found = other_code(self.store, read_rows(self.store, _by_id(trials)).values())
+        if self._of_other_code.issuperset(found.trial_ids):
+            return
+        self._of_other_code |= set(found.trial_ids)
+        again = self.options.retrain == "code"
+        if again and (others := self.leases.others()):
+            raise SearchError(f"--retrain code: another search ({others[0]}) is on this folder; wait for its end")
+        self.observer.other_code(found, again)
+        if again:
+            set_aside(self.store, [trial for trial in trials if trial.spec.id in found.trial_ids])
 
     def _adaptive_search(
         self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]
@@ -254,6 +278,7 @@ class Search:
         """Score what was selected and keep its test features; needed models that were dropped are trained again."""
         found = lacking(chosen, rows, self.store, score_all=self.options.score == "all")
         if found.lost:
+            self._refuse_other_code(trial for _, trials in found.lost.values() for trial in trials)
             self.observer.models_lost(len(united(trial for _, trials in found.lost.values() for trial in trials)))
 
         def trained(trial: Trial) -> TrialRow | None:
@@ -275,6 +300,14 @@ class Search:
                     yield scoring
                 elif not scoring.is_exhausted:
                     yield from self._wait("scores that another search is about to write")
+
+    def _refuse_other_code(self, trials: Iterable[Trial]) -> None:
+        """Raise SearchError where models are gone that this code would make otherwise than the rows say."""
+        rows = read_rows(self.store, _by_id(trials))
+        found = other_code(self.store, [row for row in rows.values() if row.code is not None])
+        if found.trial_ids:
+            gone = self.store.address(model_path(found.trial_ids[0]))
+            raise SearchError(f"{gone}: gone, and {found}; --retrain code trains them again with new numbers")
 
 
 def _by_id(trials: Iterable[Trial]) -> dict[str, Trial]:

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from raysl.errors import LibrariesError
 from raysl.launch.carry import ensure_data
 from raysl.launch.logs import trial_log
 from raysl.launch.work import ScoreTask, Task, TrainTask
 from raysl.results.rows import Epoch
 from raysl.results.store import Store
+from raysl.sources import libraries
 
 REPORT_SECONDS = 1.0  # least time between two reports: a report costs a round trip
 
@@ -47,6 +49,7 @@ def _train(task: TrainTask, rank: int, report: Callable[[Report], None]) -> None
     store = Store.open(task.store, create=False)  # a node that does not see the folder must not make one of its own
     with trial_log(store, task.name, rank):
         log.info("begins on %s, process %d", socket.gethostname(), os.getpid())
+        _check_libraries(task)
         from raysl.training.loop import Execution, device_for
         from raysl.training.spec import TrialSpec
         from raysl.training.stopping import Race
@@ -64,6 +67,7 @@ def _score(task: ScoreTask) -> None:
 
     store, spec = Store.open(task.store, create=False), TrialSpec.model_validate_json(task.spec)
     with trial_log(store, spec.id, rank=0):
+        _check_libraries(task)
         from raysl.training.loop import Execution, device_for
         from raysl.training.scoring import score_trial
 
@@ -71,3 +75,11 @@ def _score(task: ScoreTask) -> None:
         resources = task.resources
         execution = Execution(device_for(resources.gpus), resources.cpus, resources.checkpoint_seconds)
         score_trial(spec, store, execution, keep_features=task.keep_features)
+
+
+def _check_libraries(task: Task) -> None:
+    """Raise LibrariesError where this process has another raysl or torch than the driver."""
+    own = libraries()
+    if not own.same(task.driver):
+        here = f"{socket.gethostname()} has {own}"
+        raise LibrariesError(f"{here}; the search's own process has {task.driver}; give all nodes the same")

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 
 import raysl
-from raysl.launch.logs import last_error
+from raysl.errors import LibrariesError, ResultsError, SearchError
+from raysl.launch.logs import reason_of_death
 from raysl.launch.queue import TrialQueue
 from raysl.launch.watcher import TrialObserver
 from raysl.launch.work import TrainTask
@@ -32,6 +33,7 @@ class Training:
         self.queue, self.store, self.resources, self.limit = queue, store, resources, limit
         self._observer, self._ended = observer, ended
         self._started: dict[str, float] = {}
+        self._died: dict[str, str] = {}
 
     @property
     def is_exhausted(self) -> bool:
@@ -62,11 +64,25 @@ class Training:
         """A trial has finished an epoch."""
         self._observer.trial_progressed(name, epoch, loss)
 
+    def died(self, name: str, why: str) -> None:
+        """An attempt at a trial has ended.
+
+        Raises ResultsError where that was for a results folder in which nothing can be written: all others would fail.
+        """
+        self._died[name] = why
+        if ResultsError.__name__ in why:
+            self.store.check_writable()
+
     def ended(self, name: str) -> None:
-        """A trial is done: its row is there, or is written now."""
+        """A trial is done: its row is there, or is written now.
+
+        Raises SearchError where its process has other libraries than the search.
+        """
         row = read_row(self.store, name)
         if row is None or row.status == "failed":
             row = self._failed(name)
+            if other := row.reason.partition(f"{LibrariesError.__name__}: ")[2]:
+                raise SearchError(other)  # every other trial would end like it
             write_row(self.store, row)
         self.queue.ended(row)
         self._observer.trial_ended(row)
@@ -81,7 +97,7 @@ class Training:
         return TrialRow(
             trial_id=trial_id,
             status="failed",
-            reason=last_error(self.store, trial_id),
+            reason=reason_of_death(self.store, trial_id, self._died.get(trial_id, "")),
             method=str(spec.method["name"]),
             seed=spec.seed,
             final_loss=None,

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from raysl.results.rows import TrialRow
 from raysl.results.stages import SelectionRecord, StageRecord
+from raysl.search.code import OtherCode
 
 
 class TrialObserver(Protocol):
@@ -37,6 +38,9 @@ class Observer(TrialObserver, Protocol):
 
     def config_proposed(self, record: StageRecord) -> None:
         """An adaptive search has one more config; record is the stage's with it."""
+
+    def other_code(self, found: OtherCode, again: bool) -> None:
+        """Trials are of other code than what runs; `again` where they are about to be trained again for that."""
 
     def models_lost(self, num_trials: int) -> None:
         """Models that are needed are gone, and their trials are about to be trained again; their rows stay."""

@@ -1,9 +1,10 @@
 """What a search has its cluster do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from raysl.search.experiment import Resources
+from raysl.sources import Libraries, libraries
 from raysl.training.settings import StopSettings
 
 
@@ -13,6 +14,7 @@ class Task:
 
     name: no other task has it at the same time.  spec: JSON of the TrialSpec.  store: URI of the results folder.
     given_up: whether it has died too often and only ends here.
+    driver: the raysl and the torch of the process that has made it, which whoever does it must have too.
     """
 
     name: str
@@ -20,6 +22,7 @@ class Task:
     store: str
     resources: Resources
     given_up: bool = False
+    driver: Libraries = field(default_factory=libraries)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,9 @@ class Work(Protocol):
 
     def progressed(self, name: str, epoch: int, loss: float) -> None:
         """A task has finished an epoch (0-based)."""
+
+    def died(self, name: str, why: str) -> None:
+        """A task's process has died, or it has raised; why: what is known of that, many lines."""
 
     def ended(self, name: str) -> None:
         """A task is done, well or not."""

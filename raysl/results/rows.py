@@ -30,6 +30,7 @@ class TrialRow:
     probe_accuracy: of the trial's probe, on D_l alone; None where it cannot be had.
     epochs: those that were completed.  seconds: spent in training.  started_at, finished_at: unix seconds.
     spec: JSON of everything that decides the trial's numbers.
+    code: names the sources that trained it (`results.code`); None where an earlier version did, or it failed.
     """
 
     trial_id: str
@@ -50,19 +51,21 @@ class TrialRow:
     torch_version: str
     spec: str
     curve: Sequence[Epoch]
+    code: str | None = None
 
 
 @dataclass(frozen=True)
 class Score:
     """A trial's score on the sealed test set; kept apart, where no selection rule reads.
 
-    probe: JSON of the probe's settings.
+    probe: JSON of the probe's settings.  code: names the sources that scored it; None where an earlier version did.
     """
 
     trial_id: str
     test_accuracy: float
     num_test: int
     probe: str
+    code: str | None = None
 
 
 _TYPES: Mapping[Any, pa.DataType] = {
@@ -70,6 +73,7 @@ _TYPES: Mapping[Any, pa.DataType] = {
     int: pa.int64(),
     float: pa.float64(),
     float | None: pa.float64(),
+    str | None: pa.string(),
     Status: pa.string(),
     Sequence[Epoch]: CURVE,
 }

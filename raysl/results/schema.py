@@ -79,6 +79,7 @@ TRIALS = _schema(
     nullable("device", _TEXT, "device that trained"),
     nullable("raysl_version", _TEXT, "version of raysl that trained"),
     nullable("torch_version", _TEXT, "version of PyTorch that trained"),
+    nullable("code", _TEXT, "names the sources that trained; null where an earlier version did"),
     nullable("spec", _TEXT, "JSON of everything that decides the trial's numbers"),
 )
 

@@ -184,6 +184,11 @@ class Store:
     def _kind(self, path: str) -> fs.FileType:
         return self._fs.get_file_info(self._absolute(path)).type
 
+    def check_writable(self) -> None:
+        """Raise ResultsError where nothing can be written, or there is next to no room."""
+        with _named(f"results folder {self}"):
+            self._make_writable()
+
     def _make_writable(self) -> None:
         if self._local is None:
             self._fs.create_dir(self._root)  # writes a marker object: fails where nothing can be written

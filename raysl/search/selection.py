@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from raysl.results.rows import Score, TrialRow
 from raysl.results.stages import Ineligible, Member, Ranked, SelectionRecord, StageRecord
 from raysl.results.tables import ConfigSummary
+from raysl.search.code import mixture
 
 
 class Rule(NamedTuple):
@@ -79,17 +80,23 @@ def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float
     ranking = sorted(eligible, key=lambda summary: _value(summary, rule), reverse=rule.highest)
     best = ranking[0] if ranking else None
     members = by_config(record)[best.config_id] if best else []
+    reasons = _reason(rule, ranking, len(summaries)), mixture(_compared(record, eligible, rows))
     return SelectionRecord(
         stage_id=record.stage_id,
         rule=record.rule,
         config_id=best.config_id if best else None,
         params=dict(members[0].params) if members else {},
         trial_ids=tuple(member.trial_id for member in members),
-        reason=_reason(rule, ranking, len(summaries)),
+        reason="; ".join(filter(None, reasons)),
         ineligible=tuple(Ineligible(s.config_id, s.reason) for s in summaries if not s.eligible),
         ranking=tuple(Ranked(s.config_id, _value(s, rule)) for s in ranking),
         selected_at=selected_at,
     )
+
+
+def _compared(record: StageRecord, eligible: Sequence[ConfigSummary], rows: Mapping[str, TrialRow]) -> list[TrialRow]:
+    configs = {summary.config_id for summary in eligible}
+    return [rows[member.trial_id] for member in record.members if member.config_id in configs]
 
 
 def compared_value(record: StageRecord, members: Sequence[Member], rows: Mapping[str, TrialRow]) -> float | None:

@@ -19,6 +19,7 @@ from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.results.rows import SPREAD, Epoch, Status
 from raysl.results.store import Store
 from raysl.training import checkpoint
+from raysl.training.code import code_of
 from raysl.training.features import pooled_features
 from raysl.training.feed import Feed
 from raysl.training.memory import keep_freed_memory
@@ -119,6 +120,7 @@ class Loop:
 
     def __init__(self, spec: TrialSpec, store: Store, execution: Execution) -> None:
         self.spec, self.store, self.execution = spec, store, execution
+        self.code = code_of(spec, store)
         self.device = prepare_process(spec, execution)
         self.curve: list[Epoch] = []
         self.started = time.time()
@@ -232,6 +234,7 @@ class Loop:
         state = {
             "id": self.spec.id,
             "started": self.started,
+            "code": self.code.digest,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "curve": [[e.epoch, e.lr, e.loss, dict(e.terms), e.seconds] for e in self.curve],
@@ -241,10 +244,12 @@ class Loop:
     def resume(self) -> None:
         """Take up the last checkpoint.
 
-        Raises CheckpointError where it is damaged, or does not fit; the loop is then no longer of use.
+        Raises CheckpointError where it is damaged, does not fit, or is of other code; the loop is of no use then.
         """
         path = checkpoint_path(self.spec.id)
         state = checkpoint.load(self.store, path)
+        if state.get("code", self.code.digest) != self.code.digest:
+            raise CheckpointError(f"{self.store.address(path)}: of other code than that which runs")
         try:
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimizer"])

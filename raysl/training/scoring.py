@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,12 @@ from raysl.data.sets import locate_content
 from raysl.methods._method import Method
 from raysl.probes.folds import accuracy
 from raysl.probes.measured import predictions
+from raysl.results.code import write_code
 from raysl.results.features import Features, write_features
 from raysl.results.rows import Score, read_scores, write_score
 from raysl.results.store import Store
 from raysl.training import checkpoint
+from raysl.training.code import code_of
 from raysl.training.features import extract_features, logits
 from raysl.training.feed import Feed
 from raysl.training.loop import Execution, build_method, prepare_process
@@ -34,13 +37,14 @@ def score_trial(spec: TrialSpec, store: Store, execution: Execution, *, keep_fea
     features = _test_features(spec, store, execution)
     classifier = json.dumps({"classifier": True})
     probe = classifier if spec.probe == "classifier" else spec.probes.used.model_dump_json()
-    score = Score(spec.id, accuracy(features.predicted, features.labels), len(features.labels), probe)
+    code = write_code(store, code_of(spec, store))
+    score = Score(spec.id, accuracy(features.predicted, features.labels), len(features.labels), probe, code)
     if keep_features:
         write_features(store, features)
     known = read_scores(store, [spec.id]).get(spec.id)
     if known is not None:
         # Scored again for its features alone: the score is written once.
-        if known != score:
+        if known != replace(score, code=known.code):
             log.warning("%r, where %r is written", score, known)
         return known
     write_score(store, score)

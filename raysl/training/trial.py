@@ -12,8 +12,10 @@ from raysl import collectives
 from raysl.errors import CheckpointError
 from raysl.methods._method import Method
 from raysl.probes.measured import training_accuracy
+from raysl.results.code import write_code
 from raysl.results.rows import Epoch, TrialRow, read_row, write_row
 from raysl.results.store import Store
+from raysl.training.code import code_of
 from raysl.training.features import FEATURE_BATCH, extract_features, logits
 from raysl.training.feed import Feed
 from raysl.training.loop import Ending, Execution, Loop, build_method, prepare_process
@@ -71,7 +73,8 @@ def _measure_start(spec: TrialSpec, store: Store, execution: Execution) -> Trial
     method = build_method(spec, spec.data.channels, store)
     method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ending, accuracy = _probed(spec, method, Feed(spec, method.views(), device))
-    row = _row(spec, method, device, (), started, ending, accuracy)
+    code = write_code(store, code_of(spec, store))
+    row = _row(spec, method, device, (), started, ending, accuracy, code)
     write_row(store, row)
     return row
 
@@ -186,7 +189,8 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
             log.warning("final loss %r, where its row says %r", loop.curve[-1].loss, known.final_loss)
         store.delete(checkpoint_path(spec.id))
         return known
-    row = _row(spec, loop.method, loop.device, tuple(loop.curve), loop.started, ending, accuracy)
+    code = write_code(store, loop.code)
+    row = _row(spec, loop.method, loop.device, tuple(loop.curve), loop.started, ending, accuracy, code)
     write_row(store, row)
     store.delete(checkpoint_path(spec.id))
     return row
@@ -216,6 +220,7 @@ def _row(
     started: float,
     ending: Ending | None,
     accuracy: float | None,
+    code: str,
 ) -> TrialRow:
     return TrialRow(
         trial_id=spec.id,
@@ -236,6 +241,7 @@ def _row(
         torch_version=str(torch.__version__),
         spec=spec.model_dump_json(),
         curve=curve,
+        code=code,
     )
 
 

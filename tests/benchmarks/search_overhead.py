@@ -14,6 +14,7 @@ the first trial (start-up of its processes) and the median of each further one, 
 
 import argparse
 import itertools
+import math
 import statistics
 import tempfile
 import time
@@ -116,7 +117,7 @@ def raysl_trials(trials: list[Trial], folder: Path, workers: int | None) -> Meas
         if workers is None:
             inline.run(work, iter(()), lambda: None)
         else:
-            schedule.run(work, iter(()), lambda: None, stay=True)
+            schedule.run(work, iter(()), lambda: None, stay=math.inf)
     name = "raysl, inline" if workers is None else f"raysl, {workers} worker(s)"
     return Measured(name, ends.each(), training_seconds(store, trials))
 

@@ -113,16 +113,30 @@ def test_a_suspended_driver_keeps_what_it_has(store: Store, own: Leases) -> None
     holder.communicate()
 
 
-@pytest.mark.parametrize(("silent", "is_there"), [(30, True), (100, False)])
-def test_a_driver_elsewhere_is_gone_when_it_is_silent_by_the_clock_of_the_storage(
-    store: Store, own: Leases, silent: float, is_there: bool
+@pytest.mark.parametrize("ahead", [-1e9, -7200, -100, 0, 3600, 1e9])
+def test_a_driver_elsewhere_is_gone_when_it_was_watched_and_gave_no_sign_whatever_its_clock(
+    store: Store, own: Leases, monkeypatch: pytest.MonkeyPatch, ahead: float
 ) -> None:
     driver = stranger(store, own, place="another machine", pid=1)
-    age(store, own.driver.id, 0)  # both are an hour old by the clock of this machine
-    age(store, driver.id, silent)
-    assert own.others() == [driver] * is_there
-    assert own.claim("a") is not is_there
-    assert (f"{driver.id}.json" in files(store)) is is_there
+    age(store, driver.id, -3600 - ahead)
+    assert own.others() == [driver]
+    assert not own.claim("a")
+    monkeypatch.setattr(module, "GONE", 0.0)
+    age(store, driver.id, -3600 - ahead - 15)
+    assert own.others() == [driver], "it has just given a sign"
+    time.sleep(0.01)
+    assert own.others() == []
+    assert own.claim("a")
+    assert f"{driver.id}.json" not in files(store)
+
+
+def test_a_driver_whose_clock_is_ahead_has_none_taken_for_gone(store: Store, own: Leases) -> None:
+    """Of three machines, the third would judge the second by the clock of the first."""
+    first = stranger(store, own, place="a machine", pid=1)
+    store.write("drivers/second.json", json.dumps(asdict(replace(first, id="second", place="another"))).encode())
+    age(store, first.id, -7200)
+    assert {driver.id for driver in own.others()} == {"stranger", "second"}
+    assert {driver.id for driver in own.others()} == {"stranger", "second"}
 
 
 def test_a_process_that_has_the_number_of_a_killed_one_is_not_taken_for_it(store: Store, own: Leases) -> None:

@@ -1,11 +1,13 @@
 """The order in which work is done, without Ray: what Tune asks for, and what it tells."""
 
+import math
 from collections import deque
 from collections.abc import Iterator
 
 import pytest
 from ray.tune.experiment import Trial as TuneTrial
 
+from raysl.launch import course as module
 from raysl.launch.course import Course
 from raysl.launch.schedule import _Callback
 from raysl.launch.work import Task, Work
@@ -36,6 +38,8 @@ class Listed:
     def ended(self, name: str) -> None:
         self.told.append(name)
 
+    def died(self, name: str, why: str) -> None: ...
+
     def nothing_runs(self) -> None:
         raise AssertionError
 
@@ -52,7 +56,7 @@ def test_work_begins_when_all_of_the_work_before_has_ended() -> None:
         asked.append("second")
         yield second
 
-    course = Course(first, following(), stay=True)
+    course = Course(first, following(), stay=math.inf)
     assert [name_of(course.next()) for _ in range(3)] == ["a", "b", None]
     course.ended("a")
     assert course.next() is None
@@ -67,8 +71,23 @@ def test_work_begins_when_all_of_the_work_before_has_ended() -> None:
     assert course.rest is None
 
 
+def test_a_task_that_is_given_back_is_handed_out_once_more_before_its_work_is_done() -> None:
+    first = Listed("a", "b")
+    course = Course(first, iter([Listed("c")]), stay=math.inf)
+    task = course.next()
+    course.next()
+    course.ended("b")
+    assert task is not None
+    course.again(task)
+    assert course.next() is task
+    assert course.next() is None
+    course.ended("a")
+    assert first.told == ["b", "a"]
+    assert name_of(course.next()) == "c"
+
+
 def test_no_more_tasks_at_once_than_their_work_allows() -> None:
-    course = Course(Listed("a", "b", limit=1), iter([Listed("c", "d", limit=2)]), stay=True)
+    course = Course(Listed("a", "b", limit=1), iter([Listed("c", "d", limit=2)]), stay=math.inf)
     assert [name_of(course.next()) for _ in range(2)] == ["a", None]
     course.ended("a")
     assert [name_of(course.next()) for _ in range(2)] == ["b", None]
@@ -79,7 +98,7 @@ def test_no_more_tasks_at_once_than_their_work_allows() -> None:
 @pytest.mark.parametrize("resources", [{"workers": 2}, {"cpus": 2}, {"gpus": 0.5}, {"checkpoint_seconds": 1.0}])
 def test_processes_go_on_only_with_what_takes_the_same(resources: dict[str, float]) -> None:
     other = Listed("b", resources=Resources.model_validate(resources))
-    course = Course(Listed("a"), iter([other]), stay=True)
+    course = Course(Listed("a"), iter([other]), stay=math.inf)
     course.next()
     course.ended("a")
     goes_on = "checkpoint_seconds" in resources
@@ -91,7 +110,7 @@ def test_processes_go_on_only_with_what_takes_the_same(resources: dict[str, floa
 def test_processes_are_given_back_for_a_wait() -> None:
     second = Listed("b")
     following = iter([None, second])
-    course = Course(Listed("a"), following, stay=True)
+    course = Course(Listed("a"), following, stay=math.inf)
     course.next()
     course.ended("a")
     assert course.next() is None
@@ -100,12 +119,20 @@ def test_processes_are_given_back_for_a_wait() -> None:
     assert next(following) is second
 
 
-def test_processes_that_do_not_stay_are_given_back_as_soon_as_no_task_is_left() -> None:
+def test_processes_are_given_back_when_they_have_waited_for_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
     first, following = Listed("a", "b"), iter([Listed("c")])
-    course = Course(first, following, stay=False)
+    course = Course(first, following, stay=60.0)
     course.next()
+    now = 100.0
+    assert not course.is_over, "there was a task for each"
+    course.next()
+    assert course.next() is None
+    now = 159.0
+    assert course.next() is None
     assert not course.is_over
-    course.next()
+    now = 160.0
     assert course.next() is None
     assert course.is_over
     course.ended("a")
@@ -115,9 +142,18 @@ def test_processes_that_do_not_stay_are_given_back_as_soon_as_no_task_is_left() 
     assert name_of(next(following).next()) == "c"
 
 
+def test_processes_that_waited_for_a_while_go_on_with_what_follows() -> None:
+    course = Course(Listed("a", "b"), iter([Listed("c")]), stay=60.0)
+    course.next(), course.next()
+    course.ended("a")
+    assert course.next() is None
+    course.ended("b")
+    assert name_of(course.next()) == "c"
+
+
 def test_what_tune_keeps_of_a_trial_that_has_ended_is_little() -> None:
     work = Listed("a")
-    course = Course(work, iter(()), stay=True)
+    course = Course(work, iter(()), stay=math.inf)
     trial = TuneTrial("unknown", config={"task": course.next()}, stub=True)
     trial.update_last_result({"epoch": 0, "loss": 1.0, "training_iteration": 1})
     assert trial.metric_analysis

@@ -1,5 +1,6 @@
 """The selection rules, over rows made by hand."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -174,3 +175,28 @@ def test_no_objective_reads_test_scores() -> None:
     # Weighing is no choosing: the rule alone does that.
     weighed = replace(record(), objectives=("probe_accuracy", "seconds"))
     assert select(weighed, rows(LOSSES), 0.0) == select(record(), rows(LOSSES), 0.0)
+
+
+def test_trials_of_different_code_are_named_in_the_reason() -> None:
+    trained = rows(LOSSES)
+    of_one = {name: replace(one, code="1") for name, one in trained.items()}
+    assert "code" not in select(record(), trained, 0.0).reason
+    assert "code" not in select(record(), of_one, 0.0).reason
+    mixed = select(record(), of_one | {"c0": replace(trained["c0"], code="2")}, 0.0)
+    assert mixed.reason.endswith("; trials of different code were compared: 5 of 1, 1 of 2")
+    earlier = select(record(), of_one | {"c0": trained["c0"]}, 0.0)
+    assert earlier.reason.endswith("5 of 1, 1 of code that is not known")
+
+
+def test_trials_of_other_methods_have_other_code_and_may_be_compared() -> None:
+    trained = {
+        name: replace(one, code=name[0], spec=json.dumps({"method": {"name": name[0]}}))
+        for name, one in rows(LOSSES).items()
+    }
+    assert "code" not in select(record(), trained, 0.0).reason
+
+
+def test_what_was_not_compared_is_not_named() -> None:
+    trained = {name: replace(one, code="1") for name, one in rows(LOSSES).items()}
+    trained["c1"] = replace(trained["c1"], code="2", status="failed")
+    assert "code" not in select(record(), trained, 0.0).reason

@@ -1,0 +1,16 @@
+"""The code that a trial is of."""
+
+from raysl.results.code import Code
+from raysl.results.rows import read_row
+from raysl.results.store import Store
+from raysl.sources import deciding, method_names
+from raysl.training.spec import TrialSpec
+
+
+def code_of(spec: TrialSpec, store: Store) -> Code:
+    """Return the code that a trial is of where this process trains it.
+
+    store: holds the row of the trial that it starts from.
+    """
+    start = read_row(store, spec.start) if spec.start is not None else None
+    return Code(dict(deciding(method_names(spec.method))), start.code if start is not None else None)
