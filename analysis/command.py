@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from raysl.console.output import complain, whole_output
 from raysl.errors import UserError
 
 Arguments = Sequence[str]
@@ -52,8 +53,9 @@ def execute(main: Callable[[Arguments], None], arguments: Arguments | None = Non
 
     arguments: those of the command line where None.
     """
-    try:
-        main(sys.argv[1:] if arguments is None else arguments)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    with whole_output():
+        try:
+            main(sys.argv[1:] if arguments is None else arguments)
+        except UserError as error:
+            complain(f"error: {error}")
+            sys.exit(2)

@@ -26,19 +26,30 @@ def validated(model: type[Model], values: Any, path: Path_, document: Document) 
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        findings: dict[Path_, list[str]] = {}
+        findings: dict[Path_, list[Any]] = {}
         raw = error.errors(include_url=False)
         misspelt = {finding["loc"][:-1] for finding in raw if finding["type"] == "extra_forbidden"}
         for finding in raw:
             if finding["type"] == "missing" and finding["loc"][:-1] in misspelt:
                 continue  # the unknown key beside it is likely this one
             below = _written_path(finding["loc"], values, finding["type"] == "missing")
-            texts = findings.setdefault(below, [])
-            if len(findings) <= MOST_SHOWN:
-                texts.append(_explain(finding, model, values, below) + _hint(finding, (*path, *below), document))
-        lines = [_line((*path, *below), texts, document) for below, texts in findings.items() if texts]
+            findings.setdefault(below, []).append(finding)
+        lines = [
+            _line(
+                (*path, *below),
+                [_explain(one, model, values, below) + _hint(one, (*path, *below), document) for one in _meant(found)],
+                document,
+            )
+            for below, found in list(findings.items())[:MOST_SHOWN]
+        ]
         more = [f"and {len(findings) - MOST_SHOWN} more"] if len(findings) > MOST_SHOWN else []
         raise ConfigError("\n".join([*lines, *more])) from None
+
+
+def _meant(findings: list[Any]) -> list[Any]:
+    """Return the findings of one value, without those of other types than it has, where it has one of those allowed."""
+    told = [finding for finding in findings if not finding["type"].endswith("_type")]
+    return told or findings
 
 
 def _hint(finding: Any, path: Path_, document: Document) -> str:

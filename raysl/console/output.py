@@ -5,8 +5,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 BROKEN = 1  # exit code
+
+
+class BrokenOutputError(Exception):
+    """Standard output takes nothing more; the cause says why."""
 
 
 @contextmanager
@@ -26,13 +31,31 @@ def whole_output() -> Iterator[None]:
             yield
         finally:
             sys.stdout.flush()
+    except BrokenOutputError as error:
+        _end(error.__cause__)
     except OSError as error:
         if error.filename is not None or not _is_broken():
             raise
-        if not isinstance(error, BrokenPipeError):
-            complain(f"error: standard output: {error.strerror}")
-        _let_go()
-        sys.exit(BROKEN)
+        _end(error)
+
+
+def write(text: str) -> None:
+    """Write to standard output, at once.
+
+    Raises BrokenOutputError, which nobody takes for a connection's or a file's, where it takes nothing more.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        raise BrokenOutputError from error
+
+
+def _end(error: BaseException | None) -> NoReturn:
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        complain(f"error: standard output: {error.strerror}")
+    _let_go()
+    sys.exit(BROKEN)
 
 
 def complain(text: str) -> None:
