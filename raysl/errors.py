@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from reprlib import Repr
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 MOST_OF_A_MESSAGE, MOST_OF_A_LINE, MOST_OF_A_VALUE = 2000, 1200, 200  # characters
 MOST_CHOICES = 60
+MOST_OF_A_NAME = 255  # bytes, on every file system in use
 MOST_COMPARED = 100  # characters of a word that is compared with the choices
 
 
@@ -47,15 +48,25 @@ class SearchError(_ShownError, RuntimeError):
 
 
 def checked_path(path: Path, what: str, kind: type[UserError] = UserError) -> Path:
-    """Return a path that every library can be given; raises an error of a kind where its name is not UTF-8.
+    """Return a path or an address that every library can be given; raises an error of a kind where one could not.
 
     what: whose path it is, for the message.
     """
+    if trouble := _trouble_of(path):
+        raise kind(f"{what} {printable(str(path))}: {trouble}; give another")
+    return path
+
+
+def _trouble_of(path: Path) -> str:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise kind(f"{what} {path}: the path is not UTF-8, as libraries need it; rename the folder") from None
-    return path
+        return "the path is not UTF-8, as libraries need it"
+    if control := [one for one in str(path) if category(one) == "Cc"]:
+        return f"the path holds the character {control[0]!r}"
+    if path.is_absolute() and any(len(name.encode()) > MOST_OF_A_NAME for name in path.parts):
+        return f"a name in the path is longer than {MOST_OF_A_NAME} bytes"
+    return ""
 
 
 def choices(value: str, valid: Iterable[str]) -> str:

@@ -106,6 +106,18 @@ def test_paths_that_are_not_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert list(odd.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["y" * 300, "a\nb", "\x1b[31m"])
+@pytest.mark.parametrize("whose", ["RAYSL_CACHE", "RAYSL_DATA", "--results"])
+def test_folders_that_cannot_be(name: str, whose: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [whose, tmp_path / name] if whose.startswith("--") else ["--set", "data.source=mnist"]
+    if not whose.startswith("--"):
+        monkeypatch.setenv(whose, str(tmp_path / name))
+    done = here("tune", write(tmp_path), "--backend", "inline", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "in the path is longer than 255 bytes" in done.stderr or "the path holds the character" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -71,7 +71,22 @@ def test_choices_are_bounded_and_tell_forms_of_unicode_apart() -> None:
     )
 
 
-def test_a_path_that_is_not_utf_8_is_refused() -> None:
-    assert checked_path(Path("/é"), "results folder") == Path("/é")
-    with pytest.raises(DataError, match=r"^cache /\\udcff: the path is not UTF-8"):
-        checked_path(Path("/\udcff"), "cache", DataError)
+@pytest.mark.parametrize(
+    ("path", "trouble"),
+    [
+        ("/\udcff", r"^cache /\\udcff: the path is not UTF-8"),
+        ("/a\nb", r"^cache /a\\nb: the path holds the character '\\n'"),
+        ("x/\x1b[31m", r"the path holds the character '\\x1b'"),
+        ("/" + "\u00e9" * 128 + "/x", "a name in the path is longer than 255 bytes"),
+    ],
+)
+def test_a_path_that_libraries_cannot_be_given_is_refused(path: str, trouble: str) -> None:
+    with pytest.raises(DataError, match=trouble):
+        checked_path(Path(path), "cache", DataError)
+
+
+@pytest.mark.parametrize(
+    "path", ["/\u00e9", "relative/x y", "s3://bucket/x", f"http://host/{'x' * 300}", f"/{'x' * 255}"]
+)
+def test_other_paths_are_taken(path: str) -> None:
+    assert checked_path(Path(path), "results folder") == Path(path)
