@@ -48,9 +48,10 @@ class SearchError(_ShownError, RuntimeError):
 
 
 def checked_path(path: Path, what: str, kind: type[UserError] = UserError) -> Path:
-    """Return a path or an address that every library can be given; raises an error of a kind where one could not.
+    """Return the path or address itself.
 
     what: whose path it is, for the message.
+    Raises `kind` where it is not UTF-8, holds a control character, or has a name that is too long for a file system.
     """
     if trouble := _trouble_of(path):
         raise kind(f"{what} {printable(str(path))}: {trouble}; give another")
@@ -81,7 +82,7 @@ def choices(value: str, valid: Iterable[str]) -> str:
 
 
 def same_letters(one: str, other: str) -> bool:
-    """Return whether two words look alike, though one may have an accent as a character of its own."""
+    """Return whether two words differ in their Unicode form (NFC, NFD) at most."""
     return normalize("NFC", one) == normalize("NFC", other)
 
 
@@ -100,19 +101,19 @@ def _in_quotes(part: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """Return a value as Python writes it, without the middle of what is long."""
+    """Return a value's repr, at most 200 characters; the middle of a long one is left out."""
     return cut(_REPR.repr(value), MOST_OF_A_VALUE)
 
 
 def printable(text: str) -> str:
-    r"""Return a text with whatever does not print, line ends among it, written as `\x1b` is."""
+    r"""Return a text with every character that does not print, line ends included, as an escape such as `\x1b`."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def cut(text: str, most: int = MOST_OF_A_VALUE) -> str:
-    """Return a text of at most so many characters: where it is longer, its middle is left out."""
+    """Return a text of at most `most` characters; a longer one loses its middle."""
     if len(text) <= most:
         return text
     mark = f" ... ({len(text)} characters) ... "
@@ -121,7 +122,7 @@ def cut(text: str, most: int = MOST_OF_A_VALUE) -> str:
 
 
 def message(text: str) -> str:
-    """Return a message as it may be shown: at most 2,000 characters, none of which controls a terminal."""
+    """Return a message of at most 2,000 characters, without terminal escapes; long lines lose their middle."""
     found: list[str] = []
     left = MOST_OF_A_MESSAGE - len("and 1000000 more lines")
     lines = text.split("\n")

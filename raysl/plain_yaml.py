@@ -143,7 +143,7 @@ for _name, _pattern, _first in (
 
 @dataclass
 class _Builder:
-    """Makes plain values of nodes; what an alias stands for is made, and counted, wherever it stands."""
+    """Builds plain values from nodes; an alias is expanded, and its values are counted again, at each use."""
 
     lines: dict[Path_, int] = field(default_factory=dict)
     num_values: int = 0

@@ -47,13 +47,13 @@ def validated(model: type[Model], values: Any, path: Path_, document: Document) 
 
 
 def _meant(findings: list[Any]) -> list[Any]:
-    """Return the findings of one value, without those of other types than it has, where it has one of those allowed."""
+    """Return the findings of one value; mismatches of type only if no type of the union fits."""
     told = [finding for finding in findings if not finding["type"].endswith("_type")]
     return told or findings
 
 
 def _hint(finding: Any, path: Path_, document: Document) -> str:
-    """Return what raysl calls what other tools call otherwise, or have elsewhere."""
+    """Return a hint for a user of other tools, with a leading semicolon; empty if there is none."""
     kind, value = finding["type"], finding["input"]
     if kind == "extra_forbidden":
         hint = elsewhere(path, document)

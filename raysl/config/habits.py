@@ -1,4 +1,4 @@
-"""What people write out of habit with other tools: what raysl calls it, and where it stands in this experiment."""
+"""Hints for keys and values that are written as in other tools: raysl's word, and the place in this experiment."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -71,7 +71,7 @@ CALL = re.compile(r"^(?:[\w.]*\.)?(?:suggest_)?([A-Za-z_]+)\((.*)\)$")
 
 
 def elsewhere(path: Path_, document: Document) -> str:
-    """Return where in the experiment an unknown key is known, under its own or raysl's name; empty if nowhere."""
+    """Return the keys of this experiment that an unknown key may mean, as a hint; empty if there is none."""
     word = path[-1].lower().replace("_", "").replace("-", "")
     wanted = {path[-1], NAMES.get(word, path[-1])}
     known = dict.fromkeys(key for key in _known(document) if key[-1] in wanted and key != path)
@@ -104,13 +104,13 @@ def _fields(union: Any) -> Iterator[str]:
 
 
 def written_out(value: Any, path: Path_) -> str:
-    """Return how a mapping is written of which only the first value stands there; empty if none does."""
+    """Return the mapping that a single text stands for, as `write {name: adam}`; empty if it stands for none."""
     first = FIRST.get(path[-1]) if path else None
     return f"write {{{first}: {cut(value)}}}" if first is not None and isinstance(value, str) and value else ""
 
 
 def meant(value: Any, path: Path_, document: Document) -> str:
-    """Return how raysl writes what a value means as a search space of another tool's; empty if it means none.
+    """Return how raysl writes a search space that is written as in another tool; empty if the value is none.
 
     Only keys that can be searched have such values.
     """

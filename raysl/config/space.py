@@ -79,7 +79,7 @@ def _tags(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 def substitute(values: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested values with those at the dotted keys replaced; all others are shared, which nobody changes."""
+    """Return nested values with those at the dotted keys replaced; other values are shared with the input."""
     filled = dict(values)
     for key, value in params.items():
         *above, last = key.split(".")

@@ -42,7 +42,7 @@ def whole_output() -> Iterator[None]:
 def write(text: str) -> None:
     """Write to standard output, at once.
 
-    Raises BrokenOutputError, which nobody takes for a connection's or a file's, where it takes nothing more.
+    Raises BrokenOutputError where that fails; it is no OSError, so that it is not taken for a lost connection.
     """
     try:
         sys.stdout.write(text)

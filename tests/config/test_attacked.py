@@ -1,13 +1,13 @@
-"""Tampered experiments, overrides and table files: each is taken or refused in one message, in time and in memory."""
+"""Tampered experiments, overrides, table and cluster files: each is taken or refused in one message, in time and in memory."""
 
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from attacks import overrides, tables, yaml_bytes, yaml_structure
+from attacks import cluster_yaml, overrides, tables, yaml_bytes, yaml_structure
 from attacks.outcomes import ACCEPTED, REFUSED, bounded
 
-ATTACKS = (yaml_structure, yaml_bytes, overrides, tables)
+ATTACKS = (yaml_structure, yaml_bytes, overrides, tables, cluster_yaml)
 SEED = 1
 
 
