@@ -1,5 +1,6 @@
 """YAML as plain values, each with its line: bounded in all that can grow, and nothing in it is executed."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -52,8 +53,10 @@ class Plain:
 def read_file(file: Path) -> str:
     """Return the text of a YAML file.
 
-    Raises OSError where it cannot be read, PlainYamlError where it is too long or not UTF-8.
+    Raises OSError where it cannot be read, PlainYamlError where it is a pipe or a device, too long or not UTF-8.
     """
+    if os.path.exists(file) and not (os.path.isfile(file) or os.path.isdir(file)):
+        raise PlainYamlError(1, "a pipe or a device; write it to a file, which is read more than once")
     with file.open("rb") as opened:
         content = opened.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:

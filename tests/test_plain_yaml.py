@@ -1,6 +1,7 @@
 """YAML as plain values: what is read, what is refused with its line, and that nothing can grow beyond its bound."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -141,5 +142,17 @@ def test_files_are_bounded_and_utf_8(tmp_path: Path) -> None:
     with pytest.raises(PlainYamlError, match="not UTF-8 text") as caught:
         read_file(file)
     assert caught.value.line == 2
+    file.write_bytes(b"#" * (MOST_BYTES + 1))
     with pytest.raises(PlainYamlError, match=f"longer than {MOST_BYTES:,} bytes"):
-        read_file(Path("/dev/zero"))
+        read_file(file)
+
+
+def test_what_has_no_end_or_no_writer_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(PlainYamlError, match="a pipe or a device"):
+            read_file(path)
+    with pytest.raises(IsADirectoryError):
+        read_file(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        read_file(tmp_path / "none")

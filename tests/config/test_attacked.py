@@ -1,4 +1,4 @@
-"""Tampered experiments, overrides, table and cluster files: each is taken or refused in one message, in time and in memory."""
+"""Tampered experiments, overrides, table and cluster files: each is taken, or refused in one message, within bounds."""
 
 from pathlib import Path
 from types import ModuleType
