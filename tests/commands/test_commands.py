@@ -87,9 +87,7 @@ def test_printed_commands_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
     results.mkdir()
     empty = here("show", results)
     assert shlex.split(empty.stderr.split("`")[1]) == ["raysl", "tune", "FILE", "--results", str(results)]
-    file = write(
-        tmp_path, EXPERIMENT.replace("  semi:", "  semi.v1:").replace("start_from: semi", "start_from: semi.v1")
-    )
+    file = write(tmp_path, EXPERIMENT.partition("  finetune:")[0].replace("  semi:", "  semi.v1:"))
     many = here("train", file, "--stage", "semi.v1")
     assert shlex.split(many.stderr.partition("fix ")[2])[:2] == ["--set", 'stages."semi.v1".optimizer.lr=...,']
     done = inline("tune", file, "--results", results, "--set", 'stages."semi.v1".optimizer.lr=0.01', "--set", "seeds=1")
