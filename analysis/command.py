@@ -1,10 +1,12 @@
 """The command lines of the reports: what they share, and how a mistake ends."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from raysl.console.output import complain, whole_output
 from raysl.errors import UserError
 
 Arguments = Sequence[str]
@@ -27,7 +29,7 @@ def out_folder(results: Sequence[str], out: Path | None) -> Path:
     """
     if out is None and "://" in results[0]:
         raise UserError(f"--out is missing: files cannot be written beside {results[0]}")
-    folder = out or Path(results[0]).expanduser() / "analysis"
+    folder = out or Path(os.path.expanduser(results[0])) / "analysis"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -51,8 +53,9 @@ def execute(main: Callable[[Arguments], None], arguments: Arguments | None = Non
 
     arguments: those of the command line where None.
     """
-    try:
-        main(sys.argv[1:] if arguments is None else arguments)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    with whole_output():
+        try:
+            main(sys.argv[1:] if arguments is None else arguments)
+        except UserError as error:
+            complain(f"error: {error}")
+            sys.exit(2)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from shlex import quote
 from typing import Any
 
 import pyarrow as pa
@@ -86,7 +87,7 @@ def read_selected(uris: Sequence[str], names: str | None = None) -> list[Searche
     stages = [stage for stage in read_stages(uris) if stage.selected]
     if not stages:
         folders = [without_keys(uri) for uri in uris]
-        command = f"`raysl tune FILE --results {folders[0]}`"
+        command = f"`raysl tune FILE --results {quote(folders[0])}`"
         raise ResultsError(f"{', '.join(folders)}: nothing is selected; {command} does it")
     return stages if names is None else [_named(name.strip(), stages) for name in names.split(",")]
 

@@ -2,16 +2,45 @@
 
 import gc
 import sys
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from raysl.errors import SearchError, UserError
+from raysl.console.output import complain, whole_output
+from raysl.errors import SearchError, UserError, checked_path, message
+
+
+class _Commands(TyperGroup):
+    """Commands whose complaints of the command line are as short as all others."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _short_complaints():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _short_complaints():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _short_complaints() -> Iterator[None]:
+    try:
+        yield
+    except _USAGE as error:
+        text = message(error.format_message())
+        error.format_message = lambda: text
+        raise
+
+
+_USAGE: Any = typer.BadParameter.__mro__[1]  # of all that is wrong with a command line
 
 app = typer.Typer(
     name="raysl",
+    cls=_Commands,
     help="Hyperparameter search on Ray for image learning with few labels and no validation set.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -202,17 +231,28 @@ def _given(context: typer.Context, left_out: Set[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2."""
+    with whole_output():
+        try:
+            _check_working_directory()
+            app()
+        except UserError as error:
+            complain(f"error: {error}")
+            sys.exit(2)
+        except SearchError as error:
+            complain(f"error: {error}; finished trials are kept; the same command goes on from here")
+            sys.exit(1)
+        except KeyboardInterrupt:
+            complain("interrupted; the same command goes on from here")
+            sys.exit(130)
+        finally:
+            if "torch" not in sys.modules:  # some of its libraries count what is left, and complain
+                gc.freeze()  # else the interpreter looks through all there is once more, a second after a search
+
+
+def _check_working_directory() -> None:
+    """Raise UserError where relative paths lead nowhere, or to what libraries cannot be given."""
     try:
-        app()
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
-    except SearchError as error:
-        sys.stderr.write(f"error: {error}; finished trials are kept; the same command goes on from here\n")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from here\n")
-        sys.exit(130)
-    finally:
-        if "torch" not in sys.modules:  # some of its libraries count what is left, and complain
-            gc.freeze()  # else the interpreter looks through all there is once more, a second after a search
+        here = Path.cwd()
+    except OSError as error:
+        raise UserError(f"working directory: {error.strerror}; it was removed, perhaps: cd elsewhere") from None
+    checked_path(here, "working directory")

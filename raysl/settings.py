@@ -1,5 +1,9 @@
 """The manners of every settings model: frozen, strict, and closed to unknown keys."""
 
+import typing
+from types import UnionType
+from typing import Annotated, Any, Union
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -10,3 +14,13 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def members(annotation: Any) -> list[type[BaseModel]]:
+    """Return the settings models that an annotation allows."""
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        return members(typing.get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [member for option in typing.get_args(annotation) for member in members(option)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []

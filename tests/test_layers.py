@@ -24,6 +24,7 @@ LAYERS = [
     {"tracking"},
     {"results"},
     {"settings"},
+    {"plain_yaml"},
     {"sources"},
     {"errors"},
 ]
@@ -39,7 +40,7 @@ FORBIDDEN = {
     "tracking": {"ray", "torch"},
 }
 ANALYSIS = sorted((ROOT.parent / "analysis").glob("*.py"))
-ANALYSIS_MAY_USE = {"raysl.results", "raysl.errors", "raysl.search.selection"}
+ANALYSIS_MAY_USE = {"raysl.results", "raysl.errors", "raysl.search.selection", "raysl.console.output"}
 
 
 def layer(package: str) -> int:

@@ -100,7 +100,8 @@ class _Planner:
         resources = experiment.resources
         console.print(
             f"each trial: {resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpus:g} GPU(s); "
-            + "; ".join(dict.fromkeys(map(images_text, datas.values())))
+            + "; ".join(dict.fromkeys(map(images_text, datas.values()))),
+            markup=False,
         )
         return seconds
 
@@ -149,7 +150,7 @@ def _shape(spec: TrialSpec) -> str:
 
 def _trials(stage: Stage, experiment: Experiment, datas: Datas, uri: str) -> tuple[Sequence[Trial], set[str]]:
     """Return a stage's trials, and the ids of those that the results folder holds already."""
-    store = Store.open(uri, create=False) if "://" in uri or Path(uri).exists() else None
+    store = Store.open(uri, create=False) if "://" in uri or os.path.exists(uri) else None
     starts = selected_starts(experiment, stage, datas, store) if store else {} if stage.start_from is None else None
     if starts is None:  # what an earlier stage will select is not known yet, and none of these trials is trained
         starts = dict.fromkeys(experiment.seeds, f"{experiment.name}/{stage.start_from}")

@@ -6,8 +6,8 @@ from raysl.console.progress import progress
 from raysl.data.arrays import prepare
 from raysl.data.inspect import inspect, resolve
 from raysl.data.sets import KNOWN, find
-from raysl.data.settings import TrialData
-from raysl.errors import DataError
+from raysl.data.settings import DataSettings, TrialData
+from raysl.errors import DataError, dotted
 from raysl.launch.carry import send
 from raysl.results.store import Store
 from raysl.search.checks import check
@@ -21,6 +21,7 @@ def resolve_data(experiment: Experiment, console: Console, *, download: bool = T
     download: otherwise stages of known sets that are not on this machine are left out.
     Raises UserError with the place in the YAML, also where a stage cannot be trained on them.
     """
+    _say_default_labels(experiment, console)
     datas: dict[str, TrialData] = {}
     known: dict[str, TrialData] = {}
     for stage in experiment.stages:
@@ -35,6 +36,20 @@ def resolve_data(experiment: Experiment, console: Console, *, download: bool = T
     return datas
 
 
+def _say_default_labels(experiment: Experiment, console: Console) -> None:
+    """Name the stages whose number of labels nobody has given: it decides every number of theirs."""
+    silent = [stage.name for stage in experiment.stages if "labels" not in stage.data.model_fields_set]
+    if silent:
+        default = DataSettings.model_fields["labels"].default
+        console.print(
+            f"{experiment.name}: data.labels: not given, so {default:g} of the unlabelled images have labels "
+            f"(stages {', '.join(silent)}); --set data.labels=40, say, gives 40",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
 def _is_here(source: str) -> bool:
     return source not in KNOWN or source == "digits" or find(source) is not None
 
@@ -47,7 +62,8 @@ def _resolved(experiment: Experiment, stage: Stage, console: Console) -> TrialDa
         key, _, _ = str(error).partition(":")
         key = key if key.startswith("data.") else "data.source"
         own = key.removeprefix("data.") in stage.settings.data
-        raise DataError(f"{experiment.place(f'stages.{stage.name}.{key}' if own else key)}: {error}") from None
+        path = f"{dotted(('stages', stage.name))}.{key}" if own else key
+        raise DataError(f"{experiment.place(path)}: {error}") from None
 
 
 def prepare_data(data: TrialData, console: Console) -> None:

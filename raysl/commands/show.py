@@ -1,8 +1,10 @@
 """`raysl show`."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 
@@ -61,7 +63,9 @@ def show(
     store = Store.open(target, create=False)
     tables = summarise_store(store, curves=False)
     if tables.configs.num_rows == 0:
-        raise ResultsError(f"{store}: no search has been here; `raysl tune FILE --results {store}` starts one")
+        raise ResultsError(
+            f"{store}: no search has been here; `raysl tune FILE --results {quote(str(store))}` starts one"
+        )
     console = screen()
     report.show(tables, str(store), form, console)
     if form in ("table", "markdown"):
@@ -77,7 +81,7 @@ def _say_other_code(store: Store, tables: Tables, console: Console) -> None:
 def _show_attack(target: str, output: Path, profile: str | None, overrides: Sequence[str]) -> None:
     """Draw each attack of a results folder's current stages, or that of an experiment's YAML."""
     console = screen()
-    if Path(target).suffix in (".yaml", ".yml") or Path(target).is_file():
+    if Path(target).suffix in (".yaml", ".yml") or os.path.isfile(target):
         attacks = _attacks_of_file(Path(target), profile, overrides, console)
     else:
         _refuse({"--profile": profile, "--set": overrides}, "of an experiment's YAML, and this is a results folder")

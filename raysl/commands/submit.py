@@ -13,6 +13,7 @@ from rich.console import Console
 from raysl.commands.setting_up import resolve_data
 from raysl.commands.tune import Launch, launch_options
 from raysl.commands.wanted import Wanted, read_wanted
+from raysl.console.output import write
 from raysl.console.progress import progress
 from raysl.console.screen import screen
 from raysl.data.carried import Carried, as_variable
@@ -53,7 +54,7 @@ def submit(
         job_id = job.submit(client, arguments, Path(folder), as_variable(own))
     _say_how_to_go_on(launch.address, job_id, console)
     try:
-        code = job.follow(client, job_id, _tell)
+        code = job.follow(client, job_id, write)
     except KeyboardInterrupt:
         console.print("[yellow]no longer followed[/]: the search goes on")
         _say_how_to_go_on(launch.address, job_id, console)
@@ -142,11 +143,6 @@ def _common(parts: Sequence[Sequence[str]]) -> Iterator[str]:
         if len(set(level)) > 1:
             return
         yield level[0]
-
-
-def _tell(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def _say_how_to_go_on(address: str, job_id: str, console: Console) -> None:

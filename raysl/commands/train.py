@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 
@@ -13,7 +14,7 @@ from raysl.commands.setting_up import prepare_data, resolve_data
 from raysl.config import load
 from raysl.console.live import params_text
 from raysl.console.screen import screen
-from raysl.errors import UserError, choices
+from raysl.errors import UserError, choices, dotted
 from raysl.results.rows import Epoch
 from raysl.results.store import Store
 from raysl.search.chain import selected_starts
@@ -30,8 +31,9 @@ def train(
     stage = _stage(experiment, stage_name)
     if len(stage.configs) != 1:
         num_configs = stage.settings.search.num_configs if stage.adaptive else len(stage.configs)
-        space = "; ".join(f"--set stages.{stage.name}.{key}=..., {values}" for key, values in stage.space.items())
-        grid = f"; --set stages.{stage.name}.search=null" if stage.settings.search.algorithm != "grid" else ""
+        path = dotted(("stages", stage.name))
+        space = "; ".join(f"--set {quote(f'{path}.{key}=...')}, {values}" for key, values in stage.space.items())
+        grid = f"; --set {quote(f'{path}.search=null')}" if stage.settings.search.algorithm != "grid" else ""
         raise UserError(
             f"{file}: stage {stage.name!r} has {num_configs} configs and train takes one; fix {space}{grid}"
         )

@@ -1,6 +1,7 @@
 """`raysl tune`."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -20,7 +21,7 @@ from raysl.console.report import show
 from raysl.console.screen import screen
 from raysl.data.carried import carried_sources
 from raysl.data.settings import TrialData
-from raysl.errors import ResultsError, SearchError, UserError, choices
+from raysl.errors import ResultsError, SearchError, UserError, checked_path, choices
 from raysl.launch.address import check_address, is_job_server
 from raysl.launch.carry import fetch
 from raysl.launch.leases import Leases
@@ -41,6 +42,7 @@ from raysl.tracking.uri import default_uri, validate_uri
 
 GOES_ON = "finished trials are kept; the same command goes on from here"
 STARTING_SECONDS = 15.0  # before the first sync: until then, a search starts its processes
+MOST_LISTED = 1000  # trials of a stage, in a dry run
 MOST_SHOWN = 50  # configs of a stage, at the end of its search
 TRACKING_SECONDS = 60.0  # how long the end of a search waits for a slow tracking server
 
@@ -94,7 +96,7 @@ def _tune(
         fetch(carried.source, carried.digest, Store.open(launch.results or wanted.results, create=False))
     prepared = [(experiment, resolve_data(experiment, console)) for experiment in wanted.experiments]
     if dry_run:
-        _list_trials(wanted, prepared, console)
+        list_trials(wanted, prepared, console)
         return
     store = Store.open(launch.results or wanted.results, create=True)
     _say_what_changed(store, prepared, console)
@@ -109,6 +111,8 @@ def _tune(
 def launch_options(launch: Launch) -> Options:
     """Return how a search is launched.  Raises UserError where what the command line says of it cannot be."""
     check_address(launch.address)
+    for option, place in (("--results", launch.results), ("--tracking", launch.tracking)):
+        checked_path(Path(place or ""), option)
     named = (
         ("--score", launch.score, WhoseScores),
         ("--backend", launch.backend, Backend),
@@ -203,11 +207,14 @@ def _distinct(prepared: Prepared) -> list[TrialData]:
     return list({data.model_dump_json(): data for _, datas in prepared for data in datas.values()}.values())
 
 
-def _list_trials(wanted: Wanted, prepared: Prepared, console: Console) -> None:
+def list_trials(wanted: Wanted, prepared: Prepared, console: Console) -> None:
+    """Print the trials that a search would train, each with its id where nothing has to be selected before."""
     seen: set[str] = set()
     for index, (experiment, datas) in enumerate(prepared):
         console.print(
-            f"{experiment.name}: {'; '.join(dict.fromkeys(map(images_text, datas.values())))}", soft_wrap=True
+            f"{experiment.name}: {'; '.join(dict.fromkeys(map(images_text, datas.values())))}",
+            markup=False,
+            soft_wrap=True,
         )
         if wanted.tables is not None:
             console.print(f"  for {', '.join(wanted.cells[index])}", markup=False, soft_wrap=True)
@@ -234,11 +241,13 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: set[st
     starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
     trials = expand(experiment, stage, datas, starts)
     console.print(f"stage [bold]{stage.name}[/]: {len(trials)} trials, select: {stage.select}{after}")
-    for trial in trials:
+    for trial in trials[:MOST_LISTED]:
         shared = " (shared with one above)" if trial.spec.id in seen else ""
         name = "" if stage.start_from else f"{trial.spec.id}  "
         line = f"  {name}{params_text(trial.params)} seed={trial.spec.seed}{shared}"
         console.print(line, markup=False, highlight=False)
+    if len(trials) > MOST_LISTED:
+        console.print(f"  and {len(trials) - MOST_LISTED:,} more")
     if not stage.start_from:
         seen |= {trial.spec.id for trial in trials}
 
@@ -260,7 +269,8 @@ def _say_where(store: Store, tracking_uri: str, console: Console) -> None:
         markup=False,
         soft_wrap=True,
     )
-    where = f"mlflow ui --backend-store-uri {tracking_uri}" if tracking_uri.startswith("sqlite") else tracking_uri
+    local = tracking_uri.startswith("sqlite")
+    where = shlex.join(["mlflow", "ui", "--backend-store-uri", tracking_uri]) if local else tracking_uri
     console.print(f"MLflow: {where}", markup=False, soft_wrap=True)
 
 

@@ -1,25 +1,17 @@
 """File, then profile, then --set: later ones override earlier ones, key by key."""
 
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from raysl.config.document import ConfigError, Document, Path_, dotted, parse, read_document
+from raysl.config.document import ConfigError, Document, Path_, read_document
+from raysl.config.override import Override, check_reachable, parse_override
 from raysl.config.space import is_dimension
-from raysl.errors import choices
+from raysl.errors import choices, quoted
 
-
-@dataclass(frozen=True)
-class Override:
-    """A value that stands over file and profile; place: where it was written."""
-
-    path: Path_
-    value: Any
-    place: str
+__all__ = ["Override", "compose"]
 
 
 def compose(file: Path, profile: str | None = None, overrides: Sequence[str | Override] = ()) -> Document:
@@ -28,40 +20,35 @@ def compose(file: Path, profile: str | None = None, overrides: Sequence[str | Ov
     Raises ConfigError for an unknown profile or an override that is not `key=value`.
     """
     document = read_document(file)
-    values, places = deepcopy(document.values), dict(document.places)
-    profiles = values.pop("profiles", None) or {}
+    profiles = document.values.get("profiles") or {}
+    values = deepcopy({key: value for key, value in document.values.items() if key != "profiles"})
+    places = {path: place for path, place in document.places.items() if path[:1] != ("profiles",)}
     if not isinstance(profiles, dict):
-        raise ConfigError(f"{document.place(('profiles',))}: profiles: must be a mapping of names, not {profiles!r}")
+        place = document.place(("profiles",))
+        raise ConfigError(f"{place}: profiles: must be a mapping of names, not {quoted(profiles)}")
     if profile is not None:
-        profiles = {str(name): added for name, added in profiles.items()}
-        if profile not in profiles:
-            raise ConfigError(f"--profile {profile}: {file} has no such profile; {choices(profile, profiles)}")
-        added = profiles[profile] or {}
+        name = _profile(profile, profiles, file)
+        added = profiles[name] or {}
         if not isinstance(added, dict):
-            raise ConfigError(f"{document.place(('profiles', profile))}: profiles.{profile}: not a mapping: {added!r}")
-        _merge(
-            values,
-            added,
-            places,
-            (),
-            {path[2:]: place for path, place in document.places.items() if path[:2] == ("profiles", profile)},
-        )
-    for given in overrides:
-        override = _parse_override(given) if isinstance(given, str) else given
+            place = document.place(("profiles", name))
+            raise ConfigError(f"{place}: profiles.{name}: not a mapping: {quoted(added)}")
+        given = {path[2:]: place for path, place in document.places.items() if path[:2] == ("profiles", name)}
+        _merge(values, added, places, given)
+    for one in overrides:
+        override = parse_override(one) if isinstance(one, str) else one
+        check_reachable(override, values)
         path, value = override.path, override.value
-        _merge(values, _nest(path, value), places, (), _override_places(path, value, override.place))
+        _merge(values, _nest(path, value), places, _override_places(path, value, override.place))
     return Document(values, places)
 
 
-def _parse_override(override: str) -> Override:
-    key, equals, text = override.partition("=")
-    path = tuple(key.strip().split("."))
-    if not equals or not all(path):
-        raise ConfigError(f"--set {override}: an override is written key=value, as in --set data.labels=0.05")
-    try:
-        return Override(path, parse(text), f"--set {override}")
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: {dotted(path)}: {text!r} is not a YAML value") from None
+def _profile(asked: str, profiles: Mapping[str, Any], file: Path) -> str:
+    """Return a profile's name as the file writes it: the same letters may be other characters of Unicode there."""
+    names = {unicodedata.normalize("NFC", name): name for name in profiles}
+    name = names.get(unicodedata.normalize("NFC", asked))
+    if name is None:
+        raise ConfigError(f"--profile {asked}: {file} has no such profile; {choices(asked, profiles)}")
+    return name
 
 
 def _nest(path: Path_, value: Any) -> dict[str, Any]:
@@ -80,22 +67,29 @@ def _override_places(path: Path_, value: Any, place: str) -> dict[Path_, str]:
 
 
 def _merge(
-    base: dict[str, Any],
-    added: Mapping[str, Any],
-    places: dict[Path_, str],
-    path: Path_,
-    added_places: Mapping[Path_, str],
+    base: dict[str, Any], added: Mapping[str, Any], places: dict[Path_, str], added_places: Mapping[Path_, str]
 ) -> None:
+    """Put values over others, and where they were written over where those were."""
+    replaced = set(_merged(base, added, ()))
+    lengths = {len(path) for path in replaced}
+
+    def new(path: Path_) -> bool:
+        return any(path[:length] in replaced for length in lengths)
+
+    for path in [path for path in places if new(path)]:
+        del places[path]
+    places |= {path: place for path, place in added_places.items() if new(path)}
+
+
+def _merged(base: dict[str, Any], added: Mapping[str, Any], path: Path_) -> Iterator[Path_]:
+    """Put values over others, key by key; yield the paths of what is replaced whole."""
     for key, value in added.items():
-        here = (*path, str(key))
         old = base.get(key)
         if isinstance(old, dict) and isinstance(value, Mapping) and _mergeable(old, value):
-            _merge(old, value, places, here, added_places)
-            continue
-        base[key] = deepcopy(value)
-        for known in [known for known in places if known[: len(here)] == here]:
-            del places[known]
-        places |= {known: place for known, place in added_places.items() if known[: len(here)] == here}
+            yield from _merged(old, value, (*path, key))
+        else:
+            base[key] = deepcopy(value)
+            yield (*path, key)
 
 
 def _mergeable(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Reads an experiment from YAML, and checks it whole before anything starts."""
 
 import itertools
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from raysl.config.explain import validated
 from raysl.config.space import KINDS, read_space, refuse_other_grids, substitute
 from raysl.config.stages import check_rules, check_search, check_stages, settings_kind
 from raysl.data.settings import DataSettings
-from raysl.errors import choices
-from raysl.search.experiment import Config, Experiment, ExperimentSettings, Resources, Stage
+from raysl.errors import choices, quoted
+from raysl.search.experiment import MOST_TRIALS, Config, Experiment, ExperimentSettings, Resources, Stage
 from raysl.search.sampling import draw
 from raysl.search.space import Dimension, IntRange, Space
 
@@ -38,15 +39,15 @@ def load(
     top = validated(ExperimentSettings, document.values, (), document)
     seeds = tuple(range(top.seeds)) if isinstance(top.seeds, int) else tuple(top.seeds)
     if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"{document.place(('seeds',))}: seeds: a seed is named twice: {list(seeds)}")
+        raise ConfigError(f"{document.place(('seeds',))}: seeds: a seed is named twice: {quoted(list(seeds))}")
     for name in {"name", *KINDS} & set(top.stages):
         raise ConfigError(f"{document.place(('stages', name))}: stages.{name}: a stage cannot be called {name!r}")
     stages = tuple(_read_stage(name, values, top.data, document) for name, values in top.stages.items())
     check_stages(stages, document)
     _check_workers(stages, top.resources, document)
-    return Experiment(
+    experiment = Experiment(
         name=top.name,
-        profile=profile or "",
+        profile=unicodedata.normalize("NFC", profile or ""),
         variant=tuple(variant),
         data=top.data,
         model=top.model,
@@ -57,6 +58,8 @@ def load(
         stages=stages,
         places={dotted(path): place for path, place in document.places.items()},
     )
+    _check_trials(experiment, document)
+    return experiment
 
 
 def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, document: Document) -> Stage:
@@ -72,6 +75,7 @@ def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, docume
 
     settings = configure({key: dimension.ends[0] for key, dimension in space.items()}).settings
     check_search(settings, space, path, document)
+    own_data = _stage_data({**data.model_dump(exclude_unset=True), **settings.data}, path, document)
     search = settings.search
     if search.algorithm == "grid":
         ends = itertools.product(*(dimension.ends for dimension in space.values()))
@@ -79,8 +83,7 @@ def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, docume
     else:
         extremes = tuple(configure(dict(zip(space, point, strict=True))) for point in _checked(space))
         configs = tuple(configure(params) for params in draw(search, space)) if search.algorithm == "random" else ()
-    given = {**data.model_dump(exclude_unset=True), **extremes[0].settings.data}
-    stage = Stage(name, space, configs, extremes, configure, _stage_data(given, path, document))
+    stage = Stage(name, space, configs, extremes, configure, own_data)
     check_rules(stage, document)
     return stage
 
@@ -115,7 +118,7 @@ def _read_method(values: Mapping[str, Any], path: Path_, document: Document, kno
     """Return the settings of one of the known methods, with every default filled in."""
     name = values.get("name") if isinstance(values, Mapping) else values
     if name not in known:
-        trouble = "a 'name' must be given" if name is None else f"{name!r} is no method that can stand here"
+        trouble = "a 'name' must be given" if name is None else f"{quoted(name)} is no method that can stand here"
         raise ConfigError(f"{document.place(path)}: {dotted(path)}: {trouble}; {choices(str(name), known)}")
     read: dict[str, Any] = validated(methods.settings_model(str(name)), values, path, document).model_dump()
     for nested in methods.describe(str(name)).nested:
@@ -130,5 +133,13 @@ def _check_workers(stages: Sequence[Stage], resources: Resources, document: Docu
             place = document.place(("resources", "workers"))
             raise ConfigError(
                 f"{place}: resources.workers: {resources.workers} workers cannot share batches of "
-                f" {smallest} (stages.{stage.name}.batch_size); at most {smallest}"
+                f" {smallest} ({dotted(('stages', stage.name, 'batch_size'))}); at most {smallest}"
             )
+
+
+def _check_trials(experiment: Experiment, document: Document) -> None:
+    if (num_trials := experiment.num_trials) > MOST_TRIALS:
+        seeds = f"{len(experiment.seeds):,} seeds of {num_trials // len(experiment.seeds):,} configs"
+        raise ConfigError(
+            f"{document.place(('seeds',))}: seeds: {seeds} are {num_trials:,} trials; at most {MOST_TRIALS:,}"
+        )

@@ -3,15 +3,18 @@
 import typing
 from collections.abc import Mapping
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Any, Literal, TypeVar, Union
 
 from pydantic import BaseModel, ValidationError
 
 from raysl.config.document import ConfigError, Document, Path_, dotted
-from raysl.errors import choices
+from raysl.config.habits import elsewhere, meant, written_out
+from raysl.errors import choices, quoted
+from raysl.settings import members
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST_SHOWN = 10
+MAPPING_EXPECTED = ("model_type", "model_attributes_type", "dict_type")
 TAGS = ("name", "scheduler")  # the keys that say which model of a union is meant
 
 
@@ -23,16 +26,40 @@ def validated(model: type[Model], values: Any, path: Path_, document: Document) 
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        findings: dict[Path_, list[str]] = {}
+        findings: dict[Path_, list[Any]] = {}
         raw = error.errors(include_url=False)
         misspelt = {finding["loc"][:-1] for finding in raw if finding["type"] == "extra_forbidden"}
         for finding in raw:
             if finding["type"] == "missing" and finding["loc"][:-1] in misspelt:
                 continue  # the unknown key beside it is likely this one
             below = _written_path(finding["loc"], values, finding["type"] == "missing")
-            findings.setdefault(below, []).append(_explain(finding, model, values, below))
-        lines = [_line((*path, *below), texts, document) for below, texts in findings.items()]
-        raise ConfigError("\n".join(lines[:MOST_SHOWN])) from None
+            findings.setdefault(below, []).append(finding)
+        lines = [
+            _line(
+                (*path, *below),
+                [_explain(one, model, values, below) + _hint(one, (*path, *below), document) for one in _meant(found)],
+                document,
+            )
+            for below, found in list(findings.items())[:MOST_SHOWN]
+        ]
+        more = [f"and {len(findings) - MOST_SHOWN} more"] if len(findings) > MOST_SHOWN else []
+        raise ConfigError("\n".join([*lines, *more])) from None
+
+
+def _meant(findings: list[Any]) -> list[Any]:
+    """Return the findings of one value; mismatches of type only if no type of the union fits."""
+    told = [finding for finding in findings if not finding["type"].endswith("_type")]
+    return told or findings
+
+
+def _hint(finding: Any, path: Path_, document: Document) -> str:
+    """Return a hint for a user of other tools, with a leading semicolon; empty if there is none."""
+    kind, value = finding["type"], finding["input"]
+    if kind == "extra_forbidden":
+        hint = elsewhere(path, document)
+    else:
+        hint = written_out(value, path) if kind in MAPPING_EXPECTED else meant(value, path, document)
+    return f"; {hint}" if hint else ""
 
 
 def _line(path: Path_, texts: list[str], document: Document) -> str:
@@ -64,13 +91,20 @@ def _explain(finding: Any, model: type[BaseModel], values: Any, path: Path_) -> 
         return f"a {context['discriminator']} must be given; choices: {', '.join(_tags(model, path))}"
     if kind == "union_tag_invalid":
         key, tag = context["discriminator"].strip("'"), context["tag"]
-        return f"unknown {key} {tag!r}; {choices(str(tag), _tags(model, path))}"
+        return f"unknown {key} {quoted(tag)}; {choices(str(tag), _tags(model, path))}"
     if kind == "literal_error":
-        return f"must be one of {context['expected']}, not {value!r}"
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"must be a mapping of keys to values, not {value!r}"
-    text = finding["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{text}, not {value!r}"
+        return f"must be one of {context['expected']}, not {quoted(value)}"
+    if kind in MAPPING_EXPECTED:
+        return f"must be a mapping of keys to values, not {quoted(value)}"
+    if kind == "string_pattern_mismatch":
+        return f"must be letters, digits, dots, _ and -, and begin with a letter or a digit, not {quoted(value)}"
+    text = (
+        finding["msg"]
+        .removeprefix("Value error, ")
+        .replace("Input should be", "must be")
+        .replace("String should", "must")
+    )
+    return f"{text}, not {quoted(value)}"
 
 
 def valid_keys(model: type[BaseModel], path: Path_, values: Any) -> list[str]:
@@ -82,13 +116,13 @@ def valid_keys(model: type[BaseModel], path: Path_, values: Any) -> list[str]:
 def _model_at(model: type[BaseModel], path: Path_, values: Any) -> type[BaseModel] | None:
     annotation: Any = model
     for part in path:
-        owner = _pick(_members(annotation), values)
+        owner = _pick(members(annotation), values)
         if owner is None:
             annotation = _entries(annotation)
         else:
             annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
         values = values.get(part) if isinstance(values, Mapping) else None
-    return _pick(_members(annotation), values)
+    return _pick(members(annotation), values)
 
 
 def _entries(annotation: Any) -> Any:
@@ -99,18 +133,9 @@ def _entries(annotation: Any) -> Any:
 
 
 def _pick(members: list[type[BaseModel]], values: Any) -> type[BaseModel] | None:
-    tags = {values.get(key) for key in TAGS} if isinstance(values, Mapping) else set()
-    named = [member for member in members if tags & set(_names(member))]
+    tags = [values.get(key) for key in TAGS] if isinstance(values, Mapping) else []
+    named = [member for member in members if any(name in tags for name in _names(member))]
     return next(iter(named or members), None)
-
-
-def _members(annotation: Any) -> list[type[BaseModel]]:
-    origin = typing.get_origin(annotation)
-    if origin is Annotated:
-        return _members(typing.get_args(annotation)[0])
-    if origin in (Union, UnionType):
-        return [member for option in typing.get_args(annotation) for member in _members(option)]
-    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
 def _names(model: type[BaseModel]) -> tuple[str, ...]:
@@ -121,4 +146,4 @@ def _names(model: type[BaseModel]) -> tuple[str, ...]:
 def _tags(model: type[BaseModel], path: Path_) -> list[str]:
     owner = _model_at(model, path[:-1], {})
     assert owner is not None
-    return [name for member in _members(owner.model_fields[path[-1]].annotation) for name in _names(member)]
+    return [name for member in members(owner.model_fields[path[-1]].annotation) for name in _names(member)]

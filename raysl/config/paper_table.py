@@ -10,17 +10,18 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import Field
 
-from raysl.config.compose import Override
 from raysl.config.document import ConfigError, Document, Path_, dotted, read_document
 from raysl.config.experiment import load
 from raysl.config.explain import validated
+from raysl.config.override import Override, parse_key
 from raysl.errors import choices
 from raysl.results.paper_tables import Cell, PaperTable, PaperTables
-from raysl.search.experiment import Experiment, Name
+from raysl.search.experiment import MOST_TRIALS, Experiment, Name
 from raysl.search.trials import experiment_digest
 from raysl.settings import Settings
 
 MOST_SHOWN = 12  # cells in a message
+MOST_CELLS = 1000
 NOT_ASKED = "not among --cells"
 TOLD_APART = {"data", "model"}  # what results folders tell searches of one name apart by
 
@@ -104,6 +105,7 @@ def load_tables(
     chosen = profile or next(iter(settings.profiles))
     if chosen not in settings.profiles:
         raise ConfigError(f"--profile {profile}: {file} has no such profile; {choices(chosen, settings.profiles)}")
+    _check_size(settings, document)
     reader = _Reader(file, document, settings, chosen, tuple(overrides))
     tables = tuple(reader.table(name, table) for name, table in settings.tables.items())
     record = PaperTables(settings.name, chosen, settings.source, tables, {}, reader.reasons)
@@ -123,6 +125,7 @@ class _Reader:
     overrides: tuple[str, ...]
     reasons: dict[str, str] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)  # by what gives them, as text
+    num_trials: list[int] = field(default_factory=list)  # of each of them
 
     def table(self, name: str, table: TableSettings) -> PaperTable:
         self._check_published(name, table)
@@ -183,9 +186,10 @@ class _Reader:
     def _overrides(self, scales: Mapping[Path_, Scale], parts: Mapping[Path_, Part]) -> list[Override]:
         owners: dict[Path_, Scale | Part] = {**scales, **parts}
         return [
-            Override(tuple(key.split(".")), value, self.document.place((*path, "set", key)))
+            Override(parse_key(key, f"{place}: {dotted((*path, 'set'))}"), value, place)
             for path, owner in owners.items()
             for key, value in owner.set.items()
+            if (place := self.document.place((*path, "set", key)))
         ]
 
     def _checked(self, cell: Cell, given: Sequence[Override], parts: Mapping[Path_, Part]) -> Cell:
@@ -197,6 +201,12 @@ class _Reader:
                 self.experiments[what] = self._load(cell, given)
             except ConfigError as error:
                 raise ConfigError(f"{place}: cell {cell.key}: {error}") from None
+            self.num_trials.append(self.experiments[what].num_trials)
+            if sum(self.num_trials) > MOST_TRIALS:
+                raise ConfigError(
+                    f"{place}: cell {cell.key}: with this cell's the file has {sum(self.num_trials):,} trials; "
+                    f"at most {MOST_TRIALS:,}"
+                )
         experiment = self.experiments[what]
         stages = {stage.name: stage for stage in experiment.stages}
         if cell.stage not in stages:
@@ -232,6 +242,13 @@ class _Reader:
     def _check_known(self, name: str, known: Mapping[str, Part], where: Path_, kind: str) -> None:
         if name not in known:
             raise ConfigError(f"{self.document.place(where)}: {dotted(where)}: no such {kind}; {choices(name, known)}")
+
+
+def _check_size(settings: FileSettings, document: Document) -> None:
+    num_cells = sum(len(table.rows) * len(table.columns) for table in settings.tables.values())
+    if num_cells > MOST_CELLS:
+        place = document.place(("tables",))
+        raise ConfigError(f"{place}: tables: {num_cells:,} cells of rows and columns; at most {MOST_CELLS:,} in a file")
 
 
 def _text(experiment: str, profile: str, overrides: Sequence[str]) -> str:

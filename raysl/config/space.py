@@ -1,18 +1,18 @@
 """The search space of a stage: the keys whose value is `{grid: [...]}`, `{uniform: [low, high]}` and the like."""
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from raysl import methods
 from raysl.config.document import ConfigError, Document, Path_, dotted
-from raysl.errors import choices
+from raysl.errors import choices, quoted
 from raysl.search.space import Choice, Dimension, Grid, IntRange, Range, Space
 from raysl.training import settings as training
 
 MOST = 1e15  # up to which a float tells whole numbers apart
+MOST_VALUES = 500  # of a grid or a choice
 KINDS = ("grid", "choice", "uniform", "loguniform", "int")
 GROUPS = {
     "optimizer": (training.SGD, training.Adam, training.AdamW, training.LARS),
@@ -79,12 +79,13 @@ def _tags(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 def substitute(values: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of nested values with those at the dotted keys replaced."""
-    filled = deepcopy(dict(values))
+    """Return nested values with those at the dotted keys replaced; other values are shared with the input."""
+    filled = dict(values)
     for key, value in params.items():
         *above, last = key.split(".")
         owner = filled
         for part in above:
+            owner[part] = dict(owner[part])
             owner = owner[part]
         owner[last] = value
     return filled
@@ -117,7 +118,7 @@ def _kind(written: Mapping[str, Any]) -> str:
 
 def _read(written: Mapping[str, Any], place: str) -> Dimension:
     kind, *more = (key for key in (*KINDS, *written) if key in written)
-    others = [repr(key) for key in dict.fromkeys(more) if key != kind]
+    others = [quoted(key) for key in dict.fromkeys(more) if key != kind]
     if others:
         raise ConfigError(f"{place}: a {kind} stands alone, without {', '.join(others)}")
     given = written[kind]
@@ -129,13 +130,15 @@ def _read(written: Mapping[str, Any], place: str) -> Dimension:
 
 def _values(points: Any, place: str) -> tuple[Any, ...]:
     if not isinstance(points, list) or not points:
-        raise ConfigError(f"{place} is a list of at least one value, not {points!r}")
+        raise ConfigError(f"{place} is a list of at least one value, not {quoted(points)}")
+    if len(points) > MOST_VALUES:
+        raise ConfigError(f"{place} of {len(points):,} values; at most {MOST_VALUES:,}: a range takes its place")
     if any(points.index(point) != index for index, point in enumerate(points)):
-        raise ConfigError(f"{place} names each value once: {points!r}")
+        raise ConfigError(f"{place} names each value once: {quoted(points)}")
     if any(isinstance(point, (dict, list)) for point in points):
-        raise ConfigError(f"{place} holds plain values: {points!r}")
+        raise ConfigError(f"{place} holds plain values: {quoted(points)}")
     if None in points:
-        raise ConfigError(f"{place} holds values, and null is none: {points!r}")
+        raise ConfigError(f"{place} holds values, and null is none: {quoted(points)}")
     return tuple(points)
 
 
@@ -144,11 +147,11 @@ def _range(ends: Any, kind: str, place: str) -> Range:
     numbers = isinstance(ends, list) and all(isinstance(n, int if whole else (int, float)) for n in ends)
     if not numbers or len(ends) != 2 or any(isinstance(n, bool) or not abs(n) <= MOST for n in ends):
         raise ConfigError(
-            f"{place} is [low, high], two {'whole ' if whole else ''}numbers of at most {MOST:g}, not {ends!r}"
+            f"{place} is [low, high], two {'whole ' if whole else ''}numbers of at most {MOST:g}, not {quoted(ends)}"
         )
     low, high = ends
     if low >= high:
-        raise ConfigError(f"{place} is [low, high] with low below high, not {ends!r}")
+        raise ConfigError(f"{place} is [low, high] with low below high, not {quoted(ends)}")
     if kind == "loguniform" and low <= 0:
         raise ConfigError(f"{place} has a logarithm at both ends, so that low is above 0, not {low!r}")
     return IntRange(low, high) if whole else Range(float(low), float(high), log=kind == "loguniform")

@@ -1,12 +1,13 @@
 """What the stages of an experiment must hold to, each by itself and beside the others."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from raysl import methods
 from raysl.config.document import ConfigError, Document, Path_, dotted
-from raysl.errors import UserError, choices
-from raysl.search.experiment import FrozenStage, Stage, StageSettings, TrainedStage
+from raysl.errors import UserError, choices, quoted
+from raysl.search.experiment import MOST_CONFIGS, FrozenStage, Stage, StageSettings, TrainedStage
 from raysl.search.sampling import rehearse
 from raysl.search.space import Grid, Space
 
@@ -27,7 +28,8 @@ def settings_kind(values: Mapping[str, Any], path: Path_, document: Document) ->
         return TrainedStage
     given = {key: values[key] for key in TRAINING if values.get(key) is not None}
     lines = [
-        f"{_at((*path, key), document)}: {value!r}: {name} trains nothing; leave it out" for key, value in given.items()
+        f"{_at((*path, key), document)}: {quoted(value)}: {name} trains nothing; leave it out"
+        for key, value in given.items()
     ]
     if values.get("select") == "train_loss":
         lines.append(
@@ -47,15 +49,16 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
             if not isinstance(dimension, Grid):
                 raise ConfigError(
                     f"{_at((*path, *key.split('.')), document)}: {dimension}: no grid, and algorithm grid "
-                    f"takes nothing else; stages.{path[-1]}.search: {{algorithm: random, num_configs: 20}} or optuna"
+                    f"takes nothing else; {dotted((*path, 'search'))}: {{algorithm: random, num_configs: 20}} or optuna"
                 )
         if search.num_configs is not None:
             raise ConfigError(f"{where}.num_configs: a grid has as many configs as it has points; algorithm: random")
+        _check_size(space, path, document)
         return
     if not space:
         raise ConfigError(
             f"{where}.algorithm: {search.algorithm} has nothing to draw, for no key of the stage is a range or "
-            f"a grid; stages.{path[-1]}.search=null makes it one config"
+            f"a grid; {dotted((*path, 'search'))}=null makes it one config"
         )
     if search.num_configs is None:
         raise ConfigError(f"{where}.num_configs: must be given for algorithm {search.algorithm}: how many configs")
@@ -64,6 +67,17 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
             rehearse(search, space, search.objectives or [settings.select])
         except UserError as error:
             raise ConfigError(f"{where}.{error}") from None
+
+
+def _check_size(space: Space, path: Path_, document: Document) -> None:
+    """Refuse grids whose product is more configs than a search can hold."""
+    sizes = {key: len(dimension.ends) for key, dimension in space.items()}
+    if (num_configs := math.prod(sizes.values())) > MOST_CONFIGS:
+        product = " x ".join(f"{size} ({key})" for key, size in sizes.items())
+        raise ConfigError(
+            f"{_at(path, document)}: {product} are {num_configs:,} configs; at most {MOST_CONFIGS:,}; "
+            f"{dotted((*path, 'search'))}: {{algorithm: random, num_configs: 20}} tries some of them"
+        )
 
 
 def _at(where: Path_, document: Document) -> str:
@@ -180,5 +194,5 @@ def _check_start_epoch(stage: Stage, earlier: Stage, document: Document) -> None
             after = f"{', '.join(map(str, sorted(kept)))} epochs" if kept else "the last epoch only"
             raise ConfigError(
                 f"{_at(where, document)}: {epoch} is no milestone of {earlier.name}, whose model is "
-                f"kept after {after}; stages.{earlier.name}.milestones can name it"
+                f"kept after {after}; {dotted(('stages', earlier.name, 'milestones'))} can name it"
             )

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -61,6 +63,7 @@ def inspect(settings: DataSettings, *, download: bool = True, progress: Progress
     """
     path = locate(settings.source, download=download, progress=progress)
     index = read_labels(path)
+    _check_names(index.class_names, settings.source)
     num_classes = len(index.class_names)
     splits = assign_splits(index.labels, index.splits, num_classes, settings.train_fraction)
     counts = np.bincount(index.labels[splits == TRAIN], minlength=num_classes).tolist()
@@ -76,6 +79,17 @@ def inspect(settings: DataSettings, *, download: bool = True, progress: Progress
         image_size=scan.image_size,
         channels=scan.channels,
     )
+
+
+def _check_names(names: Sequence[str], source: str) -> None:
+    """Refuse classes whose names look alike: what one system wrote as one class another may have written as two."""
+    known: dict[str, str] = {}
+    for name in names:
+        before = known.setdefault(normalize("NFC", name), name)
+        if before != name:
+            raise DataError(
+                f"data.source: {source}: class {name!r} is there twice, in two forms of Unicode: {before!a}, {name!a}"
+            )
 
 
 def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
@@ -123,7 +137,7 @@ def _in_any_folder(source: str) -> str:
     if carried := carried_sources().get(source):
         return carried.source
     kind, colon, place = source.partition(":")
-    return f"{kind}:{Path(place).expanduser().absolute()}" if colon else kind
+    return f"{kind}:{Path(os.path.expanduser(place)).absolute()}" if colon else kind
 
 
 def _label_count(labels: Labels, facts: DataFacts, unlabelled: int) -> int:

@@ -7,18 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from raysl.errors import DataError
+from raysl.errors import DataError, checked_path
 
 
 def cache_home() -> Path:
     """Return the folder of what can be made again: $RAYSL_CACHE or ~/.cache/raysl."""
-    return Path(os.environ.get("RAYSL_CACHE") or "~/.cache/raysl").expanduser().absolute()
+    return _home(os.environ.get("RAYSL_CACHE") or "~/.cache/raysl", "cache (RAYSL_CACHE)")
 
 
 def given_home() -> Path | None:
     """Return $RAYSL_DATA, or None where it is not set."""
     given = os.environ.get("RAYSL_DATA")
-    return Path(given).expanduser().absolute() if given else None
+    return _home(given, "RAYSL_DATA") if given else None
+
+
+def _home(given: str, what: str) -> Path:
+    return checked_path(Path(os.path.expanduser(given)).absolute(), what, DataError)
 
 
 def data_home() -> Path:

@@ -103,8 +103,8 @@ def find(name: str) -> Path | None:
 
 
 def _existing(source: str, given: Path) -> Path:
-    path = given.expanduser().absolute()
-    if not path.exists():
+    path = Path(os.path.expanduser(given)).absolute()
+    if not os.path.exists(path):
         raise DataError(f"data.source: {source!r}: {path} does not exist")
     return path
 

@@ -1,19 +1,20 @@
 """What an autoscaling cluster can grow to, and what its nodes cost, from the file that describes it.  No ray."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
-from raysl.errors import ResourcesError
+from raysl.errors import ResourcesError, quoted
 from raysl.launch.feasibility import Node, check, workers_on
+from raysl.plain_yaml import PlainYamlError, read_all, read_file
 from raysl.search.experiment import Resources
 
 PRICE = "usd-per-hour"  # label of a node, or of its type in the file
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"  # where Ray's cluster launcher leaves its file on the head
+MOST_NODES = 10_000
 KINDS = "a file of Ray's cluster launcher, or KubeRay's RayCluster or RayJob"
 
 
@@ -89,11 +90,11 @@ def read_cluster_file(path: Path) -> ClusterFile:
     Raises ResourcesError where it cannot be read, is of another kind, or a value is none.
     """
     try:
-        documents = list(yaml.safe_load_all(path.expanduser().read_text()))
+        documents = [plain.value for plain in read_all(read_file(Path(os.path.expanduser(path))))]
     except OSError as error:
         raise ResourcesError(f"--cluster {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ResourcesError(f"--cluster {path}: {' '.join(str(error).split())}") from None
+    except PlainYamlError as error:
+        raise ResourcesError(f"--cluster {path}:{error.line}: {error}") from None
     for document in documents:
         if not isinstance(document, Mapping):
             continue
@@ -130,7 +131,7 @@ def _kuberay(path: Path, document: Mapping[str, Any]) -> ClusterFile:
     if document["kind"] == "RayJob":
         at = at.inside("rayClusterSpec")
     head = _kuberay_type(at.inside("headGroupSpec"), "head", most=1)
-    groups = at.value("workerGroupSpecs", [])
+    groups = at.several("workerGroupSpecs", [])
     places = [_Place(path, group, f"{at.where}workerGroupSpecs[{index}].") for index, group in enumerate(groups)]
     workers = [_kuberay_type(place, str(place.value("groupName")), place.count("maxReplicas", 0)) for place in places]
     ordered = tuple(sorted(workers, key=lambda known: -known.priority))
@@ -140,7 +141,9 @@ def _kuberay(path: Path, document: Mapping[str, Any]) -> ClusterFile:
 
 def _kuberay_type(at: "_Place", name: str, most: int) -> NodeType:
     started = at.inside("rayStartParams")
-    containers = at.inside("template", "spec").value("containers")
+    containers = at.inside("template", "spec").several("containers")
+    if not containers:
+        at.refuse("template.spec.containers", containers, "at least one")
     limits = _Place(at.path, containers[0], f"{at.where}containers[0].").inside("resources", "limits")
     gpus = sum(limits.number(key, 0.0) for key in limits.values if str(key).endswith("/gpu"))
     cpus = started.number("num-cpus", math.ceil(limits.number("cpu", 0.0)))
@@ -154,16 +157,22 @@ class _Place:
     def __init__(self, path: Path, values: object, where: str = "") -> None:
         self.path, self.where = path, where
         if not isinstance(values, Mapping):
-            raise ResourcesError(f"--cluster {path}: {where.rstrip('.') or 'the file'}: {values!r} is no mapping")
+            raise ResourcesError(f"--cluster {path}: {where.rstrip('.') or 'the file'}: {quoted(values)} is no mapping")
         self.values: Mapping[Any, Any] = values
 
     def refuse(self, key: object, value: object, wanted: str) -> NoReturn:
-        raise ResourcesError(f"--cluster {self.path}: {self.where}{key}: {value!r}; it takes {wanted}")
+        raise ResourcesError(f"--cluster {self.path}: {self.where}{key}: {quoted(value)}; it takes {wanted}")
 
     def value(self, key: str, default: object = None) -> Any:
         found = self.values.get(key, default)
         if found is None:
             raise ResourcesError(f"--cluster {self.path}: {self.where}{key} is missing")
+        return found
+
+    def several(self, key: str, default: object = None) -> list[Any]:
+        found = self.value(key, default)
+        if not isinstance(found, list):
+            self.refuse(key, found, "a list")
         return found
 
     def mapping(self, key: str) -> Mapping[Any, Any]:
@@ -189,8 +198,8 @@ class _Place:
 
     def count(self, key: str, default: int) -> int:
         value = self.values.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            self.refuse(key, value, "a whole number from 0")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_NODES:
+            self.refuse(key, value, f"a whole number from 0 to {MOST_NODES:,}")
         return value
 
     def price(self) -> float | None:

@@ -8,6 +8,7 @@ source of the images, and a digest of all of it.
 import hashlib
 import json
 from dataclasses import dataclass
+from shlex import quote
 
 import numpy as np
 import pyarrow as pa
@@ -68,7 +69,7 @@ def read_features(folder: Store | str, trial_id: str) -> Features:
     """
     store = folder if isinstance(folder, Store) else Store.open(folder, create=False)
     place = store.address(features_path(trial_id))
-    command = f"`raysl tune FILE --results {store.address('').rstrip('/')}`"
+    command = f"`raysl tune FILE --results {quote(store.address('').rstrip('/'))}`"
     try:
         content = store.read(features_path(trial_id))
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from secrets import token_hex
 import pyarrow as pa
 from pyarrow import fs
 
-from raysl.errors import ResultsError
+from raysl.errors import ResultsError, checked_path
 from raysl.results.stamps import Stamp
 from raysl.results.temporaries import clear, temporary_of
 
@@ -40,7 +40,8 @@ class Store:
     """
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+        self.uri = uri if "://" in uri else str(Path(os.path.expanduser(uri)).absolute())
+        checked_path(Path(self.uri), "results folder", ResultsError)
         with _named(f"results folder {self}"):
             self._fs, self._root = _file_system(self.uri)
         self._local = Path(self._root) if isinstance(self._fs, fs.LocalFileSystem) else None

@@ -4,7 +4,7 @@ import math
 
 from raysl import methods
 from raysl.data.settings import TrialData
-from raysl.errors import UserError
+from raysl.errors import UserError, dotted
 from raysl.models.settings import SMALLEST_IMAGE
 from raysl.search.experiment import Config, Experiment, Stage
 from raysl.search.trials import Datas
@@ -27,7 +27,7 @@ def _check_channels(experiment: Experiment, stage: Stage, datas: Datas) -> None:
     start = stage.start_from
     if start is None or datas[start].channels == datas[stage.name].channels:
         return
-    key = f"stages.{stage.name}.data"
+    key = dotted(("stages", stage.name, "data"))
     raise UserError(
         f"{experiment.place(key)}: {key}: images with {datas[stage.name].channels} channel(s), and the encoder of "
         f"{start} takes {datas[start].channels}; data.channels: {datas[start].channels} would do"
@@ -53,7 +53,7 @@ def _check_rule(experiment: Experiment, stage: Stage, data: TrialData) -> None:
         or data.labels >= FOLD_LABELS * data.num_classes
     ):
         return
-    key = f"stages.{stage.name}.select"
+    key = dotted(("stages", stage.name, "select"))
     other = "select: train_loss" if stage.trains else "probe: clustering"
     raise UserError(
         f"{experiment.place(key)}: {key}: probe_accuracy is cross-validated on D_l, and {data.labels} labels give "
@@ -66,7 +66,7 @@ def _check_batches(experiment: Experiment, stage: Stage, config: Config, data: T
     covers_unlabelled = "unlabelled" in methods.describe(config.settings.method["name"]).streams
     images, batch_size = data.unlabelled if covers_unlabelled else data.labels, config.settings.batch_size
     if images // math.ceil(images / batch_size) < 2:
-        key = f"stages.{stage.name}.batch_size"
+        key = dotted(("stages", stage.name, "batch_size"))
         raise UserError(
             f"{experiment.place(key)}: {key}: {images} images in batches of at most {batch_size} leave one of a single "
             f"image; {batch_size + 1} would do"

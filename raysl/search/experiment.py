@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Le, Lt, MinLen
+from annotated_types import Ge, Le, Lt, MaxLen, MinLen
 from pydantic import BeforeValidator, Field, model_validator
 
 from raysl import methods
@@ -17,7 +17,14 @@ from raysl.settings import Settings
 from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
 from raysl.training.spec import Stream
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+MOST_CONFIGS = 10_000  # of a stage
+MOST_SEEDS = 1000
+MOST_TRIALS = 50_000  # of all experiments of a file
+MOST_STAGES = 100
+MOST_MILESTONES = 100
+MOST_OPTIONS = 50  # of a sampler
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Objective = Literal["train_loss", "probe_accuracy", "seconds"]
 Seed = Annotated[int, Ge(0), Lt(2**32)]  # what scikit-learn takes
 
@@ -52,9 +59,9 @@ class SearchSettings(Settings):
     """
 
     algorithm: Literal["grid", "random", "optuna"] = "grid"
-    num_configs: Annotated[int, Ge(1), Le(10**6)] | None = None
+    num_configs: Annotated[int, Ge(1), Le(MOST_CONFIGS)] | None = None
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
-    sampler: dict[str, Any] = Field(default_factory=lambda: {"name": "TPESampler"})
+    sampler: Annotated[dict[str, Any], MaxLen(MOST_OPTIONS)] = Field(default_factory=lambda: {"name": "TPESampler"})
     objectives: list[Objective] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -94,7 +101,7 @@ class StageSettings(Settings):
     precision: Literal["fp32", "bf16"] = "fp32"
     start_from: str | None = None
     start_epoch: Annotated[int, Ge(1)] | None = None
-    milestones: list[Annotated[int, Ge(1)]] = Field(default_factory=list)
+    milestones: Annotated[list[Annotated[int, Ge(1)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
     freeze: Literal["none", "backbone"] = "none"
     probe: Literal["linear_svm", "knn", "clustering", "classifier"] = "linear_svm"
     select: Rule = "train_loss"
@@ -134,11 +141,11 @@ class ExperimentSettings(Settings):
     name: Name
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
-    seeds: Annotated[int, Ge(1)] | Annotated[list[Seed], MinLen(1)] = 5
+    seeds: Annotated[int, Ge(1), Le(MOST_SEEDS)] | Annotated[list[Seed], MinLen(1), MaxLen(MOST_SEEDS)] = 5
     streams: dict[Stream, Seed] = Field(default_factory=dict)
     resources: Resources = Resources()
     probes: ProbesSettings = ProbesSettings()
-    stages: Annotated[dict[Name, dict[str, Any]], MinLen(1)]
+    stages: Annotated[dict[Name, dict[str, Any]], MinLen(1), MaxLen(MOST_STAGES)]
 
 
 @dataclass(frozen=True)
@@ -218,6 +225,14 @@ class Experiment:
     probes: ProbesSettings
     stages: tuple[Stage, ...]
     places: Mapping[str, str]
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials its stages have at most: configs x seeds."""
+        searches = [
+            stage.settings.search.num_configs if stage.adaptive else len(stage.configs) for stage in self.stages
+        ]
+        return sum(num_configs or 0 for num_configs in searches) * len(self.seeds)
 
     def chain(self, stage: Stage) -> list[Stage]:
         """Return the stages that a stage starts from, the first one first, and itself."""

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raysl.errors import UserError, choices
+from raysl.errors import UserError, choices, quoted
 from raysl.results.proposals import Proposal, Told
 from raysl.search.experiment import SearchSettings
 from raysl.search.selection import OBJECTIVES
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_OF_AN_OPTION = 10_000  # of a sampler: more candidates or parents take all memory there is
 MOST_REPEATS = 100  # proposals in a row of configs that were proposed before, until the first one left is taken
 SEEDED = "seed"
 EXHAUSTIVE = ("BruteForceSampler", "GridSampler")  # they stop the study at the end, which asking and telling cannot
@@ -156,7 +157,7 @@ def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
     for exhaustive in EXHAUSTIVE:
         kinds.pop(exhaustive, None)
     if str(name) not in kinds:
-        raise UserError(f"sampler.name: {name!r} is no sampler; {choices(str(name), kinds)}")
+        raise UserError(f"sampler.name: {quoted(name)} is no sampler; {choices(str(name), kinds)}")
     known = inspect.signature(kinds[name]).parameters
     for option in given:
         if option not in known or option == SEEDED:
@@ -168,8 +169,10 @@ def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
             warnings.simplefilter("ignore")
             kind: Any = kinds[name]
             sampler: samplers.BaseSampler = kind(**given, seed=settings.seed)
-    except (TypeError, ValueError, ImportError) as error:
-        raise UserError(f"sampler: {name} does not take {given}: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # each sampler has its own ways to refuse
+        raise UserError(f"sampler: {name} does not take {quoted(given)}: {error}") from None
     return sampler
 
 
@@ -182,7 +185,7 @@ def rehearse(settings: SearchSettings, space: Space, objectives: Sequence[str]) 
         sampler = Sampler(settings, space, objectives)
         sampler.propose(())
         sampler.propose([Told(0, "finished", (0.5,) * len(objectives))])
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:
         raise UserError(f"sampler: {settings.sampler['name']} cannot search this space: {error}") from None
@@ -193,13 +196,15 @@ def _check_type(option: str, value: Any, annotation: Any) -> None:
     written = str(annotation)
     if "Callable" in written:
         raise UserError(f"sampler.{option}: is a function, which cannot be given here; leave it out")
+    if isinstance(value, int) and abs(value) > MOST_OF_AN_OPTION:
+        raise UserError(f"sampler.{option}: must be at most {MOST_OF_AN_OPTION:,}, not {quoted(value)}")
     words = {word.strip() for word in written.split("|")}
     taken = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "None": (type(None),)}
     if not words <= taken.keys():
         return
     kinds = tuple(kind for word in sorted(words) for kind in taken[word])
     if not isinstance(value, kinds) or (isinstance(value, bool) and "bool" not in words):
-        raise UserError(f"sampler.{option}: must be {written}, not {value!r}")
+        raise UserError(f"sampler.{option}: must be {written}, not {quoted(value)}")
 
 
 def _has_seed(kind: type) -> bool:

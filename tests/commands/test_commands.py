@@ -1,13 +1,15 @@
 """What the commands print, beyond a search itself."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
-from tiny import of_stages, write
+from tiny import EXPERIMENT, here, inline, of_stages, write
 
 from raysl.cli import main
+from raysl.tracking.uri import sqlite_path
 
 
 def prints(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
@@ -78,3 +80,19 @@ def test_lists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     assert "lambda_u=1.0" in prints(capsys, monkeypatch, "methods")
     assert "100000" in prints(capsys, monkeypatch, "datasets")
     assert "small_resnet" in prints(capsys, monkeypatch, "backbones")
+
+
+def test_printed_commands_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    results = tmp_path / "it's $HOME [bold]"
+    results.mkdir()
+    empty = here("show", results)
+    assert shlex.split(empty.stderr.split("`")[1]) == ["raysl", "tune", "FILE", "--results", str(results)]
+    file = write(tmp_path, EXPERIMENT.partition("  finetune:")[0].replace("  semi:", "  semi.v1:"))
+    many = here("train", file, "--stage", "semi.v1")
+    assert shlex.split(many.stderr.partition("fix ")[2])[:2] == ["--set", 'stages."semi.v1".optimizer.lr=...,']
+    done = inline("tune", file, "--results", results, "--set", 'stages."semi.v1".optimizer.lr=0.01', "--set", "seeds=1")
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("MLflow: ")]
+    *words, uri = shlex.split(line.removeprefix("MLflow: "))
+    assert words == ["mlflow", "ui", "--backend-store-uri"]
+    assert sqlite_path(uri) == results / "mlflow.db"

@@ -1,15 +1,17 @@
 """The data of an experiment's stages: shared where they say nothing, their own where they do."""
 
+import io
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tiny import write
+from tiny import EXPERIMENT, write
 
 from raysl.commands.setting_up import resolve_data
 from raysl.config import load
 from raysl.errors import UserError
 
+WITHOUT_LABELS = EXPERIMENT.replace("labels: 40, ", "")
 FREEZE = "stages.finetune.freeze=backbone"
 
 
@@ -40,3 +42,22 @@ def test_a_stage_on_images_of_other_channels_cannot_take_over_the_encoder(tmp_pa
         UserError, match=r"stages\.finetune\.data: images with 3 channel\(s\).*data\.channels: 1 would do"
     ):
         resolve_data(experiment, Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "said"),
+    [
+        (EXPERIMENT, [], ""),
+        (WITHOUT_LABELS, ["data.labels=30"], ""),
+        (WITHOUT_LABELS, ["stages.semi.data={labels: 30}", "stages.finetune.data={labels: 30}"], ""),
+        (WITHOUT_LABELS, ["stages.semi.data={labels: 30}", "data.draw=uniform", "data.unlabelled=null"], "finetune"),
+        (WITHOUT_LABELS, ["data.unlabelled=null"], "semi, finetune"),
+    ],
+)
+def test_labels_that_nobody_has_given_are_named(tmp_path: Path, text: str, overrides: list[str], said: str) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    resolve_data(load(write(tmp_path, text), overrides=overrides), console)
+    assert isinstance(console.file, io.StringIO)
+    note = f"tiny: data.labels: not given, so 0.01 of the unlabelled images have labels (stages {said}); "
+    assert console.file.getvalue().startswith(note if said else "")
+    assert bool(console.file.getvalue()) == bool(said)

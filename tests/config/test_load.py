@@ -199,6 +199,12 @@ BROKEN = {
     "workers without work": ("seeds: 2", "seeds: 2\nresources: {workers: 64}", 5, ["resources.workers", "64", "32"]),
     "minutes and seconds": ("epochs: 3", "epochs: 1:30", 8, ["integer", "'1:30'"]),
     "stage called name": ("  rotation:\n", "  name:\n", 6, ["cannot be called 'name'"]),
+    "stage with an accent": ("  rotation:\n", "  rotacio\u0301n:\n", 6, ["letters, digits, dots, _ and -"]),
+    "stage with a bracket": ("  rotation:\n", "  'a[0]':\n", 6, ["letters, digits, dots, _ and -", "'a[0]'"]),
+    "stage with an equals sign": ("  rotation:\n", "  'a=b':\n", 6, ['stages."a=b"', "letters, digits, dots, _ and -"]),
+    "long name": ("name: example", f"name: {'e' * 101}", 1, ["must have at most 100 characters"]),
+    "escape": ("name: example", 'name: "\\e[31m"', 1, ["cannot stand in a text"]),
+    "impossible date": ("seeds: 2", "seeds: 2026-13-45", 4, ["seeds", "'2026-13-45'"]),
     "no stages": (STAGES, "stages: {}\n", 5, ["at least 1"]),
     "pretext that needs labels": (
         "name: rotation}", "name: semi, pretext: {name: supervised}}", 7,

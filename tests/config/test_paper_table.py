@@ -145,7 +145,7 @@ BROKEN = {
     "unknown row": ("      finetune: {clean", "      fine: {clean", 21, ["fine", "no such row", "finetune"]),
     "three numbers": ("[10.0, 0.5]", "[10.0, 0.5, 1]", 20, ["published.rotation.clean", "2 items"]),
     "bad override": ("{data.labels: 50}", "{data.labels: many}", 5, ["data.labels", "first/rotation/clean", "many"]),
-    "a date": ("{data.labels: 50}", "{data.labels: 2020-01-01}", 5, ["data.labels", "datetime.date(2020, 1, 1)"]),
+    "a date": ("{data.labels: 50}", "{data.labels: 2020-01-01}", 5, ["data.labels", "not '2020-01-01'"]),
     "more than all": ("[15.5, 1.0]", "[155, 1.0]", 21, ["finetune.attacked", "less than or equal to 100"]),
 }
 

@@ -194,3 +194,16 @@ def test_a_converted_folder_is_used_from_a_cache_that_can_only_be_read(
     path = locate(f"folder:{images}")
     monkeypatch.setattr(folders, "exclusive", refused)
     assert locate(f"folder:{images}") == path
+
+
+def test_class_names_in_two_forms_of_unicode_are_refused(images: Path) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    shutil.copytree(images / "train" / "dog", images / "train" / composed)
+    shutil.copytree(images / "test" / "dog", images / "test" / apart)
+    with pytest.raises(
+        DataError, match=r"the same letters in another form of Unicode \('caf\\xe9', not 'cafe\\u0301'\)"
+    ):
+        locate(f"folder:{images}")
+    (images / "test" / apart).rename(images / "train" / apart)
+    with pytest.raises(DataError, match=r"is there twice, in two forms of Unicode: 'cafe\\u0301', 'caf\\xe9'"):
+        inspect(DataSettings(source=f"folder:{images}"))

@@ -22,9 +22,12 @@ available_node_types:
 """
 
 
-def read(folder: Path, text: str) -> object:
+HEAD = "{headGroupSpec: {template: {spec: {containers: [{}]}}}}"
+
+
+def read(folder: Path, text: str | bytes) -> object:
     path = folder / "cluster.yaml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_cluster_file(path)
 
 
@@ -97,12 +100,21 @@ spec:
         (LAUNCHER.replace("max_workers: 3", "max_workers: 1.5"), "slow.max_workers: 1.5; it takes a whole number"),
         (LAUNCHER.replace('"0.25"', "cheap"), "slow.labels.usd-per-hour: 'cheap'"),
         ("kind: RayCluster\nspec: {headGroupSpec: {}}", "spec.headGroupSpec.template.spec.*containers is missing"),
-        ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("a: &a [*a]", "c.*.yaml:1: an alias"),
+        ("kind: RayCluster\nspec:" + "\n- " * 2 + "- " * 3000, "c.*.yaml:4: nested more than 32 deep"),
+        ("a: \xe9\n".encode("latin-1"), "c.*.yaml:1: not UTF-8 text"),
+        (LAUNCHER.replace("max_workers: 4", "max_workers: 1000000000"), "spot.max_workers: 1000000000; .* 0 to 10,000"),
+        ("kind: RayCluster\nspec: {workerGroupSpecs: 3, " + HEAD[1:], "spec.workerGroupSpecs: 3; it takes a list"),
+        ("kind: RayCluster\nspec: " + HEAD.replace("[{}]", "[]"), r"containers: \[\]; it takes at least one"),
+        ("kind: RayCluster\nspec: " + HEAD.replace("[{}]", "{a: b}"), "containers: {'a': 'b'}; it takes a list"),
+        ("kind: RayCluster\nspec: " + HEAD.replace("[{}]", "x" * 9000), "containers: 'xx.*xx'; it takes a list"),
+        ("!!python/object/apply:os.system ['true']", "c.*.yaml:1: .*tag !!python/object/apply:os.system cannot"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(text: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(ResourcesError, match=message):
+def test_what_is_wrong_is_named_with_its_place(text: str | bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ResourcesError, match=message) as caught:
         read(tmp_path, text)
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
