@@ -1,0 +1,170 @@
+"""Image formats: which are read, how large an image may be, and what an array of 8-bit pixels cannot hold.
+
+Only Pillow's own decoders of raster formats are used. None of them runs another program, as EPS does, leaves the
+reading to a plug-in (BUFR, GRIB, HDF5, WMF, FPX, MIC), opens embedded files of any format (IPTC) or unpacks without a
+limit (FITS).
+"""
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import IO
+
+from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+# Those without a signature (IM, PCD, TGA, SPIDER) come last: they may take other bytes for theirs.
+FORMATS = (
+    *("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "DIB", "PSD", "QOI", "DDS", "SGI"),
+    *("ICO", "ICNS", "CUR", "PCX", "DCX", "SUN", "BLP", "FTEX", "FLI", "GBR", "MCIDAS", "MSP", "PIXAR", "XBM", "XPM"),
+    *("XVTHUMB", "IM", "PCD", "TGA", "SPIDER"),
+)
+SIGNED = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "PSD", "QOI", "DDS", "ICO")
+COMMON = "PNG, JPEG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000, AVIF and other raster formats of Pillow's"
+
+MOST_PIXELS = 50_000_000  # 400 MB while their mode is changed; cameras' largest photographs of 48 megapixels fit
+MOST_EDGE = 65_535  # pixels; JPEG's own bound, and resizing longer edges takes much memory
+MOST_BYTES = 5 * MOST_PIXELS  # of an encoded image: more than its pixels take uncompressed
+SLOW_PIXELS = 1_000_000  # where Pillow decodes in Python, some microseconds a pixel
+
+GRAY_MODES = ("1", "L", "LA", "La")
+COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
+ONE_PICTURE = ("MPO", "PSD")  # further pictures of theirs are previews, gain maps, second views and layers
+TIFF_DEPTH = 258  # tag of a TIFF's bits per channel
+HALF_FLOATS = 6  # the number of DDS's block compression of colours with 16 bits
+
+
+class UnfitError(ValueError):
+    """An image that is whole, and that raysl does not decode; says why, to follow the image's name."""
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Have Pillow refuse embedded images of too many pixels too, and not warn of odd metadata."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def open_image(image: bytes) -> ImageFile:
+    """Return the image of encoded bytes with its header read; pixels are not decoded.
+
+    Raises UnfitError for what is too large, holds several pictures or has values that 8 bits per channel cannot hold,
+    and whatever Pillow raises for bytes that are no image.
+    """
+    if not image:
+        raise UnfitError("is empty")
+    if len(image) > MOST_BYTES:
+        raise UnfitError(f"takes {len(image)} bytes, and at most {MOST_BYTES} are decoded; make it smaller")
+    opened = Image.open(io.BytesIO(image), formats=_known(FORMATS))
+    kind = f"({opened.format}, mode {opened.mode if opened.mode in Image.MODES else 'unknown'})"
+    _check_size(opened)
+    if opened.format not in ONE_PICTURE and getattr(opened, "is_animated", False):
+        raise UnfitError(f"holds several pictures, pages or frames {kind}; each must be an image of its own")
+    if opened.mode.split(";")[0] in ("I", "F") or _depth(opened, image) > 8:
+        raise UnfitError(f"has more than 8 bits per channel {kind}; convert it to 8")
+    if opened.mode not in (*GRAY_MODES, *COLOUR_MODES):
+        raise UnfitError(f"has colours that cannot be converted {kind}; convert it to RGB")
+    return opened
+
+
+def recognise(image: IO[bytes]) -> str | None:
+    """Return the name of the format that a file's first bytes are of; None where it is none that is told so."""
+    with bounded():
+        try:
+            return Image.open(image, formats=_known(SIGNED)).format
+        except Exception:  # a decoder may raise anything
+            return None
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Return the suffixes of image files, in lower case."""
+    Image.init()
+    return frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS)
+
+
+@cache
+def _known(formats: tuple[str, ...]) -> tuple[str, ...]:
+    Image.init()  # Pillow fails on a name that it does not know, as older ones do on AVIF
+    return tuple(name for name in formats if name in Image.OPEN)
+
+
+def _check_size(opened: ImageFile) -> None:
+    width, height = opened.size
+    in_python = any(codec in Image.DECODERS for codec, *_ in opened.tile)
+    most = SLOW_PIXELS if in_python else MOST_PIXELS
+    if width * height > most:
+        slow = f" of this kind of {opened.format}, which is decoded slowly" if in_python else ""
+        raise UnfitError(f"has {width} x {height} pixels, and at most {most}{slow} are decoded; make it smaller")
+    if max(width, height) > MOST_EDGE:
+        raise UnfitError(f"has {width} x {height} pixels, and an edge at most {MOST_EDGE}; make it smaller")
+
+
+def _depth(opened: ImageFile, image: bytes) -> int:
+    """Return the bits per channel that are stored: Pillow cuts more than 8 to 8 and calls the mode RGB all the same."""
+    depth = DEPTHS.get(opened.format or "")
+    return depth(opened, image) if depth else 8
+
+
+def _png_depth(opened: ImageFile, image: bytes) -> int:
+    return 16 if any(";16" in str(stored) for *_, stored in opened.tile) else 8
+
+
+def _tiff_depth(opened: ImageFile, image: bytes) -> int:
+    assert isinstance(opened, TiffImageFile)
+    return max(int(bits) for bits in opened.tag_v2.get(TIFF_DEPTH, (8,)))
+
+
+def _ppm_depth(opened: ImageFile, image: bytes) -> int:
+    # Its decoders take the mode and the largest value.
+    largest = [stored[1] for codec, *_, stored in opened.tile if codec.startswith("ppm") and isinstance(stored, tuple)]
+    return max([8, *(int(value).bit_length() for value in largest)])
+
+
+def _sgi_depth(opened: ImageFile, image: bytes) -> int:
+    return 8 * image[3]
+
+
+def _jpeg2000_depth(opened: ImageFile, image: bytes) -> int:
+    sizes = image.index(b"\xff\x4f\xff\x51") + 4  # the codestream's first marker segment
+    count = int.from_bytes(image[sizes + 36 : sizes + 38])
+    return max((bits & 0x7F) + 1 for bits in image[sizes + 38 : sizes + 38 + 3 * count : 3])
+
+
+def _avif_depth(opened: ImageFile, image: bytes) -> int:
+    # The third byte of each decoder configuration has the flag `high_bitdepth`.
+    boxes = image.split(b"av1C")[1:]
+    return 10 if any(box[2] & 0x40 for box in boxes) else 8
+
+
+def _dds_depth(opened: ImageFile, image: bytes) -> int:
+    # Its decoder takes the number of the compression first.
+    return (
+        16
+        if any(
+            codec == "bcn" and isinstance(stored, tuple) and stored[0] == HALF_FLOATS
+            for codec, *_, stored in opened.tile
+        )
+        else 8
+    )
+
+
+DEPTHS: dict[str, Callable[[ImageFile, bytes], int]] = {
+    "PNG": _png_depth,
+    "TIFF": _tiff_depth,
+    "PPM": _ppm_depth,
+    "SGI": _sgi_depth,
+    "JPEG2000": _jpeg2000_depth,
+    "AVIF": _avif_depth,
+    "DDS": _dds_depth,
+}
