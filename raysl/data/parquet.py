@@ -2,7 +2,7 @@
 
 Columns: `image` (binary: PNG, JPEG or what else Pillow reads), `label` (int32, -1 for unlabelled), `split` (string, one
 of `SPLITS`) and, where images were files, `file` (string). Schema metadata: `class_names` (a JSON list; a label is a
-place in it), `source`, `licence`.
+place in it), `source`, `licence`. Other forms that people have are read by `shards`, and then written in this one.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from raysl.data.orders import Indices
 from raysl.data.places import replacing
+from raysl.data.schema_metadata import class_names_of, metadata_of
 from raysl.errors import DataError
 
 SPLITS = ("train", "test", "unlabelled")
@@ -99,7 +100,7 @@ def read_labels(path: Path) -> Labels:
     Raises DataError where the file is missing, damaged or not of this form, or a label is out of range.
     """
     with _opened(path) as file:
-        class_names = _class_names(path, file.schema_arrow.metadata or {})
+        class_names = class_names_of(path, metadata_of(file))
         table = file.read(columns=["label", "split"])
         labels = _integers(path, table["label"])
         splits = _split_numbers(path, table["split"])
@@ -121,7 +122,7 @@ def read_batches(path: Path) -> Iterator[Any]:
     Raises DataError where the file is missing or damaged.
     """
     with _opened(path) as file:
-        for batch in file.iter_batches(_batch_rows(file.metadata), columns=list(COLUMNS)):
+        for batch in file.iter_batches(batch_rows(file.metadata, "image"), columns=list(COLUMNS)):
             if batch.column("image").null_count:
                 raise DataError(f"{path}: an image is missing (null)")
             yield pa.record_batch([batch.column(name).cast(kind) for name, kind in READ_AS.items()], names=COLUMNS)
@@ -135,11 +136,15 @@ def image_place(path: Path, row: int) -> str:
         return f"{file.read(columns=['file'])['file'][row].as_py()}: the image"
 
 
-def _batch_rows(metadata: Any) -> int:
-    place = [metadata.schema.column(number).path for number in range(metadata.num_columns)].index("image")
+def batch_rows(metadata: Any, column: str) -> int:
+    """Return how many rows to read at once of a file whose images lie in a column, or in a field of it."""
+    paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+    places = [number for number, path in enumerate(paths) if path == column or path.startswith(f"{column}.")]
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     sizes: list[int] = [
-        group.column(place).total_uncompressed_size // group.num_rows for group in groups if group.num_rows
+        sum(group.column(place).total_uncompressed_size for place in places) // group.num_rows
+        for group in groups
+        if group.num_rows
     ]
     return max(1, min(BATCH_ROWS, BATCH_BYTES // max([1, *sizes])))
 
@@ -174,14 +179,26 @@ class ContentDigest:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    with opened(path) as file:
+        _check_columns(path, file.schema_arrow)
+        yield file
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a Parquet file of any form.
+
+    Raises DataError where the file is missing or damaged, also for what is read while it is open.
+    """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
         with pq.ParquetFile(path, **READING) as file:
-            _check_columns(path, file.schema_arrow)
             yield file
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes have the reader raise anything
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); replace or delete it") from error
 
 
@@ -212,16 +229,6 @@ def _is_text(kind: Any) -> bool:
     types = pa.types
     known = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
     return _is_bytes(kind) or any(is_known(kind) for is_known in known)
-
-
-def _class_names(path: Path, metadata: dict[bytes, bytes]) -> tuple[str, ...]:
-    try:
-        names = json.loads(metadata[b"class_names"])
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: the schema metadata has no class_names, a JSON list of the classes") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < 2:
-        raise DataError(f"{path}: class_names in the schema metadata must be a JSON list of at least 2 names: {names}")
-    return tuple(names)
 
 
 def _integers(path: Path, column: Any) -> Indices:
