@@ -6,6 +6,7 @@ limit (FITS).
 """
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,14 +26,19 @@ FORMATS = (
 SIGNED = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "PSD", "QOI", "DDS", "ICO")
 COMMON = "PNG, JPEG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000, AVIF and other raster formats of Pillow's"
 
-MOST_PIXELS = 50_000_000  # 400 MB while their mode is changed; cameras' largest photographs of 48 megapixels fit
+MOST_PIXELS = 50_000_000  # 400 MB while their mode is changed; photographs of 48 megapixels fit
+# Where a decoder takes more than 8 bytes for a pixel: as many pixels as fit into 500 MB.
+HEAVY_PIXELS = {"WEBP": 30_000_000, "AVIF": 40_000_000, "JPEG2000": 24_000_000}
 MOST_EDGE = 65_535  # pixels; JPEG's own bound, and resizing longer edges takes much memory
 MOST_BYTES = 5 * MOST_PIXELS  # of an encoded image: more than its pixels take uncompressed
 SLOW_PIXELS = 1_000_000  # where Pillow decodes in Python, some microseconds a pixel
+MOST_SCANNED = 20 * MOST_PIXELS  # pixels of all scans of a JPEG; each scan takes as long as an image
 
 GRAY_MODES = ("1", "L", "LA", "La")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 ONE_PICTURE = ("MPO", "PSD")  # further pictures of theirs are previews, gain maps, second views and layers
+SCAN, END = b"\xff\xda", b"\xff\xd9"  # markers of a JPEG
+MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # those that no coded data have in them
 TIFF_DEPTH = 258  # tag of a TIFF's bits per channel
 HALF_FLOATS = 6  # the number of DDS's block compression of colours with 16 bits
 
@@ -68,6 +74,7 @@ def open_image(image: bytes) -> ImageFile:
     opened = Image.open(io.BytesIO(image), formats=_known(FORMATS))
     kind = f"({opened.format}, mode {opened.mode if opened.mode in Image.MODES else 'unknown'})"
     _check_size(opened)
+    _check_scans(opened, image)
     if opened.format not in ONE_PICTURE and getattr(opened, "is_animated", False):
         raise UnfitError(f"holds several pictures, pages or frames {kind}; each must be an image of its own")
     if opened.mode.split(";")[0] in ("I", "F") or _depth(opened, image) > 8:
@@ -102,12 +109,29 @@ def _known(formats: tuple[str, ...]) -> tuple[str, ...]:
 def _check_size(opened: ImageFile) -> None:
     width, height = opened.size
     in_python = any(codec in Image.DECODERS for codec, *_ in opened.tile)
-    most = SLOW_PIXELS if in_python else MOST_PIXELS
+    most = SLOW_PIXELS if in_python else HEAVY_PIXELS.get(opened.format or "", MOST_PIXELS)
     if width * height > most:
-        slow = f" of this kind of {opened.format}, which is decoded slowly" if in_python else ""
-        raise UnfitError(f"has {width} x {height} pixels, and at most {most}{slow} are decoded; make it smaller")
+        kind = "" if most == MOST_PIXELS else f" of this kind of {opened.format}"
+        raise UnfitError(f"has {width} x {height} pixels, and at most {most}{kind} are decoded; make it smaller")
     if max(width, height) > MOST_EDGE:
         raise UnfitError(f"has {width} x {height} pixels, and an edge at most {MOST_EDGE}; make it smaller")
+
+
+def _check_scans(opened: ImageFile, image: bytes) -> None:
+    most = MOST_SCANNED // max(1, opened.width * opened.height)
+    # Counting these bytes is quick; they may also lie in a preview or in what follows the image.
+    if opened.format in ("JPEG", "MPO") and image.count(SCAN) > most and _has_scans(image, most + 1):
+        raise UnfitError(f"has more than {most} scans of {opened.width} x {opened.height} pixels; save it anew")
+
+
+def _has_scans(image: bytes, count: int) -> bool:
+    """Say whether a JPEG has at least so many scans before it ends."""
+    match = MARKER.search(image, 2)
+    while match and count and match[0] != END:
+        place = match.start()
+        count -= match[0] == SCAN
+        match = MARKER.search(image, place + 2 + int.from_bytes(image[place + 2 : place + 4]))
+    return not count
 
 
 def _depth(opened: ImageFile, image: bytes) -> int:

@@ -202,6 +202,23 @@ def test_formats_that_are_decoded_slowly_have_a_bound_of_their_own(kind: str) ->
         headers([image], 0)
 
 
+@pytest.mark.parametrize("kind", formats.HEAVY_PIXELS)
+def test_formats_that_take_much_memory_have_a_bound_of_their_own(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert formats.HEAVY_PIXELS[kind] >= 24_000_000
+    monkeypatch.setitem(formats.HEAVY_PIXELS, kind, 143)
+    with pytest.raises(ImageError, match=f"has 12 x 12 pixels, and at most 143 of this kind of {kind} are decoded"):
+        headers([saved(PICTURE, kind)], 0)
+
+
+def test_a_jpeg_of_many_scans_is_refused() -> None:
+    gray = saved(Image.new("L", (2000, 2000), 128), "JPEG", progressive=True)
+    last = gray[gray.rindex(b"\xff\xc4", 0, gray.rindex(b"\xff\xda")) : -2]  # its table and its data
+    video = b"\xff\xda\0\2" * 1000  # of a moving photograph, after the image
+    assert headers([gray + video], 0) == headers([gray + last * 200 + video], 0) == {(2000, 2000, 1, False)}
+    with pytest.raises(ImageError, match="row 0 has more than 250 scans of 2000 x 2000 pixels"):
+        headers([gray[:-2] + last * 250 + gray[-2:]], 0)
+
+
 def test_photographs_of_24_megapixels_are_decoded() -> None:
     image = saved(Image.new("RGB", (6000, 4000), (10, 200, 30)), "JPEG")
     assert headers([image], 0) == {(6000, 4000, 3, False)}
