@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from raysl.data.orders import Indices
+from raysl.data.parquet_files import opened, rows_at_once
 from raysl.data.places import replacing
 from raysl.data.schema_metadata import class_names_of, metadata_of
 from raysl.errors import DataError
@@ -30,10 +31,8 @@ READ_AS = {"image": pa.large_binary(), "label": pa.int32(), "split": pa.string()
 COLUMNS = tuple(READ_AS)
 GROUP_ROWS = 2048
 GROUP_BYTES = 64_000_000  # of images in a row group, all of which are in memory when it is written
-BATCH_ROWS = 1024  # that are read at once
-BATCH_BYTES = 64_000_000  # of images that are read at once, going by their mean size
-# As it comes, pyarrow reads a whole file into memory, and at best a column of a whole row group.
-READING = {"page_checksum_verification": True, "pre_buffer": False, "buffer_size": 1 << 20}
+BATCH_ROWS = 1024  # that are put together
+BATCH_BYTES = 64_000_000  # of images that are put together
 DIGEST_BYTES = 16
 
 
@@ -122,10 +121,33 @@ def read_batches(path: Path) -> Iterator[Any]:
     Raises DataError where the file is missing or damaged.
     """
     with _opened(path) as file:
-        for batch in file.iter_batches(batch_rows(file.metadata, "image"), columns=list(COLUMNS)):
-            if batch.column("image").null_count:
-                raise DataError(f"{path}: an image is missing (null)")
-            yield pa.record_batch([batch.column(name).cast(kind) for name, kind in READ_AS.items()], names=COLUMNS)
+        yield from _joined(_read(path, file))
+
+
+def _read(path: Path, file: Any) -> Iterator[Any]:
+    done = 0
+    for batch in file.iter_batches(rows_at_once(file.metadata, "image"), columns=list(COLUMNS)):
+        images = batch.column("image")
+        if images.null_count:
+            row = done + pc.index(images.is_null(), True).as_py()
+            raise DataError(f"{path}: the image in row {row} is missing (null)")
+        yield pa.record_batch([batch.column(name).cast(kind) for name, kind in READ_AS.items()], names=COLUMNS)
+        done += len(images)
+
+
+def _joined(batches: Iterable[Any]) -> Iterator[Any]:
+    """Put small batches together, as many as fit."""
+    parts: list[Any] = []
+    rows = size = 0
+    for batch in batches:
+        if parts and (rows + batch.num_rows > BATCH_ROWS or size + batch.nbytes > BATCH_BYTES):
+            yield pa.concat_batches(parts)
+            parts, rows, size = [], 0, 0
+        parts.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+    if parts:
+        yield pa.concat_batches(parts)
 
 
 def image_place(path: Path, row: int) -> str:
@@ -134,19 +156,6 @@ def image_place(path: Path, row: int) -> str:
         if file.schema_arrow.names != [*COLUMNS, "file"]:  # as `write` has them
             return f"{path}: the image in row {row}"
         return f"{file.read(columns=['file'])['file'][row].as_py()}: the image"
-
-
-def batch_rows(metadata: Any, column: str) -> int:
-    """Return how many rows to read at once of a file whose images lie in a column, or in a field of it."""
-    paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
-    places = [number for number, path in enumerate(paths) if path == column or path.startswith(f"{column}.")]
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    sizes: list[int] = [
-        sum(group.column(place).total_uncompressed_size for place in places) // group.num_rows
-        for group in groups
-        if group.num_rows
-    ]
-    return max(1, min(BATCH_ROWS, BATCH_BYTES // max([1, *sizes])))
 
 
 class ContentDigest:
@@ -182,24 +191,6 @@ def _opened(path: Path) -> Iterator[Any]:
     with opened(path) as file:
         _check_columns(path, file.schema_arrow)
         yield file
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Open a Parquet file of any form.
-
-    Raises DataError where the file is missing or damaged, also for what is read while it is open.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        with pq.ParquetFile(path, **READING) as file:
-            yield file
-    except DataError:
-        raise
-    except Exception as error:  # damaged bytes have the reader raise anything
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); replace or delete it") from error
 
 
 def _check_columns(path: Path, schema: Any) -> None:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from raysl.data.file_kinds import entries, is_image, named, shown
-from raysl.data.parquet import COLUMNS, SPLITS, Row, batch_rows, opened, write
+from raysl.data.parquet import COLUMNS, SPLITS, Row, write
+from raysl.data.parquet_files import opened, rows_at_once
 from raysl.data.places import cache_home, exclusive
 from raysl.data.progress import Progress, reported
 from raysl.data.schema_metadata import class_names_of, features_of, metadata_of
@@ -188,7 +189,7 @@ def _rows(shards: Sequence[_Shard], num_classes: int) -> Iterator[Row]:
         columns = [name for name in (shard.image, shard.label, None if shard.split else "split") if name]
         done = 0
         with opened(shard.path) as file:
-            for batch in file.iter_batches(batch_rows(file.metadata, shard.image), columns=columns):
+            for batch in file.iter_batches(rows_at_once(file.metadata, shard.image), columns=columns):
                 yield from _batch_rows(shard, batch, done, num_classes)
                 done += batch.num_rows
 

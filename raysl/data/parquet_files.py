@@ -1,0 +1,46 @@
+"""Parquet files of any form: opened, with one error for all that is wrong with them, and read a little at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from raysl.errors import DataError
+
+READ_ROWS = 16  # that are read at once: beside many thumbnails a file may hold many photographs
+READ_BYTES = 64_000_000  # of images that are read at once, going by their mean size
+# As it comes, pyarrow reads a whole file into memory, and at best a column of a whole row group.
+READING = {"page_checksum_verification": True, "pre_buffer": False, "buffer_size": 1 << 20}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a Parquet file of any form.
+
+    Raises DataError where the file is missing or damaged, also for what is read while it is open.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        with pq.ParquetFile(path, **READING) as file:
+            yield file
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes have the reader raise anything
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); replace or delete it") from error
+
+
+def rows_at_once(metadata: Any, column: str) -> int:
+    """Return how many rows to read at once of a file whose images lie in a column, or in a field of it."""
+    paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+    places = [number for number, path in enumerate(paths) if path == column or path.startswith(f"{column}.")]
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    sizes: list[int] = [
+        sum(group.column(place).total_uncompressed_size for place in places) // group.num_rows
+        for group in groups
+        if group.num_rows
+    ]
+    return max(1, min(READ_ROWS, READ_BYTES // max([1, *sizes])))
