@@ -9,20 +9,53 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from typing import IO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-# Those without a signature (IM, PCD, TGA, SPIDER) come last: they may take other bytes for theirs.
-FORMATS = (
-    *("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "DIB", "PSD", "QOI", "DDS", "SGI"),
-    *("ICO", "ICNS", "CUR", "PCX", "DCX", "SUN", "BLP", "FTEX", "FLI", "GBR", "MCIDAS", "MSP", "PIXAR", "XBM", "XPM"),
-    *("XVTHUMB", "IM", "PCD", "TGA", "SPIDER"),
-)
+# Each with its module of Pillow. Those without a signature come last: they may take other bytes for theirs.
+FORMATS = {
+    "PNG": "Png",
+    "JPEG": "Jpeg",
+    "MPO": "Mpo",
+    "GIF": "Gif",
+    "BMP": "Bmp",
+    "TIFF": "Tiff",
+    "WEBP": "WebP",
+    "PPM": "Ppm",
+    "JPEG2000": "Jpeg2K",
+    "AVIF": "Avif",
+    "DIB": "Bmp",
+    "PSD": "Psd",
+    "QOI": "Qoi",
+    "DDS": "Dds",
+    "SGI": "Sgi",
+    "ICO": "Ico",
+    "ICNS": "Icns",
+    "CUR": "Cur",
+    "PCX": "Pcx",
+    "DCX": "Dcx",
+    "SUN": "Sun",
+    "BLP": "Blp",
+    "FTEX": "Ftex",
+    "FLI": "Fli",
+    "GBR": "Gbr",
+    "MCIDAS": "McIdas",
+    "MSP": "Msp",
+    "PIXAR": "Pixar",
+    "XBM": "Xbm",
+    "XPM": "Xpm",
+    "XVTHUMB": "XVThumb",
+    "IM": "Im",
+    "PCD": "Pcd",
+    "TGA": "Tga",
+    "SPIDER": "Spider",
+}
 SIGNED = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "PSD", "QOI", "DDS", "ICO")
 COMMON = "PNG, JPEG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000, AVIF and other raster formats of Pillow's"
 
@@ -39,6 +72,9 @@ COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"
 ONE_PICTURE = ("MPO", "PSD")  # further pictures of theirs are previews, gain maps, second views and layers
 SCAN, END = b"\xff\xda", b"\xff\xd9"  # markers of a JPEG
 MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # those that no coded data have in them
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+DEPTH_IN_PNG = 16  # place of the bits per channel after the signature
+CODESTREAM = b"\xff\x4f\xff\x51"  # how JPEG 2000's begins
 TIFF_DEPTH = 258  # tag of a TIFF's bits per channel
 HALF_FLOATS = 6  # the number of DDS's block compression of colours with 16 bits
 
@@ -71,7 +107,7 @@ def open_image(image: bytes) -> ImageFile:
         raise UnfitError("is empty")
     if len(image) > MOST_BYTES:
         raise UnfitError(f"takes {len(image)} bytes, and at most {MOST_BYTES} are decoded; make it smaller")
-    opened = Image.open(io.BytesIO(image), formats=_known(FORMATS))
+    opened = Image.open(io.BytesIO(image), formats=_known())
     kind = f"({opened.format}, mode {opened.mode if opened.mode in Image.MODES else 'unknown'})"
     _check_size(opened)
     _check_scans(opened, image)
@@ -88,7 +124,7 @@ def recognise(image: IO[bytes]) -> str | None:
     """Return the name of the format that a file's first bytes are of; None where it is none that is told so."""
     with bounded():
         try:
-            return Image.open(image, formats=_known(SIGNED)).format
+            return Image.open(image, formats=[name for name in SIGNED if name in _known()]).format
         except Exception:  # a decoder may raise anything
             return None
 
@@ -96,14 +132,17 @@ def recognise(image: IO[bytes]) -> str | None:
 @cache
 def suffixes() -> frozenset[str]:
     """Return the suffixes of image files, in lower case."""
-    Image.init()
+    _known()
     return frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS)
 
 
 @cache
-def _known(formats: tuple[str, ...]) -> tuple[str, ...]:
-    Image.init()  # Pillow fails on a name that it does not know, as older ones do on AVIF
-    return tuple(name for name in formats if name in Image.OPEN)
+def _known() -> tuple[str, ...]:
+    """Return the formats that this Pillow has; no other module of its is imported, nor what those import."""
+    for module in FORMATS.values():
+        with suppress(ImportError):  # older ones have no AVIF
+            import_module(f"PIL.{module}ImagePlugin")
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # MPO is opened as JPEG
 
 
 def _check_size(opened: ImageFile) -> None:
@@ -160,9 +199,15 @@ def _sgi_depth(opened: ImageFile, image: bytes) -> int:
 
 
 def _jpeg2000_depth(opened: ImageFile, image: bytes) -> int:
-    sizes = image.index(b"\xff\x4f\xff\x51") + 4  # the codestream's first marker segment
+    sizes = image.index(CODESTREAM) + 4  # its first marker segment
     count = int.from_bytes(image[sizes + 36 : sizes + 38])
     return max((bits & 0x7F) + 1 for bits in image[sizes + 38 : sizes + 38 + 3 * count : 3])
+
+
+def _icon_depth(opened: ImageFile, image: bytes) -> int:
+    """Return the most bits of the PNG and JPEG 2000 images that are embedded."""
+    depths = [part[DEPTH_IN_PNG] for part in image.split(PNG_SIGNATURE)[1:] if len(part) > DEPTH_IN_PNG]
+    return max([8, *depths, *([_jpeg2000_depth(opened, image)] if CODESTREAM in image else [])])
 
 
 def _avif_depth(opened: ImageFile, image: bytes) -> int:
@@ -190,5 +235,7 @@ DEPTHS: dict[str, Callable[[ImageFile, bytes], int]] = {
     "SGI": _sgi_depth,
     "JPEG2000": _jpeg2000_depth,
     "AVIF": _avif_depth,
+    "ICO": _icon_depth,
+    "ICNS": _icon_depth,
     "DDS": _dds_depth,
 }

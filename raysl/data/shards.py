@@ -27,7 +27,7 @@ from raysl.errors import DataError, choices
 
 SHARDS_VERSION = 1  # raised when the same files come to give another file
 DEEPEST = 8  # folders in one another; more is a link to a folder above
-NUMBERED = re.compile(r"(.*?)-?(\d+)-of-(\d+)$")
+NUMBERED = re.compile(r"(.*?)-?(\d+)-of-(\d+)(?:-[0-9a-f]{16})?$")  # some end with a digest
 NAMES = "train, test or unlabelled in the name of the file or of its folder"
 
 
@@ -101,6 +101,8 @@ def _check_whole(paths: Sequence[Path]) -> None:
     for (folder, stem, count), numbers in series.items():
         if missing := sorted(set(range(min(count, len(paths) + 1))) - set(numbers)):
             raise DataError(f"{folder}: shard {missing[0]} of the {count} of {stem or 'the set'} is missing")
+        if len(set(numbers)) < len(numbers):
+            raise DataError(f"{folder}: a shard of {stem or 'the set'} is there twice; keep one of them")
     counts = [(folder, stem) for folder, stem, _ in series]
     twice = next((key for key in counts if counts.count(key) > 1), None)
     if twice:

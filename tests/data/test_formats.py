@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,11 @@ def png(width: int, height: int, bits: int, colour_type: int, content: bytes, be
 def deep_png(colour_type: int, samples: int, before: bytes = b"") -> bytes:
     """A PNG of 2 x 2 pixels with 16 bits for each of so many samples, which Pillow can read but not write."""
     return png(2, 2, 16, colour_type, (b"\0" + bytes(4 * samples)) * 2, before)
+
+
+def icon(picture: bytes) -> bytes:
+    """A Windows icon of one embedded picture."""
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 32, 32, 0, 0, 1, 32, len(picture), 22) + picture
 
 
 def deep_tiff() -> bytes:
@@ -97,6 +104,12 @@ DEEP = {
     "JPEG 2000 gray": saved(Image.fromarray(np.full((4, 4), 40_000, np.uint16)), "JPEG2000"),
     "AVIF": deep_avif(),
     "DDS": deep_dds(),
+    "ICO": icon(deep_png(6, 4)),
+    "ICNS": b"icns"
+    + struct.pack(">I", 16 + len(deep_png(6, 4)))
+    + b"ic07"
+    + struct.pack(">I", 8 + len(deep_png(6, 4)))
+    + deep_png(6, 4),
 }
 
 
@@ -180,7 +193,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(width: int, height:
 
 def test_an_embedded_picture_of_too_many_pixels_is_refused() -> None:
     inner = png(13_300, 13_300, 8, 2, b"")
-    image = struct.pack("<HHHBBBBHHII", 0, 1, 1, 32, 32, 0, 0, 1, 32, len(inner), 22) + inner
+    image = icon(inner)
     before = Image.MAX_IMAGE_PIXELS
     with pytest.raises(ImageError, match=f"row 0 has more than {MOST_PIXELS} pixels"):
         headers([image], 0)
@@ -270,10 +283,21 @@ def test_formats_of_plug_ins_are_not_asked() -> None:
     assert not asked
 
 
+def test_no_module_of_another_format_is_imported() -> None:
+    script = (
+        "import sys; from raysl.data.images import headers; headers([], 0); from raysl.data.formats import suffixes"
+    )
+    check = "suffixes(); print(*(name for name in sys.modules if 'ImagePlugin' in name))"
+    done = subprocess.run([sys.executable, "-c", f"{script}; {check}"], capture_output=True, text=True, check=True)
+    imported = {name.removeprefix("PIL.").removesuffix("ImagePlugin") for name in done.stdout.split()}
+    assert imported >= {"Png", "Jpeg", "Tga"}
+    assert not imported & {"Eps", "Wmf", "Fpx", "Mic", "Iptc", "Hdf5Stub", "BufrStub", "GribStub", "Mpeg", "Fits"}
+
+
 def test_suffixes_are_those_of_the_formats() -> None:
     assert {".png", ".apng", ".jpg", ".jfif", ".jpe", ".gif", ".tif", ".webp", ".jp2", ".avif", ".tga"} <= suffixes()
     assert not {".eps", ".ps", ".pdf", ".wmf", ".emf", ".h5", ".mpg", ".fits", ".svg", ""} & suffixes()
-    assert set(formats.SIGNED) < set(FORMATS)
+    assert set(formats.SIGNED) < FORMATS.keys()
 
 
 def test_bounds_are_those_of_the_package_only_while_it_decodes() -> None:

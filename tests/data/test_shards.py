@@ -191,6 +191,17 @@ def doubled(folder: Path) -> None:
     path.with_name("train-00000-of-00001.parquet").write_bytes(path.read_bytes())
 
 
+def doubled_with_a_digest(folder: Path) -> None:
+    path = folder / "data/train-00000-of-00002.parquet"
+    path.with_name("train-00000-of-00002-0123456789abcdef.parquet").write_bytes(path.read_bytes())
+
+
+def lost_with_digests(folder: Path) -> None:
+    for path in (folder / "data").glob("train*"):
+        path.rename(path.with_name(f"{path.stem}-0123456789abcdef.parquet"))
+    (folder / "data/train-00000-of-00002-0123456789abcdef.parquet").unlink()
+
+
 def configured(folder: Path) -> None:
     path = folder / "data/test-00000-of-00001.parquet"
     (folder / "other").mkdir()
@@ -239,6 +250,8 @@ def leading_up(folder: Path) -> None:
     [
         (lost, "data: shard 1 of the 2 of train is missing"),
         (doubled, "data: train is there in two series of shards"),
+        (doubled_with_a_digest, "data: a shard of train is there twice"),
+        (lost_with_digests, "data: shard 0 of the 2 of train is missing"),
         (configured, "data and .*other: both hold test; give a folder that holds one"),
         (validated, r"validation-.*\.parquet: raysl uses no validation images"),
         (contradictory, r"train-test\.parquet: its name says more than one split"),
