@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from raysl.data.orders import Indices
-from raysl.data.parquet_files import opened, rows_at_once
+from raysl.data.parquet_files import check_rows, opened, rows_at_once
 from raysl.data.places import replacing
 from raysl.data.schema_metadata import class_names_of, metadata_of
 from raysl.errors import DataError
@@ -101,6 +101,7 @@ def read_labels(path: Path) -> Labels:
     with _opened(path) as file:
         class_names = class_names_of(path, metadata_of(file))
         table = file.read(columns=["label", "split"])
+        check_rows(path, file, table.num_rows)
         labels = _integers(path, table["label"])
         splits = _split_numbers(path, table["split"])
     expected = np.where(splits == UNLABELLED, labels == -1, (labels >= 0) & (labels < len(class_names)))
@@ -133,6 +134,7 @@ def _read(path: Path, file: Any) -> Iterator[Any]:
             raise DataError(f"{path}: the image in row {row} is missing (null)")
         yield pa.record_batch([batch.column(name).cast(kind) for name, kind in READ_AS.items()], names=COLUMNS)
         done += len(images)
+    check_rows(path, file, done)
 
 
 def _joined(batches: Iterable[Any]) -> Iterator[Any]:

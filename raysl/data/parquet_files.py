@@ -11,8 +11,10 @@ from raysl.errors import DataError
 
 READ_ROWS = 16  # that are read at once: beside many thumbnails a file may hold many photographs
 READ_BYTES = 64_000_000  # of images that are read at once, going by their mean size
+CHECKED = {"page_checksum_verification": True, "pre_buffer": False}
 # As it comes, pyarrow reads a whole file into memory, and at best a column of a whole row group.
-READING = {"page_checksum_verification": True, "pre_buffer": False, "buffer_size": 1 << 20}
+BUFFER = 1 << 20
+SMALL = 16_000_000  # bytes; read through a buffer, damaged files of any size have pyarrow allocate gigabytes
 
 
 @contextmanager
@@ -24,13 +26,22 @@ def opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        with pq.ParquetFile(path, **READING) as file:
+        buffer = 0 if path.stat().st_size < SMALL else BUFFER
+        with pq.ParquetFile(path, buffer_size=buffer, **CHECKED) as file:
             yield file
     except DataError:
         raise
     except Exception as error:  # damaged bytes have the reader raise anything
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); replace or delete it") from error
+
+
+def check_rows(path: Path, file: Any, count: int) -> None:
+    """Raise DataError where fewer rows were read than a file says to have: pyarrow passes over pages of no known kind."""
+    if count != file.metadata.num_rows:
+        raise DataError(
+            f"{path}: damaged ({count} of its {file.metadata.num_rows} rows are there); replace or delete it"
+        )
 
 
 def rows_at_once(metadata: Any, column: str) -> int:

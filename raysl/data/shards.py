@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from raysl.data.file_kinds import entries, is_image, named, shown
 from raysl.data.parquet import COLUMNS, SPLITS, Row, write
-from raysl.data.parquet_files import opened, rows_at_once
+from raysl.data.parquet_files import check_rows, opened, rows_at_once
 from raysl.data.places import cache_home, exclusive
 from raysl.data.progress import Progress, reported
 from raysl.data.schema_metadata import class_names_of, features_of, metadata_of
@@ -194,6 +194,7 @@ def _rows(shards: Sequence[_Shard], num_classes: int) -> Iterator[Row]:
             for batch in file.iter_batches(rows_at_once(file.metadata, shard.image), columns=columns):
                 yield from _batch_rows(shard, batch, done, num_classes)
                 done += batch.num_rows
+            check_rows(shard.path, file, done)
 
 
 def _batch_rows(shard: _Shard, batch: Any, done: int, num_classes: int) -> Iterator[Row]:

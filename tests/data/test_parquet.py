@@ -245,3 +245,21 @@ def test_labels_are_int64(make_set: Callable[..., Path]) -> None:
     index = read_labels(make_set(unlabelled=3))
     assert index.labels.dtype == np.int64
     assert index.splits.dtype == np.int8
+
+
+@pytest.mark.parametrize("column", [0, 1, 2])
+def test_a_page_that_says_to_be_large_takes_no_memory_and_loses_no_row(tmp_path: Path, column: int) -> None:
+    path = tmp_path / "set.parquet"
+    rows = pa.table({"image": [b"x"] * 20, "label": [0, 1] * 10, "split": ["train"] * 20})
+    pq.write_table(rows.replace_schema_metadata({"class_names": '["a", "b"]'}), path, write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    place = pq.read_metadata(path).row_group(0).column(column).dictionary_page_offset
+    # The header of a page: its kind, its bytes, those that it takes compressed, and its checksum.
+    assert content[place : place + 2] == b"\x15\4"
+    del content[place : place + 2]  # so that the checksum stands where the size did
+    content[place + 5 : place + 10] = b"\x80\x80\x80\x80\x08"  # 1 GiB
+    path.write_bytes(content)
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(DataError, match="damaged"):
+        digest(path)
+    assert pa.default_memory_pool().max_memory() < before + 50_000_000
