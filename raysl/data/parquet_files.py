@@ -37,7 +37,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def check_rows(path: Path, file: Any, count: int) -> None:
-    """Raise DataError where fewer rows were read than a file says to have: pyarrow passes over pages of no known kind."""
+    """Raise DataError where fewer rows were read than a file says to have: pyarrow skips pages of no known kind."""
     if count != file.metadata.num_rows:
         raise DataError(
             f"{path}: damaged ({count} of its {file.metadata.num_rows} rows are there); replace or delete it"
