@@ -85,6 +85,8 @@ def shown(path: Path) -> str:
 
 
 def _content(path: Path) -> str | None:
+    if path.stat().st_size > MOST_BYTES:  # some decoders read all of it
+        return None
     with path.open("rb") as file:
         return recognise(file)
 

@@ -127,7 +127,7 @@ def read_batches(path: Path) -> Iterator[Any]:
 
 def _read(path: Path, file: Any) -> Iterator[Any]:
     done = 0
-    for batch in file.iter_batches(rows_at_once(file.metadata, "image"), columns=list(COLUMNS)):
+    for batch in file.iter_batches(rows_at_once(path, file.metadata, "image"), columns=list(COLUMNS)):
         images = batch.column("image")
         if images.null_count:
             row = done + pc.index(images.is_null(), True).as_py()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from raysl.data.formats import MOST_BYTES
 from raysl.errors import DataError
 
 READ_ROWS = 16  # that are read at once: beside many thumbnails a file may hold many photographs
@@ -44,14 +45,20 @@ def check_rows(path: Path, file: Any, count: int) -> None:
         )
 
 
-def rows_at_once(metadata: Any, column: str) -> int:
-    """Return how many rows to read at once of a file whose images lie in a column, or in a field of it."""
+def rows_at_once(path: Path, metadata: Any, column: str) -> int:
+    """Return how many rows to read at once of a file whose images lie in a column, or in a field of it.
+
+    Raises DataError where images are larger than any that is decoded, which would fill the memory.
+    """
     paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
-    places = [number for number, path in enumerate(paths) if path == column or path.startswith(f"{column}.")]
+    places = [number for number, name in enumerate(paths) if name == column or name.startswith(f"{column}.")]
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     sizes: list[int] = [
         sum(group.column(place).total_uncompressed_size for place in places) // group.num_rows
         for group in groups
         if group.num_rows
     ]
-    return max(1, min(READ_ROWS, READ_BYTES // max([1, *sizes])))
+    largest = max([1, *sizes])
+    if largest > MOST_BYTES:
+        raise DataError(f"{path}: images take {largest} bytes, and at most {MOST_BYTES} are decoded; make them smaller")
+    return max(1, min(READ_ROWS, READ_BYTES // largest))

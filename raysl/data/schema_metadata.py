@@ -28,6 +28,8 @@ def class_names_of(path: Path, metadata: dict[bytes, bytes], label: str = "label
         )
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < 2:
         raise DataError(f"{path}: class_names in the schema metadata must be a JSON list of at least 2 names: {names}")
+    if odd := [name for name in names if name.encode(errors="replace").decode() != name]:
+        raise DataError(f"{path}: class_names in the schema metadata hold {odd[0]!r}, which is no text")
     if other is not None and other != names:
         raise DataError(
             f"{path}: class_names are {names} in the schema metadata and {other} in HuggingFace's; keep one"

@@ -191,7 +191,7 @@ def _rows(shards: Sequence[_Shard], num_classes: int) -> Iterator[Row]:
         columns = [name for name in (shard.image, shard.label, None if shard.split else "split") if name]
         done = 0
         with opened(shard.path) as file:
-            for batch in file.iter_batches(rows_at_once(file.metadata, shard.image), columns=columns):
+            for batch in file.iter_batches(rows_at_once(shard.path, file.metadata, shard.image), columns=columns):
                 yield from _batch_rows(shard, batch, done, num_classes)
                 done += batch.num_rows
             check_rows(shard.path, file, done)
@@ -216,11 +216,14 @@ def _row_split(place: str, name: Any) -> str:
 
 
 def _label(place: str, label: int | None, split: str, num_classes: int) -> int:
-    if label is None and split != "unlabelled":
+    if split == "unlabelled" and label is None:
+        return -1
+    if label is None:
         raise DataError(f"{place}: the label is missing (null)")
-    if label is not None and not -1 <= label < num_classes:
-        raise DataError(f"{place}: label {label}; choices: 0 to {num_classes - 1}, and -1 in split unlabelled")
-    return -1 if label is None else label
+    if not (label == -1 if split == "unlabelled" else 0 <= label < num_classes):
+        expected = f"choices: 0 to {num_classes - 1}, and -1 or none in split unlabelled"
+        raise DataError(f"{place}: label {label} of split {split}; {expected}")
+    return label
 
 
 def _bytes(place: str, image: Any) -> bytes:

@@ -127,6 +127,15 @@ def test_many_photographs_among_thumbnails_are_read_few_at_once(
     assert read == images
 
 
+def test_images_that_are_larger_than_any_that_is_decoded_are_not_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "set.parquet", [Row(bytes(251_000_000), 0, "train")])
+    assert path.stat().st_size < 1_000_000
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DataError, match=r"set\.parquet: images take 2510\d+ bytes, and at most 250000000 are decoded"):
+        next(read_batches(path))
+    assert pa.total_allocated_bytes() - before < 1_000_000
+
+
 def test_a_missing_image_is_named_by_its_row(tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
     images = pa.array([b"x"] * 40 + [None], pa.binary())

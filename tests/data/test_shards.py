@@ -147,8 +147,13 @@ def test_names_that_polars_writes_are_read(tmp_path: Path) -> None:
         ({"image": structs(IMAGES[:2]), "label": ["cat", "dog"]}, huggingface(), "label holds string; .* integers"),
         ({"image": structs(IMAGES[:2]), "label": [0, 1]}, {}, "no class_names, .* nor HuggingFace's ClassLabel"),
         ({"image": structs(IMAGES[:2]), "label": [0, 1]}, {"huggingface": "{"}, "huggingface in .* is no JSON"),
-        ({"image": structs(IMAGES[:2]), "label": [0, 2]}, huggingface(), "row 1: label 2; choices: 0 to 1"),
-        ({"image": structs(IMAGES[:2]), "label": [0, 2**40]}, huggingface(), "row 1: label 1099511627776; choices"),
+        (
+            {"image": structs(IMAGES[:2]), "label": [0, 2]},
+            huggingface(),
+            "row 1: label 2 of split train; choices: 0 to 1",
+        ),
+        ({"image": structs(IMAGES[:2]), "label": [0, 2**40]}, huggingface(), "row 1: label 1099511627776 of split"),
+        ({"image": structs(IMAGES[:2]), "label": [0, -1]}, huggingface(), "row 1: label -1 of split train; choices"),
         ({"image": structs(IMAGES[:2]), "label": [0, None]}, huggingface(), "row 1: the label is missing"),
         ({"image": [{"path": "a"}] * 2, "label": [0, 1]}, huggingface(), "structs must have one field bytes"),
         ({"image": [[1], [2]], "label": [0, 1]}, huggingface(), "image holds list<.* must hold the bytes"),
@@ -162,6 +167,16 @@ def test_names_that_polars_writes_are_read(tmp_path: Path) -> None:
             {"image": structs(IMAGES[:2]), "label": [0, 1]},
             {**huggingface(), "class_names": '["dog", "cat"]'},
             r"class_names are \['dog', 'cat'\] .* and \['cat', 'dog'\] in HuggingFace's; keep one",
+        ),
+        (
+            {"image": structs(IMAGES[:2]), "label": [-1, 1], "split": ["unlabeled"] * 2},
+            huggingface(),
+            "row 1: label 1 of split unlabelled; choices",
+        ),
+        (
+            {"image": structs(IMAGES[:2]), "label": [0, 1]},
+            {"class_names": r'["cat", "\ud800"]'},
+            r"class_names .* hold '\\ud800', which is no text",
         ),
         (
             {"image": structs(IMAGES[:2]), "label": [0, 1], "split": ["train", "val"]},
