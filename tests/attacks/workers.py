@@ -7,6 +7,7 @@ An attack is a module with `cases(seed, count)` and `run(case)`, which returns w
 
 import multiprocessing
 import resource
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -35,24 +36,25 @@ class Outcome(NamedTuple):
 
 def outcomes(run: Run, cases: Iterable[Any], seconds: float = SECONDS, megabytes: int = MEGABYTES) -> Iterator[Outcome]:
     """Yield what comes of each case, in their order; a process that dies or is too slow is replaced."""
-    worker = _Worker(run)
-    try:
-        for case in cases:
-            what, peak = worker.ask(case, seconds)
-            if peak > megabytes:
-                what = f"takes {peak} MB"
-            yield Outcome(what, case)
-            if not worker.process.is_alive():
-                worker = _Worker(run)
-    finally:
-        worker.end()
+    with tempfile.TemporaryDirectory() as scratch:  # for what a process that is killed leaves
+        worker = _Worker(run, scratch)
+        try:
+            for case in cases:
+                what, peak = worker.ask(case, seconds)
+                if peak > megabytes:
+                    what = f"takes {peak} MB"
+                yield Outcome(what, case)
+                if not worker.process.is_alive():
+                    worker = _Worker(run, scratch)
+        finally:
+            worker.end()
 
 
 class _Worker:
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, scratch: str) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_serve, args=(run, other), daemon=True)
+        self.process: BaseProcess = context.Process(target=_serve, args=(run, scratch, other), daemon=True)
         self.process.start()
         other.close()
         assert self.connection.poll(STARTED), "the process does not start"
@@ -76,7 +78,8 @@ class _Worker:
         self.connection.close()
 
 
-def _serve(run: Run, connection: Connection) -> None:
+def _serve(run: Run, scratch: str, connection: Connection) -> None:
+    tempfile.tempdir = scratch
     limit = _kilobytes("VmSize") * 1024 + ROOM
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import raysl
 from raysl.data import formats
 from raysl.data.formats import FORMATS, MOST_PIXELS, SLOW_PIXELS, UnfitError, bounded, open_image, suffixes
 from raysl.data.images import ImageError, decode, encode, headers
@@ -292,6 +293,11 @@ def test_no_module_of_another_format_is_imported() -> None:
     imported = {name.removeprefix("PIL.").removesuffix("ImagePlugin") for name in done.stdout.split()}
     assert imported >= {"Png", "Jpeg", "Tga"}
     assert not imported & {"Eps", "Wmf", "Fpx", "Mic", "Iptc", "Hdf5Stub", "BufrStub", "GribStub", "Mpeg", "Fits"}
+
+
+def test_images_are_opened_in_one_place() -> None:
+    root = Path(raysl.__file__).parent
+    assert [path.name for path in root.rglob("*.py") if "Image.open(" in path.read_text()] == ["formats.py"]
 
 
 def test_suffixes_are_those_of_the_formats() -> None:
