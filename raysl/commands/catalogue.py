@@ -29,7 +29,8 @@ def datasets() -> None:
         table.add_row(name, str(known.num_classes), *counts, size, str(known.channels))
     console = screen()
     console.print(table)
-    console.print("also: parquet:PATH and folder:PATH (train/CLASS/*.png, test/CLASS/*.png, optional unlabelled/*.png)")
+    console.print("also: parquet:PATH, a file or a folder of shards")
+    console.print("and folder:PATH (train/CLASS/*.png, test/CLASS/*.png, optional unlabelled/*.png)")
     console.print(f"looked for as $RAYSL_DATA/NAME.parquet, else in {sets.data_home()}", soft_wrap=True, markup=False)
 
 

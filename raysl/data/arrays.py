@@ -25,7 +25,7 @@ from raysl.data.settings import TrialData
 from raysl.data.subsets import assign_splits
 from raysl.errors import DataError
 
-ARRAY_VERSION = 1  # raised when the same set and settings come to give other arrays
+ARRAY_VERSION = 2  # raised when the same set and settings come to give other arrays
 SPLIT_FILES = {
     "train": ("train_images.npy", "train_labels.npy", "train_statistics.npy"),
     "test": ("test_images.npy", "test_labels.npy"),
@@ -93,7 +93,7 @@ def _mapped(path: Path) -> Images:
 
 
 def _folder(data: TrialData) -> Path:
-    facts = [ARRAY_VERSION, data.digest, data.image_size, data.channels, data.train_fraction]
+    facts = [ARRAY_VERSION, data.digest, data.image_size, data.channels, data.train_fraction, data.decoding]
     return cache_home() / "arrays" / hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
 

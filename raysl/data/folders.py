@@ -1,24 +1,27 @@
 """Folders of image files, as sets: train/CLASS/*.png, test/CLASS/*.png and, where there is one, unlabelled/*.png.
 
-Hidden files and folders are passed over. An image that would be left out because of where it lies is refused, not lost.
+Every file is an image that counts, or known to be none (`file_kinds`), or refused: no image is passed over. Splits may
+be spelled in capitals, and `unlabelled` as `unlabeled`. Hidden files and folders are no part of the set.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from raysl.data.file_kinds import entries, is_image, named, shown
 from raysl.data.parquet import SPLITS, Row, write
 from raysl.data.places import cache_home, exclusive
 from raysl.data.progress import Progress, reported
+from raysl.data.split_names import NO_VALIDATION, is_validation, split_of
 from raysl.errors import DataError, choices
 
-FOLDER_VERSION = 2  # raised when the same folder comes to give another file
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-SHOWN = 3  # names of what a folder holds, in a message
+FOLDER_VERSION = 3  # raised when the same folder comes to give another file
+LAYOUT = "images lie in train/CLASS/, test/CLASS/ and, without a class, in unlabelled/"
 
 
 class _File(NamedTuple):
@@ -32,7 +35,7 @@ def convert_folder(folder: Path, progress: Progress | None = None) -> Path:
 
     The classes are the folders under train/, in the order of their names. Image files are taken as they are.
     Raises DataError where train/ has fewer than two classes, test/ a class that train/ has not, a class no image, or
-    images lie elsewhere or cannot be read.
+    images lie elsewhere or cannot be read, and for a file that may be an image and is not read.
     """
     with _errors_named():
         files = list(_files(folder))
@@ -48,7 +51,7 @@ def convert_folder(folder: Path, progress: Progress | None = None) -> Path:
         with exclusive(path):
             if not path.is_file():  # no other process has made it meanwhile
                 rows = reported(_rows(files, class_names), f"read {folder.name}", len(files), progress)
-                write(path, rows, class_names, f"folder {folder}", "that of the images", with_files=True)
+                write(path, rows, class_names, f"folder {shown(folder)}", "that of the images", with_files=True)
     return path
 
 
@@ -61,49 +64,71 @@ def _errors_named() -> Iterator[None]:
 
 
 def _files(folder: Path) -> Iterator[_File]:
+    places = _split_folders(folder)
     for split in SPLITS:
-        place = folder / split
-        if not os.path.lexists(place):
+        if split not in places:
             continue
         if split == "unlabelled":
-            yield from (_File(path, None, split) for path in _images(place))
+            yield from (_File(path, None, split) for path in _images(places[split]))
         else:
-            yield from (_File(path, kind.name, split) for kind in _class_folders(place) for path in _images(kind))
+            kinds = _class_folders(places[split])
+            yield from (_File(path, name, split) for name, kind in kinds.items() for path in _images(kind))
 
 
-def _class_folders(folder: Path) -> list[Path]:
-    entries = _entries(folder)
-    stray = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """Return the folder of each split; anything else in the folder is refused, or known to be no image."""
+    found: dict[str, Path] = {}
+    others = []
+    for path in _without_images(folder, LAYOUT):
+        split = split_of(path.name)
+        if split is None:
+            others.append(path)
+        elif twin := next((place for place in found.values() if place.samefile(path)), found.get(split)):
+            raise DataError(f"{folder}: {twin.name}/ and {path.name}/ are the same split; keep one of them")
+        else:
+            found[split] = path
+    for path in others:
+        if is_validation(path.name):
+            raise DataError(f"{path}: {NO_VALIDATION}")
+        if "train" in found:
+            raise DataError(f"{path}: no split; {choices(path.name, SPLITS)}; rename it or move it away")
+    if "train" not in found:
+        raise DataError(
+            f"{folder}: holds no train/, but {named([*found.values(), *others])}; {LAYOUT}; at least 2 classes; where "
+            "all images lie in train/, data.train_fraction sets test images aside"
+        )
+    return found
+
+
+def _class_folders(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in _without_images(folder, "images must lie in a folder of their class, one level down"):
+        try:
+            name = unicodedata.normalize("NFC", os.fsencode(path.name).decode())
+        except UnicodeDecodeError as error:
+            raise DataError(f"{shown(path)}: the name of a class must be UTF-8; rename it") from error
+        if name in found:
+            raise DataError(f"{folder}: two folders are called {name!r}, with accents written otherwise; keep one")
+        found[name] = path
+    return found
+
+
+def _without_images(folder: Path, wanted: str) -> list[Path]:
+    """Return the folders in a folder that has no images of its own."""
+    found = entries(folder)
+    stray = [path for path in found if path.is_file() and is_image(path)]
     if stray:
-        raise DataError(f"{folder}: holds {_named(stray)}; images must lie in a folder of their class, one level down")
-    return [path for path in entries if path.is_dir()]
+        raise DataError(f"{folder}: holds {named(stray)}; {wanted}")
+    return [path for path in found if path.is_dir()]
 
 
 def _images(folder: Path) -> list[Path]:
-    entries = _entries(folder)
-    nested = [path for path in entries if path.is_dir()]
-    images = [path for path in entries if path.suffix.lower() in SUFFIXES]
-    if nested or not images:
-        raise DataError(
-            f"{folder}: must hold images and no folders; found {_named(nested or entries)}; "
-            f"suffixes of images: {', '.join(SUFFIXES)}"
-        )
+    found = entries(folder)
+    nested = [path for path in found if path.is_dir()]
+    images = [] if nested else [path for path in found if is_image(path)]
+    if not images:
+        raise DataError(f"{folder}: must hold images and no folders; found {named(nested or found)}")
     return images
-
-
-def _entries(folder: Path) -> list[Path]:
-    # Not `glob`, which passes over folders that cannot be read.
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    for path in entries:
-        if not (path.is_file() or path.is_dir()):
-            raise DataError(f"{path}: neither a file nor a folder, or a link to what is not there")
-    return entries
-
-
-def _named(paths: Sequence[Path]) -> str:
-    names = [path.name + "/" if path.is_dir() else path.name for path in paths[:SHOWN]]
-    others = [f"and {len(paths) - SHOWN} more"] if len(paths) > SHOWN else []
-    return ", ".join([*names, *others]) or "nothing"
 
 
 def _key(folder: Path, files: list[_File]) -> str:
@@ -121,6 +146,4 @@ def _rows(files: list[_File], class_names: list[str]) -> Iterator[Row]:
     for path, class_name, split in files:
         with _errors_named():
             image = path.read_bytes()
-        # Names that are no UTF-8 are shown as well as can be.
-        name = os.fsencode(path).decode(errors="replace")
-        yield Row(image, -1 if class_name is None else numbers[class_name], split, name)
+        yield Row(image, -1 if class_name is None else numbers[class_name], split, shown(path))

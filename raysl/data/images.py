@@ -1,24 +1,36 @@
 """Encoded images: what their headers say, their pixels, and the way back.
 
-Pixels are taken as they are stored: transparency is dropped, whatever colour lies under it, and an orientation that
-EXIF data ask for is not applied.
+Images are taken as a viewer shows them on white paper: turned as their EXIF or XMP data ask for, and with white under
+what is transparent. Colour profiles are not applied. Of an icon its largest picture counts, and of a photograph with
+previews, gain maps or a second view (MPO), or of layers (PSD), the picture itself.
 """
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from raysl.data.formats import COMMON, GRAY_MODES, MOST_PIXELS, UnfitError, bounded, open_image
 from raysl.errors import DataError
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)  # what Pillow raises
-GRAY_MODES = ("1", "L", "LA", "La")
-DEEP_MODES = ("I", "F")  # more than 8 bits; Pillow would clip them to white
-PNG_DEPTH = 24  # place of the byte that holds a PNG's bits per channel
-TIFF_DEPTH = 258  # tag of a TIFF's bits per channel
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ON_THEIR_SIDE = (5, 6, 7, 8)  # orientations whose width and height change places
+# A PNG without these has no orientation; with them Pillow may have to decode it to know.
+PNG_ORIENTED = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+STRIP = 256  # rows that are flattened at once: less memory than the whole
+LONGEST = 200  # letters of a decoder's reason in a message
 
 
 class ImageError(DataError):
@@ -33,65 +45,130 @@ class ImageError(DataError):
         return f"the image in row {self.row} {self.wrong}"
 
 
+class Header(NamedTuple):
+    """What an image is when it is decoded.
+
+    channels: 1 or 3.  altered: whether it is turned, or has something transparent that becomes white.
+    """
+
+    width: int
+    height: int
+    channels: int
+    altered: bool
+
+
 def encode(pixels: NDArray[np.uint8]) -> bytes:
     """Return the PNG of uint8 pixels [H, W] or [H, W, 3].
 
     Stored, not deflated: Parquet's zstd makes it as small, and the bytes do not depend on the zlib at hand.
     """
-    buffer = io.BytesIO()
+    buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
     return buffer.getvalue()
 
 
-def headers(images: Sequence[bytes], first_row: int) -> set[tuple[int, int, int]]:
-    """Return the (width, height, channels) that occur, channels being 1 or 3; pixels are not decoded.
+def headers(images: Sequence[bytes], first_row: int) -> set[Header]:
+    """Return the headers that occur; pixels are not decoded.
 
-    Raises ImageError for an image that is none, or has more than 8 bits per channel.
+    Raises ImageError for an image that is none, or that is not decoded (`formats.open_image`).
     """
     found = set()
-    for row, image in enumerate(images, start=first_row):
-        try:
-            opened = Image.open(io.BytesIO(image))
-        except UNREADABLE as error:
-            raise _unreadable(row, error) from error
-        if opened.mode.split(";")[0] in DEEP_MODES or _depth(opened, image) > 8:
-            raise ImageError(row, f"has more than 8 bits per channel ({opened.format}, mode {opened.mode})")
-        found.add((*opened.size, 1 if opened.mode in GRAY_MODES else 3))
+    with bounded():
+        for row, image in enumerate(images, start=first_row):
+            with _named(row):
+                found.add(_header(image))
     return found
 
 
 def decode(images: Sequence[bytes], size: int, channels: int, first_row: int) -> NDArray[np.uint8]:
     """Return the pixels of images as uint8 [N, size, size, channels], resized (bilinear, antialiased) where due.
 
+    One image is decoded at a time, in at most some 500 MB.
     Raises ImageError for an image that cannot be decoded.
     """
     pixels = np.empty((len(images), size, size, channels), np.uint8)
-    mode = "L" if channels == 1 else "RGB"
-    for number, image in enumerate(images):
-        try:
-            picture: Image.Image = Image.open(io.BytesIO(image))
-            if picture.mode not in ("L", mode):
-                picture = picture.convert(mode)
-            if picture.size != (size, size):
-                picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-            if picture.mode != mode:  # gray is made RGB after the resizing: the same values for a third of the work
-                picture = picture.convert(mode)
-            pixels[number] = np.asarray(picture).reshape(size, size, channels)
-        except UNREADABLE as error:
-            raise _unreadable(first_row + number, error) from error
+    with bounded():
+        for number, image in enumerate(images):
+            with _named(first_row + number):
+                pixels[number] = _decoded(image, size, "L" if channels == 1 else "RGB").reshape(size, size, channels)
     return pixels
 
 
-def _depth(opened: Image.Image, image: bytes) -> int:
-    # Pillow cuts colours of 16 bits to 8 and calls the mode RGB all the same.
-    if opened.format == "PNG":
-        return image[PNG_DEPTH]
-    if isinstance(opened, TiffImageFile):
-        return max(int(bits) for bits in opened.tag_v2.get(TIFF_DEPTH, (8,)))
-    return 8
+@contextmanager
+def _named(row: int) -> Iterator[None]:
+    try:
+        yield
+    except UnfitError as error:
+        raise ImageError(row, str(error)) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            row, f"has more than {MOST_PIXELS} pixels, the most that are decoded; make it smaller"
+        ) from error
+    except UnidentifiedImageError as error:  # its message has the address of a buffer
+        raise ImageError(row, f"cannot be decoded (not an image); formats: {COMMON}") from error
+    except Exception as error:  # damaged bytes have decoders raise anything
+        raise ImageError(row, f"cannot be decoded ({_reason(error)})") from error
 
 
-def _unreadable(row: int, error: BaseException) -> ImageError:
-    # Pillow's message for bytes that are no image names the address of a buffer.
-    reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-    return ImageError(row, f"cannot be decoded ({reason})")
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:LONGEST]
+    if isinstance(error, (OSError, SyntaxError, ValueError)) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _header(image: bytes) -> Header:
+    opened = open_image(image)
+    orientation = _orientation(opened, image)
+    width, height = opened.size[::-1] if orientation in ON_THEIR_SIDE else opened.size
+    channels = 1 if opened.mode in GRAY_MODES else 3
+    return Header(width, height, channels, orientation in TURNS or _has_transparency(opened))
+
+
+def _decoded(image: bytes, size: int, mode: str) -> NDArray[np.uint8]:
+    picture = _upright(image, mode)
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    if picture.mode != mode:  # gray is made RGB after the resizing: the same values for a third of the work
+        picture = picture.convert(mode)
+    return np.asarray(picture)
+
+
+def _upright(image: bytes, mode: str) -> Image.Image:
+    """Return an image, gray or of the mode, as it is seen on white; no more than two copies of it are in memory."""
+    picture: Image.Image = open_image(image)
+    turn = TURNS.get(_orientation(picture, image))
+    if _has_transparency(picture):
+        picture = _on_white(picture)
+    if picture.mode not in ("L", mode):
+        picture = picture.convert(mode)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _has_transparency(picture: Image.Image) -> bool:
+    if picture.mode == "P" and picture.palette is None:
+        return "transparency" in picture.info
+    return picture.has_transparency_data
+
+
+def _orientation(opened: Image.Image, image: bytes) -> int:
+    """Return the number of the orientation that is asked for: 1 is upright, as is what no reader understands."""
+    turned_by_pillow = opened.format == "TIFF"
+    if turned_by_pillow or (opened.format == "PNG" and not any(mark in image for mark in PNG_ORIENTED)):
+        return 1
+    try:
+        return int(opened.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged metadata of a whole image, or a damaged image, which decoding names
+        return 1
+
+
+def _on_white(opened: Image.Image) -> Image.Image:
+    """Return the image, gray or RGB, with white under it."""
+    opened.load()
+    width, height = opened.size
+    flat = Image.new("L" if opened.mode in GRAY_MODES else "RGB", opened.size, "white")
+    for top in range(0, height, STRIP):
+        box = (0, top, width, min(top + STRIP, height))
+        strip = opened.crop(box).convert("RGBA")
+        flat.paste(strip, box, strip)
+    return flat

@@ -12,16 +12,16 @@ from unicodedata import normalize
 import numpy as np
 
 from raysl.data.carried import carried_sources
-from raysl.data.images import ImageError, headers
+from raysl.data.images import Header, ImageError, headers
 from raysl.data.parquet import TEST, TRAIN, UNLABELLED, ContentDigest, image_place, read_batches, read_labels
 from raysl.data.places import cache_home, discard, exclusive, replacing
 from raysl.data.progress import Progress
 from raysl.data.sets import locate
-from raysl.data.settings import DataSettings, Labels, TrialData
+from raysl.data.settings import DECODING, DataSettings, Labels, TrialData
 from raysl.data.subsets import assign_splits
 from raysl.errors import DataError
 
-SCAN_VERSION = 2  # raised when the digest or the headers of the same file come out differently
+SCAN_VERSION = 3  # raised when the digest or the headers of the same file come out differently
 SMALLEST = 4  # pixels
 
 
@@ -34,6 +34,7 @@ class DataFacts:
     num_unlabelled: size of the D_u that is there: the `unlabelled` split, or the train pool where the set has none.
     image_size: pixels of an edge; None where images differ in size or are not square.
     channels: 3 if any image has colours, else 1.
+    altered: whether any image is turned upright or flattened on white when it is decoded.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class DataFacts:
     num_test: int
     image_size: int | None
     channels: int
+    altered: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Scan:
     digest: str
     image_size: int | None
     channels: int
+    altered: bool
 
 
 def inspect(settings: DataSettings, *, download: bool = True, progress: Progress | None = None) -> DataFacts:
@@ -78,6 +81,7 @@ def inspect(settings: DataSettings, *, download: bool = True, progress: Progress
         num_test=int((splits == TEST).sum()),
         image_size=scan.image_size,
         channels=scan.channels,
+        altered=scan.altered,
     )
 
 
@@ -113,6 +117,7 @@ def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
         "labels": labels,
         "draw": "uniform" if settings.labels == "all" else settings.draw,
         "unlabelled": unlabelled,
+        "decoding": DECODING if facts.altered else None,
     }
     given = settings.model_dump(include=set(DataSettings.model_fields))
     data = TrialData(**given | resolved, digest=facts.digest, num_classes=len(facts.class_names))
@@ -253,7 +258,7 @@ def _kept(kept: Path) -> Scan | None:
 
 def _scan(path: Path, class_names: Sequence[str], progress: Progress | None) -> Scan:
     digest = ContentDigest(class_names)
-    kinds: set[tuple[int, int, int]] = set()
+    kinds: set[Header] = set()
     done = 0
     for batch in read_batches(path):
         digest.update(batch)
@@ -264,6 +269,7 @@ def _scan(path: Path, class_names: Sequence[str], progress: Progress | None) -> 
         done += batch.num_rows
         if progress:
             progress(f"inspect {path.name}", done, None)
-    edges = {edge for width, height, _ in kinds for edge in (width, height)}
+    edges = {edge for kind in kinds for edge in (kind.width, kind.height)}
     size = edges.pop() if len(edges) == 1 else None
-    return Scan(digest.hexdigest(), size, max((channels for *_, channels in kinds), default=1))
+    channels = max((kind.channels for kind in kinds), default=1)
+    return Scan(digest.hexdigest(), size, channels, any(kind.altered for kind in kinds))

@@ -2,7 +2,7 @@
 
 Columns: `image` (binary: PNG, JPEG or what else Pillow reads), `label` (int32, -1 for unlabelled), `split` (string, one
 of `SPLITS`) and, where images were files, `file` (string). Schema metadata: `class_names` (a JSON list; a label is a
-place in it), `source`, `licence`.
+place in it), `source`, `licence`. Other forms that people have are read by `shards`, and then written in this one.
 """
 
 import hashlib
@@ -20,7 +20,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from raysl.data.orders import Indices
+from raysl.data.parquet_files import check_rows, opened, rows_at_once
 from raysl.data.places import replacing
+from raysl.data.schema_metadata import class_names_of, metadata_of
 from raysl.errors import DataError
 
 SPLITS = ("train", "test", "unlabelled")
@@ -29,10 +31,8 @@ READ_AS = {"image": pa.large_binary(), "label": pa.int32(), "split": pa.string()
 COLUMNS = tuple(READ_AS)
 GROUP_ROWS = 2048
 GROUP_BYTES = 64_000_000  # of images in a row group, all of which are in memory when it is written
-BATCH_ROWS = 1024  # that are read at once
-BATCH_BYTES = 64_000_000  # of images that are read at once, going by their mean size
-# As it comes, pyarrow reads a whole file into memory, and at best a column of a whole row group.
-READING = {"page_checksum_verification": True, "pre_buffer": False, "buffer_size": 1 << 20}
+BATCH_ROWS = 1024  # that are put together
+BATCH_BYTES = 64_000_000  # of images that are put together
 DIGEST_BYTES = 16
 
 
@@ -99,8 +99,9 @@ def read_labels(path: Path) -> Labels:
     Raises DataError where the file is missing, damaged or not of this form, or a label is out of range.
     """
     with _opened(path) as file:
-        class_names = _class_names(path, file.schema_arrow.metadata or {})
+        class_names = class_names_of(path, metadata_of(file))
         table = file.read(columns=["label", "split"])
+        check_rows(path, file, table.num_rows)
         labels = _integers(path, table["label"])
         splits = _split_numbers(path, table["split"])
     expected = np.where(splits == UNLABELLED, labels == -1, (labels >= 0) & (labels < len(class_names)))
@@ -121,10 +122,34 @@ def read_batches(path: Path) -> Iterator[Any]:
     Raises DataError where the file is missing or damaged.
     """
     with _opened(path) as file:
-        for batch in file.iter_batches(_batch_rows(file.metadata), columns=list(COLUMNS)):
-            if batch.column("image").null_count:
-                raise DataError(f"{path}: an image is missing (null)")
-            yield pa.record_batch([batch.column(name).cast(kind) for name, kind in READ_AS.items()], names=COLUMNS)
+        yield from _joined(_read(path, file))
+
+
+def _read(path: Path, file: Any) -> Iterator[Any]:
+    done = 0
+    for batch in file.iter_batches(rows_at_once(path, file.metadata, "image"), columns=list(COLUMNS)):
+        images = batch.column("image")
+        if images.null_count:
+            row = done + pc.index(images.is_null(), True).as_py()
+            raise DataError(f"{path}: the image in row {row} is missing (null)")
+        yield pa.record_batch([batch.column(name).cast(kind) for name, kind in READ_AS.items()], names=COLUMNS)
+        done += len(images)
+    check_rows(path, file, done)
+
+
+def _joined(batches: Iterable[Any]) -> Iterator[Any]:
+    """Put small batches together, as many as fit."""
+    parts: list[Any] = []
+    rows = size = 0
+    for batch in batches:
+        if parts and (rows + batch.num_rows > BATCH_ROWS or size + batch.nbytes > BATCH_BYTES):
+            yield pa.concat_batches(parts)
+            parts, rows, size = [], 0, 0
+        parts.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+    if parts:
+        yield pa.concat_batches(parts)
 
 
 def image_place(path: Path, row: int) -> str:
@@ -133,15 +158,6 @@ def image_place(path: Path, row: int) -> str:
         if file.schema_arrow.names != [*COLUMNS, "file"]:  # as `write` has them
             return f"{path}: the image in row {row}"
         return f"{file.read(columns=['file'])['file'][row].as_py()}: the image"
-
-
-def _batch_rows(metadata: Any) -> int:
-    place = [metadata.schema.column(number).path for number in range(metadata.num_columns)].index("image")
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    sizes: list[int] = [
-        group.column(place).total_uncompressed_size // group.num_rows for group in groups if group.num_rows
-    ]
-    return max(1, min(BATCH_ROWS, BATCH_BYTES // max([1, *sizes])))
 
 
 class ContentDigest:
@@ -174,15 +190,9 @@ class ContentDigest:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        with pq.ParquetFile(path, **READING) as file:
-            _check_columns(path, file.schema_arrow)
-            yield file
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); replace or delete it") from error
+    with opened(path) as file:
+        _check_columns(path, file.schema_arrow)
+        yield file
 
 
 def _check_columns(path: Path, schema: Any) -> None:
@@ -212,16 +222,6 @@ def _is_text(kind: Any) -> bool:
     types = pa.types
     known = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
     return _is_bytes(kind) or any(is_known(kind) for is_known in known)
-
-
-def _class_names(path: Path, metadata: dict[bytes, bytes]) -> tuple[str, ...]:
-    try:
-        names = json.loads(metadata[b"class_names"])
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: the schema metadata has no class_names, a JSON list of the classes") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < 2:
-        raise DataError(f"{path}: class_names in the schema metadata must be a JSON list of at least 2 names: {names}")
-    return tuple(names)
 
 
 def _integers(path: Path, column: Any) -> Indices:

@@ -14,6 +14,7 @@ from raysl.data.images import encode
 from raysl.data.parquet import SPLITS, Row, write
 from raysl.data.places import cache_home, data_home, data_homes, exclusive, given_home
 from raysl.data.progress import Progress
+from raysl.data.shards import convert_parquet
 from raysl.data.subsets import train_split
 from raysl.errors import DataError, choices
 
@@ -66,6 +67,7 @@ KNOWN = {
 def locate(source: str, *, download: bool = True, progress: Progress | None = None) -> Path:
     """Return the Parquet file of a source: `digits`, a known set, `parquet:PATH` or `folder:PATH`.
 
+    `parquet:PATH` is a file or a folder of shards; what is not in raysl's own form is written so into the cache.
     A known set is looked for in $RAYSL_DATA and in the cache. Where it is in neither, it is made from the file that its
     authors publish, if that lies there, or is downloaded.
     What was carried here takes the place of a source that lies on another machine.
@@ -75,7 +77,7 @@ def locate(source: str, *, download: bool = True, progress: Progress | None = No
         return carried_path(carried.digest)
     kind, colon, place = source.partition(":")
     if colon and kind == "parquet":
-        return _existing(source, Path(place))
+        return convert_parquet(_existing(source, Path(place)), progress)
     if colon and kind == "folder":
         return convert_folder(_existing(source, Path(place)), progress)
     if source not in KNOWN:

@@ -9,6 +9,7 @@ from raysl.settings import Settings
 
 Fraction = Annotated[float, Gt(0.0), Lt(1.0)]
 Count = Annotated[int, Ge(1)]
+DECODING = 2  # raised when images that are turned or flattened come to have other pixels
 
 
 def _in_one_message(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -37,7 +38,8 @@ class OnePixel(Settings):
 class DataSettings(Settings):
     """The images, and how many of them carry labels.
 
-    source: `digits`, the name of a known set, `parquet:PATH` or `folder:PATH`.
+    source: `digits`, the name of a known set, `parquet:PATH` (a file, or a folder of shards) or
+        `folder:PATH`.
     image_size: height and width in pixels that images are resized to when they are decoded; None keeps their own,
         which must then be the same for all.
     channels: 1 (gray) or 3 (RGB); None keeps the images' own.
@@ -69,9 +71,12 @@ class TrialData(DataSettings):
     labels: the count of D_l, never a fraction or `all`.  unlabelled: the count of D_u in use.
     draw: `uniform` where all labelled images are taken, whatever was said: the subset is the same.
     digest: of the images, labels and splits themselves, whatever file they came from.
+    decoding: how images are turned upright and flattened on white; None where the set has none such, so that its trials
+        keep the names that they had before raysl did either.
     """
 
     digest: str
     num_classes: Count
     labels: Count
     unlabelled: Count
+    decoding: Annotated[int, Ge(1)] | None = None

@@ -1,11 +1,14 @@
 """Mistakes on the command line and in files: one clear message, exit code 2, no traceback, and nothing is written."""
 
+import struct
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from tiny import write
 
 from raysl.cli import main
@@ -101,6 +104,42 @@ def test_the_command_line_refuses(
     message = fails(capsys, monkeypatch, *arguments)
     for text in expected:
         assert text in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (
+            "train/cat/3.png",
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+            "not an image); formats: PNG",
+        ),
+        ("train/cat/3.dds", b"DDS " + struct.pack("<3I", 124, 0x1007, 4) + bytes(108), "cannot be decoded"),
+        ("train/cat/3.webm", bytes(9), "no image that is read"),
+        ("val/cat/3.png", b"", "no validation images"),
+    ],
+)
+def test_a_folder_with_what_is_no_image_is_refused_before_anything_is_trained(
+    name: str,
+    content: bytes,
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for place in ("train/cat/1.png", "train/dog/2.png", "test/cat/3.png"):
+        path = tmp_path / "images" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+    path = tmp_path / "images" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    source = f"data.source=folder:{tmp_path}/images"
+    message = fails(
+        capsys, monkeypatch, "tune", write(tmp_path), "--dry-run", "--set", source, "--set", "data.labels=2"
+    )
+    assert expected in message
+    assert str(path if "val" not in name else path.parent.parent) in message
 
 
 def test_an_altered_data_set_is_noticed(

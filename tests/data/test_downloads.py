@@ -28,7 +28,7 @@ def content(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[int]]]:
     rows = [row for batch in read_batches(path) for row in batch.to_pylist()]
     splits = {row["split"] for row in rows}
     images = {split: [row["image"] for row in rows if row["split"] == split] for split in splits}
-    ((size, _, channels),) = headers([image for split in images.values() for image in split], 0)
+    ((size, _, channels, _),) = headers([image for split in images.values() for image in split], 0)
     labels = {split: [row["label"] for row in rows if row["split"] == split] for split in splits}
     return {split: decode(images[split], size, channels, 0) for split in splits}, labels
 

@@ -3,19 +3,21 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from raysl.data import inspect as inspecting
 from raysl.data.images import encode
 from raysl.data.inspect import DataFacts, inspect, resolve
 from raysl.data.parquet import Row
-from raysl.data.settings import DataSettings
+from raysl.data.settings import DECODING, DataSettings
 from raysl.errors import DataError
 
 FACTS = DataFacts(
@@ -229,3 +231,20 @@ def test_paths_hold_in_any_folder(make_set: Callable[..., Path], monkeypatch: py
 def test_given_sizes_and_channels_are_kept() -> None:
     data = resolve(DataSettings(image_size=96, channels=3, train_fraction=0.5), replace(FACTS, image_size=None))
     assert (data.image_size, data.channels, data.train_fraction) == (96, 3, 0.5)
+
+
+@pytest.mark.parametrize("harm", ["none", "transparent", "turned"])
+def test_sets_with_images_that_are_altered_are_told_from_the_trials_of_earlier_versions(
+    make_set: Callable[..., Path], harm: str
+) -> None:
+    picture, buffer = Image.fromarray(np.zeros((8, 8), np.uint8)), BytesIO()
+    if harm == "transparent":
+        picture.putalpha(9)
+    exif = Image.Exif()
+    exif[0x0112] = 6 if harm == "turned" else 1
+    picture.save(buffer, "PNG", exif=exif)
+    rows = [*pictures(*[(8, 8)] * 4), Row(buffer.getvalue(), 0, "test")]
+    settings = DataSettings(source=f"parquet:{make_set(rows=rows)}", labels=2)
+    data = resolve(settings, inspect(settings))
+    assert data.decoding == (None if harm == "none" else DECODING)
+    assert ("decoding" in data.model_dump_json(exclude_none=True)) == (harm != "none")  # and so in a trial's name

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysl.data import parquet
+from raysl.data import parquet, parquet_files
 from raysl.data.parquet import ContentDigest, Row, read_batches, read_labels, write
 from raysl.errors import DataError
 
@@ -102,10 +102,46 @@ def test_reading_takes_the_memory_of_a_row_group_not_of_the_file(
 ) -> None:
     monkeypatch.setattr(parquet, "GROUP_BYTES", 2_000_000)
     monkeypatch.setattr(parquet, "BATCH_BYTES", 1_000_000)
+    monkeypatch.setattr(parquet_files, "READ_BYTES", 1_000_000)
     generator = np.random.default_rng(0)
     path = written(tmp_path / "set.parquet", [Row(generator.bytes(200_000), 0, "train") for _ in range(150)])
     before = pa.total_allocated_bytes()
     assert max(pa.total_allocated_bytes() - before for _ in read_batches(path)) < 10_000_000  # of 30
+
+
+@pytest.mark.parametrize("dictionary", [False, True], ids=["plain", "one image many times"])
+def test_many_photographs_among_thumbnails_are_read_few_at_once(
+    tmp_path: Path, dictionary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 4_000_000)
+    generator = np.random.default_rng(0)
+    large = generator.bytes(100_000)
+    images = [b"small"] * 5000 + [large if dictionary else generator.bytes(100_000) for _ in range(100)]
+    path = tmp_path / "set.parquet"
+    table = pa.table({"image": images, "label": [0] * 5100, "split": ["train"] * 5100})
+    pq.write_table(table.replace_schema_metadata({"class_names": '["a", "b"]'}), path, use_dictionary=dictionary)
+    read: list[bytes] = []
+    for batch in read_batches(path):
+        assert batch.nbytes < 4_100_000
+        read += batch.column("image").to_pylist()
+    assert read == images
+
+
+def test_images_that_are_larger_than_any_that_is_decoded_are_not_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "set.parquet", [Row(bytes(251_000_000), 0, "train")])
+    assert path.stat().st_size < 1_000_000
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DataError, match=r"set\.parquet: images take 2510\d+ bytes, and at most 250000000 are decoded"):
+        next(read_batches(path))
+    assert pa.total_allocated_bytes() - before < 1_000_000
+
+
+def test_a_missing_image_is_named_by_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "set.parquet"
+    images = pa.array([b"x"] * 40 + [None], pa.binary())
+    pq.write_table(pa.table({"image": images, "label": [0] * 41, "split": ["train"] * 41}), path)
+    with pytest.raises(DataError, match=r"set\.parquet: the image in row 40 is missing \(null\)"):
+        list(read_batches(path))
 
 
 def test_an_image_larger_than_a_row_group_is_written_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,3 +254,21 @@ def test_labels_are_int64(make_set: Callable[..., Path]) -> None:
     index = read_labels(make_set(unlabelled=3))
     assert index.labels.dtype == np.int64
     assert index.splits.dtype == np.int8
+
+
+@pytest.mark.parametrize("column", [0, 1, 2])
+def test_a_page_that_says_to_be_large_takes_no_memory_and_loses_no_row(tmp_path: Path, column: int) -> None:
+    path = tmp_path / "set.parquet"
+    rows = pa.table({"image": [b"x"] * 20, "label": [0, 1] * 10, "split": ["train"] * 20})
+    pq.write_table(rows.replace_schema_metadata({"class_names": '["a", "b"]'}), path, write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    place = pq.read_metadata(path).row_group(0).column(column).dictionary_page_offset
+    # The header of a page: its kind, its bytes, those that it takes compressed, and its checksum.
+    assert content[place : place + 2] == b"\x15\4"
+    del content[place : place + 2]  # so that the checksum stands where the size did
+    content[place + 5 : place + 10] = b"\x80\x80\x80\x80\x08"  # 1 GiB
+    path.write_bytes(content)
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(DataError, match="damaged"):
+        digest(path)
+    assert pa.default_memory_pool().max_memory() < before + 50_000_000
