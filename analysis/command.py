@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from raysl.errors import UserError
+from raysl.outgoing import guarded
 
 Arguments = Sequence[str]
 
@@ -51,8 +52,9 @@ def execute(main: Callable[[Arguments], None], arguments: Arguments | None = Non
 
     arguments: those of the command line where None.
     """
-    try:
-        main(sys.argv[1:] if arguments is None else arguments)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    with guarded():
+        try:
+            main(sys.argv[1:] if arguments is None else arguments)
+        except UserError as error:
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(2)

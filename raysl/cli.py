@@ -1,7 +1,9 @@
 """The command line: it composes, and computes nothing."""
 
 import gc
+import re
 import sys
+import traceback
 from collections.abc import Set
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +11,7 @@ from typing import Annotated
 import typer
 
 from raysl.errors import SearchError, UserError
+from raysl.outgoing import guarded, learn_address
 
 app = typer.Typer(
     name="raysl",
@@ -16,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,  # its boxes would cut a mistaken argument into lines, and a secret in it
 )
 
 File = Annotated[Path, typer.Argument(help="An experiment's YAML, as in search_spaces/.", show_default=False)]
@@ -197,6 +201,14 @@ def _given(context: typer.Context, left_out: Set[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2."""
+    for argument in sys.argv[1:]:
+        if address := re.search(r"[A-Za-z][\w+.-]*://.*", argument, re.DOTALL):
+            learn_address(address[0])
+    with guarded():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except UserError as error:
@@ -208,6 +220,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on from here\n")
         sys.exit(130)
+    except Exception:  # a fault of raysl's: its traceback is printed here, where what is printed is guarded
+        traceback.print_exc()
+        sys.exit(1)
     finally:
         if "torch" not in sys.modules:  # some of its libraries count what is left, and complain
             gc.freeze()  # else the interpreter looks through all there is once more, a second after a search

@@ -3,9 +3,17 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from raysl.outgoing import presentable
+
 
 class UserError(ValueError):
-    """A mistake in what the user gave; shown as its message alone, exit code 2."""
+    """A mistake in what the user gave; shown as its message alone, exit code 2.
+
+    Its message holds no secret, and nothing that steers a terminal.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(presentable(message))
 
 
 class DataError(UserError):
@@ -25,7 +33,13 @@ class ResourcesError(UserError):
 
 
 class SearchError(RuntimeError):
-    """What stops a search in the middle through no mistake of the user's; nothing is lost."""
+    """What stops a search in the middle through no mistake of the user's; nothing is lost.
+
+    Its message holds no secret, and nothing that steers a terminal.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(presentable(message))
 
 
 def choices(value: str, valid: Iterable[str]) -> str:

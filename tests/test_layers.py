@@ -25,6 +25,7 @@ LAYERS = [
     {"results"},
     {"settings"},
     {"errors"},
+    {"outgoing"},
 ]
 FORBIDDEN = {
     "search": {"ray", "torch", "mlflow"},
@@ -36,9 +37,10 @@ FORBIDDEN = {
     "data": {"ray", "mlflow", "yaml"},
     "probes": {"ray", "torch", "mlflow", "yaml"},
     "tracking": {"ray", "torch"},
+    "outgoing": {"ray", "torch", "mlflow", "pyarrow", "rich"},
 }
 ANALYSIS = sorted((ROOT.parent / "analysis").glob("*.py"))
-ANALYSIS_MAY_USE = {"raysl.results", "raysl.errors", "raysl.search.selection"}
+ANALYSIS_MAY_USE = {"raysl.results", "raysl.errors", "raysl.outgoing", "raysl.search.selection"}
 
 
 def layer(package: str) -> int:

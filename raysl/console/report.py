@@ -3,14 +3,16 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from raysl.outgoing import presentable
+from raysl.outgoing.harmless import one_line
 from raysl.results.tables import Tables
 from raysl.search.selection import OBJECTIVES, RULES
 
@@ -26,9 +28,9 @@ def show(tables: Tables, uri: str, form: str, console: Console, most: int | None
     """
     current = tables.current()
     if form == "json":
-        console.file.write(json.dumps(_facts(current), indent=2, default=_plain) + "\n")
+        console.file.write(presentable(json.dumps(_facts(current), indent=2, default=_plain)) + "\n")
     elif form == "csv":
-        console.file.write(_csv(_leaderboard(current.configs.to_pylist())))
+        console.file.write(presentable(_csv(_leaderboard(current.configs.to_pylist()))))
     else:
         _show_stages(current, uri, _markdown if form == "markdown" else _table, console, most)
         _show_earlier(tables, current, uri, console)
@@ -161,20 +163,24 @@ def _number(value: Any) -> str:
 
 
 def _table(console: Console, title: str, rows: Rows) -> None:
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=Text(one_line(title), "table.title"), title_justify="left")
     for column in rows[0]:
         table.add_column(
             column, justify="left" if column in ("config", "Pareto", "selected") else "right", no_wrap=True
         )
     for row in rows:
-        table.add_row(*row.values(), style="bold" if row["selected"] else None)
+        table.add_row(*(Text(one_line(value)) for value in row.values()), style="bold" if row["selected"] else None)
     console.print(table)
 
 
 def _markdown(console: Console, title: str, rows: Rows) -> None:
-    lines = [f"### {title}", "", "| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-    lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
-    console.file.write("\n".join(lines) + "\n\n")
+    lines = [f"### {one_line(title)}", "", _piped(rows[0]), "|" + " --- |" * len(rows[0])]
+    lines += [_piped(row.values()) for row in rows]
+    console.file.write(presentable("\n".join(lines)) + "\n\n")
+
+
+def _piped(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _csv(rows: Rows) -> str:

@@ -1,6 +1,6 @@
 """What a search has its cluster do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from raysl.search.experiment import Resources
@@ -17,7 +17,7 @@ class Task:
 
     name: str
     spec: str
-    store: str
+    store: str = field(repr=False)  # may hold keys
     resources: Resources
     given_up: bool = False
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from raysl.errors import ResultsError
+from raysl.outgoing import learn_address, presentable, read_address
 from raysl.results.stamps import Stamp
 from raysl.results.temporaries import clear, temporary_of
 
@@ -41,6 +42,8 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+        if "://" in uri:
+            learn_address(uri)
         with _named(f"results folder {self}"):
             self._fs, self._root = _file_system(self.uri)
         self._local = Path(self._root) if isinstance(self._fs, fs.LocalFileSystem) else None
@@ -208,12 +211,12 @@ def folder_id(store: Store) -> str:
 @lru_cache(maxsize=4096)
 def warn_damaged(address: str, reason: str) -> None:
     """Log, once per process, that a damaged file is treated as absent."""
-    logger.warning("%s is damaged and treated as absent: %s", address, reason)
+    logger.warning("%s is damaged and treated as absent: %s", presentable(address), presentable(reason))
 
 
 def without_keys(uri: str) -> str:
     """Return an address without what may be secret: keys before an @, which may hold a slash, and the query."""
-    return re.sub(r"://([^/@]*:.*|[^/@]*)@", "://", uri).partition("?")[0].rstrip("/") if "://" in uri else uri
+    return read_address(uri).bare if "://" in uri else uri
 
 
 def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
@@ -246,7 +249,7 @@ def _named(place: str, *, absent: bool = False) -> Iterator[None]:
         if absent and isinstance(error, FileNotFoundError):
             raise
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise ResultsError(f"{place}: {_KEY_AND_BUCKET.sub('', reason)}") from error
+        raise ResultsError(f"{place}: {_KEY_AND_BUCKET.sub('', reason)}") from None  # its text may hold the keys
 
 
 def _stamps(folder: Path) -> dict[str, Stamp]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysl.outgoing import mask
 from raysl.results.rows import SPREAD
 from raysl.results.tables import Tables
 
@@ -169,7 +170,7 @@ def _facts(
         id=run_id,
         parent=parent,
         stage_id=first["stage_id"],
-        name=name[:_MAX_NAME],
+        name=mask(name)[:_MAX_NAME],
         status=status,
         start=min(_milliseconds(trial["started_at"]) for trial in ended),
         end=max(_milliseconds(trial["finished_at"]) for trial in ended),
@@ -207,7 +208,7 @@ def _statistics(config: Record) -> dict[str, float | None]:
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
-        return value
+        return mask(value)
     whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
     return json.dumps(int(value) if whole else value)
 
