@@ -30,7 +30,8 @@ from raysl.launch.limits import LimitError, Limits
 from raysl.launch.node_types import find_cluster_file
 from raysl.launch.options import Backend, Options, Outcome, WhoseScores
 from raysl.launch.search import Search
-from raysl.outgoing import mask, read_address
+from raysl.outgoing import read_address
+from raysl.outgoing.known import mask_known
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
 from raysl.search.experiment import Experiment, Stage
@@ -124,9 +125,9 @@ def launch_options(launch: Launch) -> Options:
 def check_public(options: Sequence[str]) -> None:
     """Raise UserError where an option holds a secret, for a command line that a whole cluster may read."""
     for option in options:
-        shown = mask(option)
         address = re.search(r"[A-Za-z][\w+.-]*://.*", option, re.DOTALL)
-        if shown != option or (address and read_address(address[0]).secrets):
+        if mask_known(option) != option or (address and read_address(address[0]).secrets):
+            shown = option.replace(address[0], read_address(address[0]).shown) if address else option
             raise UserError(
                 f"{shown.replace('=', ' ', 1)}: a job's command line is there for all to see, and this holds a secret; "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD belong into the head's environment, and a "

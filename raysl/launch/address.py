@@ -44,7 +44,8 @@ def no_cluster(address: str, error: Exception) -> ResourcesError:
 def shown(address: str) -> str:
     """Return an address without the user, the password and the parameters that may stand in it."""
     learn_address(address)
-    return read_address(address).bare if "@" in address or "?" in address else address
+    found = read_address(address)
+    return address if found.shown == address else found.bare
 
 
 def check_listening(address: str) -> None:

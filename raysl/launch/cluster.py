@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,5 +116,14 @@ def _remove_stale_folders() -> None:
     """Remove what searches that were killed outright have left in the temporary folder."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
         pid = folder.name.removeprefix(PREFIX).split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists() and _is_own_folder(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Say whether a path is a folder of this user's, and no link to one: anybody may write below /tmp."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()

@@ -8,8 +8,9 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 MASK = "***"
 LEAST_PART = 4  # characters of a part of a password that is masked alone
 DATABASES = re.compile(r"(sqlite|postgres(ql)?|mysql|mariadb|mssql|oracle)(\+\w+)?://", re.IGNORECASE)
-# Of file systems, what stands alone before an @ is the name of a user or a container.
-_NAMED_USERS = {"s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "databricks"}
+# What may stand alone before an @ and is shown, for it is no token: a container's name, a user's, and `anonymous`.
+_CONTAINERS = {"abfs", "abfss", "hdfs", "viewfs"}
+_STORES = _CONTAINERS | {"s3", "gs", "gcs"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+|[A-Za-z][A-Za-z0-9+.-]*:(?=[^@]*:[^@]*@)|/*")
 # Parameters that are shown: they say how a place is reached, and not by whom.
 _HARMLESS = frozenset(
@@ -61,18 +62,24 @@ def _database(address: str) -> Address | None:
         url = make_url(address)
     except (ArgumentError, ValueError):
         return None
-    if "@" in (url.host or ""):
-        return None
     place, _, query = _after_password(address).partition("?")
+    if "@" in (url.host or "") or (re.search("[@#]", place) and not _is_path(place, address)):
+        return None
     shown_query, secrets = _query(query)
     user = url.username or ""
     if url.password is not None:
         secrets |= {str(url.password), address.partition("://")[2].partition(":")[2].rpartition(f"@{place}")[0]}
     scheme = f"{address.partition('://')[0]}://"
     written = address.removeprefix(scheme).partition(":" if url.password is not None else "@")[0]
-    who = f"{written}:{MASK}@" if url.password is not None else f"{written}@" if url.username is not None else ""
+    named = f"{MASK}@" if url.username is not None else ""
+    who = f"{written}:{MASK}@" if url.password is not None and "@" not in written else named
     shown = f"{scheme}{who}{place}" + (f"?{shown_query}" if query else "")
     return Address(shown, f"{scheme}{place}", user, frozenset(secrets - {""}))
+
+
+def _is_path(place: str, address: str) -> bool:
+    """Say whether the rest of a database's address is the path of a SQLite file, which may hold any character."""
+    return address.lower().startswith("sqlite") and place.startswith("/")
 
 
 def _after_password(address: str) -> str:
@@ -87,7 +94,7 @@ def _other(address: str) -> Address:
     assert found is not None, "it matches nothing, too"
     scheme, rest = found[0], address[found.end() :]
     name = scheme.partition(":")[0].lower()
-    if name == "file":
+    if name == "file" and not re.fullmatch("[^/]*://", scheme):
         return Address(address, address.rstrip("/"), "", frozenset())
     who, place, is_ambiguous = _split(rest, name)
     place, hash_, fragment = place.partition("#")
@@ -96,9 +103,12 @@ def _other(address: str) -> Address:
     secrets |= _secrets_of_fragment(fragment)
     user, colon, password = who.partition(":")
     shown_who = f"{who}@" if who else ""
-    if who and (colon or name not in _NAMED_USERS):
+    if who and who != "anonymous" and (colon or name not in _CONTAINERS):
         shown_who = f"{MASK}@"
-        secrets |= {password, unquote(password)} if colon else {user, unquote(user)}
+        if colon:
+            secrets |= {password, unquote(password)}
+        elif not DATABASES.match(address):
+            secrets |= {user, unquote(user)}
     if is_ambiguous:  # who reads it otherwise will name a part of it
         secrets |= {part for part in re.split("[/?#@:]", who) if len(part) >= LEAST_PART}
     shown = f"{scheme}{shown_who}{place}{separator}{shown_query}{hash_}{MASK if fragment else ''}"
@@ -110,7 +120,7 @@ def _split(rest: str, scheme: str) -> tuple[str, str, bool]:
     """Return user and password, and the place after them; and whether it cannot be told where the password ends."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     beyond = rest[len(authority) :]
-    if "@" in beyond and (":" in authority or scheme not in _NAMED_USERS) and not _is_a_parameter(authority, beyond):
+    if "@" in beyond and (":" in authority or scheme not in _STORES) and not _is_a_parameter(authority, beyond):
         who, _, place = rest.rpartition("@")
         return who, place, True
     who, _, place = authority.rpartition("@")

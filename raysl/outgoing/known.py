@@ -4,6 +4,7 @@ They come from addresses and from the environment. A server, a library or a trac
 is written in an address, quoted, in JSON, in HTML, or in base64 with the user's name.
 """
 
+import json
 import os
 import re
 import threading
@@ -26,7 +27,8 @@ _BASE64_ENDS = "[A-Za-z0-9+/=_-]*"
 # What is secret by the place where it stands, whoever's it is.
 _IN_ADDRESS = re.compile(
     r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)"
-    r"(?:[^\s/?#@'\"<>:]*:(?!\d{1,5}[/?#])[^\s@'\"<>]*(?:@[^\s@/'\"<>]*)*|(?<=http://)[^\s/?#@'\"<>:]+|(?<=https://)[^\s/?#@'\"<>:]+)@",
+    r"(?:[^\s/?#@'\"<>:]*:(?!\d{1,5}[/?#])[^\s@'\"<>]*(?:@[^\s@/'\"<>]*)*"
+    r"|(?<!abfs://)(?<!abfss://)(?<!hdfs://)(?!anonymous@)[^\s/?#@'\"<>:]+)@",
     re.IGNORECASE,
 )
 _SECRET_NAME = (
@@ -66,9 +68,7 @@ def mask(text: str) -> str:
 
     Short ones are masked only where they are words, and numbers only in addresses: else tables could not be read.
     """
-    pattern = _pattern(tuple(_learnt), _from_environment())
-    if pattern is not None:
-        text = pattern.sub(MASK, text)
+    text = mask_known(text)
     if "://" in text:
         text = _IN_ADDRESS.sub(rf"\g<scheme>{MASK}@", text)
     if "=" in text:
@@ -76,6 +76,12 @@ def mask(text: str) -> str:
     if ":" in text or "=" in text:
         text = _HEADER.sub(lambda found: f"{found['name']}{found['kind'] or ''}{MASK}", text)
     return text
+
+
+def mask_known(text: str) -> str:
+    """Return a text without the secrets that are known."""
+    pattern = _pattern(tuple(_learnt), _from_environment())
+    return text if pattern is None else pattern.sub(MASK, text)
 
 
 def forget() -> None:
@@ -146,7 +152,13 @@ def _forms(secret: str, user: str) -> Iterator[str]:
 def _character(character: str) -> str:
     """Return a pattern of what a character may be written as: in an address, in Python, in JSON, in HTML."""
     code = ord(character)
-    forms = [re.escape(character), rf"\\u(?i:{code:04x})", f"&#0*{code};", f"&#[xX]0*(?i:{code:x});"]
+    forms = [
+        re.escape(character),
+        re.escape(json.dumps(character)[1:-1]),
+        rf"\\u(?i:{code:04x})",
+        f"&#0*{code};",
+        f"&#[xX]0*(?i:{code:x});",
+    ]
     if code < 256:
         forms.append(rf"\\x(?i:{code:02x})")
     for encoding in ("utf-8", "latin-1"):
