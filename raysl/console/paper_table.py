@@ -35,10 +35,10 @@ def show_text(tables: PaperTables, compared: Sequence[ComparedTable], console: C
         )
         table.add_column("")
         for title in one.table.columns.values():
-            table.add_column(Text(title), justify="right", no_wrap=True)
+            table.add_column(Text(one_line(title)), justify="right", no_wrap=True)
         for row, title in one.table.rows.items():
             cells = [_lines(one.cells.get((row, column)), _rich_bold, "\n") for column in one.table.columns]
-            table.add_row(Text(title), *map(Text.from_markup, cells))
+            table.add_row(Text(one_line(title)), *map(Text.from_markup, cells))
         console.print(table)
     console.print(RULE, style="dim", markup=False)
     for line in remarks(compared):
@@ -73,7 +73,7 @@ def remarks(compared: Iterable[ComparedTable]) -> list[str]:
         elif value.num_eligible < value.num_configs:
             left = f"{value.num_eligible} of {value.num_configs} configs"
             reasons.setdefault(f"chosen from {left}, others are not eligible", []).append(value.cell.key)
-    return [f"{reason} ({len(cells)}): {', '.join(cells)}" for reason, cells in reasons.items()]
+    return [one_line(f"{reason} ({len(cells)}): {', '.join(cells)}") for reason, cells in reasons.items()]
 
 
 def _piped(cells: Iterable[str]) -> str:
@@ -81,7 +81,7 @@ def _piped(cells: Iterable[str]) -> str:
 
 
 def _caption(tables: PaperTables, one: ComparedTable) -> str:
-    return f"{one.table.title} ({tables.source}; profile {tables.profile})"
+    return one_line(f"{one.table.title} ({tables.source}; profile {tables.profile})")
 
 
 def _lines(value: ComparedCell | None, bold: Callable[[str], str], separator: str) -> str:
@@ -146,4 +146,4 @@ def _latex_number(value: Spread | None, best: bool) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in one_line(text))

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import ray
@@ -22,8 +23,9 @@ from raysl.launch.feasibility import Node
 from raysl.launch.limits import TYPE, PricedNode
 from raysl.launch.node_types import PRICE, ClusterFile
 
-LONGEST_BASE = 20
+LONGEST_BASE = 18
 PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
+TOKEN = "RAY_AUTH_TOKEN"
 
 
 @contextmanager
@@ -83,8 +85,11 @@ def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
     # Ray's sockets lie below this folder, and a socket's path has some 100 characters at most.
     base = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_BASE else "/tmp"
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
+    # Else Ray makes one for all clusters, in a file in the user's home that others may be able to read.
+    os.environ[TOKEN] = os.environ.get(TOKEN) or token_hex(32)
     try:
-        ray.init(address="local", include_dashboard=False, _temp_dir=folder, **quiet)
+        # Below it, for Ray has everybody write to its folders, and this one nobody else can enter.
+        ray.init(address="local", include_dashboard=False, _temp_dir=f"{folder}/r", **quiet)
         yield
     finally:
         _shut_down()

@@ -7,6 +7,7 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 
 MASK = "***"
 LEAST_PART = 4  # characters of a part of a password that is masked alone
+_DATABASE_USER = re.compile("[^:/]*(:[^@]*)?@")  # as SQLAlchemy's own pattern has it
 DATABASES = re.compile(r"(sqlite|postgres(ql)?|mysql|mariadb|mssql|oracle)(\+\w+)?://", re.IGNORECASE)
 # What may stand alone before an @ and is shown, for it is no token: a container's name, a user's, and `anonymous`.
 _CONTAINERS = {"abfs", "abfss", "hdfs", "viewfs"}
@@ -54,39 +55,33 @@ def read_address(address: str) -> Address:
 
 
 def _database(address: str) -> Address | None:
-    """Return a database's address; None where SQLAlchemy cannot read it, or takes a part of its password for a host."""
+    """Return a database's address; None where SQLAlchemy cannot read it, or what it reads may be meant otherwise."""
+    scheme, _, rest = address.partition("://")
+    found = _DATABASE_USER.match(rest)
+    who = found[0].removesuffix("@") if found else ""
+    place, mark, query = rest.removeprefix(f"{who}@" if found else "").partition("?")
+    is_path = scheme.lower().startswith("sqlite") and place.startswith("/")  # which may hold any character
+    unnamed = any("@" in part.partition("=")[0] for part in re.split("[&;]", query))
+    if not _is_known_to_sqlalchemy(address) or "?" in who or unnamed or (re.search("[@#]", place) and not is_path):
+        return None
+    shown_query, secrets = _query(query)
+    user, colon, password = who.partition(":")
+    if colon:
+        secrets |= {password, unquote(password)}
+    shown_who = f"{user}:{MASK}@" if colon and "@" not in user else f"{MASK}@" if found else ""
+    shown = f"{scheme}://{shown_who}{place}{mark}{shown_query}"
+    return Address(shown, f"{scheme}://{place}", unquote(user), frozenset(secrets - {""}))
+
+
+def _is_known_to_sqlalchemy(address: str) -> bool:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
-        url = make_url(address)
+        make_url(address)
     except (ArgumentError, ValueError):
-        return None
-    place, _, query = _after_password(address).partition("?")
-    if "@" in (url.host or "") or (re.search("[@#]", place) and not _is_path(place, address)):
-        return None
-    shown_query, secrets = _query(query)
-    user = url.username or ""
-    if url.password is not None:
-        secrets |= {str(url.password), address.partition("://")[2].partition(":")[2].rpartition(f"@{place}")[0]}
-    scheme = f"{address.partition('://')[0]}://"
-    written = address.removeprefix(scheme).partition(":" if url.password is not None else "@")[0]
-    named = f"{MASK}@" if url.username is not None else ""
-    who = f"{written}:{MASK}@" if url.password is not None and "@" not in written else named
-    shown = f"{scheme}{who}{place}" + (f"?{shown_query}" if query else "")
-    return Address(shown, f"{scheme}{place}", user, frozenset(secrets - {""}))
-
-
-def _is_path(place: str, address: str) -> bool:
-    """Say whether the rest of a database's address is the path of a SQLite file, which may hold any character."""
-    return address.lower().startswith("sqlite") and place.startswith("/")
-
-
-def _after_password(address: str) -> str:
-    """Return what follows the user and the password of a database's address, as SQLAlchemy's pattern has it."""
-    rest = address.partition("://")[2]
-    found = re.match(r"[^:/]*(:[^@]*)?@", rest)
-    return rest[found.end() :] if found else rest
+        return False
+    return True
 
 
 def _other(address: str) -> Address:
@@ -94,7 +89,7 @@ def _other(address: str) -> Address:
     assert found is not None, "it matches nothing, too"
     scheme, rest = found[0], address[found.end() :]
     name = scheme.partition(":")[0].lower()
-    if name == "file" and not re.fullmatch("[^/]*://", scheme):
+    if re.fullmatch("file:(/|//{2,})", scheme, re.IGNORECASE):
         return Address(address, address.rstrip("/"), "", frozenset())
     who, place, is_ambiguous = _split(rest, name)
     place, hash_, fragment = place.partition("#")
@@ -106,11 +101,14 @@ def _other(address: str) -> Address:
     if who and who != "anonymous" and (colon or name not in _CONTAINERS):
         shown_who = f"{MASK}@"
         if colon:
-            secrets |= {password, unquote(password)}
+            secrets |= {password or user, unquote(password or user), f"{user}:{password}"}
         elif not DATABASES.match(address):
             secrets |= {user, unquote(user)}
     if is_ambiguous:  # who reads it otherwise will name a part of it
         secrets |= {part for part in re.split("[/?#@:]", who) if len(part) >= LEAST_PART}
+    if is_ambiguous and name not in _STORES and re.search("[?#]", who):
+        secrets |= {part for part in re.split("[/?#@:=&]", place) if len(part) >= LEAST_PART}
+        return Address(f"{scheme}{MASK}", f"{scheme}{MASK}", unquote(user), frozenset(secrets - {""}), True)
     shown = f"{scheme}{shown_who}{place}{separator}{shown_query}{hash_}{MASK if fragment else ''}"
     known_user = unquote(user) if colon else ""
     return Address(shown, f"{scheme}{place}".rstrip("/"), known_user, frozenset(secrets - {""}), is_ambiguous)
@@ -120,18 +118,11 @@ def _split(rest: str, scheme: str) -> tuple[str, str, bool]:
     """Return user and password, and the place after them; and whether it cannot be told where the password ends."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     beyond = rest[len(authority) :]
-    if "@" in beyond and (":" in authority or scheme not in _STORES) and not _is_a_parameter(authority, beyond):
+    if "@" in beyond and (":" in authority or scheme not in _STORES):
         who, _, place = rest.rpartition("@")
         return who, place, True
     who, _, place = authority.rpartition("@")
     return who, place + beyond, False
-
-
-def _is_a_parameter(authority: str, beyond: str) -> bool:
-    """Say whether the only @ is one in a parameter's value, after a place that is whole."""
-    path, _, query = beyond.partition("?")
-    host = authority.rpartition("@")[2]
-    return "@" not in path and "=" in query.partition("@")[0] and bool(re.fullmatch(r"[^:]*(:\d+)?", host))
 
 
 def _query(query: str) -> tuple[str, set[str]]:

@@ -245,6 +245,8 @@ def _named(place: str, *, absent: bool = False) -> Iterator[None]:
     """Turn file system errors into a ResultsError that names the place; `absent` lets FileNotFoundError through."""
     try:
         yield
+    except UnicodeEncodeError:
+        raise ResultsError(f"{place}: its name is not UTF-8, and Arrow opens no other") from None
     except (OSError, pa.ArrowException) as error:
         if absent and isinstance(error, FileNotFoundError):
             raise

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import unquote
@@ -26,7 +27,7 @@ def validate_uri(uri: str) -> str:
     Raises UserError, naming the value and the valid forms.
     """
     learn_address(uri)
-    plugins = sorted(entry.name for entry in entry_points(group="mlflow.tracking_store"))
+    plugins = _plugins()
     if any(re.fullmatch(form, uri) for form in _FORMS) or uri.partition("://")[0] in plugins:
         if why := _why_unreadable(uri):
             raise UserError(f"tracking URI {without_password(uri)!r}: {why}")
@@ -36,6 +37,11 @@ def validate_uri(uri: str) -> str:
     raise UserError(
         f"tracking URI {without_password(uri)!r}: {why}valid forms: {', '.join([*_FORMS.values(), *plugins])}"
     )
+
+
+@lru_cache(maxsize=1)
+def _plugins() -> list[str]:
+    return sorted(entry.name for entry in entry_points(group="mlflow.tracking_store"))
 
 
 def _why_unreadable(uri: str) -> str:

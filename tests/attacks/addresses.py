@@ -92,8 +92,8 @@ def _address(draw: random.Random, secret: str) -> str:
     separator = draw.choice(("://", "://", "://", "://", ":///", ":/", ":")) if scheme else draw.choice(("", "//"))
     if scheme == "sqlite" and (fragment or who):
         scheme = "postgresql"  # all that follows sqlite:/// is a path
-    if DATABASES.match(f"{scheme}://") and who == f"{written}@":
-        who = f":{who}"  # a database's user alone is a name
+    if who == f"{written}@" and (DATABASES.match(f"{scheme}://") or scheme in ("s3", "gs") or ":" in written):
+        who = f":{who}"  # a database's user alone is a name, a store has none, and what stands before a : is one
     if not who and fragment and scheme in ("s3", "gs"):
         fragment, query = "", f"?{name}={written}"
     return f"{scheme}{separator}{who}{host}{path}{query}{fragment}"
