@@ -217,7 +217,7 @@ def _is_text(kind: Any) -> bool:
 def _class_names(path: Path, metadata: dict[bytes, bytes]) -> tuple[str, ...]:
     try:
         names = json.loads(metadata[b"class_names"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: the schema metadata has no class_names, a JSON list of the classes") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < 2:
         raise DataError(f"{path}: class_names in the schema metadata must be a JSON list of at least 2 names: {names}")

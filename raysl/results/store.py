@@ -93,7 +93,7 @@ class Store:
         """
         with _named(self.address(path)):
             if self._local is not None:
-                _write_local(self._local, path, [content])
+                _write_local(self._local, self._inside(path), [content])
             else:
                 stream = self._fs.open_output_stream(self._absolute(path), compression=None)
                 stream.write(content)
@@ -110,7 +110,7 @@ class Store:
         """Write a large file of pieces that need not be in memory together; atomic, and raises, as `write`."""
         with _named(self.address(path)):
             if self._local is not None:
-                _write_local(self._local, path, pieces)
+                _write_local(self._local, self._inside(path), pieces)
                 return
             stream = self._fs.open_output_stream(self._absolute(path), compression=None)
             try:
@@ -135,7 +135,7 @@ class Store:
                 self.write(path, content)
             return
         with _named(self.address(path)):
-            _write_local(self._local, path, [content], _publish_first)
+            _write_local(self._local, self._inside(path), [content], _publish_first)
 
     def exists(self, path: str) -> bool:
         """Say whether there is such a file."""
@@ -154,7 +154,7 @@ class Store:
         """Return what the listing of a folder says of the files that `list` names, in no order."""
         with _named(self.address(folder)):
             if self._local is not None:
-                files = _stamps(self._local / folder)
+                files = _stamps(self._local / self._inside(folder))
             else:
                 infos = self._fs.get_file_info(fs.FileSelector(self._absolute(folder), allow_not_found=True))
                 # What has no size is no file; to ask for the type takes longer, and there may be thousands.
@@ -169,7 +169,7 @@ class Store:
 
     def local_path(self, path: str) -> Path | None:
         """Return where a file lies on this machine; None on an object store."""
-        return None if self._local is None else self._local / path
+        return None if self._local is None else self._local / self._inside(path)
 
     def clear_temporaries(self) -> None:
         """Delete what killed processes have left of their writes."""
@@ -181,7 +181,13 @@ class Store:
         return f"{self}/{path}"
 
     def _absolute(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else self._root
+        return f"{self._root}/{self._inside(path)}" if path else self._root
+
+    def _inside(self, path: str) -> str:
+        """Return a path; ResultsError where it leaves the folder: parts of paths may come from a foreign record."""
+        if ".." in path.split("/") or path.startswith("/") or "\0" in path:
+            raise ResultsError(f"{self}: {path!r} is no place in a results folder")
+        return path
 
     def _kind(self, path: str) -> fs.FileType:
         return self._fs.get_file_info(self._absolute(path)).type
@@ -202,7 +208,7 @@ def folder_id(store: Store) -> str:
         return str(json.loads(store.read(_FOLDER))["id"])
     except FileNotFoundError:
         store.create(_FOLDER, content)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         warn_damaged(store.address(_FOLDER), str(error))
         store.write(_FOLDER, content)
     return str(json.loads(store.read(_FOLDER))["id"])  # another process may have been first

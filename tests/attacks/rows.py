@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import raysl
+from raysl.console import paper_table
 from raysl.console.report import FORMATS, show
 from raysl.console.screen import Screen
 from raysl.errors import UserError
-from raysl.results.comparison import compare
+from raysl.results.comparison import compare, long_form
 from raysl.results.digests import arrow_file
 from raysl.results.paper_tables import read_paper_tables
 from raysl.results.store import Store
@@ -165,4 +166,7 @@ def _shown(folder: Path) -> None:
         show(tables, str(folder), form, Screen(printed, width=160))
         assert "\x1b" not in printed.getvalue()
     for paper in read_paper_tables(store):
-        compare(paper, tables)
+        compared = compare(paper, tables)
+        paper_table.show_text(paper, compared, Screen(io.StringIO()))
+        for draw in (paper_table.markdown, paper_table.latex, long_form):
+            draw(paper, compared)

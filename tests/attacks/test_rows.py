@@ -12,7 +12,7 @@ from tiny import Finished
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_changed_file_is_read_or_refused(seed: int, finished: Callable[..., Finished], tmp_path: Path) -> None:
     folder = finished().results
-    outcomes = Counter(run(folder, tmp_path / "copy", case) for case in cases(seed, 60))
+    outcomes = Counter(run(folder, tmp_path / "copy", case) for case in cases(seed, 40))
     assert [outcome for outcome in outcomes if outcome.startswith("fault")] == []
     assert outcomes["read"] > 5
     assert outcomes["refused"] > 0

@@ -15,7 +15,7 @@ from tiny import command, here
 from raysl.console.report import FORMATS
 from raysl.console.screen import Screen
 from raysl.results.paper_tables import Cell, PaperTable, PaperTables, write_paper_tables
-from raysl.results.rows import TrialRow, write_row
+from raysl.results.rows import TrialRow, read_row, write_row
 from raysl.results.stages import Member, SelectionRecord, StageRecord, write_selection, write_stage
 from raysl.results.store import Store
 
@@ -155,3 +155,18 @@ def test_a_process_of_its_own_and_a_terminal_that_knows_no_unicode(tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert b"\\x1b[31mred" in done.stdout
     assert b"\x1b" not in done.stdout + done.stderr
+
+
+def test_what_this_raysl_never_writes_is_refused_where_a_picture_is_wanted(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    write_folder(results, "x")
+    done = here("show", results, "--attack", "--output", tmp_path / "a.png")
+    assert done.returncode == 2
+    assert "stages/s0.json: not what this raysl writes" in done.stderr
+    store = Store.open(str(results), create=False)
+    row = read_row(store, "t0")
+    assert row is not None
+    write_row(store, replace(row, method="trimix", spec="[" * 9000))
+    done = here("show", results, "--mixing", "--output", tmp_path / "a.png")
+    assert done.returncode == 2
+    assert "rows/t0.parquet: not what this raysl writes" in done.stderr
