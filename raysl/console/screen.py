@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from raysl.outgoing import presentable
-from raysl.outgoing.harmless import one_line
+from raysl.outgoing.harmless import harmless, one_line
 from raysl.outgoing.streams import beneath
 
 FILE_WIDTH = 160  # columns where there is no terminal to ask: tables in a log are not squeezed into 80
@@ -38,7 +38,7 @@ class Screen(Console):
         if isinstance(renderable, Text) and (plain := presentable(renderable.plain)) != renderable.plain:
             renderable = Text(plain, style=renderable.style, justify=renderable.justify, end=renderable.end)
         for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=presentable(segment.text))
+            yield segment if segment.control else segment._replace(text=harmless(segment.text))
 
 
 def _as_line(printed: Any) -> Any:

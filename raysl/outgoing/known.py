@@ -92,10 +92,12 @@ def forget() -> None:
 
 def _from_environment() -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
-    for name, value in os.environ.items():
-        if value and _holds_secret(name) and (name in _CERTAIN or _is_secret(value)):
+    for name in os.environ:
+        if not _may_hold_secret(name) or not (value := os.environ.get(name)):
+            continue
+        if _holds_secret(name) and (name in _CERTAIN or _is_secret(value)):
             found.append((value, os.environ.get("MLFLOW_TRACKING_USERNAME", "") if name in _CERTAIN else ""))
-        elif "://" in value and _ADDRESS_NAMES.search(name):
+        elif "://" in value:
             found += _of_address(value)
     return tuple(found)
 
@@ -104,6 +106,11 @@ def _from_environment() -> tuple[tuple[str, str], ...]:
 def _of_address(address: str) -> tuple[tuple[str, str], ...]:
     found = read_address(address)
     return tuple((secret, found.user) for secret in sorted(found.secrets))
+
+
+@lru_cache(maxsize=4096)
+def _may_hold_secret(name: str) -> bool:
+    return _holds_secret(name) or _ADDRESS_NAMES.search(name) is not None
 
 
 @lru_cache(maxsize=4096)
