@@ -243,7 +243,7 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: set[st
 
 
 def _say_what_changed(store: Store, prepared: Prepared, console: Console) -> None:
-    before = {(stage.data["source"], stage.data["digest"]) for stage in read_stages(store)}
+    before = {(stage.data.get("source"), stage.data.get("digest")) for stage in read_stages(store)}
     now = {(data.source, data.digest) for data in _distinct(prepared)}
     for source in sorted({source for source, _ in now - before} & {source for source, _ in before}):
         console.print(

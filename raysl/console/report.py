@@ -87,7 +87,7 @@ def _title(config: Mapping[str, Any], trials: Rows) -> str:
     backbone = f"{model['backbone']}, " if "backbone" in model else ""
     attack = f", attacked by {data['attack'].get('name')}" if data.get("attack") else ""
     attack += f", {config['variant']}" if config["variant"] else ""
-    images = f"{data['labels']} labelled images of {data['source']}{attack}"
+    images = f"{data.get('labels')} labelled images of {data.get('source')}{attack}"
     return f"{config['experiment']}{profile}: {config['stage']}, {backbone}{images}{_scored(trials)}"
 
 

@@ -15,25 +15,23 @@ from functools import lru_cache
 from raysl.outgoing.addresses import MASK, read_address
 
 LONG = 6  # characters from which on a secret is masked within a word too
-_WORDS = frozenset(
-    ("PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "KEY", "APIKEY", "CREDENTIAL", "CREDENTIALS")
-)
-_NO_SECRET = frozenset(("FILE", "PATH", "DIR", "FOLDER", "SOCK", "URI", "URL", "MODE", "NAME", "TTL", "TIMEOUT"))
-_CERTAIN = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN", "AWS_ACCESS_KEY_ID")
+_WORDS = ("PASSWORD", "PASSWD", "PASSPHRASE", "SSHPASS", "SECRET", "TOKEN", "APIKEY", "CREDENTIAL", "CREDENTIALS")
+_NO_SECRET = frozenset(("FILE", "PATH", "DIR", "FOLDER", "SOCK", "URI", "URL", "MODE", "NAME", "TTL", "TIMEOUT", "ID"))
+_CERTAIN = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN", "AWS_ACCESS_KEY_ID", "MYSQL_PWD")
 _ADDRESS_NAMES = re.compile(r"(^|_)(URI|URL|PROXY|DSN|ADDRESS|ENDPOINT)(_|$)", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?[\d.,]+([eE][-+]?\d+)?")
 _BASE64_ENDS = "[A-Za-z0-9+/=_-]*"
 
 # What is secret by the place where it stands, whoever's it is.
 _IN_ADDRESS = re.compile(
-    r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)"
-    r"(?:[^\s/?#@'\"<>:]*:(?!\d{1,5}[/?#])[^\s@'\"<>]*(?:@[^\s@/'\"<>]*)*"
-    r"|(?<!abfs://)(?<!abfss://)(?<!hdfs://)(?!anonymous@)[^\s/?#@'\"<>:]+)@",
+    r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{0,30}://)"
+    r"(?:[^\s/?#@'\"<>:]{0,500}:(?!\d{1,5}[/?#])[^\s@'\"<>]{0,500}(?:@[^\s@/'\"<>]{0,500}){0,9}"
+    r"|(?<!abfs://)(?<!abfss://)(?<!hdfs://)(?!anonymous@)[^\s/?#@'\"<>:]{1,500})@",
     re.IGNORECASE,
 )
 _SECRET_NAME = (
-    r"[\w.%-]*(?:passw|passphrase|pwd|secret|token|api_?key|access_?key|account_?key|sslkey|signature|credential|odbc_connect)"
-    r"[\w.-]*"
+    r"[\w.%-]{0,99}(?:passw|passphrase|pwd|secret|token|api_?key|access_?key|account_?key|sslkey|signature|credential|odbc_connect)"
+    r"[\w.-]{0,99}"
 )
 _PARAMETER = re.compile(rf"(?P<name>[?&;#]{_SECRET_NAME}=)[^&;\s'\"<>]+", re.IGNORECASE)
 _HEADER = re.compile(
@@ -116,7 +114,8 @@ def _may_hold_secret(name: str) -> bool:
 @lru_cache(maxsize=4096)
 def _holds_secret(name: str) -> bool:
     words = name.upper().split("_")
-    return name in _CERTAIN or (bool(_WORDS.intersection(words)) and words[-1] not in _NO_SECRET | {"ID"})
+    named = any(word.endswith(_WORDS) or word == "KEY" for word in words)
+    return name in _CERTAIN or (named and words[-1] not in _NO_SECRET)
 
 
 def _is_secret(value: str) -> bool:
@@ -163,15 +162,15 @@ def _character(character: str) -> str:
         re.escape(character),
         re.escape(json.dumps(character)[1:-1]),
         rf"\\u(?i:{code:04x})",
-        f"&#0*{code};",
-        f"&#[xX]0*(?i:{code:x});",
+        f"&#0{{0,4}}{code};",
+        f"&#[xX]0{{0,4}}(?i:{code:x});",
     ]
     if code < 256:
         forms.append(rf"\\x(?i:{code:02x})")
     for encoding in ("utf-8", "latin-1"):
         content = character.encode(encoding, "ignore")
-        forms.append("".join(f"%(?:25)*(?i:{byte:02x})" for byte in content))
-        forms.append("".join(rf"\\+x(?i:{byte:02x})" for byte in content if code > 127))
+        forms.append("".join(f"%(?:25){{0,3}}(?i:{byte:02x})" for byte in content))
+        forms.append("".join(rf"\\{{1,8}}x(?i:{byte:02x})" for byte in content if code > 127))
     forms += {
         "&": ["&amp;"],
         "<": ["&lt;"],
@@ -181,7 +180,7 @@ def _character(character: str) -> str:
         " ": [r"\+"],
     }.get(character, [])
     if not character.isalnum():
-        forms.append(rf"\\+{re.escape(character)}")  # quoted, once or more
+        forms.append(rf"\\{{1,8}}{re.escape(character)}")  # quoted, once or more
     return f"(?:{'|'.join(dict.fromkeys(filter(None, forms)))})"
 
 

@@ -1,6 +1,7 @@
 """What one trial came to: a Parquet file of one row, and its test score in another."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -130,6 +131,7 @@ def _parse_row(table: pa.Table, values: dict[str, Any]) -> TrialRow:
     for name in ("started_at", "finished_at"):
         if not 0 <= values[name] < LATEST:
             raise ValueError(f"{name} {values[name]!r}")
+    _check_finite(values, "final_loss", "probe_accuracy", "seconds")
     column = table["curve"]
     if is_curves(column):
         [curve] = parted(column)
@@ -138,9 +140,17 @@ def _parse_row(table: pa.Table, values: dict[str, Any]) -> TrialRow:
     return _known(TrialRow, values | {"curve": curve})
 
 
+def _check_finite(values: Mapping[str, Any], *names: str) -> None:
+    """Raise ValueError for a number of which there is no mean; a trial whose loss is none has another status."""
+    for name in names:
+        if (value := values.get(name)) is not None and not math.isfinite(value):
+            raise ValueError(f"{name} {value!r}")
+
+
 def _parse_score(table: pa.Table, values: dict[str, Any]) -> Score:
     if values.get("test_accuracy") is None:
         raise ValueError("holds no test_accuracy")
+    _check_finite(values, "test_accuracy")
     return _known(Score, values)
 
 

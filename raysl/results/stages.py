@@ -95,8 +95,8 @@ class SelectionRecord:
 
 def _coherent(stage: StageRecord) -> StageRecord:
     """Return a stage; ValueError where the tables could not be made of it."""
-    if not isinstance(stage.data.get("source"), str) or "labels" not in stage.data:
-        raise ValueError("data holds no source, or no labels")
+    if not isinstance(stage.data.get("source", ""), str):
+        raise ValueError("data.source is no text")
     if not isinstance(stage.data.get("attack") or {}, dict):
         raise ValueError("data.attack is no mapping")
     if not math.isfinite(stage.created_at):

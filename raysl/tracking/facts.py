@@ -190,8 +190,13 @@ def _params(record: Record) -> Record:
 def _about(trials: list[Record], config: Record) -> Record:
     data, model = json.loads(config["data"]), json.loads(config["model"] or "{}")
     methods = sorted({trial["method"] for trial in _ended(trials) if trial["method"]})
-    about = {"source": data["source"], "labels": data["labels"], "method": ", ".join(methods)}
-    more = {"backbone": model.get("backbone"), "attack": (data.get("attack") or {}).get("name")}
+    about = {"method": ", ".join(methods)}
+    more = {
+        "source": data.get("source"),
+        "labels": data.get("labels"),
+        "backbone": model.get("backbone"),
+        "attack": (data.get("attack") or {}).get("name"),
+    }
     return about | {key: value for key, value in more.items() if value is not None}
 
 

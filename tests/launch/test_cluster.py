@@ -35,7 +35,7 @@ with cluster(None):
     pass
 """
 REAL = """
-import json, os, pathlib, stat
+import json, os, pathlib, stat, subprocess, sys
 import ray
 from raysl.launch.cluster import cluster
 
@@ -44,7 +44,10 @@ with cluster(None):
     shared = [*pathlib.Path("/tmp/ray").glob(f"*_{os.getpid()}"), *pathlib.Path("/dev/shm").glob("plasma*")]
     token = (pathlib.Path.home() / ".ray" / "auth_token").exists()
     mode = stat.S_IMODE(root.stat().st_mode)
-    print(json.dumps([mode, list(map(str, shared)), token, os.environ["RAY_AUTH_MODE"], str(root)]))
+    code = "import sys, ray; ray.init(address=sys.argv[1]); print('entered')"
+    command = [sys.executable, "-c", code, ray.get_runtime_context().gcs_address]
+    other = subprocess.run(command, env=os.environ | {"RAY_AUTH_TOKEN": "b" * 64}, capture_output=True, text=True)
+    print(json.dumps([mode, list(map(str, shared)), token, "entered" in other.stdout, other.stderr[-900:], str(root)]))
 """
 
 
@@ -100,11 +103,12 @@ def test_only_own_folders_of_processes_that_are_gone_are_removed(
 
 @pytest.mark.slow
 def test_a_real_cluster_leaves_nothing_where_others_can_enter(tmp_path: Path) -> None:
-    [[mode, shared, token_file, auth, root]] = outcomes(REAL, HOME=str(tmp_path), RAY_AUTH_TOKEN="")
+    [[mode, shared, token_file, entered, refused, root]] = outcomes(REAL, HOME=str(tmp_path), RAY_AUTH_TOKEN="")
     assert mode == 0o700
     assert shared == []
     assert token_file is False
-    assert auth == "token"
+    assert not entered
+    assert "token" in str(refused)
     assert not Path(str(root)).exists()
 
 
