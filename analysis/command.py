@@ -8,6 +8,7 @@ from pathlib import Path
 
 from raysl.console.output import complain, whole_output
 from raysl.errors import UserError
+from raysl.outgoing import guarded
 
 Arguments = Sequence[str]
 
@@ -53,7 +54,7 @@ def execute(main: Callable[[Arguments], None], arguments: Arguments | None = Non
 
     arguments: those of the command line where None.
     """
-    with whole_output():
+    with whole_output(), guarded():
         try:
             main(sys.argv[1:] if arguments is None else arguments)
         except UserError as error:

@@ -1,7 +1,9 @@
 """The command line: it composes, and computes nothing."""
 
 import gc
+import re
 import sys
+import traceback
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from raysl.console.output import complain, whole_output
+from raysl.console.output import BrokenOutputError, complain, whole_output
 from raysl.errors import SearchError, UserError, checked_path, message
+from raysl.outgoing import guarded, learn_address
 
 
 class _Commands(TyperGroup):
@@ -45,6 +48,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,  # its boxes would cut a mistaken argument into lines, and a secret in it
 )
 
 File = Annotated[Path, typer.Argument(help="An experiment's YAML, as in search_spaces/.", show_default=False)]
@@ -231,22 +235,39 @@ def _given(context: typer.Context, left_out: Set[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2."""
-    with whole_output():
-        try:
-            _check_working_directory()
-            app()
-        except UserError as error:
-            complain(f"error: {error}")
-            sys.exit(2)
-        except SearchError as error:
-            complain(f"error: {error}; finished trials are kept; the same command goes on from here")
-            sys.exit(1)
-        except KeyboardInterrupt:
-            complain("interrupted; the same command goes on from here")
-            sys.exit(130)
-        finally:
-            if "torch" not in sys.modules:  # some of its libraries count what is left, and complain
-                gc.freeze()  # else the interpreter looks through all there is once more, a second after a search
+    for argument in sys.argv[1:]:
+        if address := re.search(r"[A-Za-z][\w+.-]*://.*", argument, re.DOTALL):
+            learn_address(address[0])
+    try:
+        with whole_output(), guarded():
+            _run()
+    except OSError:
+        with guarded():
+            traceback.print_exc()
+        sys.exit(1)
+
+
+def _run() -> None:
+    try:
+        _check_working_directory()
+        app()
+    except UserError as error:
+        complain(f"error: {error}")
+        sys.exit(2)
+    except SearchError as error:
+        complain(f"error: {error}; finished trials are kept; the same command goes on from here")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        complain("interrupted; the same command goes on from here")
+        sys.exit(130)
+    except (OSError, BrokenOutputError):
+        raise  # of standard output, it may be
+    except Exception:  # a fault of raysl's: its traceback is printed here, where what is printed is guarded
+        traceback.print_exc()
+        sys.exit(1)
+    finally:
+        if "torch" not in sys.modules:  # some of its libraries count what is left, and complain
+            gc.freeze()  # else the interpreter looks through all there is once more, a second after a search
 
 
 def _check_working_directory() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from reprlib import Repr
 from unicodedata import category, normalize
 
+from raysl.outgoing import presentable
+
 MOST_OF_A_MESSAGE, MOST_OF_A_LINE, MOST_OF_A_VALUE = 2000, 1200, 200  # characters
 MOST_CHOICES = 60
 MOST_OF_A_NAME = 255  # bytes, on every file system in use
@@ -13,10 +15,10 @@ MOST_COMPARED = 100  # characters of a word that is compared with the choices
 
 
 class _ShownError(Exception):
-    """Shown as its message, which is short and has no control characters, whatever values it echoes."""
+    """Shown as its message: short, without control characters and secrets, whatever values it echoes."""
 
     def __str__(self) -> str:
-        return message(super().__str__())
+        return message(presentable(super().__str__()))
 
 
 class UserError(_ShownError, ValueError):

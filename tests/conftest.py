@@ -16,6 +16,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from tiny import EXPERIMENT, Finished, inline, raysl, write
 from waiting import slowness
 
+from raysl.outgoing.known import forget
+
 # A shell has its background jobs ignore it, and so would the searches that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -90,6 +92,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("RAYSL_CACHE", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def no_secrets() -> Iterator[None]:
+    """No secret of another test, which would be masked in what this one prints."""
+    yield
+    forget()
 
 
 @pytest.fixture(scope="session")

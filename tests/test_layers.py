@@ -27,6 +27,7 @@ LAYERS = [
     {"plain_yaml"},
     {"sources"},
     {"errors"},
+    {"outgoing"},
 ]
 FORBIDDEN = {
     "search": {"ray", "torch", "mlflow"},
@@ -38,9 +39,10 @@ FORBIDDEN = {
     "data": {"ray", "mlflow", "yaml"},
     "probes": {"ray", "torch", "mlflow", "yaml"},
     "tracking": {"ray", "torch"},
+    "outgoing": {"ray", "torch", "mlflow", "pyarrow", "rich"},
 }
 ANALYSIS = sorted((ROOT.parent / "analysis").glob("*.py"))
-ANALYSIS_MAY_USE = {"raysl.results", "raysl.errors", "raysl.search.selection", "raysl.console.output"}
+ANALYSIS_MAY_USE = {"raysl.results", "raysl.errors", "raysl.search.selection", "raysl.console.output", "raysl.outgoing"}
 
 
 def layer(package: str) -> int:

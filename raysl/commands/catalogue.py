@@ -37,4 +37,6 @@ def datasets() -> None:
 def backbones() -> None:
     """List the backbones."""
     names = typing.get_args(ModelSettings.model_fields["backbone"].annotation)
-    screen().print("\n".join(names))
+    console = screen()
+    for name in names:
+        console.print(name)

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from shlex import quote
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from raysl.commands.setting_up import prepare_data, resolve_data
@@ -121,7 +123,8 @@ def _draw_mixing(name: str, row: TrialRow, store: Store, path: Path, console: Co
     from raysl.console import mixing as picture  # matplotlib and torch take their time
     from raysl.training.mixing import mixed
 
-    spec = TrialSpec.model_validate_json(row.spec)
+    with _readable(store.address(f"rows/{row.trial_id}.parquet")):
+        spec = TrialSpec.model_validate_json(row.spec)
     _inspected(spec.data, "trained on", console)
     try:
         found = mixed(spec, store, picture.NUM_IMAGES)
@@ -166,14 +169,25 @@ def _attacks_of_results(target: str) -> list[TrialData]:
     store = Store.open(target, create=False)
     stages = read_stages(store)
     current = current_ids(stages)
-    found = [
-        TrialData.model_validate(stage.data)
-        for stage in stages
-        if stage.stage_id in current and stage.data.get("attack")
-    ]
+    found = []
+    for stage in stages:
+        if stage.stage_id in current and stage.data.get("attack"):
+            with _readable(store.address(f"stages/{stage.stage_id}.json")):
+                found.append(TrialData.model_validate(stage.data))
     if not found:
         raise ResultsError(f"{store}: nothing is attacked: no current stage has data.attack")
     return _distinct(found)
+
+
+@contextmanager
+def _readable(place: str) -> Iterator[None]:
+    """Turn pydantic's findings about what a results folder holds into a ResultsError that names the place."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ResultsError(f"{place}: not what this raysl writes ({found})") from None
 
 
 def _distinct(attacked: Sequence[TrialData]) -> list[TrialData]:

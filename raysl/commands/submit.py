@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from raysl.commands.setting_up import resolve_data
-from raysl.commands.tune import Launch, launch_options
+from raysl.commands.tune import Launch, check_public, launch_options
 from raysl.commands.wanted import Wanted, read_wanted
 from raysl.console.output import write
 from raysl.console.progress import progress
@@ -21,7 +22,7 @@ from raysl.errors import ResultsError, UserError
 from raysl.launch.address import shown
 from raysl.launch.carry import send
 from raysl.results.store import Store
-from raysl.tracking.uri import sqlite_path, validate_uri, without_password
+from raysl.tracking.uri import sqlite_path, validate_uri
 
 
 def submit(
@@ -40,6 +41,7 @@ def submit(
     launch_options(launch)
     _check_tracking(launch.tracking)
     results = _checked_results(launch.results)
+    check_public(options)
     wanted = read_wanted(file, profile, overrides, cells)
     own = _own_sets(wanted, console)
     assert launch.address is not None, "it is that of a job server"
@@ -56,7 +58,7 @@ def submit(
     try:
         code = job.follow(client, job_id, write)
     except KeyboardInterrupt:
-        console.print("[yellow]no longer followed[/]: the search goes on")
+        console.print(Text.assemble(("no longer followed", "yellow"), ": the search goes on"))
         _say_how_to_go_on(launch.address, job_id, console)
         sys.exit(130)
     sys.exit(code)
@@ -68,24 +70,13 @@ def _check_tracking(tracking: str | None) -> None:
     validate_uri(tracking)
     if sqlite_path(tracking) is not None:
         raise UserError(f"--tracking {tracking}: the cluster does not see this machine's files; give http(s)://HOST")
-    if without_password(tracking) != tracking:
-        raise UserError(
-            f"--tracking {without_password(tracking)}: a job's command line is there for all to see; "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD belong into the head's environment"
-        )
 
 
 def _checked_results(results: str | None) -> str:
-    scheme, separator, place = (results or "").partition("://")
-    if results is None or not separator:
+    if results is None or "://" not in results:
         raise UserError(
             f"--results {results or 'is not given'}: the cluster does not see this machine's folders; give "
             "s3://BUCKET/NAME, gs://BUCKET/NAME, or file:///PATH of a folder that all its nodes share"
-        )
-    if "@" in place and scheme != "file":
-        raise UserError(
-            f"--results {scheme}://...: a job's command line is there for all to see; leave the keys out of the "
-            "address, and have the nodes' environment or role hold them"
         )
     return results
 

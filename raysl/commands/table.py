@@ -1,5 +1,6 @@
 """`raysl table`."""
 
+import io
 import sys
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pyarrow as pa
 from rich.console import Console
 
 from raysl.console import paper_table
-from raysl.console.screen import screen
+from raysl.console.screen import Screen, screen
 from raysl.errors import ResultsError, UserError, choices
+from raysl.outgoing import presentable
 from raysl.results.comparison import ComparedTable, compare, long_form
 from raysl.results.paper_tables import PaperTables, read_paper_tables
 from raysl.results.store import Store
@@ -49,12 +51,12 @@ def show_tables(store: Store, form: str, output: Path | None, console: Console, 
         if output is None:
             sys.stdout.write(text)
         else:
-            _write(output, text.encode())
+            _write(output, presentable(text).encode())
 
 
 def _text(compared: list[tuple[PaperTables, list[ComparedTable]]], form: str) -> str:
     if form == "text":
-        plain = Console(width=10_000, color_system=None, force_terminal=False)
+        plain = Screen(io.StringIO(), width=10_000, color_system=None, force_terminal=False)
         with plain.capture() as captured:
             for tables, cells in compared:
                 paper_table.show_text(tables, cells, plain)

@@ -1,6 +1,7 @@
 """`raysl tune`."""
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import cast, get_args
 
 import pyarrow as pa
 from rich.console import Console
+from rich.text import Text
 
 from raysl.commands.setting_up import images_text, prepare_data, resolve_data, send_data
 from raysl.commands.table import show_tables
@@ -30,6 +32,8 @@ from raysl.launch.node_types import find_cluster_file
 from raysl.launch.options import Backend, Options, Outcome, Retrain, WhoseScores
 from raysl.launch.search import Search
 from raysl.launch.signals import ended_by, raised
+from raysl.outgoing import read_address
+from raysl.outgoing.known import mask_known
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
 from raysl.search.experiment import Experiment, Stage
@@ -88,6 +92,14 @@ def _tune(
 ) -> None:
     console = screen()
     options = launch_options(launch)
+    if launch.address is not None and not dry_run:  # Ray tells the cluster what command its driver is
+        check_public(
+            [
+                f"--tracking={launch.tracking or ''}",
+                f"--results={launch.results or ''}",
+                *[f"--set={one}" for one in overrides],
+            ]
+        )
     wanted = read_wanted(file, profile, overrides, cells)
     tracking = launch.tracking or os.environ.get("MLFLOW_TRACKING_URI")
     if tracking is not None:
@@ -137,6 +149,19 @@ def launch_options(launch: Launch) -> Options:
     return Options(backend, launch.address, launch.max_concurrent, score, retrain, file, limits)
 
 
+def check_public(options: Sequence[str]) -> None:
+    """Raise UserError where an option holds a secret, for a command line that a whole cluster may read."""
+    for option in options:
+        address = re.search(r"[A-Za-z][\w+.-]*://.*", option, re.DOTALL)
+        if mask_known(option) != option or (address and read_address(address[0]).secrets):
+            shown = option.replace(address[0], read_address(address[0]).shown) if address else option
+            raise UserError(
+                f"{shown.replace('=', ' ', 1)}: a job's command line is there for all to see, and this holds a secret; "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD belong into the head's environment, and a "
+                "store's keys into that of the nodes, or into their role"
+            )
+
+
 def _check_inline(launch: Launch) -> None:
     given = {"--address": launch.address, "--cluster": launch.cluster}
     for option, value in given.items():
@@ -172,7 +197,7 @@ def _search(
         except KeyboardInterrupt as error:  # some libraries raise a new one
             ended = ended_by(error)
             with suppress(OSError):  # of a terminal that is closed
-                console.print(f"[yellow]{ended}[/]: {GOES_ON}")
+                console.print(Text.assemble((str(ended), "yellow"), f": {GOES_ON}"))
             sys.exit(ended.exit_code)
         finally:
             status = tracker.close(timeout=min(TRACKING_SECONDS, max(0.0, options.limits.seconds_left / 2)))
@@ -230,17 +255,16 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: set[st
     after = f", each from the model of {stage.start_from} that its seed has" if stage.start_from else ""
     if stage.adaptive:
         num_configs, num_seeds = stage.settings.search.num_configs, len(experiment.seeds)
-        console.print(
-            f"stage [bold]{stage.name}[/]: {num_configs} configs x {num_seeds} seeds, select: {stage.select}{after}; "
-            f"each config proposed by {stage.settings.search.sampler['name']} from the results of those before",
-            soft_wrap=True,
-        )
+        proposed = f"each config proposed by {stage.settings.search.sampler['name']} from the results of those before"
+        line = f": {num_configs} configs x {num_seeds} seeds, select: {stage.select}{after}; {proposed}"
+        console.print(Text.assemble("stage ", (stage.name, "bold"), line), soft_wrap=True)
         for key, dimension in stage.space.items():
             console.print(f"  {key}: {dimension}", markup=False, highlight=False)
         return
     starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
     trials = expand(experiment, stage, datas, starts)
-    console.print(f"stage [bold]{stage.name}[/]: {len(trials)} trials, select: {stage.select}{after}")
+    line = f": {len(trials)} trials, select: {stage.select}{after}"
+    console.print(Text.assemble("stage ", (stage.name, "bold"), line))
     for trial in trials[:MOST_LISTED]:
         shared = " (shared with one above)" if trial.spec.id in seen else ""
         name = "" if stage.start_from else f"{trial.spec.id}  "
@@ -253,7 +277,7 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: set[st
 
 
 def _say_what_changed(store: Store, prepared: Prepared, console: Console) -> None:
-    before = {(stage.data["source"], stage.data["digest"]) for stage in read_stages(store)}
+    before = {(stage.data.get("source"), stage.data.get("digest")) for stage in read_stages(store)}
     now = {(data.source, data.digest) for data in _distinct(prepared)}
     for source in sorted({source for source, _ in now - before} & {source for source, _ in before}):
         console.print(

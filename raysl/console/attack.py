@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.patches import Circle
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from raysl.console.canvas import Canvas
 from raysl.data.attack import Attack
@@ -39,7 +39,7 @@ def table(title: str, names: Sequence[str], attack: Attack, console: Console) ->
         lines.add_column(column, justify="right")
     for number, name in enumerate(names):
         row, column = attack.places[number].tolist()
-        lines.add_row(escape(name), str(row), str(column), _colour(attack, number))
+        lines.add_row(Text(name), str(row), str(column), _colour(attack, number))
     console.print(title, markup=False, soft_wrap=True)
     console.print(lines)
 

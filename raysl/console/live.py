@@ -1,17 +1,18 @@
 """The one display of a running search: live on a terminal, a line per event elsewhere."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import get_args
+from typing import TextIO, cast, get_args
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raysl.outgoing.streams import Guarded
 from raysl.results.rows import Status, TrialRow
 from raysl.results.stages import Member, SelectionRecord, StageRecord
 from raysl.results.store import Store
@@ -47,6 +48,8 @@ class Display:
         if self.console.is_terminal:
             self.live = Live(self, console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
+            # What others print meanwhile is printed above the display, with the colours that it asks for.
+            sys.stdout, sys.stderr = (cast(TextIO, Guarded(stream)) for stream in (sys.stdout, sys.stderr))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,11 +64,12 @@ class Display:
         self.total = todo + len(rows)
         self.configs = by_config(records[0]) if len(records) == 1 and todo else {}
         self.values = {config_id: self._value(config_id) for config_id in self.configs}
-        taken = f", {len(rows)} taken from {escape(str(self.store))}" if rows else ""
+        taken = f", {len(rows)} taken from {self.store}" if rows else ""
         known = dict.fromkeys(self._stage(record) for record in records)
-        names = ", ".join(f"[bold]{escape(name)}[/]" for name in known)
+        names = Text(", ").join(Text(name, "bold") for name in known)
         stages = "stages" if len(known) > 1 else "stage"
-        self.console.print(f"{stages} {names}: {self.total} trials, {todo} to train{taken}", soft_wrap=True)
+        text = Text.assemble(f"{stages} ", names, f": {self.total} trials, {todo} to train{taken}")
+        self.console.print(text, soft_wrap=True)
 
     def config_proposed(self, record: StageRecord) -> None:
         """An adaptive search has one more config."""
@@ -112,9 +116,10 @@ class Display:
             return  # several experiments have it
         self.selected.add(record.stage_id)
         chosen = (
-            f"selected [bold]{escape(params_text(selection.params))}[/]" if selection.config_id else "nothing selected"
+            ("selected ", (params_text(selection.params), "bold")) if selection.config_id else ("nothing selected",)
         )
-        self.console.print(f"stage [bold]{escape(self._stage(record))}[/]: {chosen}: {selection.reason}")
+        stage = (self._stage(record), "bold")
+        self.console.print(Text.assemble("stage ", stage, ": ", *chosen, f": {selection.reason}"))
 
     def other_code(self, found: OtherCode, again: bool) -> None:
         """Trials are of other code than what runs."""

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from raysl.outgoing.harmless import one_line
 from raysl.results.comparison import ComparedCell, ComparedTable, Spread
 from raysl.results.paper_tables import PaperTables
 
@@ -27,14 +28,17 @@ def show_text(tables: PaperTables, compared: Sequence[ComparedTable], console: C
     """Print tables to a terminal, and what is to be said of their cells."""
     for one in compared:
         table = Table(
-            title=escape(_caption(tables, one)), title_justify="left", show_lines=True, caption_justify="left"
+            title=Text(_caption(tables, one), "table.title"),
+            title_justify="left",
+            show_lines=True,
+            caption_justify="left",
         )
         table.add_column("")
         for title in one.table.columns.values():
-            table.add_column(escape(title), justify="right", no_wrap=True)
+            table.add_column(Text(one_line(title)), justify="right", no_wrap=True)
         for row, title in one.table.rows.items():
             cells = [_lines(one.cells.get((row, column)), _rich_bold, "\n") for column in one.table.columns]
-            table.add_row(escape(title), *cells)
+            table.add_row(Text(one_line(title)), *map(Text.from_markup, cells))
         console.print(table)
     console.print(RULE, style="dim", markup=False)
     for line in remarks(compared):
@@ -69,15 +73,15 @@ def remarks(compared: Iterable[ComparedTable]) -> list[str]:
         elif value.num_eligible < value.num_configs:
             left = f"{value.num_eligible} of {value.num_configs} configs"
             reasons.setdefault(f"chosen from {left}, others are not eligible", []).append(value.cell.key)
-    return [f"{reason} ({len(cells)}): {', '.join(cells)}" for reason, cells in reasons.items()]
+    return [one_line(f"{reason} ({len(cells)}): {', '.join(cells)}") for reason, cells in reasons.items()]
 
 
 def _piped(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _caption(tables: PaperTables, one: ComparedTable) -> str:
-    return f"{one.table.title} ({tables.source}; profile {tables.profile})"
+    return one_line(f"{one.table.title} ({tables.source}; profile {tables.profile})")
 
 
 def _lines(value: ComparedCell | None, bold: Callable[[str], str], separator: str) -> str:
@@ -142,4 +146,4 @@ def _latex_number(value: Spread | None, best: bool) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in one_line(text))

@@ -13,7 +13,7 @@ from raysl.data.progress import Progress
 @contextmanager
 def progress(console: Console) -> Iterator[Progress]:
     """Yield a function of (what, done, total) that shows a bar for each thing that is being done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
     with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 

@@ -3,14 +3,17 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from raysl.outgoing import presentable
+from raysl.outgoing.harmless import one_line
+from raysl.results.rows import spec_of
 from raysl.results.tables import Tables
 from raysl.search.selection import OBJECTIVES, RULES
 
@@ -26,9 +29,9 @@ def show(tables: Tables, uri: str, form: str, console: Console, most: int | None
     """
     current = tables.current()
     if form == "json":
-        console.file.write(json.dumps(_facts(current), indent=2, default=_plain) + "\n")
+        console.file.write(presentable(json.dumps(_facts(current), indent=2, default=_plain)) + "\n")
     elif form == "csv":
-        console.file.write(_csv(_leaderboard(current.configs.to_pylist())))
+        console.file.write(presentable(_csv(_leaderboard(current.configs.to_pylist()))))
     else:
         _show_stages(current, uri, _markdown if form == "markdown" else _table, console, most)
         _show_earlier(tables, current, uri, console)
@@ -81,18 +84,18 @@ def _show_earlier(tables: Tables, current: Tables, uri: str, console: Console) -
 def _title(config: Mapping[str, Any], trials: Rows) -> str:
     profile = f" (profile {config['profile']})" if config["profile"] else ""
     data, model = json.loads(config["data"]), json.loads(config["model"] or "{}")
-    backbone = f"{model['backbone']}, " if model else ""
-    attack = f", attacked by {data['attack']['name']}" if data.get("attack") else ""
+    backbone = f"{model['backbone']}, " if "backbone" in model else ""
+    attack = f", attacked by {data['attack'].get('name')}" if data.get("attack") else ""
     attack += f", {config['variant']}" if config["variant"] else ""
-    images = f"{data['labels']} labelled images of {data['source']}{attack}"
+    images = f"{data.get('labels')} labelled images of {data.get('source')}{attack}"
     return f"{config['experiment']}{profile}: {config['stage']}, {backbone}{images}{_scored(trials)}"
 
 
 def _scored(trials: Rows) -> str:
     """Return what scores a stage's trials, where it is not the linear SVM."""
-    specs = (json.loads(trial["spec"]) for trial in trials if trial["spec"])
+    specs = (spec_of(trial["spec"]) for trial in trials if trial["spec"])
     probe = next((spec.get("probe") for spec in specs), None)
-    return f", scored by {SCORERS.get(probe, probe)}" if probe is not None else ""
+    return f", scored by {SCORERS.get(str(probe), probe)}" if probe is not None else ""
 
 
 def _selected(selection: Mapping[str, Any] | None) -> str:
@@ -103,7 +106,7 @@ def _selected(selection: Mapping[str, Any] | None) -> str:
 
 
 def _front(configs: Sequence[Mapping[str, Any]]) -> str:
-    names = configs[0]["objectives"]
+    names = [name for name in configs[0]["objectives"] if name in OBJECTIVES]
     goals = [f"{name} ({'highest' if OBJECTIVES[name].highest else 'lowest'})" for name in names]
     front = [config["config_id"] for config in configs if config["pareto"]]
     return f"Pareto front of {' and '.join(goals)}: {', '.join(front) or 'no config is eligible'}"
@@ -123,8 +126,9 @@ def _leaderboard(configs: Sequence[Mapping[str, Any]]) -> Rows:
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     data, model = json.loads(config["data"]), json.loads(config["model"] or "{}")
-    attack = data.get("attack", {}).get("name", "")
-    return {**config, **data, "backbone": model.get("backbone", ""), "attack": attack}
+    known = {key: data.get(key) for key in ("source", "labels", "unlabelled", "image_size")}
+    attack = (data.get("attack") or {}).get("name", "")
+    return {**config, **known, "backbone": model.get("backbone", ""), "attack": attack}
 
 
 def _ranked(rows: Rows) -> Rows:
@@ -161,20 +165,26 @@ def _number(value: Any) -> str:
 
 
 def _table(console: Console, title: str, rows: Rows) -> None:
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=Text(one_line(title), "table.title"), title_justify="left")
     for column in rows[0]:
         table.add_column(
-            column, justify="left" if column in ("config", "Pareto", "selected") else "right", no_wrap=True
+            Text(one_line(column)),
+            justify="left" if column in ("config", "Pareto", "selected") else "right",
+            no_wrap=True,
         )
     for row in rows:
-        table.add_row(*row.values(), style="bold" if row["selected"] else None)
+        table.add_row(*(Text(one_line(value)) for value in row.values()), style="bold" if row["selected"] else None)
     console.print(table)
 
 
 def _markdown(console: Console, title: str, rows: Rows) -> None:
-    lines = [f"### {title}", "", "| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-    lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
-    console.file.write("\n".join(lines) + "\n\n")
+    lines = [f"### {one_line(title)}", "", _piped(rows[0]), "|" + " --- |" * len(rows[0])]
+    lines += [_piped(row.values()) for row in rows]
+    console.file.write(presentable("\n".join(lines)) + "\n\n")
+
+
+def _piped(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _csv(rows: Rows) -> str:

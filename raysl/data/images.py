@@ -37,12 +37,12 @@ class ImageError(DataError):
     """What is wrong with the image of a row; whoever knows where the rows are from names the place."""
 
     def __init__(self, row: int, wrong: str) -> None:
-        super().__init__(row, wrong)
+        super().__init__(f"the image in row {row} {wrong}")
         self.row = row
         self.wrong = wrong
 
-    def __str__(self) -> str:
-        return f"the image in row {self.row} {self.wrong}"
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[int, str]]:
+        return ImageError, (self.row, self.wrong)
 
 
 class Header(NamedTuple):

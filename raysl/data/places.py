@@ -9,6 +9,8 @@ from pathlib import Path
 
 from raysl.errors import DataError, checked_path
 
+_LOCK = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link that another user has put there is no lock
+
 
 def cache_home() -> Path:
     """Return the folder of what can be made again: $RAYSL_CACHE or ~/.cache/raysl."""
@@ -45,7 +47,7 @@ def _writable(folder: Path) -> bool:
 
 def discard(path: Path) -> None:
     """Remove a file or a folder with all in it, if it is there."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -56,11 +58,11 @@ def exclusive(path: Path) -> Iterator[None]:
     """Be the only process and thread that makes `path`; its folder is made first.
 
     The lock is the file `.NAME.lock` beside it, which stays. The system frees the lock of a process that dies.
-    Raises DataError where the folder cannot be written to.
+    Raises DataError where the folder cannot be written to, or the lock is a link.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f".{path.name}.lock").open("w")
+        lock = os.fdopen(os.open(path.with_name(f".{path.name}.lock"), _LOCK, 0o666), "w")
     except OSError as error:
         raise DataError(
             f"cannot write to {path.parent}: {error.strerror}; set RAYSL_CACHE to a folder that can be written to"

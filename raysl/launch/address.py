@@ -1,10 +1,10 @@
 """Where a cluster is: `auto` and HOST:PORT on one of its nodes, http://HOST:8265 from outside."""
 
-import re
 import socket
 from urllib.parse import urlsplit
 
 from raysl.errors import ResourcesError
+from raysl.outgoing import learn_address, read_address
 
 CONNECT_SECONDS = 5.0  # for a cluster to accept a connection
 JOB_SERVER = ("http", "https")
@@ -13,12 +13,12 @@ PORTS = {"http": 80, "https": 443}
 
 def is_job_server(address: str | None) -> bool:
     """Return whether an address is that of a cluster's job server, which takes searches from outside."""
-    return address is not None and urlsplit(address).scheme in JOB_SERVER
+    return address is not None and address.partition(":")[0].lower() in JOB_SERVER
 
 
 def check_address(address: str | None) -> None:
     """Raise ResourcesError for the kinds of addresses that no search can use."""
-    scheme, separator, place = (address or "").partition("://")
+    scheme, separator, place = shown(address or "").partition("://")
     if not separator or (scheme in JOB_SERVER and place):
         return
     host = place.partition(":")[0] or "HOST"
@@ -42,17 +42,19 @@ def no_cluster(address: str, error: Exception) -> ResourcesError:
 
 
 def shown(address: str) -> str:
-    """Return an address without the password that may stand in it."""
-    return re.sub(r"://[^/@]*@", "://", address)
+    """Return an address without the user, the password and the parameters that may stand in it."""
+    learn_address(address)
+    found = read_address(address)
+    return address if found.shown == address else found.bare
 
 
 def check_listening(address: str) -> None:
     """Raise ResourcesError where nothing listens: Ray itself would try for minutes."""
-    parts = urlsplit(address if "://" in address else f"//{address}")
     try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
         host, port = parts.hostname, parts.port or PORTS.get(parts.scheme)
     except ValueError:
-        raise ResourcesError(f"--address {shown(address)}: no port has that number") from None
+        raise ResourcesError(f"--address {shown(address)}: no host, or no port, is written so") from None
     if host is None or port is None:
         return  # `auto` and the like: Ray finds the place itself
     try:

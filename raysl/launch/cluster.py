@@ -4,12 +4,14 @@ import gc
 import logging
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import ray
@@ -26,13 +28,14 @@ from raysl.launch.node_types import PRICE, ClusterFile
 from raysl.launch.signals import undisturbed
 from raysl.sources import copy_package
 
-LONGEST_BASE = 20
+LONGEST_BASE = 18
 WATCH_SECONDS, GRACE_SECONDS = 1.0, 10.0
 LAST_WRITTEN = 10_000  # bytes
 MODULES = "modules"  # of a local cluster's folder: where its workers find raysl
 PATH = "PYTHONPATH"
 NEEDED = (ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET)
 PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
+TOKEN = "RAY_AUTH_TOKEN"
 
 
 @contextmanager
@@ -92,11 +95,16 @@ def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
     # Ray's sockets lie below this folder, and a socket's path has some 100 characters at most.
     base = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_BASE else "/tmp"
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
+    # Else Ray makes one for all clusters, in a file in the user's home that others may be able to read.
+    os.environ[TOKEN] = os.environ.get(TOKEN) or token_hex(32)
     try:
         copy_package(Path(folder, MODULES))
         # Ray sets handlers of its own, also below Python's; and what a signal raises in a fork is lost.
         with undisturbed(), _first_on_path(Path(folder, MODULES)), _without_sigterm_handler():
-            ray.init(address="local", include_dashboard=False, _temp_dir=folder, job_config=_OfNoFolder(), **quiet)
+            # Below it, for Ray has everybody write to its folders, and this one nobody else can enter.
+            ray.init(
+                address="local", include_dashboard=False, _temp_dir=f"{folder}/r", job_config=_OfNoFolder(), **quiet
+            )
         with _watched(folder):
             try:
                 yield
@@ -222,5 +230,14 @@ def _remove_stale_folders() -> None:
     """Remove what searches that were killed outright have left in the temporary folder."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
         pid = folder.name.removeprefix(PREFIX).split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists() and _is_own_folder(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Say whether a path is a folder of this user's, and no link to one: anybody may write below /tmp."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()

@@ -168,12 +168,16 @@ class Leases:
     def _read(self, driver_id: str) -> Driver | None:
         path = _driver_path(driver_id)
         try:
-            return _DRIVER.validate_json(self.store.read(path))
+            driver = _DRIVER.validate_json(self.store.read(path))
         except FileNotFoundError:
             return None
         except ValidationError as error:
             warn_damaged(self.store.address(path), error.errors()[0]["msg"])
             return None
+        if driver.id != driver_id:  # its claims and its file are removed by that name, once it is gone
+            warn_damaged(self.store.address(path), f"holds driver {driver.id!r}")
+            return None
+        return driver
 
 
 def _driver_path(driver_id: str) -> str:

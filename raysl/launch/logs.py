@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from typing import Any
 
 from raysl.errors import ResultsError
+from raysl.outgoing import mask
 from raysl.results.store import Store
 from raysl.training.paths import log_path
 
@@ -36,7 +37,7 @@ def trial_log(store: Store, trial_id: str, rank: int) -> Iterator[None]:
 
 
 class _Log(io.TextIOWrapper):
-    """A file that loses what the disk has no room for: a trial fails where something that matters is written.
+    """A file without secrets, that loses what the disk has no room for: a trial fails where something that matters is.
 
     Libraries keep standard error as they find it when they are imported; what they write to it after the trial has
     ended goes to what it is then.
@@ -50,7 +51,7 @@ class _Log(io.TextIOWrapper):
             if self.closed:
                 sys.stderr.write(text)
             else:
-                super().write(text)
+                super().write(mask(text))
         return len(text)
 
     def flush(self) -> None:
@@ -111,7 +112,7 @@ def _last_error(store: Store, path: str) -> str:
     last = lines[begins[-1] + 1 :] if begins else []
     if any(RECORD.match(line) for line in last):
         return DIED  # it went on after that exception
-    return next((line for line in last if line and not line.startswith(" ")), DIED)
+    return mask(next((line for line in last if line and not line.startswith(" ")), DIED))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class Task:
 
     name: str
     spec: str
-    store: str
+    store: str = field(repr=False)  # may hold keys
     resources: Resources
     given_up: bool = False
     driver: Libraries = field(default_factory=libraries)

@@ -1,6 +1,5 @@
 """A paper's tables with the numbers of a results folder: ours beside the published ones."""
 
-import json
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysl.results.paper_tables import NOT_YET, Cell, PaperTable, PaperTables
+from raysl.results.rows import spec_of
 from raysl.results.schema import nullable
 from raysl.results.tables import Tables
 
@@ -111,7 +111,7 @@ def _missing(trials: Sequence[Row], selection: Row, starts: Collection[str]) -> 
     """Return why there is no number, or one that cannot be trusted; empty where all is well."""
     if not trials:
         return str(selection.get("reason", "not selected yet"))
-    own = {json.loads(trial["spec"]).get("start") for trial in trials if trial["spec"]} - {None}
+    own = {str(start) for trial in trials if (start := spec_of(trial["spec"]).get("start")) is not None}
     if not own <= set(starts):
         return OUTDATED
     if any(trial["test_accuracy"] is None for trial in trials):  # a missing seed is never averaged away

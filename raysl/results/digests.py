@@ -11,6 +11,17 @@ import pyarrow as pa
 _BYTES = 16
 _KEY, _BLANK = b"raysl.digest", b"the digest of this file is here."  # as long as a digest in hex digits
 
+# What reading a damaged or a forged file raises.
+DAMAGE = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 CHANGED = "its digest is not the one written with it"
 
 

@@ -15,10 +15,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raysl.errors import ResultsError
+from raysl.results.digests import DAMAGE
 from raysl.results.schema import VERSION
 from raysl.results.store import Store, warn_damaged
 
-_DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError)
 _DIGEST_BYTES = 16
 
 
@@ -78,7 +78,7 @@ def read_features(folder: Store | str, trial_id: str) -> Features:
         ) from None
     try:
         return _parse(content, trial_id)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ResultsError(f"{place}: damaged ({_reason(error)}); {command} writes it anew") from error
 
 
@@ -91,7 +91,7 @@ def has_features(store: Store, trial_id: str) -> bool:
         return False
     try:
         _parse(content, trial_id)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         warn_damaged(store.address(path), _reason(error))
         return False
     return True

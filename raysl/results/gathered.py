@@ -18,7 +18,7 @@ import pyarrow as pa
 
 import raysl
 from raysl.errors import ResultsError
-from raysl.results.digests import arrow_file, digest_of, read_arrow_file
+from raysl.results.digests import DAMAGE, arrow_file, digest_of, read_arrow_file
 from raysl.results.stamps import Stamp
 from raysl.results.store import Store, warn_damaged
 
@@ -131,7 +131,7 @@ class _Gathered(Generic[T]):
             copies = self._new_copies(store)
         except FileNotFoundError:
             return
-        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        except DAMAGE as error:
             warn_damaged(store.address(self._kind.path), str(error).partition("\n")[0])
             return
         self._copied |= {name: stamp for name, (stamp, _) in copies.items()}

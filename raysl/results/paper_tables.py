@@ -1,8 +1,9 @@
 """A paper's tables as they were searched: which stage gives each cell, beside what the paper published."""
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
 
 from raysl.errors import ResultsError
 from raysl.results.records import read_record, write_record
@@ -86,7 +87,16 @@ class PaperTables:
         return self.found({key: stage_id for key, stage_id in before.stages.items() if key in same}, "")
 
 
-_TABLES = TypeAdapter(PaperTables)
+def _coherent(tables: PaperTables) -> PaperTables:
+    """Return tables; ValueError where a cell is in no row or column of them."""
+    for table in tables.tables:
+        for cell in table.cells:
+            if cell.row not in table.rows or cell.column not in table.columns:
+                raise ValueError(f"cell {cell.key} is in no row, or no column")
+    return tables
+
+
+_TABLES = TypeAdapter(Annotated[PaperTables, AfterValidator(_coherent)])
 
 
 def write_paper_tables(store: Store, tables: PaperTables) -> None:

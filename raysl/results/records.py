@@ -32,7 +32,7 @@ def read_record(store: Store, path: str, adapter: TypeAdapter[R]) -> R | None:
     except ValidationError as error:
         first = error.errors()[0]
         warn_damaged(store.address(path), f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         warn_damaged(store.address(path), str(error))
     return None
 

@@ -1,5 +1,7 @@
 """What one trial came to: a Parquet file of one row, and its test score in another."""
 
+import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -10,8 +12,9 @@ import pyarrow.parquet as pq
 
 from raysl.results.curve import CURVE, Curve, is_curves, joined, parted, plain
 from raysl.results.curve import Epoch as Epoch
-from raysl.results.digests import checked_rows, with_digest
+from raysl.results.digests import DAMAGE, checked_rows, with_digest
 from raysl.results.gathered import Kind, read_all, write_copies
+from raysl.results.stages import LATEST
 from raysl.results.store import Store, warn_damaged
 
 T = TypeVar("T")
@@ -19,6 +22,7 @@ Status = Literal["finished", "diverged", "collapsed", "stopped", "failed"]
 
 # Without these nothing can be said of a trial; every version has written them.
 _NEEDED = frozenset({"trial_id", "status", "final_loss", "seconds", "started_at", "finished_at", "curve"})
+_MAY_BE_NULL = frozenset({"final_loss", "curve"})
 SPREAD = "spread"  # among an epoch's terms
 
 
@@ -88,7 +92,7 @@ def write_row(store: Store, row: TrialRow) -> None:
 
 def read_row(store: Store, trial_id: str) -> TrialRow | None:
     """Return a trial's row; None where there is none, or a damaged one (logged, with its path)."""
-    return _read("rows", _parse_row, store, trial_id)
+    return _read("rows", _parse_row, _ROW, store, trial_id)
 
 
 def read_rows(store: Store, ids: Iterable[str] | None = None) -> dict[str, TrialRow]:
@@ -103,7 +107,7 @@ def write_score(store: Store, score: Score) -> None:
 
 def read_score(store: Store, trial_id: str) -> Score | None:
     """Return a trial's test score; None where there is none, or a damaged one (logged, with its path)."""
-    return _read("scores", _parse_score, store, trial_id)
+    return _read("scores", _parse_score, _SCORE, store, trial_id)
 
 
 def read_scores(store: Store, ids: Iterable[str] | None = None) -> dict[str, Score]:
@@ -126,6 +130,12 @@ def _parse_row(table: pa.Table, values: dict[str, Any]) -> TrialRow:
         raise ValueError(f"lacks {', '.join(sorted(missing))}")
     if values["status"] not in get_args(Status):
         raise ValueError(f"status {values['status']!r}")
+    if empty := [name for name in sorted(_NEEDED - _MAY_BE_NULL) if values[name] is None]:
+        raise ValueError(f"holds no {', '.join(empty)}")
+    for name in ("started_at", "finished_at"):
+        if not 0 <= values[name] < LATEST:
+            raise ValueError(f"{name} {values[name]!r}")
+    _check_finite(values, "final_loss", "probe_accuracy", "seconds")
     column = table["curve"]
     if is_curves(column):
         [curve] = parted(column)
@@ -134,7 +144,17 @@ def _parse_row(table: pa.Table, values: dict[str, Any]) -> TrialRow:
     return _known(TrialRow, values | {"curve": curve})
 
 
+def _check_finite(values: Mapping[str, Any], *names: str) -> None:
+    """Raise ValueError for a number of which there is no mean; a trial whose loss is none has another status."""
+    for name in names:
+        if (value := values.get(name)) is not None and not math.isfinite(value):
+            raise ValueError(f"{name} {value!r}")
+
+
 def _parse_score(table: pa.Table, values: dict[str, Any]) -> Score:
+    if values.get("test_accuracy") is None:
+        raise ValueError("holds no test_accuracy")
+    _check_finite(values, "test_accuracy")
     return _known(Score, values)
 
 
@@ -173,7 +193,30 @@ def _parquet(values: Mapping[str, Any], schema: pa.Schema) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _read(folder: str, parse: Callable[[pa.Table, dict[str, Any]], T], store: Store, trial_id: str) -> T | None:
+def spec_of(text: str | None) -> dict[str, Any]:
+    """Return what a row's JSON of a spec holds; nothing where it is none."""
+    try:
+        spec = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return spec if isinstance(spec, dict) else {}
+
+
+def _check_types(found: pa.Schema, known: pa.Schema) -> None:
+    """Raise ValueError for a column of another type; earlier versions wrote curves in other types."""
+    for field in known:
+        place = found.get_field_index(field.name)
+        if field.name != "curve" and place >= 0 and found.field(place).type != field.type:
+            raise ValueError(f"column {field.name} is of {found.field(place).type}, not {field.type}")
+
+
+def _read(
+    folder: str,
+    parse: Callable[[pa.Table, dict[str, Any]], T],
+    schema: pa.Schema,
+    store: Store,
+    trial_id: str,
+) -> T | None:
     path = f"{folder}/{trial_id}.parquet"
     try:
         content = store.read(path)
@@ -182,13 +225,14 @@ def _read(folder: str, parse: Callable[[pa.Table, dict[str, Any]], T], store: St
     try:
         table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
         (values,) = checked_rows(table)
+        _check_types(table.schema, schema)
         if values["trial_id"] != trial_id:
             raise ValueError(f"holds trial {values['trial_id']}")
         return parse(table, values)
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+    except DAMAGE as error:
         warn_damaged(store.address(path), str(error).partition("\n")[0])
         return None
 
 
-_ROWS = Kind("rows", ".parquet", partial(_read, "rows", _parse_row), _ROW, _rows_table, _rows_of)
-_SCORES = Kind("scores", ".parquet", partial(_read, "scores", _parse_score), _SCORE, _scores_table, _scores_of)
+_ROWS = Kind("rows", ".parquet", partial(_read, "rows", _parse_row, _ROW), _ROW, _rows_table, _rows_of)
+_SCORES = Kind("scores", ".parquet", partial(_read, "scores", _parse_score, _SCORE), _SCORE, _scores_table, _scores_of)

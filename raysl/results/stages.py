@@ -1,11 +1,12 @@
 """What a stage is made of, and what its selection rule chose: one JSON file each."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
 
 from raysl.results.gathered import Kind, read_all
 from raysl.results.records import read_record, write_record
@@ -13,6 +14,8 @@ from raysl.results.store import Store
 
 Rule = Literal["train_loss", "probe_accuracy"]
 Value = float | int | str | bool
+LARGEST = 2**63  # of whole numbers in a table
+LATEST = 1e11  # unix seconds: no later time has a place in the tables
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,29 @@ class SelectionRecord:
     selected_at: float
 
 
-_STAGE = TypeAdapter(StageRecord)
-_SELECTION = TypeAdapter(SelectionRecord)
+def _coherent(stage: StageRecord) -> StageRecord:
+    """Return a stage; ValueError where the tables could not be made of it."""
+    if not isinstance(stage.data.get("source", ""), str):
+        raise ValueError("data.source is no text")
+    if not isinstance(stage.data.get("attack") or {}, dict):
+        raise ValueError("data.attack is no mapping")
+    if not math.isfinite(stage.created_at):
+        raise ValueError("created_at is no time")
+    for member in stage.members:
+        numbers = [value for value in member.params.values() if isinstance(value, int)]
+        if any(not -LARGEST <= number < LARGEST for number in (member.seed, *numbers)):
+            raise ValueError(f"trial {member.trial_id} has a number that no table holds")
+    return stage
+
+
+def _timed(selection: SelectionRecord) -> SelectionRecord:
+    if not 0 <= selection.selected_at < LATEST:
+        raise ValueError(f"selected_at {selection.selected_at!r}")
+    return selection
+
+
+_STAGE = TypeAdapter(Annotated[StageRecord, AfterValidator(_coherent)])
+_SELECTION = TypeAdapter(Annotated[SelectionRecord, AfterValidator(_timed)])
 
 
 def _stage_of(store: Store, name: str) -> StageRecord | None:

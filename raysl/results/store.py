@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from raysl.errors import ResultsError, checked_path
+from raysl.outgoing import learn_address, presentable, read_address
 from raysl.results.stamps import Stamp
 from raysl.results.temporaries import clear, temporary_of
 
@@ -42,6 +43,8 @@ class Store:
     def __init__(self, uri: str) -> None:
         self.uri = uri if "://" in uri else str(Path(os.path.expanduser(uri)).absolute())
         checked_path(Path(self.uri), "results folder", ResultsError)
+        if "://" in uri:
+            learn_address(uri)
         with _named(f"results folder {self}"):
             self._fs, self._root = _file_system(self.uri)
         self._local = Path(self._root) if isinstance(self._fs, fs.LocalFileSystem) else None
@@ -91,7 +94,7 @@ class Store:
         """
         with _named(self.address(path)):
             if self._local is not None:
-                _write_local(self._local, path, [content])
+                _write_local(self._local, self._inside(path), [content])
             else:
                 stream = self._fs.open_output_stream(self._absolute(path), compression=None)
                 stream.write(content)
@@ -108,7 +111,7 @@ class Store:
         """Write a large file of pieces that need not be in memory together; atomic, and raises, as `write`."""
         with _named(self.address(path)):
             if self._local is not None:
-                _write_local(self._local, path, pieces)
+                _write_local(self._local, self._inside(path), pieces)
                 return
             stream = self._fs.open_output_stream(self._absolute(path), compression=None)
             try:
@@ -133,7 +136,7 @@ class Store:
                 self.write(path, content)
             return
         with _named(self.address(path)):
-            _write_local(self._local, path, [content], _publish_first)
+            _write_local(self._local, self._inside(path), [content], _publish_first)
 
     def exists(self, path: str) -> bool:
         """Say whether there is such a file."""
@@ -152,7 +155,7 @@ class Store:
         """Return what the listing of a folder says of the files that `list` names, in no order."""
         with _named(self.address(folder)):
             if self._local is not None:
-                files = _stamps(self._local / folder)
+                files = _stamps(self._local / self._inside(folder))
             else:
                 infos = self._fs.get_file_info(fs.FileSelector(self._absolute(folder), allow_not_found=True))
                 # What has no size is no file; to ask for the type takes longer, and there may be thousands.
@@ -167,7 +170,7 @@ class Store:
 
     def local_path(self, path: str) -> Path | None:
         """Return where a file lies on this machine; None on an object store."""
-        return None if self._local is None else self._local / path
+        return None if self._local is None else self._local / self._inside(path)
 
     def clear_temporaries(self) -> None:
         """Delete what killed processes have left of their writes."""
@@ -179,7 +182,13 @@ class Store:
         return f"{self}/{path}"
 
     def _absolute(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else self._root
+        return f"{self._root}/{self._inside(path)}" if path else self._root
+
+    def _inside(self, path: str) -> str:
+        """Return a path; ResultsError where it leaves the folder: parts of paths may come from a foreign record."""
+        if ".." in path.split("/") or path.startswith("/") or "\0" in path:
+            raise ResultsError(f"{self}: {path!r} is no place in a results folder")
+        return path
 
     def _kind(self, path: str) -> fs.FileType:
         return self._fs.get_file_info(self._absolute(path)).type
@@ -205,7 +214,7 @@ def folder_id(store: Store) -> str:
         return str(json.loads(store.read(_FOLDER))["id"])
     except FileNotFoundError:
         store.create(_FOLDER, content)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         warn_damaged(store.address(_FOLDER), str(error))
         store.write(_FOLDER, content)
     return str(json.loads(store.read(_FOLDER))["id"])  # another process may have been first
@@ -214,12 +223,12 @@ def folder_id(store: Store) -> str:
 @lru_cache(maxsize=4096)
 def warn_damaged(address: str, reason: str) -> None:
     """Log, once per process, that a damaged file is treated as absent."""
-    logger.warning("%s is damaged and treated as absent: %s", address, reason)
+    logger.warning("%s is damaged and treated as absent: %s", presentable(address), presentable(reason))
 
 
 def without_keys(uri: str) -> str:
     """Return an address without what may be secret: keys before an @, which may hold a slash, and the query."""
-    return re.sub(r"://([^/@]*:.*|[^/@]*)@", "://", uri).partition("?")[0].rstrip("/") if "://" in uri else uri
+    return read_address(uri).bare if "://" in uri else uri
 
 
 def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
@@ -248,11 +257,13 @@ def _named(place: str, *, absent: bool = False) -> Iterator[None]:
     """Turn file system errors into a ResultsError that names the place; `absent` lets FileNotFoundError through."""
     try:
         yield
+    except UnicodeEncodeError:
+        raise ResultsError(f"{place}: its name is not UTF-8, and Arrow opens no other") from None
     except (OSError, pa.ArrowException) as error:
         if absent and isinstance(error, FileNotFoundError):
             raise
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise ResultsError(f"{place}: {_KEY_AND_BUCKET.sub('', reason)}") from error
+        raise ResultsError(f"{place}: {_KEY_AND_BUCKET.sub('', reason)}") from None  # its text may hold the keys
 
 
 def _stamps(folder: Path) -> dict[str, Stamp]:

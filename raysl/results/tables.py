@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from raysl.errors import ResultsError
 from raysl.results import schema
-from raysl.results.digests import arrow_file, digest_of_pieces, read_arrow_file
+from raysl.results.digests import DAMAGE, arrow_file, digest_of_pieces, read_arrow_file
 from raysl.results.points import points
 from raysl.results.rows import Score, TrialRow
 from raysl.results.stages import Member, SelectionRecord, StageRecord, Value, current_ids, data_text, model_text
@@ -226,19 +226,20 @@ def _read(store: Store, name: str, known: pa.Schema) -> pa.Table:
         metadata = table.schema.metadata or {}
         if (held := metadata.get(b"raysl.table", b"").decode()) not in ("", name):
             raise ValueError(f"holds the table {held}")
+        version = metadata.get(b"raysl.schema_version", b"").decode()
+        whole = _with_missing(table, known)
     except FileNotFoundError:
         raise ResultsError(f"{store.address(path)}: no such table; is it the folder of a search?") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except DAMAGE as error:
         reason = str(error).partition("\n")[0]
         raise ResultsError(
             f"{store.address(path)}: damaged ({reason}); delete it, and the search's command writes it anew"
         ) from None
-    version = metadata.get(b"raysl.schema_version", b"").decode()
     if version != schema.VERSION.decode():
         raise ResultsError(
             f"{store.address(path)}: schema version {version!r}; this raysl reads {schema.VERSION.decode()!r}"
         )
-    return _with_missing(table, known)
+    return whole
 
 
 def _with_missing(table: pa.Table, known: pa.Schema) -> pa.Table:

@@ -48,7 +48,7 @@ def pareto_front(summaries: Iterable[ConfigSummary], objectives: Sequence[str]) 
 
     objectives: names of `OBJECTIVES`.  Configs of equal values are in it together; one without a value is not.
     """
-    rules = [OBJECTIVES[name] for name in objectives]
+    rules = [OBJECTIVES[name] for name in objectives if name in OBJECTIVES]
     costs: dict[str, tuple[float, ...]] = {}
     for summary in summaries:
         if summary.eligible and all(getattr(summary, f"{rule.column}_mean") is not None for rule in rules):

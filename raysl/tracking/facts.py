@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysl.outgoing import mask
 from raysl.results.rows import SPREAD
 from raysl.results.tables import Tables
 
@@ -169,7 +170,7 @@ def _facts(
         id=run_id,
         parent=parent,
         stage_id=first["stage_id"],
-        name=name[:_MAX_NAME],
+        name=mask(name)[:_MAX_NAME],
         status=status,
         start=min(_milliseconds(trial["started_at"]) for trial in ended),
         end=max(_milliseconds(trial["finished_at"]) for trial in ended),
@@ -189,8 +190,13 @@ def _params(record: Record) -> Record:
 def _about(trials: list[Record], config: Record) -> Record:
     data, model = json.loads(config["data"]), json.loads(config["model"] or "{}")
     methods = sorted({trial["method"] for trial in _ended(trials) if trial["method"]})
-    about = {"source": data["source"], "labels": data["labels"], "method": ", ".join(methods)}
-    more = {"backbone": model.get("backbone"), "attack": data.get("attack", {}).get("name")}
+    about = {"method": ", ".join(methods)}
+    more = {
+        "source": data.get("source"),
+        "labels": data.get("labels"),
+        "backbone": model.get("backbone"),
+        "attack": (data.get("attack") or {}).get("name"),
+    }
     return about | {key: value for key, value in more.items() if value is not None}
 
 
@@ -207,7 +213,7 @@ def _statistics(config: Record) -> dict[str, float | None]:
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
-        return value
+        return mask(value)
     whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
     return json.dumps(int(value) if whole else value)
 

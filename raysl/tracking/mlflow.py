@@ -6,20 +6,23 @@ its times and steps from the tables, and MLflow takes the same point twice as on
 its writer was killed is simply written again.
 """
 
+import configparser
 import logging
 import math
 import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pyarrow as pa
 
 from raysl.errors import UserError
+from raysl.outgoing import learn, mask
 from raysl.results.tables import Tables
 from raysl.tracking.facts import RunFacts, curve, run_facts
 from raysl.tracking.uri import sqlite_path, validate_uri, without_password
@@ -71,6 +74,7 @@ def sync(tables: Tables, uri: str, folder_id: str, curves: Callable[[RunFacts], 
     Raises UserError for a URI that MLflow cannot take, TrackingError where the store cannot be reached or written.
     """
     validate_uri(uri)
+    _learn_credentials()
     facts = run_facts(tables)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -87,7 +91,8 @@ def sync(tables: Tables, uri: str, folder_id: str, curves: Callable[[RunFacts], 
                 outcomes[writer.write(run)] += 1
     except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
         missing = len(facts) - outcomes.total()
-        raise TrackingError(f"MLflow at {without_password(uri)}: {_reason(error)}", missing) from error
+        # Not from the error, whose text holds the address as it is.
+        raise TrackingError(f"MLflow at {without_password(uri)}: {_reason(error)}", missing) from None
     return SyncReport(outcomes["created"], outcomes["updated"], outcomes["unchanged"])
 
 
@@ -234,13 +239,22 @@ def _check_sqlite(uri: str) -> None:
             connection.execute("PRAGMA schema_version")
 
 
+def _learn_credentials() -> None:
+    """Have the password masked that MLflow reads from its own file."""
+    parser = configparser.ConfigParser(interpolation=None)
+    with suppress(configparser.Error, OSError, ValueError):
+        parser.read(Path("~/.mlflow/credentials").expanduser(), encoding="utf-8")
+        names = ("mlflow_tracking_password", "mlflow_tracking_username")
+        learn(*(parser.get("mlflow", name, fallback="") for name in names))
+
+
 def _reason(error: BaseException) -> str:
     root = error
     while cause := root.__cause__ or root.__context__:
         root = cause
     if isinstance(root, OSError) and root.strerror:
         return root.strerror
-    return str(error).partition("\n")[0][:300]
+    return mask(str(error)).partition("\n")[0][:300]  # masked first: a part of a secret is not recognised
 
 
 @contextmanager

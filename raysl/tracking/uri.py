@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import unquote
 
 from raysl.errors import UserError
+from raysl.outgoing import learn_address, read_address
+from raysl.outgoing.addresses import is_readable
 from raysl.results.store import Store
 
 _FORMS: Mapping[str, str] = {
@@ -20,16 +23,40 @@ _FORMS: Mapping[str, str] = {
 def validate_uri(uri: str) -> str:
     """Return a tracking URI that MLflow can take; cheap, without importing MLflow.
 
+    What is secret of it is masked from now on in all that raysl shows.
     Raises UserError, naming the value and the valid forms.
     """
-    plugins = sorted(entry.name for entry in entry_points(group="mlflow.tracking_store"))
+    learn_address(uri)
+    plugins = _plugins()
     if any(re.fullmatch(form, uri) for form in _FORMS) or uri.partition("://")[0] in plugins:
+        if why := _why_unreadable(uri):
+            raise UserError(f"tracking URI {without_password(uri)!r}: {why}")
         return uri
     folder = uri.startswith("file:") or not re.match(r"[\w+.-]+:", uri)
     why = "MLflow keeps runs in a database or on a server, not in a folder; " if folder else ""
     raise UserError(
         f"tracking URI {without_password(uri)!r}: {why}valid forms: {', '.join([*_FORMS.values(), *plugins])}"
     )
+
+
+@lru_cache(maxsize=1)
+def _plugins() -> list[str]:
+    return sorted(entry.name for entry in entry_points(group="mlflow.tracking_store"))
+
+
+def _why_unreadable(uri: str) -> str:
+    """Return what MLflow would stumble over in an address of a valid form; empty where it is well."""
+    if uri.startswith("sqlite:"):
+        return ""
+    if not uri.isprintable() or " " in uri:
+        return "spaces and control characters are written %20 and the like"
+    if read_address(uri).is_ambiguous:
+        return "in a user's name or password, / ? # @ and : are written %2F %3F %23 %40 and %3A"
+    if not uri.startswith(("http://", "https://")):
+        return ""
+    if re.search("[?#]", uri):
+        return "MLflow takes neither ?... nor #... on a server; MLFLOW_TRACKING_TOKEN holds a token"
+    return "" if is_readable(uri) else f"no host, or no port that can be; valid form: {_FORMS[r'https?://[^/].*']}"
 
 
 def default_uri(store: Store) -> str:
@@ -46,4 +73,4 @@ def sqlite_path(uri: str) -> Path | None:
 
 def without_password(uri: str) -> str:
     """Return a URI as it may be shown."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+    return read_address(uri).shown

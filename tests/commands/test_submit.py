@@ -13,6 +13,7 @@ from tiny import write
 
 from raysl.cli import _given, main
 from raysl.commands.submit import _copied, _experiment_files, _own_sets
+from raysl.commands.tune import check_public
 from raysl.commands.wanted import read_wanted
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,27 @@ REFUSED = {
     "keys in the results": (["--results", "s3://me:secret@bucket/tiny"], ["--results", "keys"]),
     "tracking on this machine": ([*BUCKET, "--tracking", "sqlite:///a.db"], ["--tracking", "this machine"]),
     "password in tracking": ([*BUCKET, "--tracking", "https://me:secret@host"], ["MLFLOW_TRACKING_PASSWORD"]),
+    "a token in tracking": ([*BUCKET, "--tracking", "https://secret-token@host"], ["MLFLOW_TRACKING_PASSWORD"]),
+    "a parameter in tracking": (
+        [*BUCKET, "--tracking", "https://host/?token=secret"],
+        ["tracking URI", "MLFLOW_TRACKING_TOKEN"],
+    ),
+    "a password of a database": (
+        [*BUCKET, "--tracking", "mssql+pyodbc:///?odbc_connect=PWD%3Dsecret"],
+        ["--tracking mssql+pyodbc:///?odbc_connect=***", "to see"],
+    ),
+    "a parameter of a database": (
+        [*BUCKET, "--tracking", "postgresql://me@host/runs?sslmode=require&sslpassword=secret"],
+        ["sslmode=require&sslpassword=***", "to see"],
+    ),
+    "keys in the results' parameters": (
+        ["--results", "s3://bucket/tiny?access_key=me&secret_key=secret"],
+        ["--results s3://bucket/tiny?access_key=***&", "to see"],
+    ),
+    "a secret in an override": (
+        [*BUCKET, "--set", "name=http://me:secret@host"],
+        ["--set name=http://***@host", "to see"],
+    ),
     "a mistake in the experiment": ([*BUCKET, "--set", "data.labls=9"], ["did you mean 'labels'?"]),
     "a mistake in the options": ([*BUCKET, "--score", "every"], ["--score every"]),
     "data that are not there": ([*BUCKET, "--set", "data.source=parquet:/nowhere.parquet"], ["/nowhere.parquet"]),
@@ -51,7 +73,32 @@ def test_what_can_be_refused_here_is(
     printed = fails(capsys, monkeypatch, write(tmp_path), *ADDRESS, *arguments)
     for text in expected:
         assert text in printed
-    assert "secret" not in printed
+    assert "secret" not in printed.replace("this holds a secret", "")
+
+
+def test_a_secret_that_this_process_knows_is_no_option_of_a_job(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret-token")
+    printed = fails(capsys, monkeypatch, write(tmp_path), *ADDRESS, *BUCKET, "--set", "data.source=secret%2Dtoken")
+    assert "to see" in printed
+    assert "secret" not in printed.replace("a secret", "")
+
+
+@pytest.mark.parametrize("option", ["--tracking", "--results"])
+def test_a_node_of_a_cluster_is_given_no_secret_on_its_command_line_either(
+    option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ray shows the whole cluster the command lines of its drivers."""
+    given = {"--tracking": "http://alice:s3cretpw@host", "--results": "s3://KEY:s3cretpw@bucket/a"}[option]
+    printed = fails(capsys, monkeypatch, write(tmp_path), "--address", "127.0.0.1:1", option, given)
+    assert "to see" in printed
+    assert "s3cretpw" not in printed
+
+
+def test_a_database_s_user_may_be_an_option_of_a_job() -> None:
+    check_public(["--tracking=postgresql://me@host/runs?sslmode=require", "--results=abfs://container@account/a"])
+    check_public(["--results=file:///shared/me@here/results", "--set=name=a@b", "--tracking=http://host:5000"])
 
 
 def test_the_ray_client_is_refused_with_what_to_give_instead(

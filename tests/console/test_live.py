@@ -2,6 +2,8 @@
 
 import io
 import random
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 from rich.console import Console
 
 from raysl.console.live import Display, params_text
+from raysl.console.screen import Screen
+from raysl.outgoing import guarded
 from raysl.results.rows import TrialRow
 from raysl.results.stages import Member, Rule, StageRecord
 from raysl.results.store import Store
@@ -60,3 +64,35 @@ def test_the_best_so_far_is_what_would_be_selected(tmp_path: Path, rule: Rule, g
             assert display._best() == expected(record, rows)
             shown.add(display._best())
     assert len(shown) > 3
+
+
+EVIL = "\x1b]0;owned\x07[red]\u202e s3cretpw"
+OWN = re.compile(r"\x1b\[[\d;?]*[mKAhl]|\r")  # styles, and what moves the cursor for the live display
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_others_have_written_is_shown_as_text(
+    tmp_path: Path, terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cretpw")
+    members = tuple(replace(member, params={EVIL: EVIL}) for member in MEMBERS)
+    record = replace(RECORD, stage=EVIL, members=members, searched=(EVIL,))
+    row = replace(row_of(members[0], random.Random(0)), status="failed", reason=EVIL)
+    chosen = replace(select(record, {}, 0.0), config_id="c0", params={EVIL: EVIL}, reason=EVIL)
+    printed = io.StringIO()
+    screen = Screen(printed, force_terminal=terminal, width=200)
+    with guarded(), Display(screen, Store(str(tmp_path / "[red]"))) as display:
+        display.stages_started([record], {members[0].trial_id: row}, 1)
+        display.trial_started(members[1].trial_id)
+        display.trial_ended(replace(row, trial_id=members[1].trial_id))
+        display.stage_selected(record, chosen)
+        display.other_search(EVIL)
+        display.waiting(EVIL)
+        sys.stderr.write(f"warned of {EVIL}\n")
+    text = OWN.sub("", printed.getvalue() + "".join(capsys.readouterr()))
+    assert text.count(r"[red]\u202e ***") > 7
+    assert r"warned of \x1b]0;owned\x07[red]\u202e ***" in text
+    assert "s3cretpw" not in text
+    assert not set(text) & {"\x1b", "\x07", "\u202e"}
+    assert "taken from" in text
+    assert "/[red]" in text

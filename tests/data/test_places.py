@@ -61,3 +61,22 @@ def test_a_cache_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="RAYSL_CACHE"), exclusive(tmp_path / "file" / "sub" / "thing"):
         pass
+
+
+def test_a_link_that_somebody_has_put_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("not to be emptied")
+    (tmp_path / ".thing.lock").symlink_to(precious)
+    with pytest.raises(DataError, match="cannot write"), exclusive(tmp_path / "thing"):
+        pass
+    assert precious.read_text() == "not to be emptied"
+
+
+def test_what_a_link_leads_to_is_not_discarded(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (tmp_path / ".file.tmp").symlink_to(precious)
+    with replacing(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+    assert precious.is_dir()
+    assert (tmp_path / "file").read_text() == "new"

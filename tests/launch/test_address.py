@@ -34,6 +34,31 @@ def test_a_place_where_nothing_listens_is_named_without_its_password() -> None:
             assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://alice:s3cretpw@[::1",
+        "http://alice:s3cretpw@head:99999",
+        "http://s3cretpw@head:x",
+        "http://head:x?token=s3cretpw",
+        "alice:s3cretpw@head:99999",
+        "ray://s3cretpw@head:10001",
+        "ray://alice:s3cretpw@head:10001",
+        "htp://head/#s3cretpw",
+    ],
+)
+def test_no_address_that_is_refused_shows_its_secret(address: str) -> None:
+    said = []
+    for check in (check_address, check_listening):
+        try:
+            check(address)
+        except ResourcesError as error:
+            said.append(str(error))
+    assert said
+    assert "s3cretpw" not in "".join(said)
+    assert "s3cretpw" not in str(no_cluster(address, ConnectionError(f"cannot reach {address}/api/version")))
+
+
 def test_a_place_where_something_listens_is_let_through() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         check_listening(f"127.0.0.1:{server.getsockname()[1]}")

@@ -262,3 +262,13 @@ def test_what_another_leaves_undone_is_done_here(own: Leases, other: Leases, mon
     other.release("0")
     assert share.next() == 0
     assert share.is_empty
+
+
+def test_a_driver_by_another_name_removes_nothing(store: Store, own: Leases) -> None:
+    store.write("stages/s0.json", b"{}")
+    for name in ("../stages/s0", "other"):
+        driver = replace(own.driver, id=name, pid=2**22 + 1)
+        store.write("drivers/foreign.json", json.dumps(asdict(driver)).encode())
+        assert own.others() == []
+        assert own.taken() == {}
+    assert store.exists("stages/s0.json")

@@ -11,6 +11,7 @@ from s3_server import BUCKET, s3_server
 from small_disk import small_disk
 
 from raysl.launch.logs import DIED, last_error, trial_log
+from raysl.outgoing import learn_address
 from raysl.results import store as module
 from raysl.results.store import Store
 
@@ -69,6 +70,18 @@ def test_a_trial_that_went_on_and_was_killed_did_not_die_of_an_older_exception(s
     attempt(store, ValueError("old"))
     attempt(store, None, "goes on after epoch 1 of 2")
     assert last_error(store, "abc") == DIED
+
+
+def test_a_log_and_what_is_said_of_it_hold_no_secret(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret/key+1")
+    learn_address("http://alice:s3cretpw@host")
+    attempt(store, ValueError("http://alice:s3cretpw@host: 500 s3cret%2Fkey%2B1"), "epoch 1 of 2", "said 's3cretpw'")
+    text = (tmp_path / "logs" / "abc.log").read_text()
+    assert "said '***'" in text
+    assert "s3cret" not in text
+    assert last_error(store, "abc") == "ValueError: http://***@host: 500 ***"
 
 
 def test_a_chain_of_exceptions_ends_with_the_last(store: Store) -> None:

@@ -108,7 +108,7 @@ def test_a_search_ends_with_a_message_and_leaves_nothing(
         if moment == "training":
             wait_for("checkpoint", lambda: list((results / "checkpoints").glob("*.pt")), driver)
         else:
-            wait_for("Ray", lambda: list(Path(temporary).glob("raysl-*/session_*")), driver)
+            wait_for("Ray", lambda: list(Path(temporary).glob("raysl-*/r/session_*")), driver)
         children = descendants(driver.pid)
         for number in sent:
             driver.send_signal(number)

@@ -105,3 +105,39 @@ def test_scores_are_kept_apart_from_rows(store: Store, make_row: MakeRow) -> Non
     assert store.list("scores", ".parquet") == ["t0.parquet"]
     assert b"0.95" not in store.read("rows/t0.parquet")
     assert "test_accuracy" not in TrialRow.__annotations__
+
+
+FORGED = {
+    "status": pa.array([1]),
+    "final_loss": pa.array(["0.1"]),
+    "seed": pa.array([0.5]),
+    "reason": pa.array([b"\xff"]),
+    "started_at": pa.array([1e300]),
+    "finished_at": pa.array([math.nan]),
+    "seconds": pa.array([None], pa.float64()),
+    "probe_accuracy": pa.array([math.inf]),
+    "curve": pa.array([[1, 2]]),
+    "spec": pa.array([True]),
+}
+
+
+@pytest.mark.parametrize("column", FORGED)
+def test_a_row_of_which_no_table_can_be_made_is_absent_and_named(
+    store: Store, make_row: MakeRow, caplog: pytest.LogCaptureFixture, column: str
+) -> None:
+    """It has no digest, as those of an earlier version."""
+    write_row(store, make_row())
+    path = store.local_path("rows/t0.parquet")
+    table = pq.read_table(path).replace_schema_metadata(None)
+    pq.write_table(table, path)
+    assert read_row(store, "t0") == make_row()
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, FORGED[column]), path)
+    with caplog.at_level(logging.WARNING):
+        assert read_row(store, "t0") is None
+    assert "rows/t0.parquet is damaged and treated as absent" in caplog.text
+
+
+def test_a_score_that_is_no_number_is_absent(store: Store) -> None:
+    for accuracy in (math.nan, math.inf):
+        write_score(store, Score("t0", accuracy, 10, "{}"))
+        assert read_scores(store) == {}

@@ -189,3 +189,16 @@ def test_a_folder_that_comes_up_while_it_is_listed_is_no_error(tmp_path: Path) -
         finally:
             ended.set()
         lister.result()
+
+
+@pytest.mark.parametrize("path", ["../precious.json", "rows/../../precious.json", "/precious.json", "rows/\0", "a/.."])
+def test_no_path_leaves_the_folder(tmp_path: Path, path: str) -> None:
+    (tmp_path / "precious.json").write_text("{}")
+    store = Store.open(str(tmp_path / "results"), create=True)
+    for use in (store.read, store.delete, store.exists, store.local_path, lambda given: store.list(given, ".json")):
+        with pytest.raises(ResultsError, match="no place in a results folder"):
+            use(path)
+    for write in (store.write, store.create, lambda given, content: store.write_pieces(given, [content])):
+        with pytest.raises(ResultsError, match="no place in a results folder"):
+            write(path, b"")
+    assert (tmp_path / "precious.json").read_text() == "{}"

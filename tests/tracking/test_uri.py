@@ -35,6 +35,32 @@ def test_anything_else_is_refused_with_the_valid_forms(uri: str) -> None:
     assert repr(uri) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("uri", "hint"),
+    [
+        ("http://alice:pa/ss@host", "%2F"),
+        ("http://alice:12/s3cretpw@host", "%2F"),
+        ("http://alice:pa#ss@host", "%23"),
+        ("http://tok/en@host", "%2F"),
+        ("postgresql://alice:s3cret@pw@host/runs", "%40"),
+        ("http://host/?token=s3cretpw", "MLFLOW_TRACKING_TOKEN"),
+        ("http://host/#s3cretpw", "MLFLOW_TRACKING_TOKEN"),
+        ("http://alice:s3cretpw@", "no host"),
+        ("http://alice:s3cretpw@host:port", "no port that can be"),
+        ("http://alice:s3cretpw@[::1", "no host"),
+        ("http://alice:s3cret pw@host", "%20"),
+        ("htp://alice:s3cretpw@host", "valid forms"),
+        ("alice:s3cretpw@host:5000", "valid forms"),
+    ],
+)
+def test_what_mlflow_would_read_otherwise_is_refused_without_its_secret(uri: str, hint: str) -> None:
+    with pytest.raises(UserError) as caught:
+        validate_uri(uri)
+    shown = str(caught.value)
+    assert hint in shown
+    assert not any(part in shown for part in ("s3cret", "pw", "pa/", "pa#", "tok/", "ss@"))
+
+
 def test_a_folder_is_told_apart_from_a_misspelling() -> None:
     with pytest.raises(UserError, match="not in a folder"):
         validate_uri("./mlruns")
@@ -54,7 +80,7 @@ def test_the_default_is_a_database_in_the_results_folder(tmp_path: Path, name: s
 
 def test_passwords_are_not_shown() -> None:
     assert without_password("postgresql://me:se:cret@host/runs") == "postgresql://me:***@host/runs"
-    assert without_password("http://localhost:5000/a@b") == "http://localhost:5000/a@b"
+    assert without_password("http://localhost:5000/a%40b") == "http://localhost:5000/a%40b"
 
 
 def test_importing_the_package_does_not_import_mlflow() -> None:

@@ -1,0 +1,162 @@
+"""Addresses (URIs) taken apart: what of them is secret, and how they may be shown."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import unquote, unquote_plus, urlsplit
+
+MASK = "***"
+LEAST_PART = 4  # characters of a part of a password that is masked alone
+_DATABASE_USER = re.compile("[^:/]*(:[^@]*)?@")  # as SQLAlchemy's own pattern has it
+DATABASES = re.compile(r"(sqlite|postgres(ql)?|mysql|mariadb|mssql|oracle)(\+\w+)?://", re.IGNORECASE)
+# What may stand alone before an @ and is shown, for it is no token: a container's name, a user's, and `anonymous`.
+_CONTAINERS = {"abfs", "abfss", "hdfs", "viewfs"}
+_STORES = _CONTAINERS | {"s3", "gs", "gcs"}
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+|[A-Za-z][A-Za-z0-9+.-]*:(?=[^@]*:[^@]*@)|/*")
+# Parameters that are shown: they say how a place is reached, and not by whom.
+_HARMLESS = frozenset(
+    re.findall(
+        r"\w+",
+        "allow_bucket_creation allow_bucket_deletion allow_delayed_open application_name autocommit background_writes "
+        "cache charset check_directory_existence_before_creation check_same_thread connect_timeout database dbname "
+        "driver encrypt endpoint_override host isolation_level mode nolock port read_timeout region "
+        "retry_limit_seconds scheme ssl ssl_disabled sslmode target_session_attrs timeout tls_verify_certificates "
+        "trusted_connection trustservercertificate unix_socket use_unicode vfs write_timeout",
+    )
+)
+_ODBC_HARMLESS = frozenset({"driver", "server", "database", "port", "uid", "encrypt", "trusted_connection"})
+
+
+class Address(NamedTuple):
+    """An address, and what is secret of it.
+
+    shown: with `***` in the place of each secret.  bare: without user, password, parameters and fragment.
+    user: that goes with the password; empty where there is none.  secrets: as they are written, and decoded.
+    is_ambiguous: it cannot be told where a password in it ends.
+    """
+
+    shown: str
+    bare: str
+    user: str
+    secrets: frozenset[str]
+    is_ambiguous: bool = False
+
+
+def read_address(address: str) -> Address:
+    """Return an address taken apart, whatever is wrong with it: rather too much of it counts as secret than too little.
+
+    Databases are read by SQLAlchemy, all others by urllib.
+    """
+    if not re.search("[@?#;]", address):
+        return Address(address, address.rstrip("/") if "://" in address else address, "", frozenset())
+    if DATABASES.match(address):
+        return _database(address) or _other(address)._replace(is_ambiguous=True)
+    return _other(address)
+
+
+def _database(address: str) -> Address | None:
+    """Return a database's address; None where SQLAlchemy cannot read it, or what it reads may be meant otherwise."""
+    scheme, _, rest = address.partition("://")
+    found = _DATABASE_USER.match(rest)
+    who = found[0].removesuffix("@") if found else ""
+    place, mark, query = rest.removeprefix(f"{who}@" if found else "").partition("?")
+    is_path = scheme.lower().startswith("sqlite") and place.startswith("/")  # which may hold any character
+    unnamed = any("@" in part.partition("=")[0] for part in re.split("[&;]", query))
+    if not _is_known_to_sqlalchemy(address) or "?" in who or unnamed or (re.search("[@#]", place) and not is_path):
+        return None
+    shown_query, secrets = _query(query)
+    user, colon, password = who.partition(":")
+    if colon:
+        secrets |= {password, unquote(password)}
+    shown_who = f"{user}:{MASK}@" if colon and "@" not in user else f"{MASK}@" if found else ""
+    shown = f"{scheme}://{shown_who}{place}{mark}{shown_query}"
+    return Address(shown, f"{scheme}://{place}", unquote(user), frozenset(secrets - {""}))
+
+
+def _is_known_to_sqlalchemy(address: str) -> bool:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(address)
+    except (ArgumentError, ValueError):
+        return False
+    return True
+
+
+def _other(address: str) -> Address:
+    found = _SCHEME.match(address)
+    assert found is not None, "it matches nothing, too"
+    scheme, rest = found[0], address[found.end() :]
+    name = scheme.partition(":")[0].lower()
+    if re.fullmatch("file:(/|//{2,})", scheme, re.IGNORECASE):
+        return Address(address, address.rstrip("/"), "", frozenset())
+    who, place, is_ambiguous = _split(rest, name)
+    place, hash_, fragment = place.partition("#")
+    place, separator, query = place.partition("?")
+    shown_query, secrets = _query(query)
+    secrets |= _secrets_of_fragment(fragment)
+    user, colon, password = who.partition(":")
+    shown_who = f"{who}@" if who else ""
+    if who and who != "anonymous" and (colon or name not in _CONTAINERS):
+        shown_who = f"{MASK}@"
+        if colon:
+            secrets |= {password or user, unquote(password or user), f"{user}:{password}"}
+        elif not DATABASES.match(address):
+            secrets |= {user, unquote(user)}
+    if is_ambiguous:  # who reads it otherwise will name a part of it
+        secrets |= {part for part in re.split("[/?#@:]", who) if len(part) >= LEAST_PART}
+    if is_ambiguous and name not in _STORES and re.search("[?#]", who):
+        secrets |= {part for part in re.split("[/?#@:=&]", place) if len(part) >= LEAST_PART}
+        return Address(f"{scheme}{MASK}", f"{scheme}{MASK}", unquote(user), frozenset(secrets - {""}), True)
+    shown = f"{scheme}{shown_who}{place}{separator}{shown_query}{hash_}{MASK if fragment else ''}"
+    known_user = unquote(user) if colon else ""
+    return Address(shown, f"{scheme}{place}".rstrip("/"), known_user, frozenset(secrets - {""}), is_ambiguous)
+
+
+def _split(rest: str, scheme: str) -> tuple[str, str, bool]:
+    """Return user and password, and the place after them; and whether it cannot be told where the password ends."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    beyond = rest[len(authority) :]
+    if "@" in beyond and (":" in authority or scheme not in _STORES):
+        who, _, place = rest.rpartition("@")
+        return who, place, True
+    who, _, place = authority.rpartition("@")
+    return who, place + beyond, False
+
+
+def _query(query: str) -> tuple[str, set[str]]:
+    """Return parameters as they may be shown, and the secrets among their values."""
+    parts, secrets = [], set()
+    for part in re.split("([&;])", query):
+        name, equals, value = part.partition("=")
+        known = equals and name.lower() in _HARMLESS and "@" not in value
+        if part in ("&", ";", "") or known or (equals and not value):
+            parts.append(part)
+        else:
+            parts.append(f"{name}={MASK}" if equals else MASK)
+            secrets |= {value, unquote_plus(value), unquote(value)} if equals else {part, unquote_plus(part)}
+            secrets |= set(_odbc_secrets(unquote_plus(value)))
+    return "".join(parts), secrets
+
+
+def _odbc_secrets(value: str) -> Iterator[str]:
+    for part in value.split(";"):
+        name, equals, found = part.partition("=")
+        if equals and found and name.strip().lower() not in _ODBC_HARMLESS:
+            yield from {found, found.strip("{}")}
+
+
+def _secrets_of_fragment(fragment: str) -> set[str]:
+    if not fragment or fragment.startswith("/"):  # the place of a page
+        return _query(fragment.partition("?")[2])[1]
+    return {fragment, unquote(fragment)} | _query(fragment)[1]
+
+
+def is_readable(address: str) -> bool:
+    """Say whether urllib finds a host in an address, and a port that can be."""
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

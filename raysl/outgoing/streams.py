@@ -1,0 +1,64 @@
+"""Standard output and error through which no secret and nothing that steers a terminal passes."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+from raysl.outgoing.harmless import harmless
+from raysl.outgoing.known import mask
+
+
+def presentable(text: str) -> str:
+    """Return a text as it may be shown: its secrets masked, and harmless to a terminal."""
+    return harmless(mask(text))
+
+
+class Guarded:
+    """A text stream that makes all that is written to it presentable.
+
+    It is no terminal to those who ask, for what they would write to one is not let through; `stream` may be.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Take what it is written to."""
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text; return its length."""
+        self.stream.write(_encodable(presentable(text), self.stream))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def isatty(self) -> bool:
+        """Return False."""
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def beneath(stream: TextIO) -> TextIO:
+    """Return the stream that a guarded one writes to; any other as it is."""
+    return stream.stream if isinstance(stream, Guarded) else stream
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Guard standard output and error in this block."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, Guarded(beneath(stream))) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    r"""Return a text with what a stream's encoding lacks written as `\u2013`: it would end in a traceback."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,0 +1,22 @@
+"""Many results folders of which a file was changed."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from attacks.rows import cases, run
+from tiny import Finished
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_changed_file_is_read_or_refused(seed: int, finished: Callable[..., Finished], tmp_path: Path) -> None:
+    folder = finished().results
+    outcomes = Counter(run(folder, tmp_path / "copy", case) for case in cases(seed, 40))
+    assert [outcome for outcome in outcomes if outcome.startswith("fault")] == []
+    assert outcomes["read"] > 5
+    assert outcomes["refused"] > 0
+
+
+def test_a_seed_always_gives_the_same_cases() -> None:
+    assert list(cases(7, 50)) == list(cases(7, 50)) != list(cases(8, 50))
