@@ -1,7 +1,6 @@
 """The command line: it composes, and computes nothing."""
 
 import gc
-import re
 import sys
 import traceback
 from collections.abc import Iterator, Set
@@ -14,7 +13,7 @@ from typer.core import TyperGroup
 
 from raysl.console.output import BrokenOutputError, complain, whole_output
 from raysl.errors import SearchError, UserError, checked_path, message
-from raysl.outgoing import guarded, learn_address
+from raysl.outgoing import ADDRESS, guarded, learn_address
 
 
 class _Commands(TyperGroup):
@@ -236,7 +235,7 @@ def _given(context: typer.Context, left_out: Set[str]) -> list[str]:
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2."""
     for argument in sys.argv[1:]:
-        if address := re.search(r"[A-Za-z][\w+.-]*://.*", argument, re.DOTALL):
+        if address := ADDRESS.search(argument):
             learn_address(address[0])
     try:
         with whole_output(), guarded():

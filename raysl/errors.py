@@ -17,8 +17,11 @@ MOST_COMPARED = 100  # characters of a word that is compared with the choices
 class _ShownError(Exception):
     """Shown as its message: short, without control characters and secrets, whatever values it echoes."""
 
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(presentable(one) if isinstance(one, str) else one for one in arguments))
+
     def __str__(self) -> str:
-        return message(presentable(super().__str__()))
+        return message(super().__str__())
 
 
 class UserError(_ShownError, ValueError):

@@ -1,7 +1,6 @@
 """`raysl tune`."""
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -32,7 +31,7 @@ from raysl.launch.node_types import find_cluster_file
 from raysl.launch.options import Backend, Options, Outcome, Retrain, WhoseScores
 from raysl.launch.search import Search
 from raysl.launch.signals import ended_by, raised
-from raysl.outgoing import read_address
+from raysl.outgoing import ADDRESS, read_address
 from raysl.outgoing.known import mask_known
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
@@ -152,7 +151,7 @@ def launch_options(launch: Launch) -> Options:
 def check_public(options: Sequence[str]) -> None:
     """Raise UserError where an option holds a secret, for a command line that a whole cluster may read."""
     for option in options:
-        address = re.search(r"[A-Za-z][\w+.-]*://.*", option, re.DOTALL)
+        address = ADDRESS.search(option)
         if mask_known(option) != option or (address and read_address(address[0]).secrets):
             shown = option.replace(address[0], read_address(address[0]).shown) if address else option
             raise UserError(

@@ -1,8 +1,8 @@
 """What leaves this program as text: secrets are masked in it, and nothing in it steers a terminal."""
 
-from raysl.outgoing.addresses import Address, read_address
+from raysl.outgoing.addresses import ADDRESS, Address, read_address
 from raysl.outgoing.harmless import harmless
 from raysl.outgoing.known import learn, learn_address, mask
 from raysl.outgoing.streams import guarded, presentable
 
-__all__ = ["Address", "guarded", "harmless", "learn", "learn_address", "mask", "presentable", "read_address"]
+__all__ = ["ADDRESS", "Address", "guarded", "harmless", "learn", "learn_address", "mask", "presentable", "read_address"]

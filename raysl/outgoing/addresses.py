@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, unquote_plus, urlsplit
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 MASK = "***"
 LEAST_PART = 4  # characters of a part of a password that is masked alone
 _DATABASE_USER = re.compile("[^:/]*(:[^@]*)?@")  # as SQLAlchemy's own pattern has it
 DATABASES = re.compile(r"(sqlite|postgres(ql)?|mysql|mariadb|mssql|oracle)(\+\w+)?://", re.IGNORECASE)
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://.*", re.DOTALL)  # bounded: quick on a text without any
 # What may stand alone before an @ and is shown, for it is no token: a container's name, a user's, and `anonymous`.
 _CONTAINERS = {"abfs", "abfss", "hdfs", "viewfs"}
 _STORES = _CONTAINERS | {"s3", "gs", "gcs"}
@@ -45,7 +49,8 @@ class Address(NamedTuple):
 def read_address(address: str) -> Address:
     """Return an address taken apart, whatever is wrong with it: rather too much of it counts as secret than too little.
 
-    Databases are read by SQLAlchemy, all others by urllib.
+    Databases are read as SQLAlchemy does, others by their delimiters; where the two ways that there are to read one
+    differ, what either takes for secret is.
     """
     if not re.search("[@?#;]", address):
         return Address(address, address.rstrip("/") if "://" in address else address, "", frozenset())
@@ -62,26 +67,26 @@ def _database(address: str) -> Address | None:
     place, mark, query = rest.removeprefix(f"{who}@" if found else "").partition("?")
     is_path = scheme.lower().startswith("sqlite") and place.startswith("/")  # which may hold any character
     unnamed = any("@" in part.partition("=")[0] for part in re.split("[&;]", query))
-    if not _is_known_to_sqlalchemy(address) or "?" in who or unnamed or (re.search("[@#]", place) and not is_path):
+    url = _sqlalchemy_url(address)
+    if url is None or "?" in who or unnamed or (re.search("[@#]", place) and not is_path):
         return None
     shown_query, secrets = _query(query)
     user, colon, password = who.partition(":")
     if colon:
-        secrets |= {password, unquote(password)}
+        secrets |= {password, unquote(password), str(url.password or "")}
     shown_who = f"{user}:{MASK}@" if colon and "@" not in user else f"{MASK}@" if found else ""
     shown = f"{scheme}://{shown_who}{place}{mark}{shown_query}"
     return Address(shown, f"{scheme}://{place}", unquote(user), frozenset(secrets - {""}))
 
 
-def _is_known_to_sqlalchemy(address: str) -> bool:
+def _sqlalchemy_url(address: str) -> "URL | None":
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
-        make_url(address)
+        return make_url(address)
     except (ArgumentError, ValueError):
-        return False
-    return True
+        return None
 
 
 def _other(address: str) -> Address:
@@ -92,10 +97,7 @@ def _other(address: str) -> Address:
     if re.fullmatch("file:(/|//{2,})", scheme, re.IGNORECASE):
         return Address(address, address.rstrip("/"), "", frozenset())
     who, place, is_ambiguous = _split(rest, name)
-    place, hash_, fragment = place.partition("#")
-    place, separator, query = place.partition("?")
-    shown_query, secrets = _query(query)
-    secrets |= _secrets_of_fragment(fragment)
+    place, shown_place, secrets = _parts_of_place(place)
     user, colon, password = who.partition(":")
     shown_who = f"{who}@" if who else ""
     if who and who != "anonymous" and (colon or name not in _CONTAINERS):
@@ -109,9 +111,20 @@ def _other(address: str) -> Address:
     if is_ambiguous and name not in _STORES and re.search("[?#]", who):
         secrets |= {part for part in re.split("[/?#@:=&]", place) if len(part) >= LEAST_PART}
         return Address(f"{scheme}{MASK}", f"{scheme}{MASK}", unquote(user), frozenset(secrets - {""}), True)
-    shown = f"{scheme}{shown_who}{place}{separator}{shown_query}{hash_}{MASK if fragment else ''}"
+    shown = f"{scheme}{shown_who}{shown_place}"
     known_user = unquote(user) if colon else ""
     return Address(shown, f"{scheme}{place}".rstrip("/"), known_user, frozenset(secrets - {""}), is_ambiguous)
+
+
+def _parts_of_place(text: str) -> tuple[str, str, set[str]]:
+    """Return a place without its parameters and fragment, the place as it may be shown, and the secrets in it."""
+    place, hash_, fragment = text.partition("#")
+    place, mark, query = place.partition("?")
+    place, semicolon, parameters = place.partition(";") if re.search(";.*=", place) else (place, "", "")
+    shown_query, secrets = _query(query)
+    shown_parameters, more = _query(parameters)
+    shown = f"{place}{semicolon}{shown_parameters}{mark}{shown_query}{hash_}{MASK if fragment else ''}"
+    return place, shown, secrets | more | _secrets_of_fragment(fragment)
 
 
 def _split(rest: str, scheme: str) -> tuple[str, str, bool]:

@@ -18,9 +18,12 @@ from raysl.console.screen import Screen
 from raysl.errors import UserError
 from raysl.results.comparison import compare, long_form
 from raysl.results.digests import arrow_file
-from raysl.results.paper_tables import read_paper_tables
+from raysl.results.paper_tables import Cell, PaperTable, PaperTables, read_paper_tables, write_paper_tables
+from raysl.results.rows import Epoch, Score, TrialRow, read_rows, write_row, write_score
+from raysl.results.stages import Member, StageRecord, write_selection, write_stage
 from raysl.results.store import Store
-from raysl.search.summary import summarise_store
+from raysl.search.selection import select
+from raysl.search.summary import publish_store, summarise_store
 
 VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 2**63 - 1, 2**64, 1e308, 0.5, "", "x", "\x1b[31m[red]\u202e", "9" * 5000, [], [None], {},
@@ -40,10 +43,7 @@ ARRAYS: tuple[Callable[[int], pa.Array], ...] = (
     lambda n: pa.array([1e300] * n),
 )  # fmt: skip
 # Arrow once unpickled what stands in the metadata of a column of this kind.
-BOMB = {
-    b"ARROW:extension:name": b"arrow.py_extension_type",
-    b"ARROW:extension:metadata": b"cposix\nsystem\n(S'exit 1'\ntR.",
-}
+BOMB = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": b"cbuiltins\nexit\n(tR."}
 
 
 class Case(NamedTuple):
@@ -51,6 +51,36 @@ class Case(NamedTuple):
 
     place: int
     seed: int
+
+
+def write_folder(folder: Path) -> None:
+    """Write the results folder of a small search: two stages of two configs and two seeds, and a paper's table."""
+    store = Store.open(str(folder), create=True)
+    for place, name in enumerate(("semi", "finetune")):
+        members = tuple(Member(f"t{place}{i}", f"c{place}{i // 2}", i % 2, {"lr": 0.1 * (i // 2)}) for i in range(4))
+        data = {"source": "digits", "labels": 40, "unlabelled": 9, "image_size": 8, "attack": {"name": "one_pixel"}}
+        stage_id, weighed = f"s{place}", ("probe_accuracy", "seconds") if place else ()
+        record = StageRecord(
+            "tiny", "", name, stage_id, "train_loss", place, data, ("lr",), members, 1.0, {"backbone": "b"}, "", weighed
+        )
+        write_stage(store, record)
+        for member in members:
+            write_row(store, _row(member))
+            write_score(store, Score(member.trial_id, 0.5, 9, "{}"))
+        write_selection(store, select(record, read_rows(store), 2.0))
+    cell = Cell("t/r/c", "r", "c", (50.0, 1.0), "tiny.yaml", "", ("a=1",), "finetune", "d")
+    tables = (PaperTable("t", "Table", {"r": "row"}, {"c": "column"}, (cell,)),)
+    write_paper_tables(store, PaperTables("paper", "p", "A paper", tables, {"t/r/c": "s1"}, {}))
+    publish_store(store)
+
+
+def _row(member: Member) -> TrialRow:
+    curve = tuple(Epoch(epoch, 0.1, 0.5, {"supervised": 0.5}, 1.0) for epoch in range(2))
+    spec = json.dumps({"start": "t00", "probe": "knn"})
+    return TrialRow(
+        member.trial_id, "finished", "", "semi", member.seed, 0.5 + len(member.config_id), 0.5, 2, 9, 2.0, 1.0, 4.0, 1,
+        "cpu", "0.1.0", "2.15.0", spec, curve,
+    )  # fmt: skip
 
 
 def cases(seed: int, count: int) -> Iterator[Case]:
@@ -65,7 +95,7 @@ def run(folder: Path, scratch: Path, case: Case) -> str:
 
     scratch: where the copy is made; it is not there before, nor afterwards.
     """
-    shutil.copytree(folder, scratch, ignore=shutil.ignore_patterns("mlflow.db", "models", "logs", "features"))
+    shutil.copytree(folder, scratch)
     files = sorted(path for path in scratch.rglob("*") if path.suffix in (".parquet", ".json", ".arrow"))
     path = files[case.place % len(files)]
     changed = f"{path.relative_to(scratch)}, {case}"

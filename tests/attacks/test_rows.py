@@ -1,18 +1,16 @@
 """Many results folders of which a file was changed."""
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attacks.rows import cases, run
-from tiny import Finished
+from attacks.rows import cases, run, write_folder
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_changed_file_is_read_or_refused(seed: int, finished: Callable[..., Finished], tmp_path: Path) -> None:
-    folder = finished().results
-    outcomes = Counter(run(folder, tmp_path / "copy", case) for case in cases(seed, 40))
+def test_a_changed_file_is_read_or_refused(seed: int, tmp_path: Path) -> None:
+    write_folder(tmp_path / "results")
+    outcomes = Counter(run(tmp_path / "results", tmp_path / "copy", case) for case in cases(seed, 40))
     assert [outcome for outcome in outcomes if outcome.startswith("fault")] == []
     assert outcomes["read"] > 5
     assert outcomes["refused"] > 0

@@ -133,7 +133,7 @@ def test_on_a_terminal_too_the_only_escapes_are_those_of_its_own_styles(kind: st
     assert "]8;" not in text.replace(r"\x1b]8;", "")
 
 
-@pytest.mark.parametrize("name", ["\x1b[31mresults", "a\u202eb", "[red]x", "caf\udce9"])
+@pytest.mark.parametrize("name", ["a\u202eb", "[red]x", "caf\udce9"])
 def test_names_of_folders_and_files_are_foreign_too(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name
     (folder / "stages").mkdir(parents=True)

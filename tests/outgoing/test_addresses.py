@@ -20,6 +20,8 @@ SHOWN = {
     "http://host/#s3cret": "http://host/#***",
     "http://host/?a=s3cret#s3cret": "http://host/?a=***#***",
     "s3://KEY:s3/cret@bucket/a?region=eu&secret_key=s3cret": "s3://***@bucket/a?region=eu&secret_key=***",
+    "jdbc://host:1433;user=me;password=s3cret": "jdbc://host:1433;user=***;password=***",
+    "http://host/a;b/c": "http://host/a;b/c",
     "gs://anonymous@bucket/a": "gs://anonymous@bucket/a",
     "abfs://container@account/a?sas_token=s3cret": "abfs://container@account/a?sas_token=***",
     "file:///home/me@here": "file:///home/me@here",
