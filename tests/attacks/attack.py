@@ -2,8 +2,8 @@
 
     uv run python tests/attacks/attack.py [--yamls 10000] [--images 2000] [--folders 500] [--seed 0]
 
-YAML of experiments, tables and clusters, its bytes and overrides share the first number, and image and Parquet bytes
-the second. Each case has 5 s and 500 MB. What is not accepted or refused in one message is a fault, which is printed;
+YAML of experiments, tables and clusters, its bytes and overrides share the first number; as many Parquet files are tried
+as images. Each case has 5 s and 500 MB. What is not accepted or refused in one message is a fault, which is printed;
 then the exit code is 1.
 """
 
@@ -48,7 +48,7 @@ def main() -> None:
             attacked(kind.__name__, partial(kind.run, folder=Path(scratch)), kind.cases(given.seed, given.yamls // 5))
             for kind in of_text
         )
-    for kind, count in ((images, given.images // 2), (parquet, given.images // 2), (folders, given.folders)):
+    for kind, count in ((images, given.images), (parquet, given.images), (folders, given.folders)):
         faults += attacked(kind.__name__, kind.run, kind.cases(given.seed, count))
     sys.exit(bool(faults))
 
