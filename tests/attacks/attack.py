@@ -2,9 +2,9 @@
 
     uv run python tests/attacks/attack.py [--yamls 10000] [--images 2000] [--folders 500] [--seed 0]
 
-YAML of experiments, tables and clusters, its bytes and overrides share the first number; as many Parquet files are tried
-as images. Each case has 5 s and 500 MB. What is not accepted or refused in one message is a fault, which is printed;
-then the exit code is 1.
+YAML of experiments, tables and clusters, its bytes and overrides share the first number; as many Parquet files are
+tried as images. Each case has 5 s and 500 MB. What is not accepted or refused in one message is a fault, which is
+printed; then the exit code is 1.
 """
 
 import argparse
