@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from tiny import EXPERIMENT, Finished, inline, raysl, write
 from waiting import slowness
 
+from raysl import sources
 from raysl.outgoing.known import forget
 
 # A shell has its background jobs ignore it, and so would the searches that tests interrupt.
@@ -98,6 +99,29 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def no_secrets() -> Iterator[None]:
     """No secret of another test, which would be masked in what this one prints."""
     yield
+    forget()
+
+
+@pytest.fixture
+def edit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Return what edits a module, as if this process had been started afterwards; what the module does is as before.
+
+    Its arguments are the module and what makes another text of its text, which adds a line if it is not given.
+    """
+
+    def edited(module: str, change: Callable[[str], str] = "{}\nEDITED = 1\n".format) -> None:
+        before = sources._SOURCES[module].decode()
+        assert change(before) != before
+        monkeypatch.setattr(sources, "_SOURCES", {**sources._SOURCES, module: change(before).encode()})
+        forget()
+
+    def forget() -> None:
+        for cached in (sources.deciding, sources.libraries, sources._tree, sources._meaning):
+            cached.cache_clear()
+
+    forget()
+    yield edited
+    monkeypatch.undo()
     forget()
 
 

@@ -8,31 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from raysl import methods, sources
+from raysl import methods
 from raysl.sources import code_digest, copy_package, deciding, libraries, method_names
 
 Edit = Callable[[str, Callable[[str], str]], None]
-
-
-@pytest.fixture
-def edit(monkeypatch: pytest.MonkeyPatch) -> Edit:
-    """Return what edits a module, as if this process had been started afterwards."""
-
-    def changed(module: str, change: Callable[[str], str]) -> None:
-        before = sources._SOURCES[module].decode()
-        assert change(before) != before
-        monkeypatch.setattr(sources, "_SOURCES", {**sources._SOURCES, module: change(before).encode()})
-        forget()
-
-    forget()
-    yield changed
-    monkeypatch.undo()
-    forget()
-
-
-def forget() -> None:
-    for cached in (deciding, libraries, sources._tree, sources._meaning):
-        cached.cache_clear()
 
 
 def changed_files(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:

@@ -15,9 +15,10 @@ from raysl.config import load
 from raysl.console.live import params_text
 from raysl.console.screen import screen
 from raysl.errors import UserError, choices, dotted
-from raysl.results.rows import Epoch
+from raysl.results.rows import Epoch, read_rows
 from raysl.results.store import Store
 from raysl.search.chain import selected_starts
+from raysl.search.code import other_code
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.trials import Datas, Trial, expand
 
@@ -81,6 +82,10 @@ def _run(trial: Trial, experiment: Experiment, store: Store, console: Console) -
     console.print(
         f"trial {spec.id}: {spec.method['name']}, {params_text(trial.params)}, seed={spec.seed}", markup=False
     )
+
+    known = read_rows(store, filter(None, (spec.id, spec.start)))
+    if (found := other_code(store, known.values())).trial_ids:
+        console.print(f"{found}; `raysl tune FILE --retrain code` trains them again", style="yellow", soft_wrap=True)
 
     def report(epoch: Epoch) -> None:
         terms = ", ".join(f"{name} {value:.6g}" for name, value in epoch.terms.items())

@@ -39,6 +39,7 @@ def run_trial(
     report: called on every rank after every epoch.
     race: may stop the trial early; without one, a trial that was stopped is trained to its end.
     Returns the row on rank 0 and None on others.
+    Raises CheckpointError where models of a finished trial are gone that other code has made.
     """
     if not spec.trains:
         return _measure_start(spec, store, execution)
@@ -49,6 +50,9 @@ def run_trial(
     lost = [epoch for epoch in milestones if not is_whole(store, model_path(spec.id, epoch))]
     if known is not None and _is_done(known, store, lost, race):
         return known if collectives.rank() == 0 else None
+    if known is not None and known.status == "finished" and known.code not in (None, code_of(spec, store).digest):
+        place = store.address(model_path(spec.id))
+        raise CheckpointError(f"{place}: gone, and its row is of other code than this, which would make another model")
     only_milestones = known is not None and known.status == "finished" and is_whole(store, model_path(spec.id))
     loop = _resumed(spec, store, execution, lost)
     stopped = _train(loop, max(lost) if only_milestones else spec.epochs, milestones, race, report)

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,25 +30,6 @@ Edit = Callable[[str], None]
 SUPERVISED, SEMI, LOOP = "raysl.methods.supervised", "raysl.methods.semi", "raysl.training.loop"
 TRIAL = "ray::TrialProcess"  # in the titles of processes
 AGAIN = "`--retrain code` trains them again"
-
-
-@pytest.fixture
-def edit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
-    """Return what has this process go on as one that found an edited module; what the module does is as before."""
-
-    def edited(module: str) -> None:
-        text = sources._SOURCES[module] + b"\nEDITED = 1\n"
-        monkeypatch.setattr(sources, "_SOURCES", {**sources._SOURCES, module: text})
-        forget()
-
-    yield edited
-    monkeypatch.undo()
-    forget()
-
-
-def forget() -> None:
-    for cached in (deciding, libraries, sources._tree, sources._meaning):
-        cached.cache_clear()
 
 
 @pytest.fixture
@@ -165,6 +146,24 @@ def test_a_model_that_is_gone_is_not_made_anew_by_other_code(undisturbed: Finish
     assert "--retrain code" in done.stderr
     assert not model.exists()
     assert inline("tune", undisturbed.file, "--results", searched, "--retrain", "code").returncode == 0
+
+
+def test_a_single_trial_says_so_too(undisturbed: Finished, searched: Path, edit: Edit) -> None:
+    command = ("train", undisturbed.file, "--stage", "finetune", "--results", searched)
+    before = here(*command)
+    assert before.returncode == 0, before.stderr
+    assert "code" not in before.stdout
+    edit(SEMI)
+    told = here(*command)
+    assert told.returncode == 0, told.stderr
+    assert "1 of 2 trials are of other code than this: raysl/methods/semi.py; " in told.stdout
+    edit(SUPERVISED)
+    trials = package.read(str(searched)).trials.to_pylist()
+    [row] = [trial for trial in trials if trial["stage"] == "finetune" and trial["seed"] == 0]
+    (searched / "models" / f"{row['trial_id']}.pt").unlink()
+    refused = here(*command)
+    assert refused.returncode == 2
+    assert f"{row['trial_id']}.pt: gone, and its row is of other code than this" in refused.stderr
 
 
 def test_another_word_for_what_to_train_again_is_refused(tmp_path: Path) -> None:

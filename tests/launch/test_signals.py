@@ -96,8 +96,15 @@ def test_the_third_one_ends_what_hangs() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["starting Ray", "training"])
-@pytest.mark.parametrize("sent", [(signal.SIGTERM,), (signal.SIGHUP,), (signal.SIGINT, signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("sent", "moment"),
+    [
+        ((signal.SIGTERM,), "starting Ray"),
+        ((signal.SIGINT, signal.SIGINT), "starting Ray"),
+        ((signal.SIGTERM,), "training"),
+        ((signal.SIGHUP,), "training"),
+    ],
+)
 def test_a_search_ends_with_a_message_and_leaves_nothing(
     tmp_path: Path, sent: tuple[signal.Signals, ...], moment: str
 ) -> None:
