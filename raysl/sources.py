@@ -14,9 +14,9 @@ from typing import Any
 
 PACKAGE = Path(__file__).parent
 TRIAL = ("raysl.training.trial", "raysl.training.scoring")  # train and score a trial of any method
-# What is kept and said, and how images come here: of their content, the digest in the spec already decides.
+# What is kept and said, this very comparison, and how images come here: the digest of their content is in the spec.
 APART = re.compile(
-    r"raysl$|raysl\.(results|errors)\b|"
+    r"raysl$|raysl\.(results|errors|outgoing|sources)\b|raysl\.training\.code$|"
     r"raysl\.data\.(archives|carried|downloads|folders|inspect|malaria|medmnist|places|progress|sets|tiny_imagenet)$"
 )
 
@@ -73,7 +73,7 @@ def libraries() -> Libraries:
 
 
 def _version(module: Path | None) -> str | None:
-    """Return torch's version, builds apart (`2.15.0+cpu`), from the file beside its own."""
+    """Return torch's version without its build (the `+cpu` of `2.15.0+cpu`), from the file beside its own."""
     if module is None or not (file := module.with_name("version.py")).is_file():
         return None
     found = re.search(r"^__version__ *= *['\"]([^'\"+]+)", file.read_text(encoding="utf-8", errors="replace"), re.M)

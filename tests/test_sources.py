@@ -57,7 +57,10 @@ def test_what_changes_no_number_does_not(edit: Edit, change: Callable[[str], str
     assert deciding(("supervised",)) == before
 
 
-@pytest.mark.parametrize("module", ["raysl.methods.byol", "raysl.launch.search", "raysl.console.live"])
+@pytest.mark.parametrize(
+    "module",
+    ["raysl.methods.byol", "raysl.launch.search", "raysl.console.live", "raysl.sources", "raysl.outgoing.known"],
+)
 def test_what_a_trial_does_without_is_none_of_its_code(edit: Edit, module: str) -> None:
     before = deciding(("supervised",))
     edit(module, lambda text: f"{text}\nMORE = 1\n")
