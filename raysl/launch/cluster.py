@@ -97,24 +97,20 @@ def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
     # Else Ray makes one for all clusters, in a file in the user's home that others may be able to read.
     os.environ[TOKEN] = os.environ.get(TOKEN) or token_hex(32)
-    try:
-        copy_package(Path(folder, MODULES))
-        # Ray sets handlers of its own, also below Python's; and what a signal raises in a fork is lost.
-        with undisturbed(), _first_on_path(Path(folder, MODULES)), _without_sigterm_handler():
-            # Below it, for Ray has everybody write to its folders, and this one nobody else can enter.
-            ray.init(
-                address="local", include_dashboard=False, _temp_dir=f"{folder}/r", job_config=_OfNoFolder(), **quiet
-            )
-        with _watched(folder):
-            try:
-                yield
-            finally:
-                with undisturbed():
-                    _shut_down()
-    finally:
-        with undisturbed():
-            _shut_down()
-            shutil.rmtree(folder, ignore_errors=True)
+    with _watched(folder):
+        try:
+            copy_package(Path(folder, MODULES))
+            # Ray sets handlers of its own, also below Python's; and what a signal raises in a fork is lost.
+            with undisturbed(), _first_on_path(Path(folder, MODULES)), _without_sigterm_handler():
+                # Below it, for Ray has everybody write to its folders, and this one nobody else can enter.
+                ray.init(
+                    address="local", include_dashboard=False, _temp_dir=f"{folder}/r", job_config=_OfNoFolder(), **quiet
+                )
+            yield
+        finally:
+            with undisturbed():
+                _shut_down()
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class _OfNoFolder(JobConfig):
