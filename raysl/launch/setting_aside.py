@@ -17,6 +17,7 @@ def set_aside(store: Store, trials: Iterable[Trial]) -> None:
 
     After a kill in between, the same call does what is left.
     """
+    models = store.list("models", ".pt")
     for trial in trials:
         name = trial.spec.id
         row = read_row(store, name)
@@ -27,7 +28,7 @@ def set_aside(store: Store, trials: Iterable[Trial]) -> None:
                 store.write(f"{ASIDE}/{folder}/{name}.{row.code or 'unknown'}.parquet", store.read(path))
         store.delete(f"scores/{name}.parquet")  # before its model: it must never stand beside another's
         store.delete(features_path(name))
-        for model in store.list("models", ".pt"):
+        for model in models:
             if model.removesuffix(".pt").partition("@")[0] == name:
                 store.delete(f"models/{model}")
         store.delete(checkpoint_path(name))
