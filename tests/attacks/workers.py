@@ -14,7 +14,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ACCEPTED, REFUSED = "accepted", "refused"
+from attacks.outcomes import ACCEPTED, REFUSED
+
 SECONDS = 5.0  # for a case
 MEGABYTES = 500  # for a case, beyond what the process has before
 ROOM = 4 << 30  # bytes of addresses beyond it: what is reserved and not used counts too
