@@ -8,7 +8,7 @@ from raysl.results.records import read_record, write_record
 from raysl.results.store import Store
 from raysl.sources import code_digest
 
-UNKNOWN = "code that is not known"
+UNKNOWN = "code that was not recorded"
 
 
 @dataclass(frozen=True)

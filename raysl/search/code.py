@@ -1,4 +1,4 @@
-"""Which trials are of other code than what runs, and whether those of a stage are all of one."""
+"""Which trials were trained with other code than what runs, and whether the trials of a stage have one code."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ from raysl.sources import deciding, method_names
 
 @dataclass(frozen=True)
 class OtherCode:
-    """Trials of other code than what runs.
+    """Trials that were trained or scored with other code than what runs.
 
     trial_ids: theirs.  files: those that differ.  total: how many trials were looked at.
     """
@@ -24,7 +24,7 @@ class OtherCode:
     total: int
 
     def __str__(self) -> str:
-        return f"{len(self.trial_ids)} of {self.total} trials are of other code than this: {', '.join(self.files)}"
+        return f"{len(self.trial_ids)} of {self.total} trials were trained with other code: {', '.join(self.files)}"
 
 
 def other_code(store: Store, rows: Iterable[TrialRow]) -> OtherCode:

@@ -249,7 +249,7 @@ class Loop:
         path = checkpoint_path(self.spec.id)
         state = checkpoint.load(self.store, path)
         if state.get("code", self.code.digest) != self.code.digest:
-            raise CheckpointError(f"{self.store.address(path)}: of other code than that which runs")
+            raise CheckpointError(f"{self.store.address(path)}: written by other code")
         try:
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimizer"])

@@ -52,7 +52,7 @@ def run_trial(
         return known if collectives.rank() == 0 else None
     if known is not None and known.status == "finished" and known.code not in (None, code_of(spec, store).digest):
         place = store.address(model_path(spec.id))
-        raise CheckpointError(f"{place}: gone, and its row is of other code than this, which would make another model")
+        raise CheckpointError(f"{place}: gone, and it was trained with other code; this code would train another model")
     only_milestones = known is not None and known.status == "finished" and is_whole(store, model_path(spec.id))
     loop = _resumed(spec, store, execution, lost)
     stopped = _train(loop, max(lost) if only_milestones else spec.epochs, milestones, race, report)

@@ -67,13 +67,13 @@ def test_an_edited_file_is_noticed_and_changes_nothing_unasked(
     assert done.returncode == 0, done.stdout + done.stderr
     file = f"{module.replace('.', '/')}.py"
     told = [line for line in done.stdout.splitlines() if AGAIN in line]
-    stages = [f"{first} of 4 trials are of other code than this: {file}; {AGAIN}"]
-    stages += [f"{second} of 2 trials are of other code than this: {file}; {AGAIN}"] * bool(second)
+    stages = [f"{first} of 4 trials were trained with other code: {file}; {AGAIN}"]
+    stages += [f"{second} of 2 trials were trained with other code: {file}; {AGAIN}"] * bool(second)
     assert told == stages
     assert tables_of(searched) == tables_of(undisturbed.results)
     shown = here("show", searched).stdout
     assert (
-        f"{first + second} of 6 trials are of other code than this: {file}; `raysl tune FILE --retrain code`" in shown
+        f"{first + second} of 6 trials were trained with other code: {file}; `raysl tune FILE --retrain code`" in shown
     )
 
 
@@ -112,7 +112,7 @@ def test_rows_of_an_earlier_version_are_of_code_that_is_not_known(undisturbed: F
     for row in read_rows(store).values():
         write_row(store, replace(row, code=None))
     done = inline("tune", undisturbed.file, "--results", searched)
-    assert f"4 of 4 trials are of other code than this: code that is not known; {AGAIN}" in done.stdout
+    assert f"4 of 4 trials were trained with other code: code that was not recorded; {AGAIN}" in done.stdout
     assert done.returncode == 0
 
 
@@ -130,7 +130,7 @@ def test_a_checkpoint_of_other_code_is_not_gone_on_from(undisturbed: Finished, t
     assert again.returncode == 3, again.stdout + again.stderr
     log = (results / "logs" / f"{checkpoint.stem}.log").read_text()
     assert "starts again: " in log
-    assert "of other code than that which runs" in log
+    assert "written by other code" in log
     assert "goes on after" not in log
 
 
@@ -142,7 +142,7 @@ def test_a_model_that_is_gone_is_not_made_anew_by_other_code(undisturbed: Finish
     edit(SEMI)
     done = inline("tune", undisturbed.file, "--results", searched)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert f"{model}: gone, and 1 of 1 trials are of other code than this: raysl/methods/semi.py" in done.stderr
+    assert f"{model}: gone, and 1 of 1 trials were trained with other code: raysl/methods/semi.py" in done.stderr
     assert "--retrain code" in done.stderr
     assert not model.exists()
     assert inline("tune", undisturbed.file, "--results", searched, "--retrain", "code").returncode == 0
@@ -156,14 +156,14 @@ def test_a_single_trial_says_so_too(undisturbed: Finished, searched: Path, edit:
     edit(SEMI)
     told = here(*command)
     assert told.returncode == 0, told.stderr
-    assert "1 of 2 trials are of other code than this: raysl/methods/semi.py; " in told.stdout
+    assert "1 of 2 trials were trained with other code: raysl/methods/semi.py; " in told.stdout
     edit(SUPERVISED)
     trials = package.read(str(searched)).trials.to_pylist()
     [row] = [trial for trial in trials if trial["stage"] == "finetune" and trial["seed"] == 0]
     (searched / "models" / f"{row['trial_id']}.pt").unlink()
     refused = here(*command)
     assert refused.returncode == 2
-    assert f"{row['trial_id']}.pt: gone, and its row is of other code than this" in refused.stderr
+    assert f"{row['trial_id']}.pt: gone, and it was trained with other code" in refused.stderr
 
 
 def test_another_word_for_what_to_train_again_is_refused(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_trials_of_different_code_are_named_in_the_reason() -> None:
     mixed = select(record(), of_one | {"c0": replace(trained["c0"], code="2")}, 0.0)
     assert mixed.reason.endswith("; trials of different code were compared: 5 of 1, 1 of 2")
     earlier = select(record(), of_one | {"c0": trained["c0"]}, 0.0)
-    assert earlier.reason.endswith("5 of 1, 1 of code that is not known")
+    assert earlier.reason.endswith("5 of 1, 1 of code that was not recorded")
 
 
 def test_trials_of_other_methods_have_other_code_and_may_be_compared() -> None:
