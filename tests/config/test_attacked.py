@@ -33,7 +33,7 @@ def test_some_attacks_end_well(attack: ModuleType, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_many_attacks_end_well(attack: ModuleType, tmp_path: Path) -> None:
-    assert faults(attack, SEED + 1, 1500, tmp_path) == []
+    assert faults(attack, SEED + 1, 800, tmp_path) == []
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
