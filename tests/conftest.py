@@ -33,7 +33,7 @@ FIRST = (
     "test_nodes",
     "test_tune",
 )
-LAST = ("test_audit", "test_projections", "test_benchmarks")
+LAST = ("test_projections", "test_benchmarks")
 OVER = "the time for tests was over"
 TOO_SLOW = 2.0  # times as slow as a quiet machine: what holds within seconds there need not hold here
 
