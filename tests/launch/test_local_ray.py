@@ -24,6 +24,7 @@ EXPERIMENT_OF_MANY = (
 )
 # By name: what its command line begins with, and whether the search goes on without it.
 PROCESSES = {
+    "idle worker": (r"ray::IDLE", True),
     "gcs_server": (r"\S+/gcs_server ", False),
     "raylet": (r"\S+/raylet/raylet ", False),
     "dashboard agent": (r"ray::DashboardAgent", False),
@@ -36,17 +37,21 @@ PROCESSES = {
 
 
 def test_each_is_killed(finished: Callable[..., Finished], tmp_path: Path) -> None:
-    """One after the other, each a row or more after the last one; a search that this ends is begun again."""
+    """One after the other, each a row or more after the last one; a search that this ends is begun again.
+
+    Workers are idle only until the first trials begin.
+    """
     expected, results = finished(EXPERIMENT_OF_MANY), tmp_path / "results"
     left = dict(PROCESSES)
     driver = start(expected.file, results)
     while left:
         name, (pattern, goes_on) = next(iter(left.items()))
-        wait_for_another_row(results, driver)
-        lines = descendants(driver.pid)
+        if name != "idle worker":
+            wait_for_another_row(results, driver)
+        lines = processes_with(name, driver)
         others = [line for line in lines.values() if not any(re.match(known, line) for known, _ in PROCESSES.values())]
-        assert [line for line in others if not line.startswith("ray::IDLE")] == [], "a process that is not in the table"
-        os.kill(next(pid for pid, line in lines.items() if re.match(pattern, line)), signal.SIGKILL)
+        assert others == [], "a process that is not in the table"
+        os.kill(matching(pattern, lines)[0], signal.SIGKILL)
         del left[name]
         killed = time.monotonic()
         if goes_on and left:
@@ -63,6 +68,23 @@ def test_each_is_killed(finished: Callable[..., Finished], tmp_path: Path) -> No
         assert len(rows_of(results)) < NUM_TRIALS, "the search was over before"
         driver = start(expected.file, results)
     assert tables_of(results) == tables_of(expected.results)
+
+
+def processes_with(name: str, driver: subprocess.Popen[str]) -> dict[int, str]:
+    """Return the driver's descendants, once there is one of that name."""
+    lines: dict[int, str] = {}
+
+    def is_there() -> bool:
+        lines.clear()
+        lines.update(descendants(driver.pid))
+        return bool(matching(PROCESSES[name][0], lines))
+
+    wait_for(name, is_there, driver)
+    return lines
+
+
+def matching(pattern: str, lines: dict[int, str]) -> list[int]:
+    return [pid for pid, line in lines.items() if re.match(pattern, line)]
 
 
 def wait_for_another_row(results: Path, driver: subprocess.Popen[str]) -> None:
