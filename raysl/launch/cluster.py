@@ -103,14 +103,19 @@ def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
             # Ray sets handlers of its own, also below Python's; and what a signal raises in a fork is lost.
             with undisturbed(), _first_on_path(Path(folder, MODULES)), _without_sigterm_handler():
                 # Below it, for Ray has everybody write to its folders, and this one nobody else can enter.
-                ray.init(
-                    address="local", include_dashboard=False, _temp_dir=f"{folder}/r", job_config=_OfNoFolder(), **quiet
-                )
+                _start(f"{folder}/r", quiet)
             yield
         finally:
             with undisturbed():
                 _shut_down()
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder: str, quiet: dict[str, Any]) -> None:
+    try:
+        ray.init(address="local", include_dashboard=False, _temp_dir=folder, job_config=_OfNoFolder(), **quiet)
+    except Exception as error:  # of many kinds, bare ones among them
+        raise SearchError(f"Ray could not be started on this machine: {error}") from error
 
 
 class _OfNoFolder(JobConfig):

@@ -16,7 +16,8 @@ from hostile_server import hostile_server
 from tiny import EXPERIMENT, start, write
 from waiting import PATIENCE
 
-from raysl.launch.cluster import PREFIX, _remove_stale_folders
+from raysl.errors import SearchError
+from raysl.launch.cluster import PREFIX, _remove_stale_folders, _start
 
 GONE = 2**22 + 1  # no process has such an id
 STARTED = """
@@ -66,6 +67,11 @@ def test_ray_works_in_a_folder_that_nobody_else_can_enter(tmp_path: Path) -> Non
     assert len(str(first[1])) == 64
     assert first[2] != second[2]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_that_ray_does_not_start_is_said_in_one_message(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"Ray could not be started on this machine: .*AF_UNIX path"):
+        _start(str(tmp_path / (100 * "x")), {})
 
 
 def test_a_token_that_is_given_stays() -> None:

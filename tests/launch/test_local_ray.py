@@ -24,7 +24,7 @@ EXPERIMENT_OF_MANY = (
 )
 # By name: what its command line begins with, and whether the search goes on without it.
 PROCESSES = {
-    "idle worker": (r"ray::IDLE", True),
+    "idle worker": (r"ray::IDLE|\S*python[\d.]* \S+/default_worker\.py", True),
     "gcs_server": (r"\S+/gcs_server ", False),
     "raylet": (r"\S+/raylet/raylet ", False),
     "dashboard agent": (r"ray::DashboardAgent", False),
