@@ -15,7 +15,7 @@ from raysl.probes.settings import ProbesSettings
 from raysl.settings import Settings
 from raysl.training.settings import OptimizerSettings, ScheduleSettings
 
-IDENTITY_VERSION = 1  # raised when the same settings come to mean other numbers
+IDENTITY_VERSION = 2  # raised when the same settings come to mean other numbers
 
 STREAMS = ("split", "init", "order", "augmentation")
 Stream = Literal["split", "init", "order", "augmentation"]
