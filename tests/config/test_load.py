@@ -1,6 +1,8 @@
 """Reading experiments: what they come to, and what is refused with the place, the value and the choices."""
 
 import re
+import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -332,6 +334,16 @@ def test_what_a_head_says_to_set_can_be_set(path: Path) -> None:
     head = path.read_text().partition("\nname:")[0]
     for quoted, plain in re.findall(r'--set (?:"([^"]+)"|(\S+))', head):
         load(path, profile, [quoted or plain.rstrip(".,;:)")])
+
+
+@pytest.mark.parametrize("path", sorted(SPACES.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_commands_of_a_head_on_an_experiment_can_be_given(path: Path) -> None:
+    head = path.read_text().partition("\nname:")[0]
+    for name, options in re.findall(r"raysl tune search_spaces/(\w+).yaml(.*)", head):
+        words = shlex.split(options, comments=True)
+        given = list(pairwise(words))
+        profile = next((value for option, value in given if option == "--profile"), None)
+        load(SPACES / f"{name}.yaml", profile, [value for option, value in given if option == "--set"])
 
 
 def test_w_is_searched_on_the_paper_s_grid() -> None:
