@@ -126,6 +126,9 @@ def _draw_mixing(name: str, row: TrialRow, store: Store, path: Path, console: Co
     with _readable(store.address(f"rows/{row.trial_id}.parquet")):
         spec = TrialSpec.model_validate_json(row.spec)
     _inspected(spec.data, "trained on", console)
+    if spec.id != row.trial_id:
+        place = store.address(f"rows/{row.trial_id}.parquet")
+        raise ResultsError(f"{place}: of an earlier version of raysl; the search's command trains it anew")
     try:
         found = mixed(spec, store, picture.NUM_IMAGES)
     except FileNotFoundError:

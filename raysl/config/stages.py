@@ -89,6 +89,7 @@ def check_rules(stage: Stage, document: Document) -> None:
     path = ("stages", stage.name)
     for key, name in _compared_losses(stage):
         _check_comparable(stage, (*path, *key), name, document)
+    _check_pixel_stays(stage, document)
     if stage.settings.probe == "classifier":
         if "labelled" not in methods.describe(stage.settings.method["name"]).streams:
             where = (*path, "probe")
@@ -101,6 +102,17 @@ def check_rules(stage: Stage, document: Document) -> None:
             raise ConfigError(
                 f"{_at(where, document)}: probe_accuracy is cross-validated, and this stage's "
                 "classifier has been trained on all of D_l; train_loss, or probe: linear_svm or knn"
+            )
+
+
+def _check_pixel_stays(stage: Stage, document: Document) -> None:
+    """Refuse to crop what the attack writes into labelled images."""
+    for config in stage.extremes if stage.data.attack is not None else ():
+        if (views := config.settings.method.get("views", "none")) != "none":
+            where = ("stages", stage.name, "method", "views")
+            raise ConfigError(
+                f"{_at(where, document)}: {views!r} may cut off the pixel that data.attack writes into labelled "
+                "images; none, or leave the attack out"
             )
 
 

@@ -7,6 +7,7 @@ parameters mean is what they mean in torchvision's transforms of the same names.
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,17 +18,24 @@ CROP_TRIES = 10  # as torchvision's RandomResizedCrop: then the largest crop at 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it
 CONTRAST, SATURATION, HUE, UNCHANGED = range(1, 5)  # adjustments of colours after that of brightness; the last is none
 
+Interpolation = Literal["bilinear", "bicubic"]  # PIL's filters; PyTorch's own bicubic one is another (a = -3/4)
 Change = Callable[[Tensor, Tensor], Tensor]  # of some of a batch's images, which are given with their rows
 
 
 def random_resized_crop(
-    images: Tensor, draw: Draw, scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    images: Tensor,
+    draw: Draw,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    interpolation: Interpolation = "bicubic",
 ) -> Tensor:
-    """Cut a drawn box out of each image and enlarge it to the image's size, bicubically.
+    """Cut a drawn box out of each image and enlarge it to the image's size.
 
-    scale: bounds of the box's share of the area.  ratio: bounds of its width over its height.
+    scale: bounds of the box's share of the area.  ratio: bounds of its width over its height.  interpolation: decides
+    nothing that is drawn.
     """
-    return crop_and_resize(images, crop_boxes(draw, images.shape[2], images.shape[3], scale, ratio))
+    boxes = crop_boxes(draw, images.shape[2], images.shape[3], scale, ratio)
+    return crop_and_resize(images, boxes, interpolation)
 
 
 def crop_boxes(draw: Draw, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
@@ -50,31 +58,40 @@ def crop_boxes(draw: Draw, height: int, width: int, scale: tuple[float, float], 
     return torch.cat([corner, size], 1)
 
 
-def crop_and_resize(images: Tensor, boxes: Tensor) -> Tensor:
+def crop_and_resize(images: Tensor, boxes: Tensor, interpolation: Interpolation = "bicubic") -> Tensor:
     """Cut a box out of each image and enlarge it to the image's size.
 
-    boxes: int64 [B, 4], each top, left, height, width.  The filter is PIL's bicubic one (Keys 1981, a = -1/2), which
-    reads nothing from outside the box.
+    boxes: int64 [B, 4], each top, left, height, width.  interpolation: `bilinear`, the default of torchvision's
+    transforms, or `bicubic` (Keys 1981, a = -1/2); neither reads anything from outside the box.
     """
     top, left, height, width = boxes.to(images.device, images.dtype).unbind(1)
-    rows = _cubic_weights(top, height, images.shape[2])
-    columns = _cubic_weights(left, width, images.shape[3])
+    rows = _enlarging_weights(top, height, images.shape[2], interpolation)
+    columns = _enlarging_weights(left, width, images.shape[3], interpolation)
     return _filtered(images, rows, columns)
 
 
-def _cubic_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
+def _enlarging_weights(start: Tensor, length: Tensor, size: int, interpolation: Interpolation) -> Tensor:
     """Return what each pixel of a line counts in each pixel of its enlarged part: [B, size (new), size (old)]."""
+    reach, kernel = {"bilinear": (1, _triangle), "bicubic": (2, _cubic)}[interpolation]
     start, length = start.view(-1, 1, 1), length.view(-1, 1, 1)
     centres = (torch.arange(size, device=start.device).view(1, -1, 1) + 0.5) * (length / size)
-    taps = (centres - 0.5).floor() + torch.arange(-1, 3, device=start.device)
-    outer = (2 - (taps + 0.5 - centres).abs()).clamp_(min=0)
-    inner = (outer - 1).clamp_(min=0)
-    # The outer of Keys' two cubics in what is left of a distance to 2, and what the inner one adds in that to 1.
-    weights = 0.5 * outer.square() * (outer - 1) + inner.square() * (1 - 2 * inner)
+    taps = (centres - 0.5).floor() + torch.arange(1 - reach, 1 + reach, device=start.device)
+    weights = kernel((taps + 0.5 - centres).abs())
     weights.masked_fill_((taps < 0) | (taps >= length), 0)
     weights /= weights.sum(2, keepdim=True)
     places = (taps + start).clamp_(0, size - 1).long()
     return weights.new_zeros(len(start), size, size).scatter_add_(2, places, weights)
+
+
+def _triangle(distances: Tensor) -> Tensor:
+    return (1 - distances).clamp_(min=0)
+
+
+def _cubic(distances: Tensor) -> Tensor:
+    outer = (2 - distances).clamp_(min=0)
+    inner = (outer - 1).clamp_(min=0)
+    # The outer of Keys' two cubics in what is left of a distance to 2, and what the inner one adds in that to 1.
+    return 0.5 * outer.square() * (outer - 1) + inner.square() * (1 - 2 * inner)
 
 
 def _filtered(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -3,13 +3,13 @@ arXiv:2103.03230, equations 1 and 2: L = sum_i (1 - C_ii)^2 + lambd * sum_i sum_
 cross-correlation of two views' projections over the batch.
 
 As l_u of equation 1 in Cavallari & Ponti 2022, with a projector of 2048 instead of 8192. What the paper leaves open is
-as in its reference implementation, facebookresearch/barlowtwins: lambd 0.0051, no biases, the views passed through the
-encoder one after the other.
+as in its reference implementation, facebookresearch/barlowtwins: lambd 0.0051, no biases, bicubic crops, the views
+passed through the encoder one after the other.
 """
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -57,10 +57,11 @@ class BarlowTwins(Method):
 
     lambd: weight of the off-diagonal term.  projector: width of each of the projector's three layers.
     min_crop: least share of an image's area that a view shows.
+    interpolation: filter of that crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)
-    shapes_loss = ("lambd", "projector", "min_crop")
+    shapes_loss = ("lambd", "projector", "min_crop", "interpolation")
 
     def __init__(
         self,
@@ -70,10 +71,11 @@ class BarlowTwins(Method):
         lambd: Annotated[float, Gt(0)] = 0.0051,
         projector: Annotated[int, Ge(2), Le(2**16)] = 2048,
         min_crop: Annotated[float, Gt(0), Le(1)] = 0.08,
+        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
     ) -> None:
         super().__init__(encoder)
         self.lambd = lambd
-        self.min_crop = min_crop
+        self.min_crop, self.interpolation = min_crop, interpolation
         # The last layer's normalisation, without parameters, is that of the cross-correlation.
         self.projector = nn.Sequential(
             nn.Linear(encoder.num_features, projector, bias=False),
@@ -87,7 +89,7 @@ class BarlowTwins(Method):
 
     def views(self) -> Mapping[str, ViewSpec]:
         # Section 2.2: with the parameters of BYOL.
-        make = partial(distorted, min_crop=self.min_crop, saturation=0.2)
+        make = partial(distorted, min_crop=self.min_crop, saturation=0.2, interpolation=self.interpolation)
         return {
             "first": ViewSpec("unlabelled", partial(make, p_blur=1.0, p_solarise=0.0)),
             "second": ViewSpec("unlabelled", partial(make, p_blur=0.1, p_solarise=0.2)),

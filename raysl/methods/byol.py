@@ -18,7 +18,7 @@ learning"), with that paper's views, and momentum from 0.99, the authors' for 10
 import math
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -70,11 +70,12 @@ class Byol(Method):
     momentum: share of the target that stays at the first step; it goes to 1 by a cosine.
     hidden: width of the hidden layer of projector and predictor.  projector: width of the embeddings.
     min_crop: least share of an image's area that a view shows.
+    interpolation: filter of that crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)
     # A target that stays behind is another one. The hidden layer changes how well it can be met, and not what it is.
-    shapes_loss = ("momentum", "projector", "min_crop")
+    shapes_loss = ("momentum", "projector", "min_crop", "interpolation")
 
     def __init__(
         self,
@@ -85,9 +86,10 @@ class Byol(Method):
         hidden: Annotated[int, Ge(1), Le(2**16)] = 4096,
         projector: Annotated[int, Ge(2), Le(2**16)] = 256,
         min_crop: Annotated[float, Gt(0), Le(1)] = 0.2,
+        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
     ) -> None:
         super().__init__(encoder)
-        self.momentum, self.min_crop = momentum, min_crop
+        self.momentum, self.min_crop, self.interpolation = momentum, min_crop, interpolation
         self.projector = build_projector(encoder.num_features, hidden, projector, NUM_LAYERS)
         self.predictor = build_projector(projector, hidden, projector, NUM_LAYERS)
         self.target_encoder, self.target_projector = (
@@ -100,7 +102,7 @@ class Byol(Method):
         return super().train(mode)
 
     def views(self) -> Mapping[str, ViewSpec]:
-        return distorted_views(self.min_crop, p_blur=0.0)
+        return distorted_views(self.min_crop, 0.0, self.interpolation)
 
     def forward(self, views: Mapping[str, View]) -> Losses:
         images = [views[name].images for name in ("first", "second")]

@@ -8,7 +8,7 @@ open and taken: images are normalised as the network sees them, and the error is
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le, MultipleOf
@@ -42,11 +42,12 @@ class DenoisingAutoencoder(Method):
 
     projector: width of the code.  decoder: channels that the decoder begins with; each of its layers halves them.
     min_crop: least share of an image's area that a view shows.  p_blur: share of views that are blurred.
+    interpolation: filter of that crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)
     # Widths change how well the same pixels can be told, and not what is asked.
-    shapes_loss = ("min_crop", "p_blur")
+    shapes_loss = ("min_crop", "interpolation", "p_blur")
 
     def __init__(
         self,
@@ -57,14 +58,18 @@ class DenoisingAutoencoder(Method):
         decoder: Annotated[int, Ge(16), Le(2**16), MultipleOf(16)] = 512,
         min_crop: Annotated[float, Gt(0), Le(1)] = 0.2,
         p_blur: Annotated[float, Ge(0), Le(1)] = 0.0,
+        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
     ) -> None:
         super().__init__(encoder)
-        self.min_crop, self.p_blur = min_crop, p_blur
+        self.min_crop, self.p_blur, self.interpolation = min_crop, p_blur, interpolation
         self.projector = build_projector(encoder.num_features, projector)
         self.decoder = Decoder(projector, decoder, encoder.channels, encoder.image_size)
 
     def views(self) -> Mapping[str, ViewSpec]:
-        return {**distorted_views(self.min_crop, self.p_blur), "original": ViewSpec("unlabelled", identity)}
+        return {
+            **distorted_views(self.min_crop, self.p_blur, self.interpolation),
+            "original": ViewSpec("unlabelled", identity),
+        }
 
     def forward(self, views: Mapping[str, View]) -> Losses:
         z1, z2 = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))

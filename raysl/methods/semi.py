@@ -6,7 +6,7 @@ that learns from unlabelled images.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Gt
 from torch import Tensor
@@ -21,11 +21,12 @@ class Semi(Method):
 
     The branches pass the encoder one after the other, as in a siamese network: batch norm normalises each by itself.
 
-    pretext: a method of unlabelled images alone, built around the same encoder.
+    pretext: a method of unlabelled images alone, built around the same encoder.  views: of the labelled images, as
+    `supervised` has them.
     """
 
     streams = ("labelled", "unlabelled")
-    shapes_loss = ("lambda_l", "lambda_u")
+    shapes_loss = ("lambda_l", "lambda_u", "views")
 
     def __init__(
         self,
@@ -35,10 +36,11 @@ class Semi(Method):
         pretext: Method,
         lambda_l: Annotated[float, Gt(0)] = 1.0,
         lambda_u: Annotated[float, Gt(0)] = 1.0,
+        views: Literal["none", "crop_flip", "distorted"] = "none",
     ) -> None:
         super().__init__(encoder)
         assert pretext.encoder is encoder
-        self.supervised = Supervised(encoder, num_classes)
+        self.supervised = Supervised(encoder, num_classes, views=views)
         self.pretext = pretext
         self.lambda_l = lambda_l
         self.lambda_u = lambda_u

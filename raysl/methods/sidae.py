@@ -7,7 +7,7 @@ the denoising part all the same: the stop is within L_si.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le, MultipleOf
@@ -27,10 +27,11 @@ class Sidae(Method):
     projector: width of the embeddings.  predictor: width of the predictor's bottleneck.  decoder: channels that the
     decoder begins with; each of its layers halves them.
     min_crop: least share of an image's area that a view shows.  p_blur: share of views that are blurred.
+    interpolation: filter of that crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)
-    shapes_loss = ("w", "projector", "min_crop", "p_blur")  # `projector` as in SimSiam
+    shapes_loss = ("w", "projector", "min_crop", "interpolation", "p_blur")  # `projector` as in SimSiam
 
     def __init__(
         self,
@@ -43,9 +44,10 @@ class Sidae(Method):
         decoder: Annotated[int, Ge(16), Le(2**16), MultipleOf(16)] = 512,
         min_crop: Annotated[float, Gt(0), Le(1)] = 0.2,
         p_blur: Annotated[float, Ge(0), Le(1)] = 0.0,
+        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
     ) -> None:
         super().__init__(encoder)
-        self.w, self.min_crop, self.p_blur = w, min_crop, p_blur
+        self.w, self.min_crop, self.p_blur, self.interpolation = w, min_crop, p_blur, interpolation
         self.projector = build_projector(encoder.num_features, projector)
         # Predictor and decoder are both drawn next after the projector, as in the methods that have one of them.
         with torch.random.fork_rng(devices=[]):
@@ -53,7 +55,10 @@ class Sidae(Method):
         self.decoder = Decoder(projector, decoder, encoder.channels, encoder.image_size)
 
     def views(self) -> Mapping[str, ViewSpec]:
-        return {**distorted_views(self.min_crop, self.p_blur), "original": ViewSpec("unlabelled", identity)}
+        return {
+            **distorted_views(self.min_crop, self.p_blur, self.interpolation),
+            "original": ViewSpec("unlabelled", identity),
+        }
 
     def forward(self, views: Mapping[str, View]) -> Losses:
         z1, z2 = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))

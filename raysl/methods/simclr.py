@@ -12,7 +12,7 @@ training, so that no selection takes a collapse for success.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,10 +49,16 @@ class Simclr(Method):
 
     temperature: of the softmax over similarities.  projector: width of each of the projector's three layers.
     min_crop: least share of an image's area that a view shows.
+    interpolation: filter of that crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)
-    shapes_loss = ("temperature", "projector", "min_crop")  # fewer dimensions hold fewer directions that are unlike
+    shapes_loss = (
+        "temperature",
+        "projector",
+        "min_crop",
+        "interpolation",
+    )  # fewer dimensions hold fewer directions that are unlike
 
     def __init__(
         self,
@@ -62,13 +68,14 @@ class Simclr(Method):
         temperature: Annotated[float, Gt(0)] = 0.2,
         projector: Annotated[int, Ge(2), Le(2**16)] = 1024,
         min_crop: Annotated[float, Gt(0), Le(1)] = 0.2,
+        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
     ) -> None:
         super().__init__(encoder)
-        self.temperature, self.min_crop = temperature, min_crop
+        self.temperature, self.min_crop, self.interpolation = temperature, min_crop, interpolation
         self.projector = build_projector(encoder.num_features, projector, projector)
 
     def views(self) -> Mapping[str, ViewSpec]:
-        return distorted_views(self.min_crop, p_blur=0.0)
+        return distorted_views(self.min_crop, 0.0, self.interpolation)
 
     def forward(self, views: Mapping[str, View]) -> Losses:
         z1, z2 = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))

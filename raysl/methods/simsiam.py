@@ -13,7 +13,7 @@ initialised alike for all methods), and a predictor whose lr does not decay (the
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from raysl.collectives import centred, sample_mean
+from raysl.data.augmentations import Interpolation
 from raysl.data.distortions import distorted
 from raysl.methods._method import Losses, Method, View, ViewSpec
 from raysl.models.encoder import Encoder
@@ -85,9 +86,14 @@ def build_predictor(width: int, hidden: int) -> nn.Sequential:
     )
 
 
-def distorted_views(min_crop: float, p_blur: float) -> dict[str, ViewSpec]:
-    """Return the views `first` and `second` of an unlabelled image (Baier et al. 2024, section 3.2)."""
-    make = partial(distorted, min_crop=min_crop, saturation=0.4, p_blur=p_blur, p_solarise=0.0)
+def distorted_views(min_crop: float, p_blur: float, interpolation: Interpolation = "bicubic") -> dict[str, ViewSpec]:
+    """Return the views `first` and `second` of an unlabelled image (Baier et al. 2024, section 3.2).
+
+    They are cropped first, as in the reference implementation, facebookresearch/simsiam; the paper lists colours first.
+    """
+    make = partial(
+        distorted, min_crop=min_crop, saturation=0.4, p_blur=p_blur, p_solarise=0.0, interpolation=interpolation
+    )
     return {name: ViewSpec("unlabelled", make) for name in ("first", "second")}
 
 
@@ -96,11 +102,12 @@ class Simsiam(Method):
 
     projector: width of the embeddings.  predictor: width of the predictor's bottleneck.
     min_crop: least share of an image's area that a view shows.  p_blur: share of views that are blurred.
+    interpolation: filter of that crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)
     # Fewer dimensions are more easily alike; the predictor only serves to make them so.
-    shapes_loss = ("projector", "min_crop", "p_blur")
+    shapes_loss = ("projector", "min_crop", "interpolation", "p_blur")
 
     def __init__(
         self,
@@ -111,14 +118,15 @@ class Simsiam(Method):
         predictor: Annotated[int, Ge(1), Le(2**16)] = 512,
         min_crop: Annotated[float, Gt(0), Le(1)] = 0.2,
         p_blur: Annotated[float, Ge(0), Le(1)] = 0.0,
+        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
     ) -> None:
         super().__init__(encoder)
-        self.min_crop, self.p_blur = min_crop, p_blur
+        self.min_crop, self.p_blur, self.interpolation = min_crop, p_blur, interpolation
         self.projector = build_projector(encoder.num_features, projector)
         self.predictor = build_predictor(projector, predictor)
 
     def views(self) -> Mapping[str, ViewSpec]:
-        return distorted_views(self.min_crop, self.p_blur)
+        return distorted_views(self.min_crop, self.p_blur, self.interpolation)
 
     def forward(self, views: Mapping[str, View]) -> Losses:
         z1, z2 = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))

@@ -2,18 +2,33 @@
 
 Cavallari & Ponti 2022, "Training strategies with unlabeled and few labeled examples under 1-pixel attack", experiment
 1 and l_l of equation 1: softmax cross-entropy over the classes, on images that are never augmented.
+
+Linear classifiers and fine-tuning of Bdair et al. 2022 ("TriMix") and Baier et al. 2024 ("SidAE"), which do not say
+whether they augment: on crops and mirror images, as facebookresearch/simsiam and most others do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysl.collectives import sample_mean
-from raysl.data.views import identity
+from raysl.data.distortions import cropped, distorted
+from raysl.data.views import Draw, identity
 from raysl.methods._method import Losses, Method, View, ViewSpec
 from raysl.models.encoder import Encoder
+
+MIN_CROP = 0.08  # torchvision's RandomResizedCrop, as it is without arguments
+VIEWS: Mapping[str, Callable[[Tensor, Draw], tuple[Tensor, None]]] = {
+    "none": identity,
+    "crop_flip": partial(cropped, min_crop=MIN_CROP, interpolation="bilinear"),
+    "distorted": partial(
+        distorted, min_crop=MIN_CROP, saturation=0.4, p_blur=0.0, p_solarise=0.0, interpolation="bilinear"
+    ),
+}
 
 
 def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
@@ -26,16 +41,24 @@ def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 class Supervised(Method):
-    """Cross-entropy on the labelled images, which are not augmented."""
+    """Cross-entropy on the labelled images, augmented or as they are.
+
+    views: what is seen of labelled images in training, and only there: `none`, the images as they are; `crop_flip`,
+    crops of 8 % of the area and more, half of them mirrored; `distorted`, those with colour jitter and grayscale too.
+    """
 
     streams = ("labelled",)
+    shapes_loss = ("views",)  # what is harder to see has a higher loss
 
-    def __init__(self, encoder: Encoder, num_classes: int) -> None:
+    def __init__(
+        self, encoder: Encoder, num_classes: int, *, views: Literal["none", "crop_flip", "distorted"] = "none"
+    ) -> None:
         super().__init__(encoder)
+        self.make_view = VIEWS[views]
         self.classifier = nn.Linear(encoder.num_features, num_classes)
 
     def views(self) -> Mapping[str, ViewSpec]:
-        return {"labelled": ViewSpec("labelled", identity)}
+        return {"labelled": ViewSpec("labelled", self.make_view)}
 
     def forward(self, views: Mapping[str, View]) -> Losses:
         images, labels, _ = views["labelled"]

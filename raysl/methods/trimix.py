@@ -12,6 +12,7 @@ Where the paper leaves a choice:
   biased here, over batch and features, as in equation 4 and in Barlow Twins' own implementation, with its eps of 1e-5.
 - z~ is not normalised again (Algorithm 1, line 26): mixed from unrelated rows it has a variance of
   lambda^2 + (1 - lambda)^2, and z_vrt one of 1, so that L_con never comes to 0 and goes up and down with lambda.
+- lambda is drawn for each batch (Algorithm 1, line 21), where the text on Figure 5 has GT "created at each epoch".
 - The softmax is over the virtual images n that an original m is compared with (equation 7, Figure 1).
 - Equation 8's norm is the mean of absolute differences (L1Loss); with tau = 2 it hardly knows a perfect M from an
   empty one, so M is held against its ground truth before the softmax too, for reporting: `mixing_error`.
@@ -123,8 +124,10 @@ class Trimix(Method):
     feature_norms: virtual embeddings are normalised over the batch and then over their features; else over the batch
     alone (Table VI).  virtual_on, consistency_on: a term is of the embeddings z, or of the encoder's features y, which
     are normalised alike (Table VII).
-    projector: width of each of the projector's three layers.  min_crop: least share of an image's area that a view
-    shows.
+    projector: width of the embeddings.  hidden: width of the projector's two hidden layers; None is that of the
+    embeddings.
+    min_crop: least share of an image's area that a view shows.  interpolation: filter of that crop, by torchvision's
+    name.
     """
 
     streams = ("unlabelled",)
@@ -138,6 +141,7 @@ class Trimix(Method):
         "consistency_on",
         "projector",
         "min_crop",
+        "interpolation",
     )
 
     def __init__(
@@ -153,16 +157,18 @@ class Trimix(Method):
         virtual_on: Literal["z", "y"] = "z",
         consistency_on: Literal["z", "y"] = "z",
         projector: Annotated[int, Ge(2), Le(2**16)] = 1024,
+        hidden: Annotated[int, Ge(1), Le(2**16)] | None = None,
         min_crop: Annotated[float, Gt(0), Le(1)] = 0.2,
+        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
     ) -> None:
         super().__init__(encoder)
         self.alpha, self.beta, self.gamma, self.tau = alpha, beta, gamma, tau
         self.feature_norms, self.virtual_on, self.consistency_on = feature_norms, virtual_on, consistency_on
-        self.min_crop = min_crop
-        self.projector = build_projector(encoder.num_features, projector, projector)
+        self.min_crop, self.interpolation = min_crop, interpolation
+        self.projector = build_projector(encoder.num_features, hidden or projector, projector)
 
     def views(self) -> Mapping[str, ViewSpec]:
-        made = distorted_views(self.min_crop, p_blur=0.0)
+        made = distorted_views(self.min_crop, 0.0, self.interpolation)
         return {**made, "first": ViewSpec("unlabelled", partial(with_mixing_factor, make=made["first"].make))}
 
     def forward(self, views: Mapping[str, View]) -> Losses:

@@ -10,7 +10,7 @@ deviations are what the term `variance` says already: 0.99 where all lie on one 
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -75,10 +75,11 @@ class Vicreg(Method):
     invariance, variance, covariance: weights of the terms of these names, the paper's lambda, mu and nu.
     projector: width of each of the projector's three layers.  min_crop: least share of an image's area that a view
     shows.
+    interpolation: filter of that crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)
-    shapes_loss = ("invariance", "variance", "covariance", "projector", "min_crop")
+    shapes_loss = ("invariance", "variance", "covariance", "projector", "min_crop", "interpolation")
 
     def __init__(
         self,
@@ -90,14 +91,15 @@ class Vicreg(Method):
         covariance: Annotated[float, Ge(0)] = 1.0,
         projector: Annotated[int, Ge(2), Le(2**16)] = 1024,
         min_crop: Annotated[float, Gt(0), Le(1)] = 0.2,
+        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
     ) -> None:
         super().__init__(encoder)
         self.invariance, self.variance, self.covariance = invariance, variance, covariance
-        self.min_crop = min_crop
+        self.min_crop, self.interpolation = min_crop, interpolation
         self.projector = build_projector(encoder.num_features, projector, projector)
 
     def views(self) -> Mapping[str, ViewSpec]:
-        return distorted_views(self.min_crop, p_blur=0.0)
+        return distorted_views(self.min_crop, 0.0, self.interpolation)
 
     def forward(self, views: Mapping[str, View]) -> Losses:
         first, second = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))

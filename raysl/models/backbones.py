@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from raysl.models.settings import ModelSettings
+from raysl.models.settings import ModelSettings, Stem
 
 SMALL_WIDTHS = (16, 32, 64)
 TIMM_NAMES = {"mobilenet_v2": "mobilenetv2_100", "inception_v3": "inception_v3", "resnet50v2": "resnetv2_50"}
@@ -46,19 +46,18 @@ def _timm_network(name: str, channels: int) -> tuple[nn.Module, int]:
     return network, width
 
 
-def _torchvision_resnet(
-    name: Literal["resnet18", "resnet50"], stem: Literal["imagenet", "cifar"], channels: int
-) -> tuple[nn.Module, int]:
+def _torchvision_resnet(name: Literal["resnet18", "resnet50"], stem: Stem, channels: int) -> tuple[nn.Module, int]:
     from torchvision.models import resnet18, resnet50  # takes a second to import: trials of small_resnet do not wait
 
     network = {"resnet18": resnet18, "resnet50": resnet50}[name](weights=None)
     width = network.fc.in_features
     network.fc = nn.Identity()
-    if stem == "cifar":
-        network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
-        network.maxpool = nn.Identity()
-    else:
+    if stem == "imagenet":
         network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    else:
+        network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+    if stem == "cifar":
+        network.maxpool = nn.Identity()
     _initialise(network.conv1)
     return network, width
 

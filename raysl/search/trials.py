@@ -10,7 +10,7 @@ from raysl.data.settings import TrialData
 from raysl.results.stages import Member, StageRecord
 from raysl.search.experiment import Config, Experiment, Stage, StageSettings
 from raysl.training.settings import StopSettings
-from raysl.training.spec import TrialSpec
+from raysl.training.spec import TrialSpec, identity_of
 
 Datas = Mapping[str, TrialData]  # of each stage, by its name
 
@@ -148,6 +148,7 @@ def member(trial: Trial) -> Member:
 def _said(settings: StageSettings) -> dict[str, Any]:
     """Return a config's settings, without how its stage is searched and without later ones that are not given."""
     said = settings.model_dump(mode="json", exclude={"search"})
+    said["method"] = identity_of(said["method"])
     return {key: value for key, value in said.items() if key not in LATER or value != LATER[key]}
 
 

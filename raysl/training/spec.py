@@ -15,10 +15,22 @@ from raysl.probes.settings import ProbesSettings
 from raysl.settings import Settings
 from raysl.training.settings import OptimizerSettings, ScheduleSettings
 
-IDENTITY_VERSION = 1  # raised when the same settings come to mean other numbers
+IDENTITY_VERSION = 2  # raised when the same settings come to mean other numbers
+
+# What hyperparameters that methods came to have later are without being given: no part of a trial's name then.
+LATER: Mapping[str, Any] = {"views": "none", "interpolation": "bicubic", "hidden": None}
 
 STREAMS = ("split", "init", "order", "augmentation")
 Stream = Literal["split", "init", "order", "augmentation"]
+
+
+def identity_of(method: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a method's settings as they name a trial: those of LATER only where they are other than there."""
+    return {
+        key: identity_of(value) if isinstance(value, Mapping) else value
+        for key, value in method.items()
+        if key not in LATER or value != LATER[key]
+    }
 
 
 class TrialSpec(Settings):
@@ -56,6 +68,7 @@ class TrialSpec(Settings):
         """16 hex digits of the hash of everything that decides this trial's numbers."""
         facts = self.model_dump(mode="json", exclude_none=True)
         del facts["data"]["source"]  # where the content lies does not change it: the digest names it
+        facts["method"] = identity_of(facts["method"])
         text = json.dumps([IDENTITY_VERSION, facts], sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

@@ -51,9 +51,8 @@ def torchvision_distortion(numbers: Mapping[str, Any], size: int, finish: list[A
     """Return torchvision's transforms with the numbers of raysl's `distorted`."""
     jitter = transforms.ColorJitter(saturation=numbers["saturation"], **JITTER)
     blur = transforms.GaussianBlur(size // 10 * 2 + 1, SIGMAS)
-    crop = transforms.RandomResizedCrop(
-        size, (numbers["min_crop"], 1.0), interpolation=transforms.InterpolationMode.BICUBIC
-    )
+    interpolation = transforms.InterpolationMode(numbers["interpolation"])
+    crop = transforms.RandomResizedCrop(size, (numbers["min_crop"], 1.0), interpolation=interpolation)
     parts = [crop, transforms.RandomHorizontalFlip(), transforms.RandomApply([jitter], 0.8)]
     parts += [transforms.RandomGrayscale(0.2), transforms.RandomApply([blur], numbers["p_blur"])]
     parts += [transforms.RandomSolarize(128, numbers["p_solarise"])]

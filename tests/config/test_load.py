@@ -1,5 +1,8 @@
 """Reading experiments: what they come to, and what is refused with the place, the value and the choices."""
 
+import re
+import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -111,7 +114,8 @@ PAPER_OF_2024 = [
     for name in ("sidae", "sidae_w", "sidae_w_optuna", "simsiam", "denoising_autoencoder", "supervised_classifier")
 ]
 PAPER_OF_2022 = sorted([*SPACES.glob("barlow_twins*.yaml"), *SPACES.glob("rotation*.yaml"), SPACES / "supervised.yaml"])
-PROFILES = ("fashion_mnist", "stl10", "malaria")
+EPOCHS = {"fashion_mnist": 30, "stl10": 50, "malaria": 100}  # where unlabelled images are seen, as in 2021
+PROFILES = tuple(EPOCHS)
 
 
 @pytest.mark.parametrize("path", PAPER_OF_2022, ids=lambda path: path.stem)
@@ -134,10 +138,17 @@ def test_experiments_of_2022_follow_the_paper(path: Path, profile: str | None) -
                 "lambd": 0.0051,
                 "projector": 2048,
                 "min_crop": 0.08,
+                "interpolation": "bicubic",
             }
+            unlabelled = settings.method["name"] != "supervised"
+            assert settings.epochs == (EPOCHS[profile] if unlabelled else 100)
+        # Labelled images are never augmented.
+        assert settings.method.get("views", "none") == "none"
     if profile is not None:
-        assert (experiment.model.backbone, experiment.model.features) == ("resnet50", 128)
+        model = experiment.model
+        assert (model.backbone, model.stem, model.features) == ("resnet50", "imagenet", 128)
         assert experiment.data.image_size == (128 if profile == "malaria" else 96)
+        assert experiment.data.train_fraction == (0.5 if profile == "malaria" else None)
         assert experiment.data.labels == 0.01
 
 
@@ -147,8 +158,9 @@ def test_experiments_of_2021_follow_the_paper(path: Path, profile: str) -> None:
     experiment = load(path, profile)
     [stage] = experiment.stages
     settings = stage.configs[0].settings
-    epochs = {"fashion_mnist": 30, "stl10": 50, "malaria": 100}[profile] if "semi" in path.stem else 100
+    epochs = EPOCHS[profile] if "semi" in path.stem else 100
     assert (len(experiment.seeds), settings.epochs, settings.batch_size) == (5, epochs, 64)
+    assert settings.method["views"] == "none"
     assert (settings.optimizer.name, settings.optimizer.lr, stage.space) == ("adam", 1e-3, {})
     assert settings.schedule.model_dump() == {"name": "exponential", "hold": 0.4, "rate": 0.01}
     assert (experiment.model.hidden, experiment.model.features) == (4096, 128)
@@ -283,6 +295,7 @@ def test_experiments_of_2024_follow_the_paper(path: Path, profile: str) -> None:
             _check_pre_training(settings, profile, searched=set(stage.space))
             continue
         assert (settings.epochs, settings.batch_size, settings.probe) == (50, 256, "classifier")
+        assert settings.method["views"] == "crop_flip"
         assert settings.optimizer.model_dump() == {
             "name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "nesterov": False,
         }  # fmt: skip
@@ -300,6 +313,37 @@ def _check_pre_training(settings: StageSettings, profile: str, searched: set[str
     widths = {"projector": 2048, "predictor": 512, "decoder": 512, "min_crop": 0.2}
     assert {key: value for key, value in settings.method.items() if key in widths}.items() <= widths.items()
     assert settings.method["p_blur"] == (0.5 if "mnist" in profile else 0.0)
+    assert settings.method["interpolation"] == "bilinear"
+
+
+@pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_each_head_names_the_stem_of_a_residual_network_and_what_its_profiles_take(path: Path) -> None:
+    head = path.read_text().partition("\nname:")[0]
+    found = [load(path, profile) for profile in (None, *read_document(path).values.get("profiles", {}))]
+    models = [experiment.model for experiment in found]
+    stems = {model.stem for model in models if model.backbone in ("resnet18", "resnet50")}
+    assert all(f"`{stem}`" in head or f"`stem: {stem}`" in head for stem in stems)
+    views = {stage.settings.method.get("views", "none") for experiment in found for stage in experiment.stages}
+    assert all(f"`views: {value}`" in head for value in views - {"none"})
+
+
+@pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_a_head_says_to_set_can_be_set(path: Path) -> None:
+    """Each by itself, under the first of the profiles that are the paper's protocol."""
+    profile = next(name for name in ("cifar10", "fashion_mnist") if name in read_document(path).values["profiles"])
+    head = path.read_text().partition("\nname:")[0]
+    for quoted, plain in re.findall(r'--set (?:"([^"]+)"|(\S+))', head):
+        load(path, profile, [quoted or plain.rstrip(".,;:)")])
+
+
+@pytest.mark.parametrize("path", sorted(SPACES.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_commands_of_a_head_on_an_experiment_can_be_given(path: Path) -> None:
+    head = path.read_text().partition("\nname:")[0]
+    for name, options in re.findall(r"raysl tune search_spaces/(\w+).yaml(.*)", head):
+        words = shlex.split(options, comments=True)
+        given = list(pairwise(words))
+        profile = next((value for option, value in given if option == "--profile"), None)
+        load(SPACES / f"{name}.yaml", profile, [value for option, value in given if option == "--set"])
 
 
 def test_w_is_searched_on_the_paper_s_grid() -> None:

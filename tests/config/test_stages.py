@@ -228,3 +228,48 @@ def test_another_range_is_another_search(file: Path, one: str, other: str) -> No
     spaces = [load(file, overrides=[OPTUNA, f"stages.pretrain.optimizer.lr={text}"]) for text in (one, other)]
     assert len({str(experiment.stages[0].space["optimizer.lr"]) for experiment in spaces}) == 2
     assert len({experiment_digest(experiment) for experiment in spaces}) == 2
+
+
+ATTACK = "data.attack={name: one_pixel}"
+VIEWS = "stages.linear.method.views="
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [VIEWS + "crop_flip"],
+        [VIEWS + "distorted"],
+        [VIEWS + "{grid: [none, crop_flip]}", "stages.linear.probe=linear_svm", "stages.linear.select=probe_accuracy"],
+        [VIEWS + "{choice: [none, distorted]}", "stages.linear.search={algorithm: random, num_configs: 2, seed: 1}",
+         "stages.linear.probe=linear_svm", "stages.linear.select=probe_accuracy"],
+    ],
+    ids=["crop_flip", "distorted", "grid", "choice"],
+)  # fmt: skip
+def test_an_attacked_pixel_is_never_cropped_away(file: Path, overrides: list[str]) -> None:
+    load(file, overrides=overrides)
+    for attack in (ATTACK, "stages.linear.data.attack={name: one_pixel, value: per_class}"):
+        with pytest.raises(ConfigError) as caught:
+            load(file, overrides=[*overrides, attack])
+        message = str(caught.value)
+        assert message.startswith("--set stages.linear.method.views=")
+        assert ": stages.linear.method.views: '" in message
+        assert "may cut off the pixel that data.attack writes" in message
+    load(file, overrides=[ATTACK, VIEWS + "none"])
+
+
+def test_the_labelled_images_of_a_semi_supervised_stage_are_not_cropped_under_attack_either(file: Path) -> None:
+    semi = "stages.linear.method={name: semi, pretext: {name: barlow_twins}, views: crop_flip}"
+    assert load(file, overrides=[semi]).stages[1].settings.method["views"] == "crop_flip"
+    with pytest.raises(ConfigError, match=r"stages.linear.method.views: 'crop_flip' may cut off the pixel"):
+        load(file, overrides=[semi, ATTACK])
+    load(file, overrides=[semi, ATTACK, VIEWS + "none"])  # views of its unlabelled images are cropped all the same
+
+
+def test_unknown_views_name_the_choices(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"stages.linear.method.views: must be one of 'none', 'crop_flip' or 'dist"):
+        load(file, overrides=[VIEWS + "crop"])
+
+
+def test_training_losses_are_not_compared_over_views(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train_loss cannot choose over 'method.views'"):
+        load(file, overrides=[VIEWS + "{grid: [none, crop_flip]}"])

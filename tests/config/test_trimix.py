@@ -39,7 +39,9 @@ def test_profiles_follow_the_paper(name: str) -> None:
     for profile in _profiles(name):
         experiment = load(SPACES / f"{name}.yaml", profile)
         model = experiment.model
-        assert (model.backbone, model.features, experiment.data.source) == ("resnet18", None, profile)
+        stem = "stl10" if profile in ("stl10", "tiny_imagenet") else "cifar"  # of 96 and 64 pixels, of 32 and 28
+        assert (model.backbone, model.stem, model.features) == ("resnet18", stem, None)
+        assert experiment.data.source == profile
         assert (experiment.data.image_size, experiment.data.unlabelled) == (None, None)  # their own, and all of them
         assert experiment.data.channels == (3 if profile == "octmnist" else None)
         for stage in experiment.stages:
@@ -54,6 +56,7 @@ def _check_stage(stage: Stage, name: str, profile: str) -> None:
         assert (settings.epochs, settings.batch_size, settings.probe) == (100, 256, "classifier")
         assert settings.optimizer is not None
         assert settings.optimizer.model_dump() == CLASSIFIER
+        assert settings.method["views"] == "crop_flip"
         assert (settings.freeze == "backbone") == stage.name.startswith("linear")
         few = {"finetune_1": (0.01, 50), "finetune_10": (0.1, 500)}.get(stage.name, ("all", "all"))
         assert stage.data.labels == few[profile == "stl10"]
@@ -69,7 +72,9 @@ def _check_stage(stage: Stage, name: str, profile: str) -> None:
         assert not stage.space or stage.data.draw == "balanced"
         assert "batch_size" in stage.space or settings.batch_size == 256
         widths = WIDTHS.get(name, {"projector": 1024}) if "method.projector" not in stage.space else {}
-        assert settings.method.items() >= {**widths, "min_crop": 0.2}.items()
+        assert settings.method.items() >= {**widths, "min_crop": 0.2, "interpolation": "bicubic"}.items()
+        if settings.method["name"] == "trimix":
+            assert settings.method["hidden"] == (1024 if name == "trimix_batch_dim" else None)
 
 
 @pytest.mark.parametrize("profile", [None, "laptop"])

@@ -34,6 +34,7 @@ MANY = 20_000
 Augmentation = Callable[[Tensor, Draw], Tensor]
 ALL: dict[str, Augmentation] = {
     "random_resized_crop": random_resized_crop,
+    "bilinear_crop": lambda images, drawn: random_resized_crop(images, drawn, interpolation="bilinear"),
     "horizontal_flip": horizontal_flip,
     "colour_jitter": lambda images, drawn: colour_jitter(images, drawn, 0.4, 0.4, 0.2, 0.1, p=0.8),
     "grayscale": grayscale,
@@ -72,20 +73,25 @@ def pictures(count: int, channels: int = 3, height: int = 16, width: int = 16) -
     return images
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("channels", "height", "width"), [(1, 16, 16), (3, 32, 32), (3, 12, 20)])
-def test_crops_are_those_of_torchvision(channels: int, height: int, width: int) -> None:
+def test_crops_are_those_of_torchvision(
+    channels: int, height: int, width: int, interpolation: augmentations.Interpolation
+) -> None:
     images = pictures(60, channels, height, width)
     boxes = crop_boxes(draw(60), height, width, (0.01, 1.0), (1 / 3, 3.0))
     boxes[:3] = torch.tensor([[0, 0, height, width], [height - 1, 0, 1, width], [2, width - 1, 3, 1]])
-    for image, box, view in zip(images, boxes.tolist(), crop_and_resize(images, boxes), strict=True):
+    mode = transforms.InterpolationMode(interpolation)
+    for image, box, view in zip(images, boxes.tolist(), crop_and_resize(images, boxes, interpolation), strict=True):
         # antialias: enlarging smooths nothing, but it takes PIL's cubic (a = -1/2), where torch's own has a = -3/4.
-        expected = reference.resized_crop(image, *box, [height, width], transforms.InterpolationMode.BICUBIC, True)
+        expected = reference.resized_crop(image, *box, [height, width], mode, True)
         torch.testing.assert_close(view, expected.clamp(0, 1), rtol=0, atol=1e-5)
 
 
-def test_the_whole_image_as_a_crop_is_the_image() -> None:
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_whole_image_as_a_crop_is_the_image(interpolation: augmentations.Interpolation) -> None:
     images = pictures(2)
-    assert torch.equal(crop_and_resize(images, torch.tensor([[0, 0, 16, 16]] * 2)), images)
+    assert torch.equal(crop_and_resize(images, torch.tensor([[0, 0, 16, 16]] * 2), interpolation), images)
 
 
 @pytest.mark.parametrize(("height", "width", "ratio"), [(32, 32, (3 / 4, 4 / 3)), (24, 60, (1 / 2, 3.0))])
@@ -114,8 +120,9 @@ def test_where_no_box_fits_the_largest_at_the_centre_is_taken(ratio: tuple[float
 def test_random_resized_crop_cuts_the_boxes_it_draws() -> None:
     images = pictures(9)
     boxes = crop_boxes(draw(9), 16, 16, (0.2, 0.5), (0.9, 1.1))
-    view = random_resized_crop(images, draw(9), (0.2, 0.5), (0.9, 1.1))
-    assert torch.equal(view, crop_and_resize(images, boxes))
+    for interpolation in ("bilinear", "bicubic"):
+        view = random_resized_crop(images, draw(9), (0.2, 0.5), (0.9, 1.1), interpolation)
+        assert torch.equal(view, crop_and_resize(images, boxes, interpolation))
 
 
 def test_flips_are_those_of_torchvision() -> None:

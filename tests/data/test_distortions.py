@@ -5,12 +5,22 @@ import pytest
 import torch
 
 from raysl.data import augmentations
-from raysl.data.distortions import distorted
+from raysl.data.distortions import cropped, distorted
 from raysl.data.views import Draw
 
 
 def draw() -> Draw:
     return Draw(0, 0, 0, "view", np.arange(40), 40)
+
+
+def test_crops_are_flipped_and_nothing_else() -> None:
+    images = torch.rand(40, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    drawn = draw()
+    expected = augmentations.random_resized_crop(images, drawn, (0.3, 1.0), (3 / 4, 4 / 3), "bilinear")
+    expected = augmentations.horizontal_flip(expected, drawn, 0.5)
+    found, nothing = cropped(images, draw(), min_crop=0.3, interpolation="bilinear")
+    assert nothing is None
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("p_solarise", [0.0, 0.2])

@@ -30,9 +30,9 @@ from raysl.search.trials import expand
 from raysl.training.loop import Execution
 from raysl.training.trial import run_trial
 
-DEFAULTS = {"lambd": 0.0051, "projector": 2048, "min_crop": 0.08}
-SHAPES_LOSS = ["lambd", "projector", "min_crop"]
-IMPOSSIBLE = [{"lambd": 0.0}, {"projector": 1}, {"min_crop": 0.0}, {"min_crop": 1.1}]
+DEFAULTS = {"lambd": 0.0051, "projector": 2048, "min_crop": 0.08, "interpolation": "bicubic"}
+SHAPES_LOSS = ["lambd", "projector", "min_crop", "interpolation"]
+IMPOSSIBLE = [{"lambd": 0.0}, {"projector": 1}, {"min_crop": 0.0}, {"min_crop": 1.1}, {"interpolation": "nearest"}]
 # name -> rows on rank 0 and on rank 1
 SHARES = {"even": (4, 4), "uneven": (5, 3), "empty": (8, 0)}
 

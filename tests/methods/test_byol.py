@@ -25,9 +25,9 @@ from raysl.models.settings import ModelSettings
 from raysl.training.optimizers import build_optimizer
 from raysl.training.settings import Adam
 
-DEFAULTS = {"momentum": 0.99, "hidden": 4096, "projector": 256, "min_crop": 0.2}
-SHAPES_LOSS = ["momentum", "projector", "min_crop"]
-IMPOSSIBLE = [{"momentum": 1.1}, {"hidden": 0}, {"projector": 1}, {"min_crop": 0.0}]
+DEFAULTS = {"momentum": 0.99, "hidden": 4096, "projector": 256, "min_crop": 0.2, "interpolation": "bicubic"}
+SHAPES_LOSS = ["momentum", "projector", "min_crop", "interpolation"]
+IMPOSSIBLE = [{"momentum": 1.1}, {"hidden": 0}, {"projector": 1}, {"min_crop": 0.0}, {"interpolation": "nearest"}]
 GLOBAL_SIZES = (8, 7)  # over two ranks 4 + 4 rows, and 4 + 3
 
 

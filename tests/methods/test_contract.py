@@ -16,7 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 import raysl.methods
 from raysl.collectives import mean_over_ranks, rank, world_size
-from raysl.data.views import Draw
+from raysl.data import augmentations
+from raysl.data.views import Draw, identity
 from raysl.methods._method import Losses, Method, View
 from raysl.methods.rotation import Rotation
 from raysl.models.batch_norm import sync_batch_norm
@@ -32,7 +33,7 @@ GLOBAL_SIZES = (8, 7)  # 4 + 4 rows, and 4 + 3
 SMALL = {"projector": 32, "predictor": 16, "decoder": 32, "hidden": 32}
 
 
-def build(name: str, seed: int = 0) -> Method:
+def build(name: str, seed: int = 0, **given: Any) -> Method:
     torch.manual_seed(seed)
     kind = getattr(import_module(f"raysl.methods.{name}"), name.title().replace("_", ""))
     encoder = build_encoder(ModelSettings(features=16), channels=1, image_size=8)
@@ -40,7 +41,7 @@ def build(name: str, seed: int = 0) -> Method:
     settings: dict[str, Any] = {key: value for key, value in SMALL.items() if key in parameters}
     nested = [key for key, given in parameters.items() if given.annotation is Method]
     settings |= {key: Rotation(encoder, NUM_CLASSES) for key in nested}
-    method: Method = kind(encoder, NUM_CLASSES, **settings)
+    method: Method = kind(encoder, NUM_CLASSES, **settings, **given)
     return method.to(memory_format=torch.channels_last)
 
 
@@ -233,6 +234,33 @@ def test_frozen_backbone_is_left_as_it_is(name: str) -> None:
     assert not any(map(torch.equal, method.encoder.head.parameters(), head))
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_crop_has_the_interpolation_that_is_asked_for(
+    name: str, interpolation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    plain = augmentations.crop_and_resize
+    monkeypatch.setattr(
+        augmentations, "crop_and_resize", lambda images, boxes, kind: made.append(kind) or plain(images, boxes, kind)
+    )
+    facts = raysl.methods.describe(name)
+    given = {"interpolation": interpolation} if "interpolation" in facts.hyperparameters else {}
+    make_views(build(name, **given))
+    # Whatever is cropped is cropped as asked, and no method that crops has no say in it.
+    assert set(made) == set(given.values())
+    assert len(made) in (0, 2)
+
+
+@pytest.mark.parametrize("name", raysl.methods.classifiers())
+def test_labelled_images_are_seen_as_they_are_unless_views_say_otherwise(name: str) -> None:
+    """The 1-pixel attack relies on it; `views` is the name by which an attack and a crop are refused."""
+    [seen] = [spec for spec in build(name).views().values() if spec.stream == "labelled"]
+    assert seen.make is identity
+    [cropped] = [spec for spec in build(name, views="crop_flip").views().values() if spec.stream == "labelled"]
+    assert cropped.make is not identity
+
+
 def expected(name: str, constant: str, default: Any = None) -> Any:
     """Return a constant of a method's own test file, which says there what is expected of the method."""
     tree = ast.parse((Path(__file__).parent / f"test_{name}.py").read_text())
@@ -250,7 +278,7 @@ def test_catalogue_knows_the_hyperparameters_and_which_of_them_shape_the_loss(na
     assert list(facts.shapes_loss) == expected(name, "SHAPES_LOSS")
     assert (name in raysl.methods.pretexts()) == (facts.streams == ("unlabelled",))
     nested = {"name": "semi", "pretext": {"name": name, "pretext": {"name": "rotation"}}}
-    shaping = {"lambda_l", "lambda_u"} | {f"pretext.{key}" for key in facts.shapes_loss}
+    shaping = {"lambda_l", "lambda_u", "views"} | {f"pretext.{key}" for key in facts.shapes_loss}
     assert raysl.methods.loss_shaping_keys(nested) == shaping
 
 

@@ -14,9 +14,9 @@ from raysl.methods.simsiam import embedding_spread
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 
-DEFAULTS = {"projector": 2048, "decoder": 512, "min_crop": 0.2, "p_blur": 0.0}
-SHAPES_LOSS = ["min_crop", "p_blur"]
-IMPOSSIBLE = [{"decoder": 8}, {"decoder": 40}, {"projector": 0}, {"p_blur": -0.1}]
+DEFAULTS = {"projector": 2048, "decoder": 512, "min_crop": 0.2, "p_blur": 0.0, "interpolation": "bicubic"}
+SHAPES_LOSS = ["min_crop", "interpolation", "p_blur"]
+IMPOSSIBLE = [{"decoder": 8}, {"decoder": 40}, {"projector": 0}, {"p_blur": -0.1}, {"interpolation": "nearest"}]
 PASSES = 2  # the third view is the target
 
 

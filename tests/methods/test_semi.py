@@ -7,12 +7,13 @@ from raysl.methods._method import View
 from raysl.methods.rotation import Rotation
 from raysl.methods.semi import Semi
 from raysl.methods.simsiam import Simsiam
+from raysl.methods.supervised import Supervised
 from raysl.models.encoder import Encoder, build_encoder
 from raysl.models.settings import ModelSettings
 
-DEFAULTS = {"pretext": ..., "lambda_l": 1.0, "lambda_u": 1.0}
-SHAPES_LOSS = ["lambda_l", "lambda_u"]
-IMPOSSIBLE = [{"lambda_l": 0.0}, {"lambda_u": 0.0}]
+DEFAULTS = {"pretext": ..., "lambda_l": 1.0, "lambda_u": 1.0, "views": "none"}
+SHAPES_LOSS = ["lambda_l", "lambda_u", "views"]
+IMPOSSIBLE = [{"lambda_l": 0.0}, {"lambda_u": 0.0}, {"views": "crop"}]
 
 
 def encoder() -> Encoder:
@@ -59,6 +60,15 @@ def test_each_branch_is_what_it_would_be_alone() -> None:
     semi, views = method(), batch()
     torch.testing.assert_close(semi.supervised(views).total, semi(views).terms["supervised"])
     torch.testing.assert_close(semi.pretext(views).total, semi(views).terms["rotation"])
+
+
+def test_views_are_of_the_labelled_images_alone() -> None:
+    shared = encoder()
+    plain, cropped = (
+        Semi(shared, 3, pretext=Rotation(shared, 3), views=views).views() for views in ("none", "crop_flip")
+    )
+    assert cropped["labelled"] == Supervised(shared, 3, views="crop_flip").views()["labelled"] != plain["labelled"]
+    assert cropped["rotated"] == plain["rotated"]
 
 
 def test_branches_are_normalised_apart() -> None:

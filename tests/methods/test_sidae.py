@@ -13,9 +13,17 @@ from raysl.methods._method import Losses, Method, View
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 
-DEFAULTS = {"w": 0.5, "projector": 2048, "predictor": 512, "decoder": 512, "min_crop": 0.2, "p_blur": 0.0}
-SHAPES_LOSS = ["w", "projector", "min_crop", "p_blur"]
-IMPOSSIBLE = [{"w": -0.1}, {"w": 1.1}, {"decoder": 24}]
+DEFAULTS = {
+    "w": 0.5,
+    "projector": 2048,
+    "predictor": 512,
+    "decoder": 512,
+    "min_crop": 0.2,
+    "p_blur": 0.0,
+    "interpolation": "bicubic",
+}
+SHAPES_LOSS = ["w", "projector", "min_crop", "interpolation", "p_blur"]
+IMPOSSIBLE = [{"w": -0.1}, {"w": 1.1}, {"decoder": 24}, {"interpolation": "nearest"}]
 PASSES = 2  # the third view is the target
 WIDTHS = {"projector": 24, "predictor": 8, "decoder": 16}
 PARTS = {"simsiam": ("encoder", "projector", "predictor"), "denoising_autoencoder": ("encoder", "projector", "decoder")}

@@ -18,9 +18,9 @@ from raysl.methods.simclr import Simclr, nt_xent_loss
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 
-DEFAULTS = {"temperature": 0.2, "projector": 1024, "min_crop": 0.2}
-SHAPES_LOSS = ["temperature", "projector", "min_crop"]
-IMPOSSIBLE = [{"temperature": 0.0}, {"projector": 1}, {"min_crop": 0.0}]
+DEFAULTS = {"temperature": 0.2, "projector": 1024, "min_crop": 0.2, "interpolation": "bicubic"}
+SHAPES_LOSS = ["temperature", "projector", "min_crop", "interpolation"]
+IMPOSSIBLE = [{"temperature": 0.0}, {"projector": 1}, {"min_crop": 0.0}, {"interpolation": "nearest"}]
 GLOBAL_SIZES = (8, 9, 1)  # over two ranks 4 + 4 rows, 5 + 4, and 1 + 0
 TEMPERATURES = (0.2, 1.5)
 

@@ -18,9 +18,9 @@ from raysl.methods.simsiam import Simsiam, build_predictor, build_projector, emb
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 
-DEFAULTS = {"projector": 2048, "predictor": 512, "min_crop": 0.2, "p_blur": 0.0}
-SHAPES_LOSS = ["projector", "min_crop", "p_blur"]
-IMPOSSIBLE = [{"projector": 1}, {"predictor": 0}, {"min_crop": 0.0}, {"p_blur": 1.1}]
+DEFAULTS = {"projector": 2048, "predictor": 512, "min_crop": 0.2, "p_blur": 0.0, "interpolation": "bicubic"}
+SHAPES_LOSS = ["projector", "min_crop", "interpolation", "p_blur"]
+IMPOSSIBLE = [{"projector": 1}, {"predictor": 0}, {"min_crop": 0.0}, {"p_blur": 1.1}, {"interpolation": "nearest"}]
 SHARES = {"even": 6, "uneven": 9, "empty": 12}  # name -> how many of 12 rows are on rank 0
 
 

@@ -1,26 +1,29 @@
 """Cross-entropy by hand, on images as they are."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raysl.data.augmentations import colour_jitter, grayscale, horizontal_flip, random_resized_crop
 from raysl.data.views import Draw
 from raysl.methods._method import View
 from raysl.methods.supervised import Supervised, cross_entropy
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 
-DEFAULTS = {}
-SHAPES_LOSS = []
-IMPOSSIBLE = [{"copies": 1}]
+DEFAULTS = {"views": "none"}
+SHAPES_LOSS = ["views"]
+IMPOSSIBLE = [{"copies": 1}, {"views": "crop"}, {"views": None}]
 
 
-def method() -> Supervised:
+def method(views: Any = "none") -> Supervised:
     torch.manual_seed(0)
-    return Supervised(build_encoder(ModelSettings(), channels=1, image_size=8), num_classes=5)
+    return Supervised(build_encoder(ModelSettings(), channels=1, image_size=8), num_classes=5, views=views)
 
 
 def batch() -> dict[str, View]:
@@ -78,6 +81,21 @@ def test_labelled_images_are_not_augmented() -> None:
     draw = Draw(0, 0, 0, "labelled", torch.arange(4), 4)
     assert view.stream == "labelled"
     assert torch.equal(view.make(images, draw)[0], images)
+
+
+@pytest.mark.parametrize("views", ["crop_flip", "distorted"])
+def test_views_are_torchvisions_crops_of_8_per_cent_and_more_and_flips(views: str) -> None:
+    """Bilinear, as torchvision has them by default; `distorted` recolours them afterwards."""
+    images = torch.rand(50, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    drawn, rows = Draw(0, 0, 0, "labelled", np.arange(50), 50), Draw(0, 0, 0, "labelled", np.arange(50), 50)
+    (view,) = method(views).views().values()
+    seen, nothing = view.make(images, rows)
+    expected = random_resized_crop(images, drawn, (0.08, 1.0), (3 / 4, 4 / 3), "bilinear")
+    expected = horizontal_flip(expected, drawn, 0.5)
+    if views == "distorted":
+        expected = grayscale(colour_jitter(expected, drawn, 0.4, 0.4, 0.4, 0.1, 0.8), drawn, 0.2)
+    assert nothing is None
+    assert torch.equal(seen, expected)
 
 
 def test_loss_is_that_of_the_logits_it_classifies_by() -> None:

@@ -41,13 +41,17 @@ DEFAULTS = {
     "virtual_on": "z",
     "consistency_on": "z",
     "projector": 1024,
+    "hidden": None,
     "min_crop": 0.2,
+    "interpolation": "bicubic",
 }
 SHAPES_LOSS = [
     "alpha", "beta", "gamma", "tau", "feature_norms", "virtual_on", "consistency_on", "projector", "min_crop",
+    "interpolation",
 ]  # fmt: skip
 IMPOSSIBLE = [
     {"alpha": 0.0}, {"beta": -1.0}, {"gamma": -1.0}, {"tau": 0.0}, {"virtual_on": "x"}, {"consistency_on": "Z"},
+    {"hidden": 0}, {"interpolation": "nearest"},
 ]  # fmt: skip
 PASSES = 3  # both views, and the mixed images
 Numbers = NDArray[np.float64]
@@ -535,3 +539,12 @@ def test_a_trial_in_bf16_ends_with_its_terms_in_its_curve(tmp_path: Path) -> Non
 
 def test_terms_may_weigh_nothing() -> None:
     methods.settings_model("trimix")(name="trimix", beta=0.0, gamma=0.0)
+
+
+def test_hidden_layers_are_as_wide_as_the_embeddings_or_as_is_said() -> None:
+    def widths(**given: Any) -> list[int]:
+        encoder = build_encoder(ModelSettings(features=16), channels=1, image_size=8)
+        return [layer.out_features for layer in Trimix(encoder, 3, **given).projector if isinstance(layer, nn.Linear)]
+
+    assert widths(projector=24) == [24, 24, 24]
+    assert widths(projector=24, hidden=40) == [40, 40, 24]

@@ -23,9 +23,16 @@ from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 from raysl.training.settings import SGD, Adam
 
-DEFAULTS = {"invariance": 25.0, "variance": 25.0, "covariance": 1.0, "projector": 1024, "min_crop": 0.2}
-SHAPES_LOSS = ["invariance", "variance", "covariance", "projector", "min_crop"]
-IMPOSSIBLE = [{"variance": -1.0}, {"projector": 1}, {"min_crop": 0.0}, {"min_crop": 1.1}]
+DEFAULTS = {
+    "invariance": 25.0,
+    "variance": 25.0,
+    "covariance": 1.0,
+    "projector": 1024,
+    "min_crop": 0.2,
+    "interpolation": "bicubic",
+}
+SHAPES_LOSS = ["invariance", "variance", "covariance", "projector", "min_crop", "interpolation"]
+IMPOSSIBLE = [{"variance": -1.0}, {"projector": 1}, {"min_crop": 0.0}, {"min_crop": 1.1}, {"interpolation": "nearest"}]
 SPACE = Path(__file__).parents[2] / "search_spaces" / "vicreg.yaml"
 SHARES = {"even": 4, "uneven": 5, "empty": 8}  # name -> how many of 8 rows are on rank 0
 WEIGHTS = (25.0, 25.0, 1.0)

@@ -22,7 +22,12 @@ def settings(backbone: Any, stem: Any = "imagenet") -> ModelSettings:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     ("backbone", "stem", "width"),
-    [("small_resnet", "imagenet", 64), ("resnet18", "imagenet", 512), ("resnet18", "cifar", 512)],
+    [
+        ("small_resnet", "imagenet", 64),
+        ("resnet18", "imagenet", 512),
+        ("resnet18", "stl10", 512),
+        ("resnet18", "cifar", 512),
+    ],
 )
 def test_every_image_size_is_pooled_to_the_width(backbone: str, stem: str, width: int, channels: int) -> None:
     network, stated = build_backbone(settings(backbone, stem), channels)
@@ -40,15 +45,28 @@ def test_resnet50_is_pooled_to_2048() -> None:
         assert network(torch.randn(2, 1, 8, 8)).shape == (2, 2048)
 
 
-def test_cifar_stem_keeps_the_resolution() -> None:
-    sizes: dict[str, torch.Size] = {}
-    for stem in ("imagenet", "cifar"):
-        network, _ = build_backbone(settings("resnet18", stem), 3)
-        network.get_submodule("layer1").register_forward_hook(
-            lambda module, inputs, output, stem=stem: sizes.update({stem: output.shape[2:]})
-        )
-        network(torch.randn(2, 3, 32, 32))
-    assert sizes == {"imagenet": (8, 8), "cifar": (32, 32)}
+@pytest.mark.parametrize(
+    ("stem", "size", "edges"),
+    [
+        # What ResNet-18 sees before its four stages and after each of them; the last one is pooled.
+        ("imagenet", 224, [56, 56, 28, 14, 7]),
+        ("imagenet", 32, [8, 8, 4, 2, 1]),
+        ("stl10", 96, [48, 48, 24, 12, 6]),
+        ("stl10", 64, [32, 32, 16, 8, 4]),
+        ("cifar", 32, [32, 32, 16, 8, 4]),
+        ("cifar", 28, [28, 28, 14, 7, 4]),
+    ],
+)
+def test_stems_leave_maps_of_these_sizes(stem: str, size: int, edges: list[int]) -> None:
+    network, _ = build_backbone(settings("resnet18", stem), 3)
+    assert isinstance(network.get_submodule("conv1"), nn.Conv2d)
+    assert network.get_submodule("conv1").kernel_size == ((7, 7) if stem == "imagenet" else (3, 3))
+    found: list[int] = []
+    for name in ("maxpool", "layer1", "layer2", "layer3", "layer4"):
+        network.get_submodule(name).register_forward_hook(lambda _, inputs, output: found.append(output.shape[-1]))
+    with torch.no_grad():
+        network(torch.randn(2, 3, size, size))
+    assert found == edges
 
 
 @pytest.mark.parametrize(

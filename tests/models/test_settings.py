@@ -13,6 +13,7 @@ from raysl.models.settings import ModelSettings
     [
         ({"hidden": 4096, "features": None}, r"hidden: .*features"),
         ({"backbone": "mobilenet_v2", "stem": "cifar"}, r"stem: mobilenet_v2 .*resnet18 and resnet50"),
+        ({"stem": "stl10"}, r"stem: small_resnet .*resnet18 and resnet50 take 'stl10'"),
         ({"norm_momentum": 0.0}, "norm_momentum"),
         ({"norm_momentum": 1.5}, "norm_momentum"),
         ({"norm_eps": 0.0}, "norm_eps"),

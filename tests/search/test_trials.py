@@ -1,5 +1,6 @@
 """What a trial is named by."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from raysl.results.store import Store
 from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment
 from raysl.search.trials import Trial, expand, stage_record
-from raysl.training.spec import TrialSpec
+from raysl.training.spec import TrialSpec, identity_of
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
 ATTACKED = DATA.model_copy(update={"attack": OnePixel(name="one_pixel")})
@@ -91,7 +92,7 @@ def test_a_later_stage_is_named_by_what_it_starts_from(tmp_path: Path) -> None:
 
 def test_the_name_is_the_same_in_every_process(tmp_path: Path) -> None:
     """Where this changes, every result table out there loses its trials: raise IDENTITY_VERSION knowingly."""
-    assert ids(trials(tmp_path))[0] == "d2abc0d53a954313"
+    assert ids(trials(tmp_path))[0] == "c27c47fc6f92d549"
 
 
 def test_a_stage_is_named_by_its_trials_and_its_rule(tmp_path: Path) -> None:
@@ -139,3 +140,28 @@ def test_an_attacked_stage_starts_from_its_own_search_s_or_the_shared_pre_traini
     starts = [selected_starts(experiment, second, of_stages(experiment, data), store) for data in (DATA, ATTACKED)]
     assert starts[1] == {0: chosen[0], 1: chosen[1]}
     assert (starts[0] == starts[1]) is shared
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        ("{name: supervised}", {"views": ["none", "crop_flip", "distorted"]}),
+        ("{name: semi, pretext: {name: simsiam}}", {"views": ["none", "crop_flip"]}),
+        ("{name: semi, pretext: {name: simsiam}}", {"pretext.interpolation": ["bicubic", "bilinear"]}),
+        ("{name: trimix}", {"hidden": ["null", "1024", "512"], "interpolation": ["bicubic", "bilinear"]}),
+    ],
+)
+def test_a_later_hyperparameter_is_no_part_of_a_name_until_it_is_used(
+    tmp_path: Path, method: str, given: dict[str, list[str]]
+) -> None:
+    plain = f"stages.semi.method={method}"
+    first = trials(tmp_path, plain)
+    named = json.dumps(identity_of(first[0].spec.method))
+    assert not any(f'"{key.split(".")[-1]}"' in named for key in given)
+    for key, (unused, *used) in given.items():
+        same = trials(tmp_path, plain, f"stages.semi.method.{key}={unused}")
+        others = [trials(tmp_path, plain, f"stages.semi.method.{key}={value}") for value in used]
+        assert ids(same) == ids(first)
+        assert same[0].config_id == first[0].config_id
+        assert len({name for found in (first, *others) for name in ids(found)}) == (1 + len(used)) * len(first)
+        assert len({found[0].config_id for found in (first, *others)}) == 1 + len(used)

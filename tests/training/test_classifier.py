@@ -146,6 +146,34 @@ def test_other_trials_pass_the_backbone_in_every_epoch(
     assert all(view.images.dim() == 4 for view in loop.feed.make_views(batch, 0).values())
 
 
+@pytest.mark.parametrize("views", ["crop_flip", "distorted"])
+def test_a_frozen_backbone_passes_new_crops_in_every_epoch_in_eval_mode(
+    make_spec: MakeSpec, pretrained: str, store: Store, train: Train, passes: list[int], views: str
+) -> None:
+    """Nothing is computed once, the backbone learns nothing, and its classifier is scored on whole images."""
+    spec = make_spec(f"stages.finetune.method.views={views}", stage="finetune", start=pretrained, **FROZEN)
+    train(spec, store)
+    assert passes == [20] * 6 + [40]
+    before, after = (checkpoint.load(store, model_path(str(i)))["method"] for i in (pretrained, spec.id))
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("encoder.backbone."))
+    loop = Loop(spec, store, Execution())
+    batches = [next(iter(loop.feed.batches(0, 0, 1))), next(iter(loop.feed.batches(0, 0, 1)))]
+    first, second = (loop.feed.make_views(batch, epoch)["labelled"] for epoch, batch in enumerate(batches))
+    assert not torch.equal(first.images, second.images)
+    assert first.labels is not None
+    assert second.labels is not None
+    assert torch.equal(first.labels, second.labels)
+    images, labels = loop.feed.labelled_images()
+    rows = batches[0].rows["labelled"]
+    assert torch.equal(first.labels, torch.from_numpy(labels[rows]))
+    assert not torch.equal(first.images, in_pixels(spec, images[rows]))
+    tests, truth = data_arrays.load_test(spec.data)
+    with torch.no_grad():
+        predicted = trained(store, spec).classify(in_pixels(spec, tests)).argmax(1).numpy()
+    score = score_trial(spec, store, Execution())
+    assert score.test_accuracy == pytest.approx(float(np.mean(predicted == truth)), abs=0.0021)
+
+
 def test_a_rank_without_images_has_features_of_none(spec: TrialSpec, store: Store) -> None:
     loop = Loop(spec, store, Execution())
     images, _ = loop.feed.labelled_images()
