@@ -82,10 +82,10 @@ class Display:
         number = len(record.members) // len(new)
         self._line(f"{self._stage(record)}: config {number}: {params_text(new[-1].params)}")
 
-    def cluster_starting(self) -> None:
-        """Ray is about to start."""
+    def cluster_starting(self, at_most: float | None) -> None:
+        """Ray is about to start; the command ends where it has not started after so many seconds."""
         self.note = "starting Ray"
-        self._line("starting Ray ...")
+        self._line("starting Ray ..." if at_most is None else f"starting Ray, for {at_most:g} s at most ...")
 
     def trial_started(self, trial_id: str) -> None:
         """A trial begins, or begins again."""

@@ -1,5 +1,6 @@
 """A Ray cluster for one search: a local one that leaves nothing behind, or one that already stands."""
 
+import faulthandler
 import gc
 import logging
 import os
@@ -30,6 +31,7 @@ from raysl.sources import copy_package
 
 LONGEST_BASE = 18
 WATCH_SECONDS, GRACE_SECONDS = 1.0, 10.0
+START_SECONDS = 180.0  # of Ray on this machine; 5 are usual, and 30 where it is busy with other things
 LAST_WRITTEN = 10_000  # bytes
 MODULES = "modules"  # of a local cluster's folder: where its workers find raysl
 PATH = "PYTHONPATH"
@@ -112,10 +114,19 @@ def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
 
 
 def _start(folder: str, quiet: dict[str, Any]) -> None:
-    try:
-        ray.init(address="local", include_dashboard=False, _temp_dir=folder, job_config=_OfNoFolder(), **quiet)
-    except Exception as error:  # of many kinds, bare ones among them
-        raise SearchError(f"Ray could not be started on this machine: {error}") from error
+    """Start Ray, or end the whole process, with exit code 1, where that takes longer than `START_SECONDS`.
+
+    Ray waits for ever where its first worker dies before it has registered, and lets no thread or signal handler of
+    Python's run meanwhile.
+    """
+    with Path(os.devnull).open("w") as nowhere:
+        faulthandler.dump_traceback_later(START_SECONDS, exit=True, file=nowhere)
+        try:
+            ray.init(address="local", include_dashboard=False, _temp_dir=folder, job_config=_OfNoFolder(), **quiet)
+        except Exception as error:  # of many kinds, bare ones among them
+            raise SearchError(f"Ray could not be started on this machine: {error}") from error
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 class _OfNoFolder(JobConfig):

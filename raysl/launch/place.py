@@ -59,9 +59,9 @@ class Place:
 
     def _connect(self) -> None:
         if not self.is_inline:
-            from raysl.launch.cluster import cluster
+            from raysl.launch.cluster import START_SECONDS, cluster
 
-            self.observer.cluster_starting()
+            self.observer.cluster_starting(START_SECONDS if self.options.address is None else None)
             self.stack.enter_context(cluster(self.options.address))
         self._connected = True
         self.check_limits()

@@ -30,8 +30,8 @@ class Observer(TrialObserver, Protocol):
     def stages_started(self, records: Sequence[StageRecord], rows: Mapping[str, TrialRow], todo: int) -> None:
         """Stages begin; rows are those of trials that are done, todo the number of trials to train."""
 
-    def cluster_starting(self) -> None:
-        """Ray is about to start, which takes seconds."""
+    def cluster_starting(self, at_most: float | None) -> None:
+        """Ray is about to start; the command ends where it has not started after so many seconds."""
 
     def stage_selected(self, record: StageRecord, selection: SelectionRecord) -> None:
         """A stage's trials are done and its config is chosen."""

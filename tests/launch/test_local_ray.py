@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from clusters import descendants
-from tiny import EXPERIMENT, Finished, start, tables_of
+from tiny import EXPERIMENT, Finished, start, tables_of, write
 from waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.slow
 
+IDLE = "idle worker"
 NUM_TRIALS = 24
 EXPERIMENT_OF_MANY = (
     EXPERIMENT[: EXPERIMENT.index("  finetune:")]
@@ -24,7 +25,7 @@ EXPERIMENT_OF_MANY = (
 )
 # By name: what its command line begins with, and whether the search goes on without it.
 PROCESSES = {
-    "idle worker": (r"ray::IDLE|\S*python[\d.]* \S+/default_worker\.py", True),
+    IDLE: (r"ray::IDLE|\S*python[\d.]* .*/default_worker\.py", True),
     "gcs_server": (r"\S+/gcs_server ", False),
     "raylet": (r"\S+/raylet/raylet ", False),
     "dashboard agent": (r"ray::DashboardAgent", False),
@@ -46,7 +47,7 @@ def test_each_is_killed(finished: Callable[..., Finished], tmp_path: Path) -> No
     driver = start(expected.file, results)
     while left:
         name, (pattern, goes_on) = next(iter(left.items()))
-        if name != "idle worker":
+        if name != IDLE:
             wait_for_another_row(results, driver)
         lines = processes_with(name, driver)
         others = [line for line in lines.values() if not any(re.match(known, line) for known, _ in PROCESSES.values())]
@@ -68,6 +69,20 @@ def test_each_is_killed(finished: Callable[..., Finished], tmp_path: Path) -> No
         assert len(rows_of(results)) < NUM_TRIALS, "the search was over before"
         driver = start(expected.file, results)
     assert tables_of(results) == tables_of(expected.results)
+
+
+def test_a_start_that_hangs_ends(tmp_path: Path) -> None:
+    """Ray waits for its first worker for ever where this one dies before it has registered."""
+    impatient = "import raysl.launch.cluster as c; c.START_SECONDS = 15.0; from raysl.cli import main; main()"
+    arguments = ["tune", str(write(tmp_path)), "--results", str(tmp_path / "results")]
+    driver = subprocess.Popen(
+        [sys.executable, "-c", impatient, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    lines = processes_with(IDLE, driver)
+    os.kill(matching(PROCESSES[IDLE][0], lines)[0], signal.SIGKILL)
+    printed, _ = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 1, printed
+    assert "starting Ray, for 15 s at most ..." in printed
 
 
 def processes_with(name: str, driver: subprocess.Popen[str]) -> dict[int, str]:
