@@ -27,7 +27,8 @@ class OnePixel(Settings):
 
     value: `white` (Cavallari & Ponti 2022), or `per_class`, a colour of its own for each class, or a gray value where
         images are gray (Cavallari & Ponti 2021).
-    seed: of the places and the colours alone; trials of all seeds see the same attack.
+    seed: of the order in which places and colours are tried; trials of all seeds see the same attack, whose pixels
+        differ from the clean ones in nearly all labelled training images.
     """
 
     name: Literal["one_pixel"]

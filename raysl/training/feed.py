@@ -59,7 +59,7 @@ class Feed:
             self.arrays.labels, spec.data.labels, spec.data.draw, split, spec.data.num_classes
         )
         self.unlabelled = unlabelled_subset(len(self.arrays.unlabelled), spec.data.unlabelled, split)
-        self.attack = attack_of(spec.data)
+        self.attack = attack_of(spec.data, self.arrays)
         self.normalise = Normaliser.of(self.arrays, device)
         self.streams = {view.stream for view in views.values()}
         self.pooled: Tensor | None = None
