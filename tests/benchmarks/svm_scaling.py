@@ -1,0 +1,71 @@
+"""Test accuracy of the linear SVM with and without scaling, for several C, on the selected models of a results folder.
+
+uv run python tests/benchmarks/svm_scaling.py FOLDER...
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from raysl.data.arrays import load_test
+from raysl.probes import linear_svm
+from raysl.probes.settings import LinearSVM
+from raysl.results.rows import read_rows
+from raysl.results.stages import read_selections, read_stages
+from raysl.results.store import Store
+from raysl.training.features import extract_features
+from raysl.training.feed import Feed
+from raysl.training.scoring import trained_method
+from raysl.training.spec import TrialSpec
+
+COSTS = (0.1, 1.0, 10.0)
+SCALES = {"none": None, "standard": 0.0, "standard, 0.1": 0.1, "standard, 0.3": 0.3}  # LEAST_DEVIATION
+
+Split = tuple[np.ndarray, np.ndarray]
+
+
+def models(folder: str) -> Iterator[tuple[str, list[tuple[Split, Split]]]]:
+    """Yield each selected config's name with its seeds' features and labels of D_l and of the test set."""
+    store = Store.open(folder, create=False)
+    selections = read_selections(store)
+    for stage in read_stages(store):
+        if selection := selections.get(stage.stage_id):
+            rows = read_rows(store, selection.trial_ids)
+            specs = [TrialSpec.model_validate_json(rows[trial_id].spec) for trial_id in selection.trial_ids]
+            yield f"{stage.data['source']} {stage.experiment}/{stage.stage}", [features(spec, store) for spec in specs]
+
+
+def features(spec: TrialSpec, store: Store) -> tuple[Split, Split]:
+    """Return a trial's features and labels of D_l, and of the test set."""
+    method = trained_method(spec, store)
+    feed = Feed(spec, method.views(), torch.device("cpu"))
+    images, labels = feed.labelled_images()
+    test_images, test_labels = load_test(spec.data)
+    train = extract_features(method.encoder, images, feed.normalise), labels
+    return train, (extract_features(method.encoder, test_images, feed.normalise), test_labels)
+
+
+def main(folders: Sequence[str]) -> None:
+    """Print a row per selected config: means over its seeds."""
+    print(f"{'stage':44} norm  {'scale':14}", *(f"C={c:<13g}" for c in COSTS))
+    for folder in folders:
+        for name, seeds in models(folder):
+            norm = np.mean([np.linalg.norm(train[0], axis=1).mean() for train, _ in seeds])
+            for scale, least in SCALES.items():
+                if least is not None:
+                    linear_svm.LEAST_DEVIATION = least
+                cells = []
+                for c in COSTS:
+                    settings = LinearSVM(C=c, scale="none" if least is None else "standard")
+                    start = time.perf_counter()
+                    found = [100 * linear_svm.test_accuracy(*train, *test, settings) for train, test in seeds]
+                    seconds = (time.perf_counter() - start) / len(seeds)
+                    cells.append(f"{np.mean(found):5.1f} ({seconds:5.2f} s) ")
+                print(f"{name:44} {norm:5.1f} {scale:14}", *cells, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
