@@ -9,6 +9,7 @@ from raysl.settings import Settings
 
 Fraction = Annotated[float, Gt(0.0), Lt(1.0)]
 Count = Annotated[int, Ge(1)]
+NO_DIGEST = "missing:"  # and the name of a set, in the place of the digest of one that is not on this machine
 DECODING = 2  # raised when images that are turned or flattened come to have other pixels
 
 
@@ -71,7 +72,8 @@ class TrialData(DataSettings):
 
     labels: the count of D_l, never a fraction or `all`.  unlabelled: the count of D_u in use.
     draw: `uniform` where all labelled images are taken, whatever was said: the subset is the same.
-    digest: of the images, labels and splits themselves, whatever file they came from.
+    digest: of the images, labels and splits themselves, whatever file they came from; `NO_DIGEST` and the set's name
+        where they are not on this machine.
     decoding: how images are turned upright and flattened on white; None where the set has none such, so that its trials
         keep the names that they had before raysl did either.
     """
@@ -81,3 +83,8 @@ class TrialData(DataSettings):
     labels: Count
     unlabelled: Count
     decoding: Annotated[int, Ge(1)] | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the images are not on this machine, so that the trials can be listed but have no ids yet."""
+        return self.digest.startswith(NO_DIGEST)
