@@ -134,10 +134,10 @@ def _given_binary(name: str) -> Archived | None:
 
 def _find_given(name: str, archive: Archive) -> Path | None:
     """Return where a set's file lies, compressed or not."""
-    others = {other.checksum for set_ in UNCOMPRESSED if set_ != name for other in _idx_files(set_)}
     file = uncompressed(name, archive)
     if file is None:
         return find_given(archive)
+    others = {other.checksum for set_ in UNCOMPRESSED if set_ != name for other in _idx_files(set_)}
     return find_given(archive, others) or find_given(file, others)
 
 
