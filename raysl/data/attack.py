@@ -23,7 +23,7 @@ SHOWN_SEED = 0
 LEVELS = 256
 SEEN = 32  # levels
 NEARLY_ALL = 0.95
-MOST_TRIES = 4096  # of a place and a value, for one class; bounds the time on images where none is seen
+MOST_PLACES, MOST_TRIES = 256, 4096  # for one class; bounds of the time on images where no value is seen
 
 Colours = NDArray[np.uint8]
 
@@ -56,8 +56,8 @@ def attack_of(data: TrialData, arrays: TrainArrays) -> Attack | None:
     """Return the attack that a trial's data ask for.
 
     It is a function of the data's settings and content, and of no trial's seed: what is seen is judged on all labelled
-    training images of the set, of which each seed draws its D_l.  A class for which none of `MOST_TRIES` is seen takes
-    the place and the value that are seen in most of its images.
+    training images of the set, of which each seed draws its D_l.  A class for which no value is seen at the places that
+    are tried takes the place and the value that are seen in most of its images.
     """
     if data.attack is None:
         return None
@@ -68,7 +68,7 @@ def attack_of(data: TrialData, arrays: TrainArrays) -> Attack | None:
     colours = np.full((1, data.channels), WHITE, np.uint8) if white else _distinct_colours(data)
     places, values = [], []
     for number in range(data.num_classes):
-        tried = free[: math.ceil(MOST_TRIES / len(colours))]
+        tried = free[: min(MOST_PLACES, math.ceil(MOST_TRIES / len(colours)))]
         place, colour = _most_seen(arrays.images, np.flatnonzero(arrays.labels == number), tried, colours)
         places.append(free[place])
         values.append(colours[colour])
