@@ -69,10 +69,9 @@ def predictions(train_features: Features, train_labels: Labels, test_features: F
 
 
 def _scale(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what features [N, D] are divided by, [D]."""
+    """Return what features [N, D] are divided by, [D]: 1 where no unit varies."""
     deviations = features.std(axis=0)
-    rounding = np.finfo(np.float32).eps * np.abs(features).max(initial=0)  # what is less varies by rounding alone
-    least = max(LEAST_DEVIATION * deviations.mean(), rounding)
+    least = LEAST_DEVIATION * deviations.mean()
     return np.maximum(deviations, least) if least > 0 else np.ones_like(deviations)
 
 
