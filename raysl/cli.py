@@ -103,7 +103,8 @@ def tune(
         str, typer.Option(help="'code': train those again that other code than this has trained; 'nothing' else.")
     ] = "nothing",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the YAML and the data, list the trials, start nothing.")
+        bool,
+        typer.Option("--dry-run", help="Check the YAML and the data, list the trials, start and download nothing."),
     ] = False,
 ) -> None:
     """Search: train every config on every seed, select, score, and write tables.

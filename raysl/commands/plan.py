@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from raysl.commands.setting_up import images_text, prepare_data, resolve_data
+from raysl.commands.setting_up import images_text, prepare_data, resolve_data, say_missing
 from raysl.commands.wanted import read_wanted
 from raysl.console.costs import show_costs
 from raysl.console.screen import screen
+from raysl.data.settings import TrialData
 from raysl.launch import feasibility
 from raysl.launch.node_types import ClusterFile, capacity, find_cluster_file
 from raysl.results.rows import read_rows
@@ -59,12 +60,14 @@ def plan(
     for experiment in wanted.experiments:
         place.capacity(experiment)
     planner = _Planner(results or wanted.results, place, steps)
-    total = 0.0
+    total, missing = 0.0, dict[str, TrialData]()
     for experiment in wanted.experiments:
-        datas = resolve_data(experiment, console)
-        for data in {data.model_dump_json(): data for data in datas.values()}.values():
+        datas = resolve_data(experiment, console, download=False)
+        for data in {data.model_dump_json(): data for data in datas.values() if not data.is_missing}.values():
             prepare_data(data, console)
+        missing |= {data.source: data for data in datas.values() if data.is_missing}
         total += planner.add(experiment, datas, console)
+    say_missing(missing.values(), console)
     several = len(wanted.experiments) > 1
     if several:
         console.print(f"{len(planner.seen)} trials in all, what experiments share counted once")

@@ -1,11 +1,13 @@
 """What several commands begin with: the data of an experiment's stages."""
 
+from collections.abc import Iterable
+
 from rich.console import Console
 
 from raysl.console.progress import progress
 from raysl.data.arrays import prepare
+from raysl.data.expected import expected_facts, is_missing, missing_text
 from raysl.data.inspect import inspect, resolve
-from raysl.data.sets import KNOWN, find
 from raysl.data.settings import DataSettings, TrialData
 from raysl.errors import DataError, dotted
 from raysl.launch.carry import send
@@ -18,22 +20,25 @@ from raysl.search.trials import Datas
 def resolve_data(experiment: Experiment, console: Console, *, download: bool = True) -> Datas:
     """Return the data of each stage, downloaded if need be, with counts and digest.
 
-    download: otherwise stages of known sets that are not on this machine are left out.
+    download: otherwise a known set that is not on this machine is taken as its authors describe it, without a digest.
     Raises UserError with the place in the YAML, also where a stage cannot be trained on them.
     """
     _say_default_labels(experiment, console)
     datas: dict[str, TrialData] = {}
     known: dict[str, TrialData] = {}
     for stage in experiment.stages:
-        if not (download or _is_here(stage.data.source)):
-            continue
         same = stage.data.model_dump_json()
         if same not in known:
-            known[same] = _resolved(experiment, stage, console)
+            known[same] = _resolved(experiment, stage, console, download)
         datas[stage.name] = known[same]
-    if len(datas) == len(experiment.stages):
-        check(experiment, datas)
+    check(experiment, datas)
     return datas
+
+
+def say_missing(datas: Iterable[TrialData], console: Console) -> None:
+    """Print what a search would do to have the sets that are not on this machine, each once."""
+    for source in dict.fromkeys(data.source for data in datas if data.is_missing):
+        console.print(missing_text(source), style="yellow", markup=False, soft_wrap=True)
 
 
 def _say_default_labels(experiment: Experiment, console: Console) -> None:
@@ -50,12 +55,10 @@ def _say_default_labels(experiment: Experiment, console: Console) -> None:
         )
 
 
-def _is_here(source: str) -> bool:
-    return source not in KNOWN or source == "digits" or find(source) is not None
-
-
-def _resolved(experiment: Experiment, stage: Stage, console: Console) -> TrialData:
+def _resolved(experiment: Experiment, stage: Stage, console: Console, download: bool) -> TrialData:
     try:
+        if not download and is_missing(stage.data.source):
+            return resolve(stage.data, expected_facts(stage.data))
         with progress(console) as report:
             return resolve(stage.data, inspect(stage.data, progress=report))
     except DataError as error:

@@ -15,7 +15,8 @@ from raysl.config import load
 from raysl.console import report
 from raysl.console.progress import progress
 from raysl.console.screen import screen
-from raysl.data.attack import attack_of, examples
+from raysl.data.arrays import load as load_arrays
+from raysl.data.attack import attack_of, shown_images
 from raysl.data.inspect import DataFacts, inspect
 from raysl.data.settings import TrialData
 from raysl.errors import DataError, ResultsError, UserError, choices
@@ -204,12 +205,12 @@ def _draw_attack(data: TrialData, path: Path, console: Console) -> None:
     from raysl.console import attack as picture  # matplotlib takes its time
 
     facts = _inspected(data, "attacked", console)
-    attack = attack_of(data)
+    arrays = load_arrays(data)
+    attack = attack_of(data, arrays)
     assert attack is not None, "only attacked data come here"
-    title = picture.title(data)
-    picture.table(title, facts.class_names, attack, console)
-    shown = examples(data, attack, picture.MOST_PAIRS)
-    _drawn(lambda: picture.draw(title, facts.class_names, attack, shown, path), path, console)
+    title, (images, labels) = picture.title(data), shown_images(data, arrays)
+    picture.table(title, facts.class_names, attack, images, labels, console)
+    _drawn(lambda: picture.draw(title, facts.class_names, attack, images, labels, path), path, console)
 
 
 def _inspected(data: TrialData, done: str, console: Console) -> DataFacts:

@@ -89,10 +89,10 @@ def _own_sets(wanted: Wanted, console: Console) -> dict[str, Carried]:
         datas = resolve_data(experiment, console, download=False)
         for stage in experiment.stages:
             source = stage.data.source
-            if stage.name in datas and ":" in source:
-                own[source] = Carried(datas[stage.name].source, datas[stage.name].digest)
-            elif stage.name not in datas:
+            if datas[stage.name].is_missing:
                 unseen[source] = None
+            elif ":" in source:
+                own[source] = Carried(datas[stage.name].source, datas[stage.name].digest)
     for source in unseen:
         console.print(f"{source}: not on this machine; the cluster's head checks it", markup=False)
     return own

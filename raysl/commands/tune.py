@@ -14,7 +14,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.text import Text
 
-from raysl.commands.setting_up import images_text, prepare_data, resolve_data, send_data
+from raysl.commands.setting_up import images_text, prepare_data, resolve_data, say_missing, send_data
 from raysl.commands.table import show_tables
 from raysl.commands.wanted import Wanted, read_wanted
 from raysl.console.live import Display, params_text
@@ -105,8 +105,11 @@ def _tune(
         validate_uri(tracking)
     for carried in carried_sources().values():
         fetch(carried.source, carried.digest, Store.open(launch.results or wanted.results, create=False))
-    prepared = [(experiment, resolve_data(experiment, console)) for experiment in wanted.experiments]
+    prepared = [
+        (experiment, resolve_data(experiment, console, download=not dry_run)) for experiment in wanted.experiments
+    ]
     if dry_run:
+        say_missing(_distinct(prepared), console)
         list_trials(wanted, prepared, console)
         return
     store = Store.open(launch.results or wanted.results, create=True)
@@ -232,7 +235,10 @@ def _distinct(prepared: Prepared) -> list[TrialData]:
 
 
 def list_trials(wanted: Wanted, prepared: Prepared, console: Console) -> None:
-    """Print the trials that a search would train, each with its id where nothing has to be selected before."""
+    """Print the trials that a search would train, each with its id where nothing has to be selected before.
+
+    Where the images are not on this machine, `-` stands for the id.
+    """
     seen: set[str] = set()
     for index, (experiment, datas) in enumerate(prepared):
         console.print(
@@ -266,7 +272,7 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: set[st
     console.print(Text.assemble("stage ", (stage.name, "bold"), line))
     for trial in trials[:MOST_LISTED]:
         shared = " (shared with one above)" if trial.spec.id in seen else ""
-        name = "" if stage.start_from else f"{trial.spec.id}  "
+        name = "" if stage.start_from else "-  " if trial.spec.data.is_missing else f"{trial.spec.id}  "
         line = f"  {name}{params_text(trial.params)} seed={trial.spec.seed}{shared}"
         console.print(line, markup=False, highlight=False)
     if len(trials) > MOST_LISTED:

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.patches import Circle
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from raysl.console.canvas import Canvas
-from raysl.data.attack import Attack
+from raysl.data.attack import SEEN, SHOWN_SEED, Attack
 from raysl.data.decoding import Images
 from raysl.data.orders import Indices
 from raysl.data.settings import TrialData
@@ -32,42 +33,58 @@ def title(data: TrialData) -> str:
     return f"1-pixel attack on {source} at {size} x {size}: value {data.attack.value}, seed {data.attack.seed}"
 
 
-def table(title: str, names: Sequence[str], attack: Attack, console: Console) -> None:
-    """Print the place and the value of each class's pixel."""
+def table(title: str, names: Sequence[str], attack: Attack, images: Images, labels: Indices, console: Console) -> None:
+    """Print each class's pixel, and in how many of its images it changes and by how much.
+
+    images: D_l at seed 0, clean, uint8 [N, H, W, C].  labels: int64 [N].
+    """
+    changes = attack.changes(images, labels)
     lines = Table("class")
-    for column in ("row", "column", "value"):
+    for column in ("row", "column", "value", "images", "changed", f"by {SEEN} or more", "median change"):
         lines.add_column(column, justify="right")
     for number, name in enumerate(names):
         row, column = attack.places[number].tolist()
-        lines.add_row(Text(name), str(row), str(column), _colour(attack, number))
+        lines.add_row(Text(name), str(row), str(column), _colour(attack, number), *_counts(changes[labels == number]))
+    lines.add_section()
+    lines.add_row("all", "", "", "", *_counts(changes))
     console.print(title, markup=False, soft_wrap=True)
     console.print(lines)
+    console.print(f"images: labelled ones of seed {SHOWN_SEED}; changes in levels of 0 to 255", soft_wrap=True)
 
 
-def draw(
-    title: str, names: Sequence[str], attack: Attack, examples: Sequence[tuple[Images, Images]], path: Path
-) -> None:
+def _counts(changes: Indices) -> tuple[str, ...]:
+    median = f"{np.median(changes):.0f}" if len(changes) else ""
+    return str(len(changes)), str((changes > 0).sum()), str((changes >= SEEN).sum()), median
+
+
+def draw(title: str, names: Sequence[str], attack: Attack, images: Images, labels: Indices, path: Path) -> None:
     """Write a PNG: a row for each of the first classes, of clean images, each beside its attacked copy.
 
-    examples: of each class, the clean and the attacked images, uint8 [N, H, W, C].
+    images: D_l at seed 0, clean, uint8 [N, H, W, C].  labels: int64 [N].
     Raises OSError where the file cannot be written.
     """
-    shown = examples[:MOST_ROWS]
-    size = shown[0][0].shape[1]
+    shown = [images[labels == number][:MOST_PAIRS] for number in range(len(names))][:MOST_ROWS]
+    size = images.shape[1]
     edge = size * max(LEAST_SCALE, round(EDGE / size))
     step = 2 * edge + WITHIN + BETWEEN  # from one pair to the next
-    width = MARGIN + NAMES + step * max(len(clean) for clean, _ in shown)
+    width = MARGIN + NAMES + step * max(map(len, shown))
     canvas = Canvas(max(LEAST_WIDTH, width), HEAD + len(shown) * (edge + BETWEEN))
     first = f" (the first {len(shown)} of {len(names)} classes)" if len(shown) < len(names) else ""
     canvas.text(MARGIN, 36, f"{title}{first}", size=16, weight="bold")
-    canvas.text(MARGIN, 72, "labelled images of seed 0, each beside its attacked copy with the pixel circled", size=13)
-    for number, pair in enumerate(shown):
+    canvas.text(
+        MARGIN,
+        72,
+        f"labelled images of seed {SHOWN_SEED}, each beside its attacked copy with the pixel circled",
+        size=13,
+    )
+    for number, clean in enumerate(shown):
         top = HEAD + number * (edge + BETWEEN)
         _name(canvas, top + edge // 2, names[number], attack, number)
-        for place, (clean, attacked) in enumerate(zip(*pair, strict=True)):
+        attacked = attack.on(clean, np.full(len(clean), number))
+        for place, (before, after) in enumerate(zip(clean, attacked, strict=True)):
             left = MARGIN + NAMES + place * step
-            canvas.image(left, top, edge, clean)
-            _circled(canvas, left + edge + WITHIN, top, edge, attacked, attack.places[number])
+            canvas.image(left, top, edge, before)
+            _circled(canvas, left + edge + WITHIN, top, edge, after, attack.places[number])
     canvas.save(path)
 
 

@@ -5,6 +5,7 @@ A download has a time limit, tells how far it is, and fails with one message.
 
 import hashlib
 import urllib.request
+from collections.abc import Container
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
@@ -26,18 +27,28 @@ class Archive(NamedTuple):
     checksum: str
 
 
-def find_given(archive: Archive) -> Path | None:
+def lying(name: str) -> list[Path]:
+    """Return the files of an archive's name in the folders where sets are looked for: at its path there, or in them."""
+    paths = (home / part for home in data_homes() for part in dict.fromkeys((name, Path(name).name)))
+    return [path for path in paths if path.is_file()]
+
+
+def find_given(archive: Archive, others: Container[str] = ()) -> Path | None:
     """Return the file itself if a user has put it into a folder where sets are looked for.
 
+    others: checksums of other published files of that name, which are passed over.
     Raises DataError where a file of that name is another one, or cannot be read.
     """
-    given = next((path for home in data_homes() if (path := home / archive.name).is_file()), None)
-    if given and (checksum := _checksum(given, archive.algorithm)) != archive.checksum:
-        raise DataError(
-            f"{given}: {archive.algorithm} is {checksum}, not {archive.checksum} (truncated, altered or of another "
-            "version); replace it, or remove it to have it downloaded"
-        )
-    return given
+    for given in lying(archive.name):
+        checksum = _checksum(given, archive.algorithm)
+        if checksum == archive.checksum:
+            return given
+        if checksum not in others:
+            raise DataError(
+                f"{given}: {archive.algorithm} is {checksum}, not {archive.checksum} (truncated, altered or of another "
+                "version); replace it, or remove it to have it downloaded"
+            )
+    return None
 
 
 def _checksum(path: Path, algorithm: str) -> str:

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from raysl.data import malaria, medmnist, tiny_imagenet
-from raysl.data.archives import Archive, fetch, find_given
+from raysl.data import idx, malaria, medmnist, tiny_imagenet
+from raysl.data.archives import Archive, fetch, find_given, lying
+from raysl.data.cifar import BINARIES, write_cifar
+from raysl.data.idx import UNCOMPRESSED, uncompress, uncompressed
 from raysl.data.images import encode
 from raysl.data.parquet import SPLITS, Row, write
 from raysl.data.places import discard
@@ -35,6 +37,15 @@ TORCHVISION = {
     "cifar100": "CIFAR100",
     "svhn": "SVHN",
     "stl10": "STL10",
+}
+# The files of these sets, by name; torchvision has their addresses, and takes a second to import.
+FILES = {
+    "mnist": tuple(f"MNIST/raw/{file}.gz" for file in idx.FILES),
+    "fashion_mnist": tuple(f"FashionMNIST/raw/{file}.gz" for file in idx.FILES),
+    "cifar10": ("cifar-10-python.tar.gz",),
+    "cifar100": ("cifar-100-python.tar.gz",),
+    "svhn": ("train_32x32.mat", "test_32x32.mat"),
+    "stl10": ("stl10_binary.tar.gz",),
 }
 # torchvision's names of the splits, in the order of `SPLITS`.
 SPLIT_NAMES = {"SVHN": ("train", "test"), "STL10": ("train", "test", "unlabeled")}
@@ -62,14 +73,35 @@ ARCHIVED = {
 }
 
 
+def origin_of(name: str) -> str:
+    """Return what a search does to have a set that is not here, as `downloads FILE`; nothing is read or fetched.
+
+    Files are told by their names alone.
+    """
+    ways = (FILES[name], (BINARIES[name].archive.name,)) if name in BINARIES else (_names(name),)
+    for names in ways:
+        if all(found := [[*lying(file), *lying(file.removesuffix(".gz"))] for file in names]):
+            return f"makes it of {', '.join(str(paths[0]) for paths in found)}"
+    return f"downloads {_listed(name)}"
+
+
+def _listed(name: str) -> str:
+    return ", ".join(Path(file).name for file in _names(name))
+
+
+def _names(name: str) -> tuple[str, ...]:
+    return (ARCHIVED[name].archive.name,) if name in ARCHIVED else FILES[name]
+
+
 def download_set(name: str, path: Path, source: str, licence: str, progress: Progress | None = None) -> None:
     """Download a known set and write it to `path`, whose folder exists; nothing else is left there.
 
-    A set that is published as one file is made from that file where it lies in a folder of sets already.
-    Raises DataError naming the addresses, what went wrong and what to do instead.
+    Of the published files, those that lie in a folder of sets already are used.
+    Raises DataError naming the addresses or the files, what went wrong and what to do instead.
     """
-    archived = ARCHIVED.get(name)
-    given = find_given(archived.archive) if archived else None
+    archived = ARCHIVED.get(name) or _given_binary(name)
+    archives = [archived.archive] if archived else _archives(name)
+    given = {archive: found for archive in archives if (found := _find_given(name, archive))}
     scratch = path.with_name(f".{name}.download")
     discard(scratch)
     try:
@@ -77,27 +109,62 @@ def download_set(name: str, path: Path, source: str, licence: str, progress: Pro
         if archived:
             archive = archived.archive
             origin = f"{source}, {archive.urls[0]}, {archive.algorithm} {archive.checksum}"
-            archived.write(given or fetch(archive, scratch, progress), path, origin, licence, progress)
+            archived.write(given.get(archive) or fetch(archive, scratch, progress), path, origin, licence, progress)
         else:
+            for archive in archives:
+                _place(given.get(archive) or fetch(archive, scratch, progress), archive, scratch)
             _write_torchvision(name, path, scratch, source, licence, progress)
     except FAILURES as error:
-        by_hand = f"{path.name} or {archived.archive.name}" if archived else path.name
+        if len(given) == len(archives):
+            raise DataError(f"{', '.join(map(str, given.values()))}: no {name} can be made of it: {error}") from error
         raise DataError(
-            f"data.source: {name} could not be downloaded: {error}. Without a connection, put {by_hand} there by "
-            f"hand: in {path.parent}, or in a folder that RAYSL_DATA names"
+            f"data.source: {name} could not be downloaded: {error}. Without a connection, put {path.name} or "
+            f"{_listed(name)} there by hand: in {path.parent}, or in a folder that RAYSL_DATA names"
         ) from error
     finally:
         discard(scratch)
 
 
+def _given_binary(name: str) -> Archived | None:
+    """Return CIFAR's binary archive where it is given and the one that torchvision reads is not."""
+    if name not in BINARIES or lying(FILES[name][0]) or not find_given(BINARIES[name].archive):
+        return None
+    return Archived(BINARIES[name].archive, partial(write_cifar, name))
+
+
+def _find_given(name: str, archive: Archive) -> Path | None:
+    """Return where a set's file lies, compressed or not."""
+    file = uncompressed(name, archive)
+    if file is None:
+        return find_given(archive)
+    others = {other.checksum for set_ in UNCOMPRESSED if set_ != name for other in _idx_files(set_)}
+    return find_given(archive, others) or find_given(file, others)
+
+
+def _idx_files(name: str) -> Iterator[Archive]:
+    for archive in _archives(name):
+        yield archive
+        if file := uncompressed(name, archive):
+            yield file
+
+
+def _place(found: Path, archive: Archive, scratch: Path) -> None:
+    """Put a file where torchvision looks for it, uncompressed where it is gzip; one that is given is linked to."""
+    path = scratch / archive.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if found.suffix != path.suffix:
+        path.with_suffix("").symlink_to(found)
+        return
+    if found != path:
+        path.symlink_to(found)
+    if path.name.endswith("ubyte.gz"):
+        uncompress(path)
+
+
 def _write_torchvision(
     name: str, path: Path, scratch: Path, source: str, licence: str, progress: Progress | None
 ) -> None:
-    import torchvision.datasets
-
-    kind = getattr(torchvision.datasets, TORCHVISION[name])
-    for archive in _archives(kind):
-        fetch(archive, scratch, progress)
+    kind = _kind(name)
     splits = SPLIT_NAMES.get(kind.__name__, ("train", "test"))
     # Opened one after the other: STL-10's unlabelled images take 2.8 GB.
     opened = (_open_split(kind, scratch, split) for split in splits)
@@ -106,17 +173,24 @@ def _write_torchvision(
     write(path, reported(rows, f"encode {name}", None, progress), _class_names(first), source, licence)
 
 
-def _archives(kind: Any) -> Iterator[Archive]:
+def _kind(name: str) -> Any:
+    import torchvision.datasets
+
+    return getattr(torchvision.datasets, TORCHVISION[name])
+
+
+def _archives(name: str) -> list[Archive]:
+    kind = _kind(name)
     if hasattr(kind, "mirrors"):
-        for filename, md5 in kind.resources:
-            urls = tuple(mirror + filename for mirror in kind.mirrors)
-            yield Archive(urls, f"{kind.__name__}/raw/{filename}", "md5", md5)
-    elif hasattr(kind, "split_list"):
-        for split in SPLIT_NAMES[kind.__name__]:
-            url, filename, md5 = kind.split_list[split]
-            yield Archive((url,), filename, "md5", md5)
-    else:
-        yield Archive((kind.url,), kind.filename, "md5", kind.tgz_md5)
+        folder = f"{kind.__name__}/raw/"
+        return [
+            Archive(tuple(mirror + filename for mirror in kind.mirrors), folder + filename, "md5", md5)
+            for filename, md5 in kind.resources
+        ]
+    if hasattr(kind, "split_list"):
+        facts = (kind.split_list[split] for split in SPLIT_NAMES[kind.__name__])
+        return [Archive((url,), filename, "md5", md5) for url, filename, md5 in facts]
+    return [Archive((kind.url,), kind.filename, "md5", kind.tgz_md5)]
 
 
 def _open_split(kind: Any, folder: Path, split: str) -> Any:

@@ -9,6 +9,7 @@ from raysl.settings import Settings
 
 Fraction = Annotated[float, Gt(0.0), Lt(1.0)]
 Count = Annotated[int, Ge(1)]
+NO_DIGEST = "missing:"  # and the name of a set, in the place of the digest of one that is not on this machine
 DECODING = 2  # raised when images that are turned or flattened come to have other pixels
 
 
@@ -27,7 +28,8 @@ class OnePixel(Settings):
 
     value: `white` (Cavallari & Ponti 2022), or `per_class`, a colour of its own for each class, or a gray value where
         images are gray (Cavallari & Ponti 2021).
-    seed: of the places and the colours alone; trials of all seeds see the same attack.
+    seed: of the order in which places and colours are tried; trials of all seeds see the same attack, whose pixels
+        differ from the clean ones in nearly all labelled training images.
     """
 
     name: Literal["one_pixel"]
@@ -70,7 +72,8 @@ class TrialData(DataSettings):
 
     labels: the count of D_l, never a fraction or `all`.  unlabelled: the count of D_u in use.
     draw: `uniform` where all labelled images are taken, whatever was said: the subset is the same.
-    digest: of the images, labels and splits themselves, whatever file they came from.
+    digest: of the images, labels and splits themselves, whatever file they came from; `NO_DIGEST` and the set's name
+        where they are not on this machine.
     decoding: how images are turned upright and flattened on white; None where the set has none such, so that its trials
         keep the names that they had before raysl did either.
     """
@@ -80,3 +83,8 @@ class TrialData(DataSettings):
     labels: Count
     unlabelled: Count
     decoding: Annotated[int, Ge(1)] | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the images are not on this machine, so that the trials can be listed but have no ids yet."""
+        return self.digest.startswith(NO_DIGEST)

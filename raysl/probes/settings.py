@@ -3,17 +3,27 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
+from pydantic import AfterValidator
 
 from raysl.settings import Settings
 
 FeatureProbe = Literal["linear_svm", "knn", "clustering"]  # by name, those that need nothing but features
 
 
+def _without_default(scale: str | None) -> str | None:
+    return None if scale == "standard" else scale
+
+
 class LinearSVM(Settings):
-    """A linear SVM on standardised features; `folds` are those of the cross-validation on D_l."""
+    """A linear SVM on features; `folds` are those of the cross-validation on D_l.
+
+    scale: `standard` subtracts each unit's mean and divides by its deviation, over the images that it is fitted on;
+        `none` takes the features as they are.  None is `standard`, which becomes None: trials are named alike.
+    """
 
     C: Annotated[float, Gt(0.0)] = 1.0
     folds: Annotated[int, Ge(2)] = 5
+    scale: Annotated[Literal["standard", "none"] | None, AfterValidator(_without_default)] = None
 
 
 class KNN(Settings):

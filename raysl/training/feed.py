@@ -47,19 +47,26 @@ class Feed:
     """One trial's labelled and unlabelled images, drawn under its seeds.
 
     The labelled subset depends on the split seed alone, so every method sees the same one, attacked or not.
+    arrays: the images, where they are not those that the trial's data name.
     pooled: what a frozen backbone makes of D_l, float [N, width] on the device; once it is there, views are taken from
         it instead of from images.
     """
 
-    def __init__(self, spec: TrialSpec, views: Mapping[str, ViewSpec], device: torch.device) -> None:
+    def __init__(
+        self,
+        spec: TrialSpec,
+        views: Mapping[str, ViewSpec],
+        device: torch.device,
+        arrays: TrainArrays | None = None,
+    ) -> None:
         self.spec, self.views = spec, views
-        self.arrays = load(spec.data)
+        self.arrays = load(spec.data) if arrays is None else arrays
         split = spec.stream_seed("split")
         self.labelled = labelled_subset(
             self.arrays.labels, spec.data.labels, spec.data.draw, split, spec.data.num_classes
         )
         self.unlabelled = unlabelled_subset(len(self.arrays.unlabelled), spec.data.unlabelled, split)
-        self.attack = attack_of(spec.data)
+        self.attack = attack_of(spec.data, self.arrays)
         self.normalise = Normaliser.of(self.arrays, device)
         self.streams = {view.stream for view in views.values()}
         self.pooled: Tensor | None = None

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raysl import collectives, methods
+from raysl.data.arrays import TrainArrays
 from raysl.data.batches import num_steps
 from raysl.errors import CheckpointError
 from raysl.methods._method import Losses, Method
@@ -116,16 +117,19 @@ def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
 
 
 class Loop:
-    """A trial's training on this rank: what is trained, how far it is, and its curve."""
+    """A trial's training on this rank: what is trained, how far it is, and its curve.
 
-    def __init__(self, spec: TrialSpec, store: Store, execution: Execution) -> None:
+    arrays: of its images, where they are not those that its data name.
+    """
+
+    def __init__(self, spec: TrialSpec, store: Store, execution: Execution, arrays: TrainArrays | None = None) -> None:
         self.spec, self.store, self.execution = spec, store, execution
         self.code = code_of(spec, store)
         self.device = prepare_process(spec, execution)
         self.curve: list[Epoch] = []
         self.started = time.time()
         method = build_method(spec, _channels(spec), store)
-        self.feed = Feed(spec, method.views(), self.device)
+        self.feed = Feed(spec, method.views(), self.device, arrays)
         self.pools_once = spec.freeze == "backbone" and self.feed.shows_labelled_images_alone
         self.world_size, self.rank = collectives.world_size(), collectives.rank()
         if self.world_size > 1:

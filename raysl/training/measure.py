@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from itertools import islice
 
+from raysl.data.expected import stand_in
 from raysl.methods._method import Method
 from raysl.results.store import Store
 from raysl.training.features import FEATURE_BATCH, pooled_features
@@ -27,12 +28,13 @@ class Cost:
 def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> Cost:
     """Take a few training steps of a trial, from scratch, and time them; the first one is a warm-up.
 
+    Images that are not on this machine are noise.
     One that trains nothing has no steps.
     """
     spec = spec.model_copy(update={"start": None})
     if not spec.trains:
         return Cost(0.0, 0, _num_parameters(_untrained(spec, store, execution)))
-    loop = Loop(spec, store, execution)
+    loop = Loop(spec, store, execution, stand_in(spec.data) if spec.data.is_missing else None)
     loop.method.train()
     once = _pool_some(loop) if loop.pools_once else 0.0
     seconds = []

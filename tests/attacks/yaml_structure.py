@@ -208,5 +208,4 @@ def dry_run(file: Path, overrides: Sequence[str] = ()) -> None:
     wanted = read_wanted(file, None, overrides, [])
     console = Console(file=io.StringIO(), width=160)
     prepared = [(experiment, resolve_data(experiment, console, download=False)) for experiment in wanted.experiments]
-    if all(len(datas) == len(experiment.stages) for experiment, datas in prepared):
-        list_trials(wanted, prepared, console)
+    list_trials(wanted, prepared, console)

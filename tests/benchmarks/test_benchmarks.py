@@ -29,6 +29,10 @@ SMALLEST = {
     ),
     "search_overhead": (["--trials", "2", "--nested", "2", "--workers", "1"], r"nested takes \d+ x as much as raysl"),
     "start": (["--repeats", "1"], r"to its end +\d"),
+    "svm_scaling": (
+        ["--sets", "digits", "--searches", "supervised", "--seeds", "1", "--unlabelled", "64"],
+        r"digits supervised/supervised .* \d",
+    ),
     "training_steps": (
         ["--methods", "rotation", "--sizes", "32", "--steps", "1", "--repetitions", "1"],
         r"rotation.* \d",

@@ -63,12 +63,20 @@ def test_the_picture_shows_labelled_images_beside_their_attacked_copies(
     printed = shows(capsys, monkeypatch, 0, file, "--attack", "--set", override)
     assert str(tmp_path / "attack.png") in printed
     data = data_of(file, override)
-    attack, arrays = attack_of(data), load_arrays(data)
+    arrays = load_arrays(data)
+    attack = attack_of(data, arrays)
     assert attack is not None
     table = cells(printed)
-    for number in range(10):
-        assert table[str(number)] == [str(value) for value in (*attack.places[number], *attack.colours[number])]
     labelled = labelled_subset(arrays.labels, 40, "balanced", 0, 10)
+    clean, labels = arrays.images[labelled].astype(int), arrays.labels[labelled]
+    changes = np.abs(attack.on(arrays.images[labelled], labels) - clean).max(axis=(1, 2, 3))
+    for number in range(10):
+        pixel = (*attack.places[number], *attack.colours[number])
+        own = changes[labels == number]
+        counts = (4, (own > 0).sum(), (own >= 32).sum(), round(float(np.median(own))))
+        assert table[str(number)] == [str(value) for value in (*pixel, *counts)]
+    counts = (40, (changes > 0).sum(), (changes >= 32).sum(), round(float(np.median(changes))))
+    assert table["all"] == [str(value) for value in counts]
     png = np.rint(imread(tmp_path / "attack.png")[..., 0] * 255)
     scale = picture.EDGE // 8
     for number in (0, 9):

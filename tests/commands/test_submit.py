@@ -152,7 +152,7 @@ def test_own_images_go_along_and_known_ones_do_not(
     (tmp_path / "mine.parquet").write_bytes(locate("digits").read_bytes())
     monkeypatch.setenv("RAYSL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RAYSL_DATA", raising=False)
-    stage = "stages.finetune.data={source: stl10, labels: all, draw: uniform}"
+    stage = "stages.finetune.data={source: stl10, channels: 1, labels: all, draw: uniform}"
     console = Console(force_terminal=False)
     for source, expected in {"digits": {}, "parquet:mine.parquet": f"parquet:{tmp_path}/mine.parquet"}.items():
         overrides = [f"data.source={source}", stage, "stages.finetune.freeze=backbone"]

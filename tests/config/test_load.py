@@ -10,6 +10,7 @@ import pytest
 from raysl.config import load
 from raysl.config.document import ConfigError, read_document
 from raysl.errors import UserError
+from raysl.probes.settings import LinearSVM
 from raysl.search.experiment import StageSettings
 from raysl.search.space import Grid
 
@@ -150,6 +151,7 @@ def test_experiments_of_2022_follow_the_paper(path: Path, profile: str | None) -
         assert experiment.data.image_size == (128 if profile == "malaria" else 96)
         assert experiment.data.train_fraction == (0.5 if profile == "malaria" else None)
         assert experiment.data.labels == 0.01
+        assert experiment.probes.linear_svm == LinearSVM(C=1.0, scale="none")
 
 
 @pytest.mark.parametrize("path", PAPER_OF_2021, ids=lambda path: path.stem)
@@ -166,6 +168,7 @@ def test_experiments_of_2021_follow_the_paper(path: Path, profile: str) -> None:
     assert (experiment.model.hidden, experiment.model.features) == (4096, 128)
     assert experiment.data.image_size == (128 if profile == "malaria" else 96)
     assert experiment.data.labels == 0.01
+    assert experiment.probes.linear_svm == LinearSVM(C=1.0, scale="none")
 
 
 @pytest.mark.parametrize("path", PAPER_OF_2022 + PAPER_OF_2021, ids=lambda path: path.stem)

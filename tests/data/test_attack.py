@@ -6,14 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysl.data.arrays import load
-from raysl.data.attack import Attack, attack_of, examples
+from raysl.data.arrays import TrainArrays, load
+from raysl.data.attack import NEARLY_ALL, SEEN, Attack, attack_of, shown_images
 from raysl.data.inspect import DataFacts, inspect, resolve
 from raysl.data.settings import DataSettings, OnePixel, TrialData
 from raysl.errors import DataError
 
 
-def attack(num_classes: int = 10, size: int = 8, channels: int = 1, value: str = "white", seed: int = 0) -> Attack:
+def attack(
+    num_classes: int = 10,
+    size: int = 8,
+    channels: int = 1,
+    value: str = "white",
+    seed: int = 0,
+    images: np.ndarray | None = None,
+) -> Attack:
+    """Return the attack on images whose classes come in turn, or on a set that has none."""
+    images = np.zeros((0, size, size, channels), np.uint8) if images is None else images
     data = TrialData(
         digest="d" * 32,
         image_size=size,
@@ -23,7 +32,8 @@ def attack(num_classes: int = 10, size: int = 8, channels: int = 1, value: str =
         unlabelled=100,
         attack=OnePixel(name="one_pixel", value=value, seed=seed),
     )
-    found = attack_of(data)
+    statistics = np.zeros(channels, np.float32)
+    found = attack_of(data, TrainArrays(images, np.arange(len(images)) % num_classes, images, statistics, statistics))
     assert found is not None
     return found
 
@@ -81,22 +91,83 @@ def test_the_seed_alone_moves_the_places() -> None:
 
 
 def test_clean_data_have_no_attack() -> None:
-    assert attack_of(resolve(DataSettings(), inspect(DataSettings()))) is None
+    data = resolve(DataSettings(), inspect(DataSettings()))
+    assert attack_of(data, load(data)) is None
 
 
-def test_examples_are_labelled_images_class_by_class(make_set: Callable[..., Path]) -> None:
+def pictures(kind: str, channels: int) -> np.ndarray:
+    """Return 400 images of 8 x 8 pixels: bright or dark spots on a plain background, or noise of half the range."""
+    generator = np.random.default_rng(0)
+    shape = (400, 8, 8, channels)
+    if kind == "noise":
+        return generator.integers(64, 192, shape, dtype=np.uint8)
+    background, spot = (0, 255) if kind == "black" else (255, 0)
+    centre = np.zeros((8, 8, 1), np.bool_)
+    centre[2:6, 2:6] = True
+    return np.where(centre & (generator.random(shape) < 0.5), spot, background).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "value"), [("black", "white"), ("black", "per_class"), ("white", "per_class"), ("noise", "per_class")]
+)
+def test_each_class_s_pixel_is_seen_in_nearly_all_its_images(kind: str, value: str, channels: int) -> None:
+    images = pictures(kind, channels)
+    labels = np.arange(400) % 10
+    for seed in range(10):
+        made = attack(channels=channels, value=value, seed=seed, images=images)
+        difference = np.abs(made.on(images, labels).astype(int) - images).max(axis=(1, 2, 3))
+        assert (made.changes(images, labels) == difference).all()
+        assert all(np.mean(difference[labels == number] >= SEEN) >= NEARLY_ALL for number in range(10))
+        assert len({tuple(place) for place in made.places.tolist()}) == 10
+        assert len(np.unique(made.colours, axis=0)) == (1 if value == "white" else 10)
+
+
+def test_white_is_written_where_a_class_is_not_white_yet() -> None:
+    images = np.full((40, 8, 8, 1), 255, np.uint8)
+    images[1::2, 3, 4] = 0  # of the second class; of the first, no pixel can be seen
+    for seed in range(5):
+        made = attack(num_classes=2, images=images, seed=seed)
+        assert made.places[1].tolist() == [3, 4]
+        assert made.changes(images, np.arange(40) % 2).tolist() == [0, 255] * 20
+
+
+def test_where_nothing_is_seen_in_nearly_all_images_the_most_is_taken() -> None:
+    images = np.full((100, 8, 8, 1), 255, np.uint8)
+    images[:60, 1, 2] = 0
+    images[:50, 5, 6] = 0
+    assert attack(num_classes=1, images=images).places.tolist() == [[1, 2]]
+
+
+def test_the_attack_looks_at_labelled_training_images_alone(make_set: Callable[..., Path]) -> None:
+    settings = DataSettings(source=f"parquet:{make_set(unlabelled=20)}", labels=5, attack=OnePixel(name="one_pixel"))
+    data = resolve(settings, inspect(settings))
+    arrays = load(data)
+    other = TrainArrays(arrays.images, arrays.labels, 255 - arrays.unlabelled, arrays.mean, arrays.std)
+    first, second = attack_of(data, arrays), attack_of(data.model_copy(update={"labels": 9}), other)
+    assert first is not None
+    assert second is not None
+    assert np.array_equal(first.places, second.places)
+
+
+def test_real_images_change_visibly() -> None:
+    for value in ("white", "per_class"):
+        data = resolve(DataSettings(attack=OnePixel(name="one_pixel", value=value)), inspect(DataSettings()))
+        arrays = load(data)
+        made = attack_of(data, arrays)
+        assert made is not None
+        seen = made.changes(arrays.images, arrays.labels) >= SEEN
+        assert min(np.mean(seen[arrays.labels == number]) for number in range(10)) >= NEARLY_ALL
+
+
+def test_shown_images_are_labelled_ones(make_set: Callable[..., Path]) -> None:
     settings = DataSettings(source=f"parquet:{make_set()}", labels=5, attack=OnePixel(name="one_pixel"))
     data = resolve(settings, inspect(settings))
-    made = attack_of(data)
-    assert made is not None
-    found = examples(data, made, 2)
     arrays = load(data)
-    assert [len(clean) for clean, _ in found] == [2, 2]
-    for number, (clean, attacked) in enumerate(found):
-        row, column = made.places[number]
-        assert (attacked[:, row, column] == 255).all()
-        pool = arrays.images[arrays.labels == number]
-        assert all((pool == image).all(axis=(1, 2, 3)).any() for image in clean)
+    images, labels = shown_images(data, arrays)
+    assert sorted(np.bincount(labels)) == [2, 3]
+    for image, label in zip(images, labels, strict=True):
+        assert (arrays.images[arrays.labels == label] == image).all(axis=(1, 2, 3)).any()
 
 
 @pytest.mark.parametrize(("num_classes", "least"), [(16, None), (17, 5), (26, 6)])

@@ -15,6 +15,10 @@ import pytest
 import scipy.io
 from torchvision import datasets
 
+from raysl.data import cifar
+from raysl.data.archives import Archive
+from raysl.data.downloads import FILES, TORCHVISION, origin_of
+from raysl.data.idx import UNCOMPRESSED
 from raysl.data.images import decode, headers
 from raysl.data.parquet import read_batches, read_labels
 from raysl.data.sets import locate
@@ -38,8 +42,11 @@ def left(cache: Path) -> set[str]:
 
 
 def idx(array: np.ndarray) -> bytes:
-    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    return gzip.compress(header + array.tobytes())
+    return gzip.compress(uncompressed_idx(array))
+
+
+def uncompressed_idx(array: np.ndarray) -> bytes:
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
 @pytest.fixture
@@ -226,3 +233,207 @@ def test_what_a_killed_download_left_is_cleared(fashion: dict[str, np.ndarray], 
     (cache / "data" / ".fashion_mnist.parquet.tmp").write_bytes(b"half")
     assert len(read_labels(locate("fashion_mnist")).labels) == 40
     assert left(cache) == {"fashion_mnist.parquet"}
+
+
+def lay(folder: Path, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+@pytest.fixture
+def given(tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that RAYSL_DATA names; what is offered for download is asked for in vain."""
+    monkeypatch.setenv("RAYSL_DATA", str(tmp_path / "given"))
+    return tmp_path / "given"
+
+
+def names_md5s(monkeypatch: pytest.MonkeyPatch, name: str, arrays: dict[str, np.ndarray]) -> None:
+    found = tuple(hashlib.md5(uncompressed_idx(array)).hexdigest() for array in arrays.values())
+    monkeypatch.setitem(UNCOMPRESSED, name, found)
+
+
+@pytest.mark.parametrize("folder", ["", "FashionMNIST/raw/"])
+@pytest.mark.parametrize("unpacked", [0, 1, 4])
+def test_idx_files_that_lie_there_are_used_compressed_or_not(
+    fashion: dict[str, np.ndarray],
+    given: Path,
+    server: Any,
+    folder: str,
+    unpacked: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names_md5s(monkeypatch, "fashion_mnist", fashion)
+    for number, (name, array) in enumerate(fashion.items()):
+        whole = number < unpacked
+        lay(given, {f"{folder}{name}" if whole else f"{folder}{name}.gz": (uncompressed_idx if whole else idx)(array)})
+    laid = {path: path.read_bytes() for path in given.rglob("*") if path.is_file()}
+    path = locate("fashion_mnist")
+    assert server.asked == []
+    images, labels = content(path)
+    np.testing.assert_array_equal(images["train"][..., 0], fashion["train-images-idx3-ubyte"])
+    assert labels["test"] == list(range(10))
+    assert {path: path.read_bytes() for path in laid} == laid
+    assert left_in(given) == {"fashion_mnist.parquet", *(path.relative_to(given).parts[0] for path in laid)}
+
+
+def left_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
+
+
+def test_files_of_the_other_set_with_these_names_are_passed_over(
+    fashion: dict[str, np.ndarray], given: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mnist = {name: 255 - array for name, array in fashion.items()}
+    monkeypatch.setattr(
+        datasets.MNIST, "resources", [(f"{n}.gz", hashlib.md5(idx(a)).hexdigest()) for n, a in mnist.items()]
+    )
+    names_md5s(monkeypatch, "mnist", mnist)
+    for kind, compress, suffix in (("MNIST", idx, ".gz"), ("", uncompressed_idx, "")):
+        lay(given / kind, {f"{name}{suffix}": compress(array) for name, array in mnist.items()})
+    np.testing.assert_array_equal(
+        content(locate("fashion_mnist"))[0]["train"][..., 0], fashion["train-images-idx3-ubyte"]
+    )
+    assert len(server.asked) == 4
+
+
+def test_a_folder_that_can_only_be_read_holds_what_is_used(
+    fashion: dict[str, np.ndarray], given: Path, cache: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(given, {f"{name}.gz": idx(array) for name, array in fashion.items()})
+    monkeypatch.setattr("raysl.data.places._writable", lambda folder: folder != given)
+    assert locate("fashion_mnist") == cache / "data" / "fashion_mnist.parquet"
+    assert server.asked == []
+
+
+BATCHES = [f"data_batch_{number}.bin" for number in range(1, 6)]
+
+
+def binary(kind: str, monkeypatch: pytest.MonkeyPatch, **harm: bytes) -> tuple[str, bytes, np.ndarray, np.ndarray]:
+    """Return a binary archive's name, its content, and its training images [N, H, W, C] and labels."""
+    facts = cifar.BINARIES[kind]
+    images = RANDOM.integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
+    labels = RANDOM.permutation(10).astype(np.uint8)
+
+    def records(rows: slice) -> bytes:
+        ones = np.stack([labels[rows] // 5] * (facts.num_labels - 1) + [labels[rows]], axis=1)
+        return np.hstack([ones, images[rows].reshape(-1, 3072)]).astype(np.uint8).tobytes()
+
+    each = 10 // len(facts.train)
+    files = {name: records(slice(part * each, (part + 1) * each)) for part, name in enumerate(facts.train)}
+    files |= {
+        facts.test: records(slice(0, 2)),
+        facts.names: "\n".join(f"class{n}" for n in range(10)).encode() + b"\n\n",
+    }
+    archive = tarred({f"{facts.folder}/{name}": data for name, data in (files | harm).items()})
+    expected = Archive(facts.archive.urls, facts.archive.name, "md5", hashlib.md5(archive).hexdigest())
+    monkeypatch.setitem(cifar.BINARIES, kind, facts._replace(archive=expected))
+    return facts.archive.name, archive, images.transpose(0, 2, 3, 1), labels
+
+
+@pytest.mark.parametrize("kind", ["cifar10", "cifar100"])
+def test_cifar_s_binary_archive_is_used(kind: str, given: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, archive, images, labels = binary(kind, monkeypatch)
+    lay(given, {name: archive})
+    path = locate(kind)
+    found, classes = content(path)
+    np.testing.assert_array_equal(found["train"], images)
+    assert classes == {"train": labels.tolist(), "test": labels[:2].tolist()}
+    assert read_labels(path).class_names == tuple(f"class{number}" for number in range(10))
+    assert left_in(given) == {f"{kind}.parquet", name}
+
+
+HARMS = {
+    "half a record": ({"test_batch.bin": bytes(3000)}, "test_batch.bin holds 3000 bytes; expected records of 3073"),
+    "nothing": ({"test_batch.bin": b""}, "test_batch.bin holds 0 bytes"),
+    "an unknown label": ({"test_batch.bin": bytes([10]) + bytes(3072)}, "test_batch.bin holds label 10 of 10 classes"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_binary_archive_of_other_content_is_named(harm: str, given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, wrong = HARMS[harm]
+    name, archive, _, _ = binary("cifar10", monkeypatch, **files)
+    lay(given, {name: archive})
+    with pytest.raises(DataError, match=f"^{given / name}: no cifar10 can be made of it: {wrong}"):
+        locate("cifar10")
+    assert left_in(given) == {name}
+
+
+class Bomb:
+    """Deletes nothing; it is only to be seen whether it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("unpickled"),)
+
+
+GIVEN = {
+    "stl10": "stl10_binary.tar.gz",
+    "cifar10": "cifar-10-python.tar.gz",
+    "cifar100": "cifar-100-python.tar.gz",
+    "svhn": "test_32x32.mat",
+    "mnist": "t10k-labels-idx1-ubyte.gz",
+    "fashion_mnist": "train-images-idx3-ubyte",
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_file_that_is_not_the_published_one_is_named_before_it_is_opened(
+    name: str, given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    harmful = tarred({"cifar-10-batches-py/batches.meta": pickle.dumps(Bomb())})
+    lay(given, {GIVEN[name]: harmful})
+    with pytest.raises(DataError, match=rf"^{given / GIVEN[name]}: md5 is {hashlib.md5(harmful).hexdigest()}, not "):
+        locate(name)
+    assert left_in(given) == {GIVEN[name]}
+    assert not Path("unpickled").exists()
+
+
+def test_svhn_and_stl10_are_made_of_what_lies_there(
+    given: Path, server: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for test, fetched in (
+        (lambda: test_svhn_calls_its_zero_zero(server, monkeypatch), "svhn"),
+        (lambda: test_stl10_has_unlabelled_images(server, cache, monkeypatch), "stl10"),
+    ):
+        monkeypatch.delenv("RAYSL_DATA")
+        test()  # of what the server offers
+        expected = content(cache / "data" / f"{fetched}.parquet")
+        lay(given, server.files)
+        server.files.clear()
+        server.asked.clear()
+        (cache / "data" / f"{fetched}.parquet").unlink()
+        monkeypatch.setenv("RAYSL_DATA", str(given))
+        found = content(locate(fetched))
+        assert server.asked == []
+        assert found[1] == expected[1]
+        assert all(np.array_equal(found[0][split], images) for split, images in expected[0].items())
+
+
+def test_files_have_the_names_that_torchvision_gives_them(given: Path) -> None:
+    for name, kind in TORCHVISION.items():
+        known = getattr(datasets, kind)
+        if hasattr(known, "resources"):
+            names = [f"{kind}/raw/{file}" for file, _ in known.resources]
+        elif hasattr(known, "split_list"):
+            names = [known.split_list[split][1] for split in ("train", "test")]
+        else:
+            names = [known.filename]
+        assert list(FILES[name]) == names
+
+
+def test_what_a_search_would_do_to_have_a_set_is_told(given: Path, server: Any) -> None:
+    assert origin_of("stl10") == "downloads stl10_binary.tar.gz"
+    assert origin_of("octmnist") == "downloads octmnist.npz"
+    assert origin_of("svhn") == "downloads train_32x32.mat, test_32x32.mat"
+    lay(given, {"train_32x32.mat": b"", "stl10_binary.tar.gz": b"", "cifar-10-binary.tar.gz": b"", "octmnist.npz": b""})
+    assert origin_of("svhn").startswith("downloads")  # the other file is missing
+    for name, file in (
+        ("stl10", "stl10_binary.tar.gz"),
+        ("cifar10", "cifar-10-binary.tar.gz"),
+        ("octmnist", "octmnist.npz"),
+    ):
+        assert origin_of(name) == f"makes it of {given / file}"
+    assert server.asked == []

@@ -16,7 +16,7 @@ from raysl.probes import linear_svm
 from raysl.probes.linear_svm import cross_validated_accuracy
 from raysl.probes.settings import LinearSVM
 
-SETTINGS = LinearSVM()
+SETTINGS, UNSCALED = LinearSVM(), LinearSVM(scale="none")
 Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
@@ -106,6 +106,38 @@ def test_constant_features_are_harmless() -> None:
     assert cross_validated_accuracy(dead, labels, SETTINGS, seed=0) == pytest.approx(1 / 3)
 
 
+def test_unscaled_features_are_taken_as_they_are() -> None:
+    (features, labels), (test_features, test_labels) = example(60), example(200, seed=1)
+    features, test_features = features * 3 + 1, test_features * 3 + 1
+    classifier = LinearSVC(dual=False).fit(features.astype(np.float64), labels)
+    expected = classifier.score(test_features.astype(np.float64), test_labels)
+    found = linear_svm.test_accuracy(features, labels, test_features, test_labels, UNSCALED)
+    assert found == expected
+    assert found != linear_svm.test_accuracy(features, labels, test_features, test_labels, SETTINGS)
+    folds = StratifiedKFold(5, shuffle=True, random_state=3).split(features, labels)
+    scores = [LinearSVC(dual=False).fit(features[f], labels[f]).score(features[h], labels[h]) for f, h in folds]
+    assert cross_validated_accuracy(features, labels, UNSCALED, seed=3) == pytest.approx(np.mean(scores))
+
+
+@pytest.mark.parametrize("magnitude", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("rare", [1e-7, 1e-5, 1e-3])
+def test_a_unit_that_hardly_varies_does_not_decide(rare: float, magnitude: float) -> None:
+    (features, labels), (test_features, test_labels) = example(60), example(300, seed=1)
+    expected = linear_svm.test_accuracy(features, labels, test_features, test_labels, SETTINGS)
+    unit, test_unit = np.zeros((60, 1)), np.zeros((300, 1))
+    unit[0] = rare  # it fires for one training image, and for others as strongly as any unit
+    test_unit[::2] = 1.0
+    padded, test_padded = (np.hstack(columns) * magnitude for columns in ((features, unit), (test_features, test_unit)))
+    found = linear_svm.test_accuracy(padded, labels, test_padded, test_labels, SETTINGS)
+    assert found == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e6])
+def test_collapsed_features_are_no_better_than_chance(constant: float) -> None:
+    features, labels = np.full((60, 10), constant, np.float32), np.arange(60) % 3
+    assert linear_svm.test_accuracy(features, labels, features, labels, SETTINGS) == pytest.approx(1 / 3)
+
+
 def test_a_single_training_class_is_predicted_for_all() -> None:
     (features, _), (test_features, test_labels) = example(6), example(10, seed=1)
     ones = np.ones(6, np.int64)
@@ -113,19 +145,36 @@ def test_a_single_training_class_is_predicted_for_all() -> None:
     assert found == np.mean(test_labels == 1)
 
 
+@pytest.mark.parametrize("magnitude", [0.01, 1.0, 30.0])
 @pytest.mark.parametrize(
     ("num_images", "width", "separation"),
-    [(65, 128, 0.5), (300, 128, 0.5), (400, 128, 0.0), (300, 64, 0.0), (200, 512, 0.5)],
+    [(65, 128, 0.5), (300, 128, 0.5), (200, 64, 0.0), (200, 512, 0.5)],
 )
-def test_solver_converges_and_repeats(num_images: int, width: int, separation: float) -> None:
+def test_solver_converges_and_repeats(
+    num_images: int, width: int, separation: float, magnitude: float, caplog: pytest.LogCaptureFixture
+) -> None:
     features, labels = example(num_images, width, num_classes=5, separation=separation)
     # Correlated features, as a network's are, take a solver the longest.
-    features = np.maximum(features @ np.random.default_rng(0).normal(size=(width, width)), 0).astype(np.float32)
+    mixing = np.random.default_rng(0).normal(size=(width, width)) * magnitude / np.sqrt(width)
+    correlated = np.maximum(features.astype(np.float64) @ mixing, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first = linear_svm._fit(features.astype(np.float64), labels, SETTINGS)
-        second = linear_svm._fit(features.astype(np.float64), labels, SETTINGS)
-    assert np.array_equal(first[-1].coef_, second[-1].coef_)
+        first = linear_svm._fit(correlated, labels, UNSCALED)
+        second = linear_svm._fit(correlated, labels, UNSCALED)
+    assert np.array_equal(first.coef_, second.coef_)
+    assert not caplog.records
+
+
+def test_a_solver_that_does_not_converge_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(linear_svm, "DUAL_SWEEPS", 1)
+    monkeypatch.setattr(linear_svm, "PRIMAL_STEPS", 2)
+    features, labels = example(60, 30)
+    linear_svm.test_accuracy(features, labels, features, labels, SETTINGS)
+    assert [record.message for record in caplog.records] == [
+        "the linear SVM has not converged in 2 steps; its accuracy is that of the last"
+    ]
 
 
 @pytest.mark.parametrize("separation", [0.0, 0.5])
@@ -135,7 +184,7 @@ def test_both_solvers_find_the_same_classifier(separation: float, monkeypatch: p
     for wide in (0, 4):  # never the dual, and the dual first
         monkeypatch.setattr(linear_svm, "WIDE", wide)
         found.append(linear_svm._fit(features.astype(np.float64), labels, SETTINGS))
-    np.testing.assert_allclose(found[0][-1].coef_, found[1][-1].coef_, atol=5e-3)
+    np.testing.assert_allclose(found[0].coef_, found[1].coef_, atol=5e-3)
 
 
 def test_module_imports_neither_torch_nor_sklearn() -> None:

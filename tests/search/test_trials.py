@@ -47,6 +47,7 @@ CHANGES = [
     "data.draw=uniform", "model.features=32", "stages.semi.epochs=5", "stages.semi.batch_size=16", "streams={split: 0}",
     "stages.semi.method.lambda_u=0.5", "stages.semi.method.pretext.copies=4", "stages.semi.optimizer.beta1=0.8",
     "stages.semi.schedule.rate=0.02", "stages.semi.precision=bf16", "probes.linear_svm.C=2.0",
+    "probes.linear_svm.scale=none",
 ]  # fmt: skip
 
 
@@ -63,7 +64,15 @@ def test_the_content_decides_and_not_where_it_lies(tmp_path: Path) -> None:
     assert not set(ids(trials(tmp_path))) & set(ids(trials(tmp_path, data=other)))
 
 
-@pytest.mark.parametrize("change", ["name=other", "resources.workers=2", "stages.semi.select=probe_accuracy"])
+NO_CHANGES = [
+    "name=other",
+    "resources.workers=2",
+    "stages.semi.select=probe_accuracy",
+    "probes.linear_svm.scale=standard",
+]
+
+
+@pytest.mark.parametrize("change", NO_CHANGES)
 def test_what_decides_no_number_does_not_change_the_name(tmp_path: Path, change: str) -> None:
     assert ids(trials(tmp_path)) == ids(trials(tmp_path, change))
 
