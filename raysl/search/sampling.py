@@ -9,6 +9,7 @@ import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from raysl.errors import UserError, choices, quoted
@@ -184,15 +185,24 @@ def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
             raise UserError(f"sampler.{option}: {trouble}; {choices(option, known.keys() - {SEEDED})}")
         _check_type(option, given[option], known[option].annotation)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always")
             kind: Any = kinds[name]
             sampler: samplers.BaseSampler = kind(**given, seed=settings.seed)
     except MemoryError:
         raise
     except Exception as error:  # each sampler has its own ways to refuse
         raise UserError(f"sampler: {name} does not take {quoted(given)}: {error}") from None
+    for complaint in complaints:
+        if issubclass(complaint.category, FutureWarning | DeprecationWarning):
+            _warn_once(f"sampler: {name}: {complaint.message}")
     return sampler
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Warn of what another version of Optuna will refuse; a search builds its sampler several times."""
+    log.warning("%s", text)
 
 
 def rehearse(settings: SearchSettings, space: Space, objectives: Sequence[str]) -> None:
@@ -218,6 +228,8 @@ def _check_type(option: str, value: Any, annotation: Any) -> None:
     if isinstance(value, int) and abs(value) > MOST_OF_AN_OPTION:
         raise UserError(f"sampler.{option}: must be at most {MOST_OF_AN_OPTION:,}, not {quoted(value)}")
     words = {word.strip() for word in written.split("|")}
+    if any("Base" in word or "FrozenTrial" in word or "ndarray" in word for word in words) and value is not None:
+        raise UserError(f"sampler.{option}: is an object of {written}, which cannot be given here; leave it out")
     taken = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "None": (type(None),)}
     if not words <= taken.keys():
         return

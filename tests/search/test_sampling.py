@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from benchmarks.diverging import SHARES, searched
 from optuna.trial import TrialState
 
+from raysl.config import load
 from raysl.errors import UserError
 from raysl.results.proposals import Proposal, Told, read_proposals, write_proposals
 from raysl.results.store import Store
@@ -26,6 +28,7 @@ SPACE: Space = {
     "kind": Choice(("a", "b")),
 }
 PLANE: Space = {"w": Range(0.0, 1.0), "lr": Range(1e-4, 1e-1, log=True)}
+SPACES = Path(__file__).parents[2] / "search_spaces"
 OPTIMUM = {"w": 0.3, "lr": 3e-3}
 
 
@@ -306,12 +309,31 @@ def test_several_objectives_are_weighed_in_their_own_direction() -> None:
         ({"name": "TPESampler", "n_startup_trials": "three"}, "sampler.n_startup_trials: must be int, not 'three'"),
         ({"name": "TPESampler", "multivariate": 1}, "sampler.multivariate: must be bool | None, not 1"),
         ({"name": "TPESampler", "gamma": 0.5}, "sampler.gamma: is a function"),
+        ({"name": "QMCSampler", "independent_sampler": "RandomSampler"}, "sampler.independent_sampler: is an object"),
+        ({"name": "NSGAIISampler", "crossover": "uniform"}, "sampler.crossover: is an object of BaseCrossover"),
+        ({"name": "NSGAIIISampler", "reference_points": [[1.0]]}, "sampler.reference_points: is an object"),
     ],
 )
 def test_unknown_samplers_and_options_are_refused_with_the_choices(sampler: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError) as caught:
         build_sampler(optuna(sampler=sampler))
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("sampler", [*(path for path in SPACES.glob("*.yaml") if "sampler:" in path.read_text())])
+def test_samplers_of_the_shipped_files_are_of_no_old_optuna(sampler: Path, caplog: pytest.LogCaptureFixture) -> None:
+    [stage] = [stage for stage in load(sampler).stages if stage.adaptive]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        build_sampler(stage.settings.search)
+    build_sampler(optuna())
+    assert caplog.text == ""
+
+
+def test_an_option_that_optuna_will_drop_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        build_sampler(optuna(sampler={"name": "TPESampler", "consider_endpoints": True}))
+    assert caplog.text.count("sampler: TPESampler: `consider_endpoints` has been deprecated") == 1
 
 
 def test_what_a_sampler_refuses_when_it_is_asked_is_known_beforehand() -> None:
