@@ -102,6 +102,8 @@ def _tune(
             ]
         )
     wanted = read_wanted(file, profile, overrides, cells)
+    if wanted.note:
+        console.print(wanted.note, style="yellow", markup=False, soft_wrap=True)
     tracking = launch.tracking or os.environ.get("MLFLOW_TRACKING_URI")
     if tracking is not None:
         validate_uri(tracking)
