@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from raysl import methods
+from raysl.results.rows import TrialRow
 from raysl.results.store import Store
+from raysl.training import scoring, trial
 from raysl.training.feed import Feed
 from raysl.training.loop import Execution, Loop, build_method, prepare_process
+from raysl.training.scoring import score_trial
 from raysl.training.spec import STREAMS, TrialSpec
 
 MakeSpec = Callable[..., TrialSpec]
@@ -73,3 +76,23 @@ def test_methods_of_one_seed_have_the_same_images_and_encoder_to_begin_with(
     for epoch in (0, 1) if "unlabelled" in feed.streams else ():
         for batch, other in zip(feed.batches(epoch, 0, 1), reference.batches(epoch, 0, 1), strict=True):
             assert batch.rows["unlabelled"].tolist() == other.rows["unlabelled"].tolist()
+
+
+def test_probes_draw_under_the_seed_of_the_labelled_images(
+    make_spec: MakeSpec, store: Store, train: Callable[..., TrialRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def recorded(probe: Callable[..., Any]) -> Callable[..., Any]:
+        def probed(*arguments: Any) -> Any:
+            seeds.append(arguments[-1])
+            return probe(*arguments)
+
+        return probed
+
+    monkeypatch.setattr(trial, "training_accuracy", recorded(trial.training_accuracy))
+    monkeypatch.setattr(scoring, "predictions", recorded(scoring.predictions))
+    spec = make_spec("stages.semi.epochs=1", seed=1, streams={"split": 77})
+    train(spec, store)
+    score_trial(spec, store, Execution())
+    assert seeds == [77, 77]
