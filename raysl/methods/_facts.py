@@ -178,7 +178,7 @@ def _literal(written: ast.expr) -> Any:
     """Return a literal's value; `...` for anything else."""
     try:
         return ast.literal_eval(written)
-    except ValueError:
+    except (ValueError, TypeError):
         return ...
 
 

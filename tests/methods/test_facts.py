@@ -41,6 +41,7 @@ BROKEN = {
     "computed": (STREAMS, "streams = tuple(BOTH)", 6, "written out; not tuple(BOTH)"),
     "a name in it": (STREAMS, "streams = (UNLABELLED,)", 6, "written out; not (UNLABELLED,)"),
     "a word": (STREAMS, 'streams = ("unlabelled")', 6, "written out; not 'unlabelled'"),
+    "a set of lists": (STREAMS, "streams = {[]}", 6, "written out; not {[]}"),
     "a number": (STREAMS, "streams = (1,)", 6, "written out"),
     "in a branch": (STREAMS, 'if True:\n        streams = ("unlabelled",)', 7, "is to stand once"),
     "twice": (STREAMS, f'{STREAMS}\n    streams = ("labelled",)', 7, "is to stand once"),
