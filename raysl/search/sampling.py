@@ -33,8 +33,8 @@ Params = dict[str, Any]
 class Sampler:
     """Proposes configs that were not proposed before.
 
-    A config that diverged is told as being as bad as the worst that finished; while none has finished, as pruned, which
-    samplers for one objective rank below all others.
+    A config that diverged is told as being as bad as the worst that finished. While none has finished it is told as
+    pruned, which samplers rank below all others; of several objectives, which none can be pruned for, it waits.
     """
 
     def __init__(self, settings: SearchSettings, space: Space, objectives: Sequence[str]) -> None:
@@ -54,6 +54,7 @@ class Sampler:
         self.proposals: list[Proposal] = []
         self._learns = True
         self._worst: list[float] = []  # of each objective
+        self._waiting: list[optuna.Trial] = []  # diverged, until one has finished
         self._trials: list[optuna.Trial] = []
         self._numbers: dict[tuple[Any, ...], int] = {}  # of proposals, by their values: a search may have thousands
         self._space = space
@@ -136,8 +137,12 @@ class Sampler:
                 worse(pair) for worse, *pair in zip(self._worse, self._worst or told.values, told.values, strict=True)
             ]
             self.study.tell(trial, list(told.values))
+            while self._waiting:
+                self.study.tell(self._waiting.pop(0), self._worst)
         elif diverged and self._worst:
             self.study.tell(trial, self._worst)
+        elif diverged and not self.single:
+            self._waiting.append(trial)
         elif (diverged or told.status == "stopped") and self.single:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
