@@ -1,6 +1,6 @@
 """The accuracy of a grid of two hyperparameters: over one of them, a line for each value of the other.
 
-    uv run python -m analysis.grid RESULTS_DIR... [--stages A,B] [--x KEY] [--lines KEY] [--column COLUMN]
+    uv run python -m analysis.grid RESULTS_DIR... [--stages|--cells A,B] [--x KEY] [--lines KEY] [--column COLUMN]
         [--format text|markdown|latex]
 
 For TriMix's batch size and projector: Bdair et al. 2022, Figure 4. A panel for each stage and measure, and the numbers
@@ -19,10 +19,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from analysis import figures, ineligible, tables
+from analysis.choosing import add_choice, chosen
 from analysis.command import Arguments, execute, out_folder, parser, say, say_written
 from analysis.crossed import Grid, Value, grid, level_text, levels
 from analysis.searched import MEASURES, Key, measure_of, say_ineligible, unmeasured_reason
-from analysis.stages import Row, Searched, params_text, read_selected, titles, without_common
+from analysis.stages import Row, Searched, params_text, titles, without_common
 from analysis.tables import Table
 from raysl.errors import ResultsError, UserError
 
@@ -143,7 +144,7 @@ def _grids(stages: Sequence[Searched], x: str | None, lines: str | None) -> list
 def main(arguments: Arguments) -> None:
     """Print and write the table, and draw the figure."""
     options = parser("grid", __doc__ or "")
-    options.add_argument("--stages", metavar="A,B", help="only these: STAGE, EXPERIMENT/STAGE or a stage's id")
+    add_choice(options)
     options.add_argument(
         "--x", metavar="KEY", help="the hyperparameter along the axis; that of more values if not given"
     )
@@ -151,7 +152,7 @@ def main(arguments: Arguments) -> None:
     options.add_argument("--column", choices=list(MEASURES), help="one measure alone")
     options.add_argument("--format", choices=list(tables.FORMATS), default="text")
     given = options.parse_args(arguments)
-    grids = _grids(read_selected(given.results, given.stages), given.x, given.lines)
+    grids = _grids(chosen(given), given.x, given.lines)
     shown = _panels(grids, given.column)
     folder = out_folder(given.results, given.out)
     content = "\n\n".join(tables.FORMATS[given.format][0](table(*panel)) for panel in shown)

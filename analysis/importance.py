@@ -1,6 +1,6 @@
 """How much of the differences between a stage's configs each searched hyperparameter explains (fANOVA).
 
-    uv run python -m analysis.importance RESULTS_DIR... [--stages A,B] [--column COLUMN] [--format text|markdown|latex]
+    uv run python -m analysis.importance RESULTS_DIR... [--stages|--cells A,B] [--column COLUMN] [--format FORMAT]
 
 Per stage: the share of the variance of the objective over the searched space that a hyperparameter explains alone, by a
 random forest fitted to the means of the eligible configs (Hutter et al. 2014, "An Efficient Approach for Assessing
@@ -17,9 +17,10 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from analysis import figures, tables
+from analysis.choosing import add_choice, chosen
 from analysis.command import Arguments, execute, out_folder, parser, say, say_written
 from analysis.searched import MEASURES, Key, measure_of, measured, searched_keys, unmeasured_reason
-from analysis.stages import Searched, read_selected, source, titles, without_common
+from analysis.stages import Searched, source, titles, without_common
 from analysis.tables import Table
 from raysl.errors import ResultsError
 from raysl.results.schema import nullable
@@ -192,13 +193,13 @@ _SCHEMA = pa.schema(
 def main(arguments: Arguments) -> None:
     """Print and write the table, the Arrow file and the figure."""
     options = parser("importance", __doc__ or "")
-    options.add_argument("--stages", metavar="A,B", help="only these: STAGE, EXPERIMENT/STAGE or a stage's id")
+    add_choice(options)
     options.add_argument(
         "--column", choices=list(MEASURES), help="the objective; that of the stage's rule if not given"
     )
     options.add_argument("--format", choices=list(tables.FORMATS), default="text")
     given = options.parse_args(arguments)
-    stages = read_selected(given.results, given.stages)
+    stages = chosen(given)
     every = [(stage, measure_of(stage, given.column)) for stage in stages]
     left_out = [(*one, reason) for one in every if (reason := obstacle(*one))]
     if len(left_out) == len(every):

@@ -1,6 +1,6 @@
 """Training loss of the selected configs, epoch by epoch (Cavallari & Ponti 2021, Figures 10 and 11).
 
-    uv run python -m analysis.loss_curves RESULTS_DIR... [--stages A,B] [--terms [A,B]] [--log]
+    uv run python -m analysis.loss_curves RESULTS_DIR... [--stages|--cells A,B] [--terms [A,B]] [--log]
 
 A panel per stage, with a loss axis of its own: losses of different methods have no common scale. A thin line is a seed,
 the bold one their mean; the means of the loss terms are dashed where the loss is made of several.
@@ -19,8 +19,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis import figures, terms
+from analysis.choosing import add_choice, chosen
 from analysis.command import Arguments, execute, out_folder, parser, say, say_written
-from analysis.stages import Searched, read_selected, titles, without_common
+from analysis.stages import Searched, titles, without_common
 from analysis.terms import TOTAL, Curves
 from raysl.errors import ResultsError
 
@@ -77,13 +78,13 @@ def _legend(colours: Mapping[str, str]) -> tuple[list[Line2D], list[str]]:
 def main(arguments: Arguments) -> None:
     """Draw the figure."""
     options = parser("loss_curves", __doc__ or "")
-    options.add_argument("--stages", metavar="A,B", help="only these: STAGE, EXPERIMENT/STAGE or a stage's id")
+    add_choice(options)
     options.add_argument(
         "--terms", nargs="?", const="", metavar="A,B", help="a panel for each loss term, or for these alone"
     )
     options.add_argument("--log", action="store_true", help="logarithmic loss axes")
     given = options.parse_args(arguments)
-    stages = _trained(read_selected(given.results, given.stages))
+    stages = _trained(chosen(given))
     common, names = without_common(titles(stages))
     if given.terms is None:
         shown = [curves(stage) for stage in stages]

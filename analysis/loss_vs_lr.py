@@ -1,6 +1,6 @@
 """Final training loss against the searched learning rate, and what the selection rule chose.
 
-    uv run python -m analysis.loss_vs_lr RESULTS_DIR... [--stages A,B] [--log]
+    uv run python -m analysis.loss_vs_lr RESULTS_DIR... [--stages|--cells A,B] [--log]
 
 A panel per stage that searched learning rates. A dot is a seed; mean and sample standard deviation (n - 1) are of
 configs all of whose seeds finished, and no other may be selected. Configs of equal other values are one line; where
@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import figures, ineligible
+from analysis.choosing import add_choice, chosen
 from analysis.command import Arguments, execute, out_folder, parser, say, say_written
 from analysis.searched import say_ineligible
-from analysis.stages import Row, Searched, params_text, read_selected, titles, without_common
+from analysis.stages import Row, Searched, params_text, titles, without_common
 from raysl.errors import UserError
 
 Style = Mapping[str, Any]
@@ -100,10 +101,10 @@ def _legend(stages: Sequence[Searched], colours: Mapping[str, str]) -> tuple[lis
 def main(arguments: Arguments) -> None:
     """Draw the figure."""
     options = parser("loss_vs_lr", __doc__ or "")
-    options.add_argument("--stages", metavar="A,B", help="only these: STAGE, EXPERIMENT/STAGE or a stage's id")
+    add_choice(options)
     options.add_argument("--log", action="store_true", help="logarithmic loss axes")
     given = options.parse_args(arguments)
-    found = read_selected(given.results, given.stages)
+    found = chosen(given)
     stages = [stage for stage in found if lr_column(stage)]
     if not stages:
         raise UserError(f"{', '.join(stage.name for stage in found)}: no learning rate was searched")

@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis import figures
+from analysis.choosing import add_choice, chosen
 from analysis.command import Arguments, out_folder, parser, say, say_written
-from analysis.stages import Searched, read_selected, titles, without_common
+from analysis.stages import Searched, titles, without_common
 from raysl.errors import UserError
 from raysl.results.features import Features
 
@@ -84,10 +85,10 @@ def main(projection: Projection, description: str, arguments: Arguments) -> None
     description: of the report; its first line is the help.
     """
     given = _options(projection, description, arguments)
-    stages = read_selected(given.results, given.stages)
+    stages = chosen(given)
     seed = _shared_seed(stages) if given.seed is None else given.seed
     found = [(stage, stage.features(stage.seed(seed)[0])) for stage in stages]
-    if given.stages is None:
+    if given.stages is None and given.cells is None:
         found = _without_repeats(found)
     _check(projection, found)
     projection.require()
@@ -102,8 +103,7 @@ def main(projection: Projection, description: str, arguments: Arguments) -> None
 
 def _options(projection: Projection, description: str, arguments: Arguments) -> Namespace:
     options = parser(projection.name, description)
-    words = f"up to {projection.most} stages: STAGE, EXPERIMENT/STAGE or a stage's id"
-    options.add_argument("--stages", metavar="A,B", help=words)
+    add_choice(options, f"up to {projection.most} stages")
     options.add_argument("--seed", type=int, metavar="S", help="of the trials; the first if not given")
     options.add_argument(
         "--images", type=int, default=2000, metavar="N", help="how many test images; 2000 if not given"
@@ -142,7 +142,7 @@ def _check(projection: Projection, found: Sequence[Shown]) -> None:
     names = [stage.name for stage, _ in found]
     if len(found) > projection.most:
         raise UserError(
-            f"--stages is missing: {len(found)} stages are selected, and {projection.most} go side by side; "
+            f"--stages or --cells: {len(found)} stages are selected, and {projection.most} go side by side; "
             f"choose from {', '.join(names)}"
         )
     first = found[0][1]

@@ -1,6 +1,6 @@
 """The objective against each searched hyperparameter (for SidAE's w: Baier et al. 2024, Figure 4).
 
-    uv run python -m analysis.slices RESULTS_DIR... [--stages A,B] [--column COLUMN]
+    uv run python -m analysis.slices RESULTS_DIR... [--stages|--cells A,B] [--column COLUMN]
 
 A panel for each hyperparameter of each stage. A point is a config: the mean over its seeds with the sample standard
 deviation (n - 1). What the other hyperparameters do is seen only as scatter; the points' colour is the order of the
@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import figures, ineligible
+from analysis.choosing import add_choice, chosen
 from analysis.command import Arguments, execute, out_folder, parser, say, say_written
 from analysis.searched import (
     MEASURES,
@@ -29,7 +30,7 @@ from analysis.searched import (
     searched_keys,
     unmeasured_reason,
 )
-from analysis.stages import Row, Searched, read_selected, titles, without_common
+from analysis.stages import Row, Searched, titles, without_common
 from raysl.errors import ResultsError
 
 Panel = tuple[str, Searched, Key, str]  # title, stage, key and column of the objective
@@ -143,12 +144,12 @@ def _legend(shown: Sequence[Panel]) -> tuple[list[Artist], list[str]]:
 def main(arguments: Arguments) -> None:
     """Draw the figure."""
     options = parser("slices", __doc__ or "")
-    options.add_argument("--stages", metavar="A,B", help="only these: STAGE, EXPERIMENT/STAGE or a stage's id")
+    add_choice(options)
     options.add_argument(
         "--column", choices=list(MEASURES), help="the objective; that of the stage's rule if not given"
     )
     given = options.parse_args(arguments)
-    every = [(stage, measure_of(stage, given.column)) for stage in read_selected(given.results, given.stages)]
+    every = [(stage, measure_of(stage, given.column)) for stage in chosen(given)]
     obstacles = [(stage, reason) for stage, column in every if (reason := obstacle(stage, column))]
     if len(obstacles) == len(every):
         raise ResultsError("; ".join(f"{stage.name}: {reason}" for stage, reason in obstacles))

@@ -1,6 +1,6 @@
 """t-SNE of the test features of selected trials, side by side (Cavallari & Ponti 2021, Figures 5 to 9).
 
-    uv run python -m analysis.tsne RESULTS_DIR... [--stages A,B] [--seed S] [--images N]
+    uv run python -m analysis.tsne RESULTS_DIR... [--stages|--cells A,B] [--seed S] [--images N]
 
 A dot is a test image, coloured by its class: the same images in every panel, drawn at random with a fixed seed.
 t-SNE (van der Maaten & Hinton 2008) begins at the principal components, so that the same features give the same figure.

@@ -1,6 +1,6 @@
 """UMAP of the test features of selected trials, side by side (Bdair et al. 2022, Figure 3).
 
-    uv run python -m analysis.umap RESULTS_DIR... [--stages A,B] [--seed S] [--images N]
+    uv run python -m analysis.umap RESULTS_DIR... [--stages|--cells A,B] [--seed S] [--images N]
 
 A dot is a test image, coloured by its class: the same images in every panel, drawn at random with a fixed seed. Stages
 whose features are those of another, as of one that only probes it, are shown once.

@@ -36,6 +36,10 @@ class ResultsError(UserError):
     """A results folder that cannot be read or written."""
 
 
+class MethodError(UserError):
+    """A method's file that does not say what is read from its text, or says other than it does."""
+
+
 class CheckpointError(UserError):
     """A checkpoint that is missing, damaged or holds more than tensors and plain values."""
 

@@ -56,6 +56,8 @@ def plan(
     """Print what a search would take, from a few steps of each distinct shape measured on this machine."""
     console = screen()
     wanted = read_wanted(file, profile, overrides, cells)
+    if wanted.note:
+        console.print(wanted.note, style="yellow", markup=False, soft_wrap=True)
     place = _place(address, cluster)
     for experiment in wanted.experiments:
         place.capacity(experiment)

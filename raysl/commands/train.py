@@ -12,7 +12,6 @@ from rich.console import Console
 
 from raysl.commands.setting_up import prepare_data, resolve_data
 from raysl.config import load
-from raysl.console.live import params_text
 from raysl.console.screen import screen
 from raysl.errors import UserError, choices, dotted
 from raysl.results.rows import Epoch, read_rows
@@ -20,6 +19,7 @@ from raysl.results.store import Store
 from raysl.search.chain import selected_starts
 from raysl.search.code import other_code
 from raysl.search.experiment import Experiment, Stage
+from raysl.search.selection import params_text
 from raysl.search.trials import Datas, Trial, expand
 
 
@@ -100,7 +100,8 @@ def _run(trial: Trial, experiment: Experiment, store: Store, console: Console) -
     with _warnings_shown():
         row = run_trial(spec, store, execution, report)
     assert row is not None, "one process is rank 0"
-    accuracy = "" if row.probe_accuracy is None else f", probe accuracy on D_l {100 * row.probe_accuracy:.1f} %"
+    probed = ", probe accuracy on the labelled training images {:.1f} %"
+    accuracy = "" if row.probe_accuracy is None else probed.format(100 * row.probe_accuracy)
     trained = "nothing is trained" if row.status == "finished" else row.reason
     final = f"final loss {row.final_loss!r}" if row.final_loss is not None else trained
     console.print(f"{row.status}: {final}{accuracy} ({row.seconds:.1f} s)", markup=False)

@@ -17,7 +17,7 @@ from rich.text import Text
 from raysl.commands.setting_up import images_text, prepare_data, resolve_data, say_missing, send_data
 from raysl.commands.table import show_tables
 from raysl.commands.wanted import Wanted, read_wanted
-from raysl.console.live import Display, params_text
+from raysl.console.live import Display
 from raysl.console.report import show
 from raysl.console.screen import screen
 from raysl.data.carried import carried_sources
@@ -35,7 +35,9 @@ from raysl.outgoing import ADDRESS, read_address
 from raysl.outgoing.known import mask_known
 from raysl.results.stages import read_stages
 from raysl.results.store import Store, folder_id
+from raysl.search.checks import cautions
 from raysl.search.experiment import Experiment, Stage
+from raysl.search.selection import params_text
 from raysl.search.summary import curves_of, summarise_store
 from raysl.search.trials import Datas, expand
 from raysl.tracking.facts import RunFacts
@@ -100,6 +102,8 @@ def _tune(
             ]
         )
     wanted = read_wanted(file, profile, overrides, cells)
+    if wanted.note:
+        console.print(wanted.note, style="yellow", markup=False, soft_wrap=True)
     tracking = launch.tracking or os.environ.get("MLFLOW_TRACKING_URI")
     if tracking is not None:
         validate_uri(tracking)
@@ -108,6 +112,8 @@ def _tune(
     prepared = [
         (experiment, resolve_data(experiment, console, download=not dry_run)) for experiment in wanted.experiments
     ]
+    for text in dict.fromkeys(text for one in prepared for text in cautions(*one)):
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
     if dry_run:
         say_missing(_distinct(prepared), console)
         list_trials(wanted, prepared, console)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysl.config import load
+from raysl.config.document import read_document
 from raysl.config.paper_table import is_table_file, load_tables
 from raysl.errors import UserError
 from raysl.results.paper_tables import PaperTables, earlier_record, write_paper_tables
@@ -22,12 +23,14 @@ class Wanted:
 
     results: the folder where results go if no other is given.
     cells: of each experiment, the stage that gives a cell, by the cell's key.
+    note: what the user has not said and may not expect; empty if there is nothing.
     """
 
     results: str
     experiments: tuple[Experiment, ...]
     tables: PaperTables | None = None
     cells: tuple[Mapping[str, str], ...] = ()
+    note: str = ""
 
     def recorder(
         self, store: Store, turn: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -83,4 +86,11 @@ def read_wanted(file: Path, profile: str | None, overrides: Sequence[str], patte
         tuple(search.experiment for search in searches),
         tables,
         tuple(search.cells for search in searches),
+        "" if profile else _note(file, tables.profile),
     )
+
+
+def _note(file: Path, taken: str) -> str:
+    others = [name for name in read_document(file).values["profiles"] if name != taken]
+    named = ", ".join(f"--profile {name}" + " (the paper's protocol)" * (name == "paper") for name in others)
+    return f"{file}: profile {taken}, for no --profile is given; others: {named}" if others else ""

@@ -15,7 +15,7 @@ from raysl.config.experiment import load
 from raysl.config.explain import validated
 from raysl.config.override import Override, parse_key
 from raysl.errors import choices
-from raysl.results.paper_tables import Cell, PaperTable, PaperTables
+from raysl.results.paper_tables import Cell, ClassReport, Difference, PaperTable, PaperTables
 from raysl.search.experiment import MOST_TRIALS, Experiment, Name
 from raysl.search.trials import experiment_digest
 from raysl.settings import Settings
@@ -52,24 +52,46 @@ class Scale(Settings):
 Published = Annotated[list[Annotated[float, Ge(0.0), Le(100.0)]], MinLen(1), MaxLen(2)]
 
 
+class DifferenceSettings(Settings):
+    """A column of a table that is computed: `column` less `less`."""
+
+    title: str
+    column: Name
+    less: Name
+
+
 class TableSettings(Part):
     """One table; where `published` is given, only the cells in it are cells, null where the paper prints no number."""
 
     rows: Annotated[dict[Name, Part], MinLen(1)]
     columns: Annotated[dict[Name, Part], MinLen(1)]
     published: dict[Name, dict[Name, Published | None]] | None = None
+    differences: list[DifferenceSettings] = Field(default_factory=list)
+
+
+Share = Annotated[float, Ge(0.0), Le(1.0)]
+
+
+class ReportSettings(Settings):
+    """What the paper publishes of a cell's classes: precision, recall and F1 of each, by the data set's names."""
+
+    title: str
+    accuracy: Share
+    classes: Annotated[dict[str, Annotated[list[Share], MinLen(3), MaxLen(3)]], MinLen(2)]
 
 
 class FileSettings(Settings):
     """A table file.
 
     source: the paper.  profiles: by name, what each data set of the tables is; the first is taken if none is asked for.
+    class_reports: by the key of a cell, `table/row/column`.
     """
 
     name: Name
     source: str
     profiles: Annotated[dict[Name, dict[Name, Scale]], MinLen(1)]
     tables: Annotated[dict[Name, TableSettings], MinLen(1)]
+    class_reports: dict[str, ReportSettings] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,8 +130,11 @@ def load_tables(
     _check_size(settings, document)
     reader = _Reader(file, document, settings, chosen, tuple(overrides))
     tables = tuple(reader.table(name, table) for name, table in settings.tables.items())
-    record = PaperTables(settings.name, chosen, settings.source, tables, {}, reader.reasons)
+    reports = tuple(_class_report(cell, given) for cell, given in settings.class_reports.items())
+    record = PaperTables(settings.name, chosen, settings.source, tables, {}, reader.reasons, reports)
     keys = [cell.key for cell in record.cells]
+    for cell in (cell for cell in settings.class_reports if cell not in keys):
+        raise ConfigError(f"{document.place(('class_reports', cell))}: {cell}: no such cell; {choices(cell, keys)}")
     _check_patterns(patterns, keys)
     skipped = [key for key in keys if patterns and not any(fnmatchcase(key, pattern) for pattern in patterns)]
     record = replace(record, reasons=dict.fromkeys(skipped, NOT_ASKED) | record.reasons)
@@ -135,6 +160,7 @@ class _Reader:
             rows={row: part.title for row, part in table.rows.items()},
             columns={column: part.title for column, part in table.columns.items()},
             cells=tuple(self._cells(name, table)),
+            differences=tuple(Difference(one.title, one.column, one.less) for one in table.differences),
         )
 
     def searches(self, cells: Sequence[Cell]) -> list[TableSearch]:
@@ -239,9 +265,18 @@ class _Reader:
             for column in columns:
                 self._check_known(column, table.columns, (*where, column), "column")
 
+        for number, one in enumerate(table.differences):
+            for column in (one.column, one.less):
+                self._check_known(column, table.columns, ("tables", name, "differences", str(number)), "column")
+
     def _check_known(self, name: str, known: Mapping[str, Part], where: Path_, kind: str) -> None:
         if name not in known:
             raise ConfigError(f"{self.document.place(where)}: {dotted(where)}: no such {kind}; {choices(name, known)}")
+
+
+def _class_report(cell: str, given: ReportSettings) -> ClassReport:
+    classes = {name: (precision, recall, f1) for name, (precision, recall, f1) in given.classes.items()}
+    return ClassReport(cell, given.title, given.accuracy, classes)
 
 
 def _check_size(settings: FileSettings, document: Document) -> None:

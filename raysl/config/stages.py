@@ -101,7 +101,7 @@ def check_rules(stage: Stage, document: Document) -> None:
             where = (*path, "select")
             raise ConfigError(
                 f"{_at(where, document)}: probe_accuracy is cross-validated, and this stage's "
-                "classifier has been trained on all of D_l; train_loss, or probe: linear_svm or knn"
+                "classifier has been trained on all labelled training images; train_loss, or probe: linear_svm or knn"
             )
 
 

@@ -17,7 +17,7 @@ from raysl.results.rows import Status, TrialRow
 from raysl.results.stages import Member, SelectionRecord, StageRecord
 from raysl.results.store import Store
 from raysl.search.code import OtherCode
-from raysl.search.selection import RULES, by_config, compared_value
+from raysl.search.selection import RULES, by_config, compared_value, is_tie, params_text
 from raysl.training.paths import log_path
 
 MOST_RUNNING_SHOWN = 8
@@ -43,6 +43,7 @@ class Display:
         self.selected: set[str] = set()
         self.configs: dict[str, list[Member]] = {}  # of the only stage
         self.values: dict[str, float | None] = {}  # what the rule compares of them; another thread draws the best
+        self.tied = False  # and this is said
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
@@ -64,6 +65,7 @@ class Display:
         self.total = todo + len(rows)
         self.configs = by_config(records[0]) if len(records) == 1 and todo else {}
         self.values = {config_id: self._value(config_id) for config_id in self.configs}
+        self.tied = False
         taken = f", {len(rows)} taken from {self.store}" if rows else ""
         known = dict.fromkeys(self._stage(record) for record in records)
         names = Text(", ").join(Text(name, "bold") for name in known)
@@ -100,14 +102,16 @@ class Display:
         """A trial is done."""
         self.running.pop(row.trial_id, None)
         self.rows[row.trial_id] = row
-        if (config_id := self.members[row.trial_id][1].config_id) in self.configs:
-            self.values[config_id] = self._value(config_id)
+        record, member = self.members[row.trial_id]
+        if member.config_id in self.configs:
+            self.values[member.config_id] = self._value(member.config_id)
         place = f"; log: {self.store.address(log_path(row.trial_id))}" if row.status == "failed" else ""
-        text = f"{self._name(row.trial_id)} {row.status}: {outcome_text(row)} ({row.seconds:.1f} s){place}"
+        text = f"{self._name(row.trial_id)} {row.status}: {outcome_text(row, record)} ({row.seconds:.1f} s){place}"
         if row.status == "finished":
             self._line(f"[{len(self.rows)}/{self.total}] {text}")
         else:
             self.console.print(text, style="yellow", markup=False)
+        self._say_tie()
 
     def stage_selected(self, record: StageRecord, selection: SelectionRecord) -> None:
         """A stage's config is chosen."""
@@ -183,6 +187,15 @@ class Display:
         best = (max if rule.highest else min)(known, key=known.__getitem__)
         return f"{params_text(self.configs[best][0].params)}, {rule.words} {known[best]:.6g}"
 
+    def _say_tie(self) -> None:
+        """Say once of a stage that all its configs so far are equally good."""
+        values = [value for value in self.values.values() if value is not None]
+        if self.tied or not is_tie(values, RULES[self.records[0].rule]):
+            return
+        self.tied = True
+        text = f"all {len(values)} configs so far tie in {RULES[self.records[0].rule].words}, {values[0]:.6g}"
+        self.console.print(f"{text}: nothing can be chosen by that", style="yellow", markup=False)
+
     def _value(self, config_id: str) -> float | None:
         return compared_value(self.records[0], self.configs[config_id], self.rows)
 
@@ -205,19 +218,12 @@ class Display:
             self.console.print(text, markup=False)
 
 
-def outcome_text(row: TrialRow) -> str:
-    """Return what a trial came to: its loss, its probe accuracy if it trained nothing, or why it did not finish."""
+def outcome_text(row: TrialRow, record: StageRecord) -> str:
+    """Return what a trial came to: its loss, its probe accuracy where that is compared, or why it did not finish."""
     if row.status != "finished":
         return row.reason
-    if row.final_loss is not None:
-        return f"final loss {row.final_loss:.6g}"
-    return "no probe accuracy" if row.probe_accuracy is None else f"probe accuracy {100 * row.probe_accuracy:.1f} %"
-
-
-def params_text(params: Mapping[str, object]) -> str:
-    """Return `optimizer.lr=0.01, epochs=5` for a config's searched values."""
-    return ", ".join(f"{key}={_shown(value)}" for key, value in params.items()) or "the only config"
-
-
-def _shown(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    found = [] if row.final_loss is None else [f"final loss {row.final_loss:.6g}"]
+    if not found or "probe_accuracy" in (record.rule, *record.objectives):
+        accuracy = row.probe_accuracy
+        found.append("no probe accuracy" if accuracy is None else f"probe accuracy {100 * accuracy:.1f} %")
+    return ", ".join(found)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from raysl.outgoing.harmless import one_line
 from raysl.results.comparison import ComparedCell, ComparedTable, Spread
-from raysl.results.paper_tables import PaperTables
+from raysl.results.paper_tables import Difference, PaperTables
 
 NONE = "–"
 _LATEX = {
@@ -16,6 +16,7 @@ _LATEX = {
     "^": "\\textasciicircum{}",
     "~": "\\textasciitilde{}",
     "±": "$\\pm$",
+    "Δ": "$\\Delta$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 RULE = (
@@ -34,10 +35,10 @@ def show_text(tables: PaperTables, compared: Sequence[ComparedTable], console: C
             caption_justify="left",
         )
         table.add_column("")
-        for title in one.table.columns.values():
+        for title in _titles(one):
             table.add_column(Text(one_line(title)), justify="right", no_wrap=True)
         for row, title in one.table.rows.items():
-            cells = [_lines(one.cells.get((row, column)), _rich_bold, "\n") for column in one.table.columns]
+            cells = _row(one, row, _rich_bold, "\n")
             table.add_row(Text(one_line(title)), *map(Text.from_markup, cells))
         console.print(table)
     console.print(RULE, style="dim", markup=False)
@@ -49,11 +50,10 @@ def markdown(tables: PaperTables, compared: Sequence[ComparedTable]) -> str:
     """Return tables in Markdown."""
     parts = []
     for one in compared:
-        lines = [f"### {_caption(tables, one)}", "", _piped(["", *one.table.columns.values()])]
-        lines.append("| --- |" + " ---: |" * len(one.table.columns))
+        lines = [f"### {_caption(tables, one)}", "", _piped(["", *_titles(one)])]
+        lines.append("| --- |" + " ---: |" * len(_titles(one)))
         for row, title in one.table.rows.items():
-            cells = [_lines(one.cells.get((row, column)), "**{}**".format, "<br>") for column in one.table.columns]
-            lines.append(_piped([title, *cells]))
+            lines.append(_piped([title, *_row(one, row, "**{}**".format, "<br>")]))
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, f"{RULE}.", *remarks(compared)]) + "\n"
 
@@ -84,6 +84,30 @@ def _caption(tables: PaperTables, one: ComparedTable) -> str:
     return one_line(f"{one.table.title} ({tables.source}; profile {tables.profile})")
 
 
+def _titles(one: ComparedTable) -> list[str]:
+    return [*one.table.columns.values(), *(difference.title for difference in one.table.differences)]
+
+
+def _row(one: ComparedTable, row: str, bold: Callable[[str], str], separator: str) -> list[str]:
+    cells = [_lines(one.cells.get((row, column)), bold, separator) for column in one.table.columns]
+    for difference in one.table.differences:
+        ours, published = _differences(one, row, difference)
+        cells.append(ours + (f"{separator}({published})" if published != NONE else ""))
+    return cells
+
+
+def _differences(one: ComparedTable, row: str, difference: Difference) -> tuple[str, str]:
+    """Return our difference of two means and the published one."""
+    pair = [one.cells.get((row, column)) for column in (difference.column, difference.less)]
+    ours = [cell.ours for cell in pair if cell is not None and cell.ours]
+    published = [cell.cell.published for cell in pair if cell is not None and cell.cell.published]
+    return _signed(ours), _signed(published)
+
+
+def _signed(pair: Sequence[Spread]) -> str:
+    return f"{pair[0][0] - pair[1][0]:+.1f}" if len(pair) == 2 else NONE
+
+
 def _lines(value: ComparedCell | None, bold: Callable[[str], str], separator: str) -> str:
     """Return our number above the published one."""
     if value is None:
@@ -110,31 +134,41 @@ def _spread(value: Spread | None, plus_minus: str = " ± ") -> str:
 
 
 def _latex_table(tables: PaperTables, one: ComparedTable) -> str:
-    columns = list(one.table.columns)
+    columns, differences = list(one.table.columns), one.table.differences
     lines = [
         "\\begin{table}",
         "  \\centering",
         f"  \\caption{{{_escaped(_caption(tables, one))}. {_escaped(RULE)}.}}",
         f"  \\label{{tab:{tables.name}-{tables.profile}-{one.table.name}}}",
         "  \\smallskip",
-        f"  \\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        f"  \\begin{{tabular}}{{l{'r' * len(_titles(one))}}}",
         "    \\toprule",
-        "    & " + " & ".join(_escaped(one.table.columns[column]) for column in columns) + " \\\\",
+        "    & " + " & ".join(map(_escaped, _titles(one))) + " \\\\",
         "    \\midrule",
     ]
     for row, title in one.table.rows.items():
         values = [one.cells.get((row, column)) for column in columns]
-        ours = " & ".join(_latex_number(v.ours, v.best) if v else "--" for v in values)
-        lines.append(f"    {_escaped(title)} & {ours} \\\\[-2pt]")
+        less = [_differences(one, row, difference) for difference in differences]
+        ours = [_latex_number(v.ours, v.best) if v else "--" for v in values] + [_latex_signed(own) for own, _ in less]
+        lines.append(f"    {_escaped(title)} & {' & '.join(ours)} \\\\[-2pt]")
         if any(value is not None and value.cell.published for value in values):
-            lines.append(f"    & {' & '.join(_latex_published(value) for value in values)} \\\\[3pt]")
+            published = [*map(_latex_published, values), *(_latex_small(_latex_signed(theirs)) for _, theirs in less)]
+            lines.append(f"    & {' & '.join(published)} \\\\[3pt]")
     return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}", ""])
 
 
 def _latex_published(value: ComparedCell | None) -> str:
     if value is None or value.cell.published is None:
         return ""
-    return f"{{\\footnotesize ({_latex_number(value.cell.published, value.published_best)})}}"
+    return _latex_small(_latex_number(value.cell.published, value.published_best))
+
+
+def _latex_small(text: str) -> str:
+    return f"{{\\footnotesize ({text})}}"
+
+
+def _latex_signed(text: str) -> str:
+    return "--" if text == NONE else f"${text}$"
 
 
 def _latex_number(value: Spread | None, best: bool) -> str:

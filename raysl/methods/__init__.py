@@ -3,19 +3,16 @@
 The catalogue reads the files' text, so that an experiment can be checked without waiting for torch.
 """
 
-import ast
-import builtins
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import annotated_types
 from pydantic import create_model
 
+from raysl.errors import MethodError
+from raysl.methods._facts import MethodFacts, class_name, read_facts
 from raysl.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,31 +20,6 @@ if TYPE_CHECKING:
     from raysl.models.encoder import Encoder
 
 FOLDER = Path(__file__).parent
-NESTED = "Method"  # the annotation of a hyperparameter that is itself a method
-WORDS = vars(builtins) | vars(typing) | vars(annotated_types)
-
-
-@dataclass(frozen=True)
-class MethodFacts:
-    """What the catalogue knows of a method.
-
-    hyperparameters: name -> (annotation, default); the default is `...` where one must be given.
-    nested: hyperparameters that are methods themselves, each of unlabelled images alone.
-    streams: the streams of its views; none of a method that trains nothing.
-    shapes_loss: hyperparameters that change what the training loss means.
-    """
-
-    name: str
-    summary: str
-    hyperparameters: Mapping[str, tuple[Any, Any]]
-    nested: tuple[str, ...]
-    streams: tuple[str, ...]
-    shapes_loss: tuple[str, ...]
-
-    @property
-    def trains(self) -> bool:
-        """Whether there is anything that it learns from."""
-        return bool(self.streams)
 
 
 @cache
@@ -68,40 +40,13 @@ def classifiers() -> tuple[str, ...]:
     return tuple(name for name in names() if "labelled" in describe(name).streams)
 
 
-def class_name(name: str) -> str:
-    """Return the class that a method's file holds: `barlow_twins` -> `BarlowTwins`."""
-    return "".join(word.capitalize() for word in name.split("_"))
-
-
 @cache
 def describe(name: str) -> MethodFacts:
-    """Read a method's facts from its file, without importing it."""
-    tree = ast.parse((FOLDER / f"{name}.py").read_text())
-    definition = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name(name))
-    arguments = next(n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name == "__init__").args
-    annotations = {a.arg: ast.unparse(a.annotation) for a in arguments.kwonlyargs if a.annotation}
-    defaults = {
-        a.arg: ... if default is None else ast.literal_eval(default)
-        for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    }
-    return MethodFacts(
-        name=name,
-        summary=(ast.get_docstring(definition) or "").split("\n")[0],
-        hyperparameters={
-            key: (Any if text == NESTED else eval(text, dict(WORDS)), defaults[key])  # our own source, not a user's
-            for key, text in annotations.items()
-        },
-        nested=tuple(key for key, text in annotations.items() if text == NESTED),
-        streams=_class_tuple(definition, "streams"),
-        shapes_loss=_class_tuple(definition, "shapes_loss"),
-    )
+    """Return a method's facts, from its file, without importing it.
 
-
-def _class_tuple(definition: ast.ClassDef, name: str) -> tuple[str, ...]:
-    for node in definition.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return tuple(ast.literal_eval(node.value))
-    return ()
+    Raises MethodError with the file and the line where they cannot be read.
+    """
+    return read_facts(FOLDER / f"{name}.py")
 
 
 @cache
@@ -124,6 +69,7 @@ def build(settings: Mapping[str, Any], encoder: "Encoder", num_classes: int) -> 
     """Build a method around an encoder; methods nested in it share the encoder.
 
     settings: `{"name": ..., hyperparameter: value, ...}`, as an experiment's YAML gives them.
+    Raises MethodError where its views are of other streams than those that it declares, which alone are fed.
     """
     facts = describe(settings["name"])
     hyperparameters = {key: value for key, value in settings.items() if key != "name"}
@@ -131,4 +77,6 @@ def build(settings: Mapping[str, Any], encoder: "Encoder", num_classes: int) -> 
         hyperparameters[nested] = build(settings[nested], encoder, num_classes)
     module = import_module(f"raysl.methods.{facts.name}")
     method: Method = getattr(module, class_name(facts.name))(encoder, num_classes, **hyperparameters)
+    if (seen := {view.stream for view in method.views().values()}) != set(facts.streams):
+        raise MethodError(f"{module.__file__}: views of {sorted(seen)}, and streams has {sorted(facts.streams)}")
     return method

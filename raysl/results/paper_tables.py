@@ -35,14 +35,41 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A column that is the difference of two others: `column` less `less`."""
+
+    title: str
+    column: str
+    less: str
+
+
+@dataclass(frozen=True)
 class PaperTable:
-    """A table; rows and columns are titles by name, in order, and not every pair need be a cell."""
+    """A table; rows and columns are titles by name, in order, and not every pair need be a cell.
+
+    differences: columns after the others, which are computed of them.
+    """
 
     name: str
     title: str
     rows: dict[str, str]
     columns: dict[str, str]
     cells: tuple[Cell, ...]
+    differences: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """What a paper publishes of a cell's classes.
+
+    cell: its key.  title: of the table in the paper.  accuracy: of all classes, 0 to 1.
+    classes: precision, recall and F1 of each class, 0 to 1, by the data set's names.
+    """
+
+    cell: str
+    title: str
+    accuracy: float
+    classes: dict[str, tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -51,6 +78,7 @@ class PaperTables:
 
     source: the paper.  stages: id of the stage that gives a cell, by the cell's key.
     reasons: why a cell has no stage, by its key, where it is not that it was not searched yet.
+    class_reports: what the paper publishes of the classes of some cells.
     """
 
     name: str
@@ -59,6 +87,7 @@ class PaperTables:
     tables: tuple[PaperTable, ...]
     stages: dict[str, str]
     reasons: dict[str, str]
+    class_reports: tuple[ClassReport, ...] = ()
 
     @property
     def path(self) -> str:
@@ -88,8 +117,11 @@ class PaperTables:
 
 
 def _coherent(tables: PaperTables) -> PaperTables:
-    """Return tables; ValueError where a cell is in no row or column of them."""
+    """Return tables; ValueError where a cell or a difference is in no row or column of them."""
     for table in tables.tables:
+        for one in table.differences:
+            if not {one.column, one.less} <= table.columns.keys():
+                raise ValueError(f"difference {one.title} is of no columns")
         for cell in table.cells:
             if cell.row not in table.rows or cell.column not in table.columns:
                 raise ValueError(f"cell {cell.key} is in no row, or no column")

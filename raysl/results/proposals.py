@@ -17,11 +17,12 @@ class Told:
     """What became of a config.
 
     number: of its proposal, from 0.
+    status: `diverged` where a seed diverged or collapsed.
     values: of the search's objectives, means over the seeds; empty unless all seeds finished.
     """
 
     number: int
-    status: Literal["finished", "stopped", "failed"]
+    status: Literal["finished", "stopped", "failed", "diverged"]
     values: tuple[float, ...] = ()
 
 
@@ -30,10 +31,12 @@ class Proposal:
     """A config that was proposed.
 
     params: the values of the searched keys.  told: what the search learnt since the proposal before this one.
+    learns: whether the sampler learns from configs that diverge.  Searches that an earlier version began go on without.
     """
 
     params: dict[str, Value]
     told: tuple[Told, ...]
+    learns: bool = False
 
 
 _PROPOSALS = TypeAdapter(list[Proposal])

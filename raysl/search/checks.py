@@ -23,6 +23,27 @@ def check(experiment: Experiment, datas: Datas) -> None:
             _check_batches(experiment, stage, config, data)
 
 
+def cautions(experiment: Experiment, datas: Datas) -> list[str]:
+    """Return what can be trained and will say little, each with its place."""
+    return [text for stage in experiment.stages if (text := _probed_on_trained(experiment, stage, datas))]
+
+
+def _probed_on_trained(experiment: Experiment, stage: Stage, datas: Datas) -> str:
+    """Return that a stage's configs are compared on labels that they have been trained on; empty where they are not."""
+    chain = experiment.chain(stage)
+    sees = [one for one in chain if one.trains and "labelled" in experiment.streams_of(one)]
+    trained = [one.name for one in sees if datas[one.name].digest == datas[stage.name].digest]
+    if "probe_accuracy" not in (stage.select, *stage.objectives) or not trained or not stage.space:
+        return ""
+    said = ("select",) if stage.select == "probe_accuracy" else ("search", "objectives")
+    key = dotted(("stages", stage.name, *said))
+    return (
+        f"{experiment.place(key)}: {key}: probe_accuracy is measured on the labelled training images, on which "
+        f"{' and '.join(trained)} trained: it comes near 100 % for every config, and where they tie "
+        "nothing is chosen; train_loss compares them, where the searched keys leave the loss what it is"
+    )
+
+
 def _check_channels(experiment: Experiment, stage: Stage, datas: Datas) -> None:
     start = stage.start_from
     if start is None or datas[start].channels == datas[stage.name].channels:
@@ -56,7 +77,8 @@ def _check_rule(experiment: Experiment, stage: Stage, data: TrialData) -> None:
     key = dotted(("stages", stage.name, "select"))
     other = "select: train_loss" if stage.trains else "probe: clustering"
     raise UserError(
-        f"{experiment.place(key)}: {key}: probe_accuracy is cross-validated on D_l, and {data.labels} labels give "
+        f"{experiment.place(key)}: {key}: probe_accuracy is cross-validated on the labelled "
+        f"training images, and {data.labels} labels give "
         f"a class fewer than {FOLD_LABELS}; at least {FOLD_LABELS * data.num_classes} labels, or {other}"
     )
 

@@ -9,6 +9,7 @@ import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from raysl.errors import UserError, choices, quoted
@@ -30,7 +31,11 @@ Params = dict[str, Any]
 
 
 class Sampler:
-    """Proposes configs that were not proposed before."""
+    """Proposes configs that were not proposed before.
+
+    A config that diverged is told as being as bad as the worst that finished. While none has finished it is told as
+    pruned, which samplers rank below all others; of several objectives, which none can be pruned for, it waits.
+    """
 
     def __init__(self, settings: SearchSettings, space: Space, objectives: Sequence[str]) -> None:
         import optuna
@@ -38,20 +43,26 @@ class Sampler:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.distributions = {key: _distribution(dimension) for key, dimension in space.items()}
         self.single = len(objectives) == 1
+        self._worse = [min if OBJECTIVES[name].highest else max for name in objectives]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of samplers that Optuna calls experimental
             self.study = optuna.create_study(
                 sampler=build_sampler(settings),
                 directions=["maximize" if OBJECTIVES[name].highest else "minimize" for name in objectives],
             )
+        self._random = optuna.samplers.RandomSampler(seed=(settings.seed + 1) % 2**32)  # apart from the sampler's own
         self.proposals: list[Proposal] = []
+        self._learns = True
+        self._worst: list[float] = []  # of each objective
+        self._waiting: list[optuna.Trial] = []  # diverged, until one has finished
         self._trials: list[optuna.Trial] = []
         self._numbers: dict[tuple[Any, ...], int] = {}  # of proposals, by their values: a search may have thousands
         self._space = space
         self._known: dict[int, Told] = {}
 
     def replay(self, proposals: Sequence[Proposal]) -> None:
-        """Ask and tell again what was asked and told, in that order."""
+        """Ask and tell again what was asked and told, in that order and in the way in which the search began."""
+        self._learns = all(proposal.learns for proposal in proposals)
         for proposal in proposals:
             params = self._ask(proposal.told)
             if params != proposal.params:
@@ -67,7 +78,7 @@ class Sampler:
         """
         params = self._ask(told)
         if params is not None:
-            self.proposals.append(Proposal(dict(params), tuple(told)))
+            self.proposals.append(Proposal(dict(params), tuple(told), self._learns))
         return params
 
     def _ask(self, told: Sequence[Told]) -> Params | None:
@@ -96,9 +107,13 @@ class Sampler:
         return tuple(params.get(key) for key in self.distributions)
 
     def _first_left(self) -> Params | None:
-        """Return the first point of a finite space that was not proposed; None where there is none."""
+        """Return the first point of a finite space that was not proposed; None where there is none.
+
+        Of another space a random one: a sampler that learns nothing of what failed would propose it for ever.
+        """
         if size(self._space) == sys.maxsize:
-            return None
+            space = self.distributions.items()
+            return {key: self._random.sample_independent(self.study, None, key, one) for key, one in space}  # type: ignore[arg-type]
         for index in range(min(size(self._space), len(self._trials) + 1)):
             params = _point(self._space, index)
             if self._number_of(params) is None:
@@ -116,9 +131,19 @@ class Sampler:
     def _tell(self, trial: "optuna.Trial", told: Told) -> None:
         from optuna.trial import TrialState
 
+        diverged = told.status == "diverged" and self._learns
         if told.status == "finished":
+            self._worst = [
+                worse(pair) for worse, *pair in zip(self._worse, self._worst or told.values, told.values, strict=True)
+            ]
             self.study.tell(trial, list(told.values))
-        elif told.status == "stopped" and self.single:
+            while self._waiting:
+                self.study.tell(self._waiting.pop(0), self._worst)
+        elif diverged and self._worst:
+            self.study.tell(trial, self._worst)
+        elif diverged and not self.single:
+            self._waiting.append(trial)
+        elif (diverged or told.status == "stopped") and self.single:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             self.study.tell(trial, state=TrialState.FAIL)
@@ -165,15 +190,24 @@ def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
             raise UserError(f"sampler.{option}: {trouble}; {choices(option, known.keys() - {SEEDED})}")
         _check_type(option, given[option], known[option].annotation)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always")
             kind: Any = kinds[name]
             sampler: samplers.BaseSampler = kind(**given, seed=settings.seed)
     except MemoryError:
         raise
     except Exception as error:  # each sampler has its own ways to refuse
         raise UserError(f"sampler: {name} does not take {quoted(given)}: {error}") from None
+    for complaint in complaints:
+        if issubclass(complaint.category, FutureWarning | DeprecationWarning):
+            _warn_once(f"sampler: {name}: {complaint.message}")
     return sampler
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Warn of what another version of Optuna will refuse; a search builds its sampler several times."""
+    log.warning("%s", text)
 
 
 def rehearse(settings: SearchSettings, space: Space, objectives: Sequence[str]) -> None:
@@ -199,6 +233,8 @@ def _check_type(option: str, value: Any, annotation: Any) -> None:
     if isinstance(value, int) and abs(value) > MOST_OF_AN_OPTION:
         raise UserError(f"sampler.{option}: must be at most {MOST_OF_AN_OPTION:,}, not {quoted(value)}")
     words = {word.strip() for word in written.split("|")}
+    if any("Base" in word or "FrozenTrial" in word or "ndarray" in word for word in words) and value is not None:
+        raise UserError(f"sampler.{option}: is an object of {written}, which cannot be given here; leave it out")
     taken = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "None": (type(None),)}
     if not words <= taken.keys():
         return
@@ -247,10 +283,14 @@ def finite(values: Sequence[float | None]) -> bool:
 
 
 def told_of(number: int, statuses: Mapping[int, str], values: Sequence[float | None]) -> Told:
-    """Return what a search is told of a config all of whose seeds have ended: one seed that has not finished fails it.
+    """Return what a search is told of a config all of whose seeds have ended: one seed that has not finished decides.
+
+    A divergence or a collapse is the config's own doing, a crash may have been the machine's.
 
     statuses: by seed.  values: of the objectives, means over the seeds.
     """
     if all(status == "finished" for status in statuses.values()) and finite(values):
         return Told(number, "finished", tuple(float(value) for value in values if value is not None))
+    if {"diverged", "collapsed"} & set(statuses.values()):
+        return Told(number, "diverged")
     return Told(number, "stopped" if "stopped" in statuses.values() else "failed")

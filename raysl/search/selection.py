@@ -14,6 +14,10 @@ from raysl.results.stages import Ineligible, Member, Ranked, SelectionRecord, St
 from raysl.results.tables import ConfigSummary
 from raysl.search.code import mixture
 
+FEWEST_TIED = 3  # configs of equal values that say something of the rule, unless they are as good as can be
+MOST_TIED = 5  # that are named
+NO_PROBE = "no probe_accuracy: a class has fewer than 2 labelled training images"
+
 
 class Rule(NamedTuple):
     """column: of the row, averaged over the seeds.  highest: whether more is better."""
@@ -25,7 +29,7 @@ class Rule(NamedTuple):
 
 RULES = {
     "train_loss": Rule("final_loss", "mean final training loss", highest=False),
-    "probe_accuracy": Rule("probe_accuracy", "mean probe accuracy on D_l", highest=True),
+    "probe_accuracy": Rule("probe_accuracy", "mean probe accuracy on the labelled training images", highest=True),
 }
 # What a search may weigh: what a rule compares, and what it costs.
 OBJECTIVES = RULES | {"seconds": Rule("seconds", "mean training time", highest=False)}
@@ -80,7 +84,8 @@ def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float
     ranking = sorted(eligible, key=lambda summary: _value(summary, rule), reverse=rule.highest)
     best = ranking[0] if ranking else None
     members = by_config(record)[best.config_id] if best else []
-    reasons = _reason(rule, ranking, len(summaries)), mixture(_compared(record, eligible, rows))
+    params = {config_id: config[0].params for config_id, config in by_config(record).items()}
+    reasons = _reason(rule, ranking, params), mixture(_compared(record, eligible, rows))
     return SelectionRecord(
         stage_id=record.stage_id,
         rule=record.rule,
@@ -138,7 +143,7 @@ def _trouble(member: Member, row: TrialRow | None) -> str | None:
 
 def _judged(summary: ConfigSummary, rule: Rule) -> ConfigSummary:
     if summary.eligible and getattr(summary, f"{rule.column}_mean") is None:
-        return replace(summary, eligible=False, reason=f"no {rule.column} on D_l: a class has fewer than 2 images")
+        return replace(summary, eligible=False, reason=NO_PROBE)
     return summary
 
 
@@ -160,12 +165,28 @@ def _value(summary: ConfigSummary, rule: Rule) -> float:
     return float(getattr(summary, f"{rule.column}_mean"))
 
 
-def _reason(rule: Rule, ranking: Sequence[ConfigSummary], num_configs: int) -> str:
+def _reason(rule: Rule, ranking: Sequence[ConfigSummary], params: Mapping[str, Mapping[str, object]]) -> str:
     if not ranking:
-        return f"no config is eligible: none of {num_configs} has all its seeds finished"
+        return f"no config is eligible: none of {len(params)} has all its seeds finished"
     best = _value(ranking[0], rule)
     text = f"{'highest' if rule.highest else 'lowest'} {rule.words} over the seeds: {best:.6g}"
     if len(ranking) > 1 and _value(ranking[1], rule) != best:
         text += f" (next: {_value(ranking[1], rule):.6g})"
-    tied = [summary.config_id for summary in ranking[1:] if _value(summary, rule) == best]
-    return text + (f"; tied with {', '.join(tied)}, the first of the search is taken" if tied else "")
+    tied = [f"({params_text(params[s.config_id])})" for s in ranking[1:] if _value(s, rule) == best]
+    more = [f"{len(tied) - MOST_TIED} more"] if len(tied) > MOST_TIED else []
+    named = ", ".join([*tied[:MOST_TIED], *more])
+    return text + (f"; tied with {named}, the first of the search is taken" if tied else "")
+
+
+def is_tie(values: Sequence[float], rule: Rule) -> bool:
+    """Return whether configs are equally good, and so many that it is no accident: two where none could be better."""
+    return len(set(values)) == 1 and len(values) >= (2 if rule.highest and values[0] == 1 else FEWEST_TIED)
+
+
+def params_text(params: Mapping[str, object]) -> str:
+    """Return `optimizer.lr=0.01, epochs=5` for a config's searched values."""
+    return ", ".join(f"{key}={_shown(value)}" for key, value in params.items()) or "the only config"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

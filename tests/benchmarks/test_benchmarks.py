@@ -21,6 +21,7 @@ SHORT = ["seeds=1", "stages.semi.epochs=1", "stages.semi.optimizer.lr=0.001"]
 # By benchmark: its options, and what it prints at its end.
 SMALLEST = {
     "data": (["--sets", "mnist", "--processes", "2"], r"128 images .*each"),
+    "diverging": (["--configs", "3", "--seeds", "1"], r"told as diverged: \d"),
     "gpu": (["--steps", "1", "--repetitions", "1", "--processes", "1"], "no GPU is here|times as|x as fast"),
     "scale": (["--trials", "10", "--times", "1"], r"\n10 trials +\d"),
     "search_efficiency": (

@@ -15,6 +15,16 @@ def all_stages(wanted: Wanted) -> dict[tuple[int, str], str | None]:
     return {(index, stage): f"s{index}-{stage}" for index, cells in enumerate(wanted.cells) for stage in cells.values()}
 
 
+def test_a_profile_that_nobody_asked_for_is_said() -> None:
+    note = read_wanted(FILE, None, [], []).note
+    assert note.endswith(
+        "table1.yaml: profile laptop, for no --profile is given; others: --profile paper (the paper's protocol)"
+    )
+    assert read_wanted(FILE, "laptop", [], []).note == ""
+    assert read_wanted(FILE.parent / "sidae_figure7.yaml", None, [], []).note == ""  # it has one alone
+    assert read_wanted(FILE.parents[1] / "rotation.yaml", None, [], []).note == ""
+
+
 def test_two_searches_of_a_tables_cells_keep_each_others(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "results"), create=True)
     turns: list[str] = []

@@ -8,10 +8,12 @@ import pytest
 from raysl.config.document import ConfigError
 from raysl.config.paper_table import is_table_file, load_tables
 from raysl.results.comparison import best_of
+from raysl.results.paper_tables import Difference
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 TABLES = SPACES / "tables"
 SHIPPED = sorted(TABLES.glob("*.yaml"))
+PRINTED = Path(__file__).parent / "printed.txt"  # says in its head what stands in it
 
 EXPERIMENT = """\
 name: pretrained
@@ -252,23 +254,111 @@ def test_tables_and_figures_of_sidae_load_whole(kind: str) -> None:
                 assert stage.data.labels == "all"
 
 
-# As printed: means and standard errors, per cent, of SidAE and of the autoencoder.
-TABLE1_OF_SIDAE = {
-    "cifar10_all": ((64.75, 0.27), (57.44, 0.31)), "cifar10_1": ((51.67, 0.28), (40.67, 0.25)),
-    "fashion_all": ((88.78, 0.12), (87.67, 0.05)), "fashion_1": ((81.62, 0.22), (80.20, 0.31)),
-    "mnist_all": ((97.80, 0.13), (97.23, 0.11)), "mnist_1": ((94.65, 0.49), (88.41, 0.46)),
-    "stl10": ((61.18, 0.22), (48.39, 0.22)), "stl10_cifar10": ((66.20, 0.31), (57.08, 3.16)),
-}  # fmt: skip
+Cells = dict[tuple[str, str], tuple[float, float | None]]
 
 
-def test_published_numbers_of_sidae_are_the_printed_ones() -> None:
-    tables, _ = load_tables(TABLES / "sidae_table1.yaml", "paper", [], [])
-    [table] = tables.tables
-    found = {(cell.row, cell.column): cell.published for cell in table.cells if cell.published}
-    assert len(found) == 16
-    for column, printed in TABLE1_OF_SIDAE.items():
-        for row, (mean, error) in zip(("sidae", "autoencoder"), printed, strict=True):
-            assert found[row, column] == (mean, pytest.approx(error * 5**0.5, abs=0.006))
+def _number(text: str) -> tuple[float, float | None]:
+    mean, _, deviation = text.partition("±")
+    return float(mean), float(deviation) if deviation else None
+
+
+def printed() -> dict[str, Cells]:
+    """Return the cells of `printed.txt` by the name of the block, and by row and column; a Δ is a column too."""
+    blocks: dict[str, Cells] = {}
+    columns: list[str] = []
+    for line in PRINTED.read_text().splitlines():
+        first, *words = line.split()
+        if line.startswith("["):
+            cells = blocks[line.strip("[]")] = {}
+            columns = []
+        elif first != "#" and not columns:
+            columns = [first, *words]
+        elif first != "#":
+            found = zip(columns, words, strict=True)
+            cells |= {(first, column): _number(word) for column, word in found if word != "-"}
+    return blocks
+
+
+def published() -> dict[str, Cells]:
+    """Return the published cells of all table files that have any, by file/table, and by row and column."""
+    tables = {
+        f"{path.stem}/{table.name}": table for path in SHIPPED for table in load_tables(path, "paper", [], [])[0].tables
+    }
+    found = {name: {(c.row, c.column): c.published for c in t.cells if c.published} for name, t in tables.items()}
+    return {name: cells for name, cells in found.items() if cells}
+
+
+def test_published_numbers_are_the_printed_ones() -> None:
+    expected, found = {name: cells for name, cells in printed().items() if ":" not in name}, published()
+    errors = expected["sidae_table1/table1"]
+    expected["sidae_table1/table1"] = {
+        key: (mean, error and round(error * 5**0.5, 2)) for key, (mean, error) in errors.items()
+    }
+    assert found.keys() == expected.keys()
+    for name, cells in found.items():
+        assert cells == {key: value for key, value in expected[name].items() if "Δ" not in key[1]}, name
+
+
+def test_differences_are_those_that_the_paper_prints() -> None:
+    found = published()
+    deltas = {
+        (name, *key): value for name, cells in printed().items() for key, (value, _) in cells.items() if "Δ" in key[1]
+    }
+    assert len(deltas) == 36
+    for (name, row, column), value in deltas.items():
+        kind = "_attacked" if "attacked" in column else ""
+        (semi, _), (supervised, _) = (found[name][row, f"{learning}{kind}"] for learning in ("semi", "supervised"))
+        assert semi - supervised == pytest.approx(value, abs=1e-6), (name, row, column)
+
+
+def test_published_classes_are_the_printed_ones() -> None:
+    expected = {tuple(name.split(": ")): cells for name, cells in printed().items() if ":" in name}
+    found = {
+        (path.stem, one.title, one.cell): one
+        for path in SHIPPED
+        for one in load_tables(path, "paper", [], [])[0].class_reports
+    }
+    assert found.keys() == expected.keys()
+    assert len(found) == 8
+    for key, one in found.items():
+        cells = expected[key]
+        columns = ("precision", "recall", "f1-score")
+        ours = {
+            (name, column): (value, None)
+            for name, row in one.classes.items()
+            for column, value in zip(columns, row, strict=True)
+        }
+        ours["accuracy", "precision"] = one.accuracy, None
+        assert ours == {key: value for key, value in cells.items() if key[0] != "mean±std"}
+        for place, column in enumerate(columns):
+            mean = sum(row[place] for row in one.classes.values()) / len(one.classes)
+            assert mean == pytest.approx(cells["mean±std", column][0], abs=0.0101)  # the paper cuts digits off
+
+
+def test_differences_are_of_columns_that_are_there(file: Path) -> None:
+    lines = "    differences: [{title: Δ, column: attacked, less: clean}]\n    rows:"
+    file.write_text(TABLE.replace("    rows:", lines))
+    [table] = load_tables(file, None, [], [])[0].tables
+    assert table.differences == (Difference("Δ", "attacked", "clean"),)
+    file.write_text(TABLE.replace("    rows:", lines.replace("less: clean", "less: cleen")))
+    with pytest.raises(ConfigError, match=r"example.yaml:1\d: .*no such column; did you mean 'clean'"):
+        load_tables(file, None, [], [])
+
+
+def test_class_reports_are_of_cells_that_are_there_and_have_three_values(file: Path) -> None:
+    report = (
+        "class_reports:\n  first/rotation/clean: {title: T, accuracy: 0.9, classes: {a: [1, 0.5, 0.7], b: [0, 0, 0]}}\n"
+    )
+    file.write_text(TABLE + report)
+    [found] = load_tables(file, None, [], [])[0].class_reports
+    assert (found.cell, found.classes["a"]) == ("first/rotation/clean", (1.0, 0.5, 0.7))
+    for old, new, words in (
+        ("rotation/clean", "rotation/cleen", "no such cell; did you mean"),
+        ("1, 0.5, 0.7", "1, 0.5", "3 items"),
+    ):
+        file.write_text(TABLE + report.replace(old, new))
+        with pytest.raises(ConfigError, match=rf"example.yaml:2\d: .*{words}"):
+            load_tables(file, None, [], [])
 
 
 W = {"table1": 0.5, "figure3": 0.5, "figure5": 0.5, "figure6": 0.125, "figure7": 0.25}

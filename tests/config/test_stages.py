@@ -159,7 +159,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "an unknown scheduler": (["stages.pretrain.stop={scheduler: hyperband}"], "choices: asha, median"),
     "a classifier that is not there": (["stages.pretrain.probe=classifier"], "sidae has no classifier"),
-    "selecting by a classifier on D_l": (["stages.linear.select=probe_accuracy"], "has been trained on all of D_l"),
+    "selecting by a classifier on D_l": (["stages.linear.select=probe_accuracy"], "has been trained on all labelled"),
     "an epoch that is no milestone": (
         ["stages.linear.start_epoch=7"], "7 is no milestone of pretrain, whose model is kept after 5, 10, 20 epochs",
     ),

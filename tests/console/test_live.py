@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from raysl.console.live import Display, params_text
+from raysl.console.live import Display
 from raysl.console.screen import Screen
 from raysl.outgoing import guarded
 from raysl.results.rows import TrialRow
 from raysl.results.stages import Member, Rule, StageRecord
 from raysl.results.store import Store
-from raysl.search.selection import RULES, select
+from raysl.search.selection import RULES, params_text, select
 
 SEEDS, CONFIGS = 2, 6
 MEMBERS = tuple(
@@ -96,3 +96,38 @@ def test_what_others_have_written_is_shown_as_text(
     assert not set(text) & {"\x1b", "\x07", "\u202e"}
     assert "taken from" in text
     assert "/[red]" in text
+
+
+def shown(folder: Path, record: StageRecord, accuracies: list[float]) -> list[str]:
+    """Return the lines about a search whose trials end with these probe accuracies, one after the other."""
+    file = io.StringIO()
+    display = Display(Console(file=file, width=200), Store(str(folder)))
+    display.stages_started([record], {}, len(record.members))
+    for member, accuracy in zip(record.members, accuracies, strict=False):
+        row = replace(row_of(member, random.Random(1)), status="finished", final_loss=0.5, probe_accuracy=accuracy)
+        display.trial_ended(row)
+    return file.getvalue().splitlines()[1:]
+
+
+def test_a_trial_ends_with_what_is_compared(tmp_path: Path) -> None:
+    by_probe = replace(RECORD, rule="probe_accuracy")
+    [line] = shown(tmp_path, by_probe, [0.875])
+    assert line == "[1/12] lr=0 seed=0 finished: final loss 0.5, probe accuracy 87.5 % (1.0 s)"
+    assert shown(tmp_path, replace(RECORD, objectives=("train_loss", "probe_accuracy")), [0.875]) == [line]
+    assert shown(tmp_path, RECORD, [0.875]) == ["[1/12] lr=0 seed=0 finished: final loss 0.5 (1.0 s)"]
+
+
+@pytest.mark.parametrize(("accuracy", "trials"), [(1.0, 2 * SEEDS), (0.9, 3 * SEEDS)])
+def test_a_tie_of_all_configs_is_said_once_and_as_soon_as_it_is_one(
+    tmp_path: Path, accuracy: float, trials: int
+) -> None:
+    lines = shown(tmp_path, replace(RECORD, rule="probe_accuracy"), [accuracy] * len(MEMBERS))
+    number = trials // SEEDS
+    text = f"all {number} configs so far tie in mean probe accuracy on the labelled training images, {accuracy:.6g}"
+    assert [line for line in lines if "tie" in line] == [f"{text}: nothing can be chosen by that"]
+    assert lines[trials].startswith(text)
+
+
+def test_one_config_that_differs_is_no_tie(tmp_path: Path) -> None:
+    accuracies = [1.0, 0.5, *[1.0] * (len(MEMBERS) - 2)]
+    assert "tie" not in " ".join(shown(tmp_path, replace(RECORD, rule="probe_accuracy"), accuracies))

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from raysl.console.paper_table import latex, markdown, show_text
 from raysl.results.comparison import ComparedCell, ComparedTable
-from raysl.results.paper_tables import Cell, PaperTable, PaperTables
+from raysl.results.paper_tables import Cell, Difference, PaperTable, PaperTables
 
 CELL = Cell("t1/semi/attacked", "semi", "attacked", (78.25, 0.7), "e.yaml", "", (), "semi", "d")
 TABLE = PaperTable("t1", "1 % of labels & more", {"semi": "Semi", "only": "Only"}, {"attacked": "Set_1*"}, (CELL,))
@@ -71,3 +71,23 @@ def test_latex_escapes_what_tex_would_read_otherwise_and_bolds_the_mean() -> Non
     body = written[written.index("\\midrule") : written.index("\\bottomrule")].splitlines()[1:-1]
     assert all("\\\\[" in line and line.count("&") == 1 for line in body)
     assert latex(PAPER, MISSING).startswith("% missing, not trained yet (1): t1/semi/attacked\n")
+
+
+def test_differences_are_of_our_numbers_and_of_the_published_ones() -> None:
+    columns = {"attacked": "Attacked", "clean": "Clean"}
+    table = replace(TABLE, columns=columns, differences=(Difference("Δ", "clean", "attacked"),))
+    clean = replace(VALUE, cell=replace(CELL, column="clean", published=(80.0, 0.1)), ours=(80.1, None))
+    cells = {("semi", "attacked"): VALUE, ("semi", "clean"): clean}
+    both = [ComparedTable(table, cells)]
+    lines = [line for line in markdown(PAPER, both).splitlines() if line.startswith("|")]
+    assert lines[0] == "|  | Attacked | Clean | Δ |"
+    assert lines[2].endswith(" | -1.3<br>(+1.8) |")
+    assert lines[3].endswith(" | – | – | – |")
+    assert "-1.3" in text(both)
+    assert "(+1.8)" in text(both)
+    written = latex(PAPER, both)
+    assert r"$\Delta$ \\" in written
+    assert r"& $-1.3$ \\[-2pt]" in written
+    assert r"{\footnotesize ($+1.8$)} \\[3pt]" in written
+    missing = {("semi", "attacked"): VALUE, ("semi", "clean"): replace(clean, ours=None)}
+    assert markdown(PAPER, [ComparedTable(table, missing)]).count("–<br>(+1.8)") == 1

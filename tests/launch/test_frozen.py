@@ -231,7 +231,10 @@ def test_what_is_printed_says_what_was_measured(searched: Finished) -> None:
     assert "tiny: svm, small_resnet, 40 labelled images of digits\n" in shown.replace(" " * 10, "\n")
     again = here("train", file, "--stage", "svm", "--seed", 1, "--results", results)
     [row] = [trial for trial in trials_of(results, "svm") if trial["seed"] == 1]
-    expected = f"finished: nothing is trained, probe accuracy on D_l {100 * row['probe_accuracy']:.1f} % (0.0 s)"
+    expected = (
+        "finished: nothing is trained, probe accuracy on the labelled training images "
+        f"{100 * row['probe_accuracy']:.1f} % (0.0 s)"
+    )
     assert expected in again.stdout, again.stdout + again.stderr
 
 

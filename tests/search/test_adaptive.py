@@ -57,7 +57,7 @@ def test_a_config_is_told_once_and_when_all_its_seeds_have_ended(tmp_path: Path)
     for _ in range(2):
         search.propose(rows)
     assert [proposal.told for proposal in search.sampler.proposals] == [
-        (), (), (Told(0, "finished", (pytest.approx(0.6),)), Told(1, "failed")), (),
+        (), (), (Told(0, "finished", (pytest.approx(0.6),)), Told(1, "diverged")), (),
     ]  # fmt: skip
 
 

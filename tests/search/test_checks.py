@@ -9,7 +9,7 @@ from tiny import EXPERIMENT, of_stages, write
 from raysl.config import load
 from raysl.data.settings import TrialData
 from raysl.errors import UserError
-from raysl.search.checks import check
+from raysl.search.checks import cautions, check
 
 DATA = TrialData(source="digits", image_size=28, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
 
@@ -48,7 +48,7 @@ def test_the_config_that_cannot_be_trained_need_not_be_the_first(tmp_path: Path)
 def test_probe_accuracy_among_objectives_needs_labels_too(tmp_path: Path) -> None:
     search = "stages.semi.search={objectives: [probe_accuracy, seconds]}"
     experiment = load(write(tmp_path), overrides=[search])
-    with pytest.raises(UserError, match="cross-validated on D_l, and 10 labels"):
+    with pytest.raises(UserError, match="cross-validated on the labelled training images, and 10 labels"):
         check(experiment, of_stages(experiment, DATA.model_copy(update={"labels": 10})))
 
 
@@ -59,3 +59,37 @@ def test_a_later_stage_s_images_have_the_channels_of_its_encoder(tmp_path: Path)
         UserError, match=r"images with 3 channel\(s\), and the encoder of semi takes 1; data\.channels: 1"
     ):
         check(experiment, datas)
+
+
+ROTATION = "stages.semi.method={name: rotation}"
+BY_PROBE = "stages.semi.select=probe_accuracy"
+LATER = ["stages.finetune.select=probe_accuracy", "stages.finetune.optimizer.lr={grid: [0.1, 0.01]}"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "trained"),
+    [
+        ([], []),
+        ([BY_PROBE], ["stages.semi.select: .* on which semi trained"]),
+        (["stages.semi.search={objectives: [probe_accuracy, seconds]}"], [r"search\.objectives: .*semi trained"]),
+        ([BY_PROBE, ROTATION], []),
+        ([BY_PROBE, "stages.semi.optimizer.lr=0.1"], []),  # one config
+        (LATER, ["stages.finetune.select: .* on which semi and finetune trained"]),
+        ([*LATER, BY_PROBE, ROTATION], ["stages.finetune.select: .* on which finetune trained"]),
+        ([*LATER, "stages.finetune.method={name: simclr}"], ["stages.finetune.select: .* on which semi trained"]),
+    ],
+)
+def test_a_probe_of_labels_that_were_trained_on_is_said(
+    tmp_path: Path, overrides: list[str], trained: list[str]
+) -> None:
+    experiment = load(write(tmp_path), overrides=overrides)
+    found = cautions(experiment, of_stages(experiment, DATA))
+    assert len(found) == len(trained)
+    for text, pattern in zip(found, trained, strict=True):
+        assert re.search(pattern, text), text
+
+
+def test_labels_of_other_images_say_something(tmp_path: Path) -> None:
+    experiment = load(write(tmp_path), overrides=[*LATER, "stages.finetune.method={name: simclr}"])
+    other = {"finetune": DATA.model_copy(update={"digest": "e" * 32})}
+    assert cautions(experiment, of_stages(experiment, DATA) | other) == []

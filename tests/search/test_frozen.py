@@ -139,7 +139,8 @@ def test_the_epoch_of_the_best_probe_accuracy_is_selected_without_any_loss(tmp_p
     rows = {i: _row(i, accuracy) for i, accuracy in accuracies.items()}
     selection = select(record, rows, 0.0)
     assert selection.params == {"start_epoch": 2}
-    assert selection.reason == "highest mean probe accuracy on D_l over the seeds: 0.7 (next: 0.65)"
+    expected = "highest mean probe accuracy on the labelled training images over the seeds: 0.7 (next: 0.65)"
+    assert selection.reason == expected
 
 
 def _row(trial_id: str, accuracy: float) -> TrialRow:

@@ -1,14 +1,22 @@
 """Optuna's samplers over a space, as functions of what they were asked and told."""
 
+import json
 import statistics
+import warnings
 from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.diverging import SHARES, searched
 from optuna.trial import TrialState
 
+from raysl.config import load
 from raysl.errors import UserError
-from raysl.results.proposals import Proposal, Told
+from raysl.results.proposals import Proposal, Told, read_proposals, write_proposals
+from raysl.results.store import Store
+from raysl.search import sampling
 from raysl.search.experiment import SearchSettings
 from raysl.search.sampling import Sampler, build_sampler, draw, rehearse, size, told_of
 from raysl.search.space import Choice, Grid, IntRange, Range, Space
@@ -20,6 +28,7 @@ SPACE: Space = {
     "kind": Choice(("a", "b")),
 }
 PLANE: Space = {"w": Range(0.0, 1.0), "lr": Range(1e-4, 1e-1, log=True)}
+SPACES = Path(__file__).parents[2] / "search_spaces"
 OPTIMUM = {"w": 0.3, "lr": 3e-3}
 
 
@@ -153,10 +162,87 @@ def test_a_stopped_config_is_pruned_and_a_failed_one_failed() -> None:
 def test_one_unfinished_seed_fails_its_config() -> None:
     finished = dict.fromkeys(range(3), "finished")
     assert told_of(4, finished, [0.5]) == Told(4, "finished", (0.5,))
-    assert told_of(4, {**finished, 1: "diverged"}, [None]).status == "failed"
-    assert told_of(4, {**finished, 1: "collapsed"}, [None]).status == "failed"
+    assert told_of(4, {**finished, 1: "failed"}, [None]).status == "failed"
+    for own in ("diverged", "collapsed"):
+        assert told_of(4, {0: "stopped", 1: own, 2: "failed"}, [None]) == Told(4, "diverged")
     assert told_of(4, {**finished, 2: "stopped"}, [None]).status == "stopped"
     assert told_of(4, finished, [0.5, None]).status == "failed"
+
+
+def states(sampler: Sampler) -> list[tuple[str, list[float] | None]]:
+    return [(trial.state.name, trial.values) for trial in sampler.study.trials[:-1]]
+
+
+def test_a_diverged_config_is_as_bad_as_the_worst_that_finished() -> None:
+    sampler = Sampler(optuna(), PLANE, ["train_loss"])
+    for told in (
+        (),
+        ("diverged",),
+        ("finished", 0.3),
+        ("finished", 0.9),
+        ("finished", 0.1),
+        ("diverged",),
+        ("failed",),
+    ):
+        number = len(sampler.proposals) - 1
+        sampler.propose([Told(number, told[0], told[1:])] if told else ())  # type: ignore[arg-type]
+    assert states(sampler) == [
+        ("PRUNED", None), ("COMPLETE", [0.3]), ("COMPLETE", [0.9]), ("COMPLETE", [0.1]), ("COMPLETE", [0.9]),
+        ("FAIL", None),
+    ]  # fmt: skip
+
+
+def test_it_is_so_in_each_of_several_objectives_in_its_own_direction() -> None:
+    sampler = Sampler(optuna(), PLANE, ["probe_accuracy", "seconds"])
+    for told in ((), ("diverged",), ("finished", 0.9, 12.0), ("finished", 0.2, 3.0), ("diverged",)):
+        number = len(sampler.proposals) - 1
+        sampler.propose([Told(number, told[0], told[1:])] if told else ())  # type: ignore[arg-type]
+    assert states(sampler)[0] == ("COMPLETE", [0.9, 12.0])  # as soon as one had finished
+    assert states(sampler)[3] == ("COMPLETE", [0.2, 12.0])
+
+
+def test_a_sampler_that_repeats_itself_does_not_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gaussian processes know nothing of a config that failed, and propose it again."""
+    monkeypatch.setattr(sampling, "MOST_REPEATS", 3)
+    settings = optuna(sampler={"name": "GPSampler", "n_startup_trials": 1})
+    sampler, again = (Sampler(settings, PLANE, ["train_loss"]) for _ in range(2))
+    for number in range(8):
+        sampler.propose([Told(number - 1, "failed")] if number > 1 else [Told(0, "finished", (0.5,))][:number])
+    assert len({tuple(params.values()) for params in params_of(sampler)}) == 8
+    again.replay(sampler.proposals)
+    assert again.proposals == sampler.proposals
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_a_search_leaves_a_region_that_diverges(share: float) -> None:
+    """Means over 8 seeds; told as failed, TPE learns nothing of them and proposes more of the same."""
+    learnt, failed = ([searched(seed, share, status) for seed in range(8)] for status in ("diverged", "failed"))
+    assert statistics.fmean(one.diverged for one in learnt) < 0.85 * statistics.fmean(one.diverged for one in failed)
+    assert statistics.median(one.best for one in learnt) < 0.5 * statistics.median(one.best for one in failed)
+
+
+def test_a_search_that_began_before_goes_on_as_it_began(tmp_path: Path) -> None:
+    """Its proposals say nothing of divergence, and were made of configs that were told as failed."""
+    settings, store = (
+        optuna(sampler={"name": "TPESampler", "n_startup_trials": 4}),
+        Store.open(str(tmp_path), create=True),
+    )
+    told = [Told(n, "failed") if n % 2 else Told(n, "finished", (0.1 * n,)) for n in range(20)]
+    whole = Sampler(settings, PLANE, ["train_loss"])
+    for number in range(20):
+        whole.propose(told[number - 1 : number])
+    text = json.dumps([{"params": p.params, "told": [asdict(one) for one in p.told]} for p in whole.proposals[:12]])
+    store.write("proposals/stage.json", text.encode())
+    again = Sampler(settings, PLANE, ["train_loss"])
+    again.replay(read_proposals(store, "stage"))
+    for number in range(12, 20):
+        again.propose(
+            [replace(one, status="diverged") if one.status == "failed" else one for one in told[number - 1 : number]]
+        )
+    assert params_of(again) == params_of(whole)
+    write_proposals(store, "stage", again.proposals)
+    assert not any(proposal.learns for proposal in read_proposals(store, "stage"))
+    assert all(proposal.learns for proposal in whole.proposals)
 
 
 def best(params: list[dict[str, Any]]) -> float:
@@ -223,6 +309,9 @@ def test_several_objectives_are_weighed_in_their_own_direction() -> None:
         ({"name": "TPESampler", "n_startup_trials": "three"}, "sampler.n_startup_trials: must be int, not 'three'"),
         ({"name": "TPESampler", "multivariate": 1}, "sampler.multivariate: must be bool | None, not 1"),
         ({"name": "TPESampler", "gamma": 0.5}, "sampler.gamma: is a function"),
+        ({"name": "QMCSampler", "independent_sampler": "RandomSampler"}, "sampler.independent_sampler: is an object"),
+        ({"name": "NSGAIISampler", "crossover": "uniform"}, "sampler.crossover: is an object of BaseCrossover"),
+        ({"name": "NSGAIIISampler", "reference_points": [[1.0]]}, "sampler.reference_points: is an object"),
     ],
 )
 def test_unknown_samplers_and_options_are_refused_with_the_choices(sampler: dict[str, Any], expected: str) -> None:
@@ -231,16 +320,29 @@ def test_unknown_samplers_and_options_are_refused_with_the_choices(sampler: dict
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize("sampler", [*(path for path in SPACES.glob("*.yaml") if "sampler:" in path.read_text())])
+def test_samplers_of_the_shipped_files_are_of_no_old_optuna(sampler: Path, caplog: pytest.LogCaptureFixture) -> None:
+    [stage] = [stage for stage in load(sampler).stages if stage.adaptive]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        build_sampler(stage.settings.search)
+    build_sampler(optuna())
+    assert caplog.text == ""
+
+
+def test_an_option_that_optuna_will_drop_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        build_sampler(optuna(sampler={"name": "TPESampler", "consider_endpoints": True}))
+    assert caplog.text.count("sampler: TPESampler: `consider_endpoints` has been deprecated") == 1
+
+
 def test_what_a_sampler_refuses_when_it_is_asked_is_known_beforehand() -> None:
     with pytest.raises(UserError, match=r"sampler: CmaEsSampler cannot search this space: .*multi-objective"):
         rehearse(optuna(sampler={"name": "CmaEsSampler"}), PLANE, ["probe_accuracy", "seconds"])
     rehearse(optuna(), PLANE, ["probe_accuracy", "seconds"])
 
 
-def test_proposals_survive_the_results_folder(tmp_path: Any) -> None:
-    from raysl.results.proposals import read_proposals, write_proposals
-    from raysl.results.store import Store
-
+def test_proposals_survive_the_results_folder(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path), create=True)
     assert read_proposals(store, "stage") == []
     whole = search(optuna(), 4).proposals

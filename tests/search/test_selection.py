@@ -10,7 +10,7 @@ import pytest
 from raysl.results.rows import Score, TrialRow
 from raysl.results.stages import Member, StageRecord
 from raysl.results.tables import ConfigSummary
-from raysl.search.selection import OBJECTIVES, RULES, pareto_front, select, summarise
+from raysl.search.selection import OBJECTIVES, RULES, is_tie, pareto_front, select, summarise
 
 
 def row(
@@ -71,7 +71,7 @@ def test_a_missing_seed_is_not_averaged_away() -> None:
 def test_ties_are_named_and_the_first_of_the_search_is_taken() -> None:
     selection = select(record(), rows(LOSSES | {"b0": 1.5, "b1": 1.5}), 0.0)
     assert selection.config_id == "a"
-    assert selection.reason.endswith("tied with b, the first of the search is taken")
+    assert selection.reason.endswith("tied with (optimizer.lr=0.01), the first of the search is taken")
 
 
 @pytest.mark.parametrize("status", ["collapsed", "stopped"])
@@ -200,3 +200,26 @@ def test_what_was_not_compared_is_not_named() -> None:
     trained = {name: replace(one, code="1") for name, one in rows(LOSSES).items()}
     trained["c1"] = replace(trained["c1"], code="2", status="failed")
     assert "code" not in select(record(), trained, 0.0).reason
+
+
+def test_many_ties_are_counted() -> None:
+    members = tuple(Member(f"t{n}", f"c{n}", 0, {"w": n / 10}) for n in range(9))
+    selection = select(replace(record(), members=members), rows(dict.fromkeys((m.trial_id for m in members), 1.0)), 0.0)
+    tied = "tied with (w=0.1), (w=0.2), (w=0.3), (w=0.4), (w=0.5), 3 more, the first of the search is taken"
+    assert selection.reason.endswith(tied)
+
+
+@pytest.mark.parametrize(
+    ("values", "rule", "tie"),
+    [
+        ([], "train_loss", False),
+        ([1.0], "probe_accuracy", False),
+        ([1.0, 1.0], "probe_accuracy", True),
+        ([1.0, 1.0], "train_loss", False),
+        ([0.9, 0.9], "probe_accuracy", False),
+        ([0.9, 0.9, 0.9], "probe_accuracy", True),
+        ([0.9, 0.9, 0.8], "probe_accuracy", False),
+    ],
+)
+def test_equal_values_are_a_tie_where_they_are_no_accident(values: list[float], rule: str, tie: bool) -> None:
+    assert is_tie(values, RULES[rule]) == tie

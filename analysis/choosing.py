@@ -1,0 +1,57 @@
+"""Which stages a report is of: named with `--stages`, or as cells of a paper's table with `--cells`."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from analysis.command import say
+from analysis.stages import Searched, read_selected
+from raysl.errors import ResultsError, UserError, choices
+from raysl.results.paper_tables import NOT_YET, read_paper_tables
+from raysl.results.store import Store, without_keys
+
+
+def add_choice(options: ArgumentParser, words: str = "only these") -> None:
+    """Add `--stages` and `--cells`."""
+    options.add_argument("--stages", metavar="A,B", help=f"{words}: STAGE, EXPERIMENT/STAGE or a stage's id")
+    options.add_argument(
+        "--cells", metavar="A,B", help=f"{words}, those of a searched table file: TABLE/ROW/COLUMN, with * for any"
+    )
+
+
+def chosen(given: Namespace) -> list[Searched]:
+    """Return the stages that a report is asked for, in the order of their names or cells; all if none is given.
+
+    Raises ResultsError where nothing is selected, UserError where a name or a cell says nothing.
+    """
+    if given.cells is None:
+        return read_selected(given.results, given.stages)
+    if given.stages is not None:
+        raise UserError(f"--cells {given.cells}: --stages is given too; leave one of the two out")
+    selected = {stage.stage_id: stage for stage in read_selected(given.results)}
+    found: dict[str, Searched] = {}
+    for key, stage_id, reason in _cells(given.results, [pattern.strip() for pattern in given.cells.split(",")]):
+        if stage_id in selected:
+            found[stage_id] = selected[stage_id]
+        else:
+            say(f"left out: {key}: {reason or 'nothing is selected there'}")
+    if not found:
+        raise ResultsError(f"--cells {given.cells}: none of them has a selected config")
+    return list(found.values())
+
+
+def _cells(uris: Sequence[str], patterns: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the cells that some patterns name: each one's key, its stage's id or nothing, and why there is none."""
+    every = [tables for uri in dict.fromkeys(uris) for tables in read_paper_tables(Store.open(uri, create=False))]
+    if not every:
+        folders = ", ".join(without_keys(uri) for uri in uris)
+        raise ResultsError(f"{folders}: no table file was searched here, so there are no cells; give --stages")
+    keys = dict.fromkeys(cell.key for tables in every for cell in tables.cells)
+    for pattern in patterns:
+        matching = [key for key in keys if fnmatchcase(key, pattern)]
+        if not matching:
+            raise UserError(f"--cells {pattern}: no such cell; {choices(pattern, keys)}")
+        for key in matching:
+            for tables in (tables for tables in every if any(cell.key == key for cell in tables.cells)):
+                stage_id = tables.stages.get(key, "")
+                yield key, stage_id, "" if stage_id else tables.reasons.get(key, NOT_YET)
