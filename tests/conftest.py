@@ -19,8 +19,9 @@ from waiting import slowness
 from raysl import sources
 from raysl.outgoing.known import forget
 
-# A shell has its background jobs ignore it, and so would the searches that tests interrupt.
+# A shell has its background jobs ignore the one, nohup the other, and so would the searches that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 MOST_PROCESSES = 4  # each has torch in it, and a search of Ray's at times
 # The slow tests in the order of what they guard; those that are not named come in between.

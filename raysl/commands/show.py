@@ -124,12 +124,9 @@ def _draw_mixing(name: str, row: TrialRow, store: Store, path: Path, console: Co
     from raysl.console import mixing as picture  # matplotlib and torch take their time
     from raysl.training.mixing import mixed
 
-    with _readable(store.address(f"rows/{row.trial_id}.parquet")):
-        spec = TrialSpec.model_validate_json(row.spec)
+    spec = _spec(row, store)
     _inspected(spec.data, "trained on", console)
-    if spec.id != row.trial_id:
-        place = store.address(f"rows/{row.trial_id}.parquet")
-        raise ResultsError(f"{place}: of an earlier version of raysl; the search's command trains it anew")
+    _check_version(spec, row, store)
     try:
         found = mixed(spec, store, picture.NUM_IMAGES)
     except FileNotFoundError:
@@ -168,6 +165,18 @@ def _attacks_of_file(file: Path, profile: str | None, overrides: Sequence[str], 
     return _distinct(attacked)
 
 
+def _spec(row: TrialRow, store: Store) -> TrialSpec:
+    with _readable(store.address(f"rows/{row.trial_id}.parquet")):
+        return TrialSpec.model_validate_json(row.spec)
+
+
+def _check_version(spec: TrialSpec, row: TrialRow, store: Store) -> None:
+    """Raise ResultsError where a trial's settings mean other numbers by now than those that it was trained for."""
+    if spec.id != row.trial_id:
+        place = store.address(f"rows/{row.trial_id}.parquet")
+        raise ResultsError(f"{place}: of an earlier version of raysl; the search's command trains it anew")
+
+
 def _attacks_of_results(target: str) -> list[TrialData]:
     """Return the data of a folder's current attacked stages, once for each attack on the same images."""
     store = Store.open(target, create=False)
@@ -178,6 +187,8 @@ def _attacks_of_results(target: str) -> list[TrialData]:
         if stage.stage_id in current and stage.data.get("attack"):
             with _readable(store.address(f"stages/{stage.stage_id}.json")):
                 found.append(TrialData.model_validate(stage.data))
+            for row in list(read_rows(store, [member.trial_id for member in stage.members]).values())[:1]:
+                _check_version(_spec(row, store), row, store)
     if not found:
         raise ResultsError(f"{store}: nothing is attacked: no current stage has data.attack")
     return _distinct(found)

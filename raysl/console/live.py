@@ -87,7 +87,7 @@ class Display:
     def cluster_starting(self, at_most: float | None) -> None:
         """Ray is about to start; the command ends where it has not started after so many seconds."""
         self.note = "starting Ray"
-        self._line("starting Ray ..." if at_most is None else f"starting Ray, for {at_most:g} s at most ...")
+        self._line("starting Ray ..." if at_most is None else f"starting Ray, for {at_most / 60:g} min at most ...")
 
     def trial_started(self, trial_id: str) -> None:
         """A trial begins, or begins again."""

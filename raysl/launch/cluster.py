@@ -31,7 +31,7 @@ from raysl.sources import copy_package
 
 LONGEST_BASE = 18
 WATCH_SECONDS, GRACE_SECONDS = 1.0, 10.0
-START_SECONDS = 180.0  # of Ray on this machine; 5 are usual, and 30 where it is busy with other things
+START_SECONDS = 600.0  # of Ray on this machine; 5 are usual, and 30 where it is busy with other things
 LAST_WRITTEN = 10_000  # bytes
 MODULES = "modules"  # of a local cluster's folder: where its workers find raysl
 PATH = "PYTHONPATH"

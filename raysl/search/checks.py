@@ -40,7 +40,8 @@ def _probed_on_trained(experiment: Experiment, stage: Stage, datas: Datas) -> st
     return (
         f"{experiment.place(key)}: {key}: probe_accuracy is measured on the labelled training images, on which "
         f"{' and '.join(trained)} trained: it comes near 100 % for every config, and where they tie "
-        "nothing is chosen; train_loss compares them, where the searched keys leave the loss what it is"
+        "nothing is chosen; where the searched keys leave the loss what it is, train_loss compares them; else no rule "
+        "does, and each config is a search of its own"
     )
 
 

@@ -10,7 +10,7 @@ from raysl.data.settings import TrialData
 from raysl.results.stages import Member, StageRecord
 from raysl.search.experiment import Config, Experiment, Stage, StageSettings
 from raysl.training.settings import StopSettings
-from raysl.training.spec import TrialSpec, identity_of
+from raysl.training.spec import IDENTITY_VERSION, TrialSpec, identity_of
 
 Datas = Mapping[str, TrialData]  # of each stage, by its name
 
@@ -77,7 +77,7 @@ def experiment_digest(experiment: Experiment) -> str:
     names = ("data", "model", "probes")
     facts = {name: getattr(experiment, name).model_dump(mode="json", exclude_none=True) for name in names}
     stages = [[stage.name, *_searched(stage)] for stage in experiment.stages]
-    return _digest([facts, experiment.seeds, dict(experiment.streams), stages], size=8)
+    return _digest([IDENTITY_VERSION, facts, experiment.seeds, dict(experiment.streams), stages], size=8)
 
 
 def stage_id(

@@ -17,8 +17,14 @@ from raysl.training.settings import OptimizerSettings, ScheduleSettings
 
 IDENTITY_VERSION = 2  # raised when the same settings come to mean other numbers
 
-# What hyperparameters that methods came to have later are without being given: no part of a trial's name then.
-LATER: Mapping[str, Any] = {"views": "none", "interpolation": "bicubic", "hidden": None}
+# By method, what hyperparameters that it came to have later are without being given: no part of a trial's name then.
+_CROPS = {"interpolation": "bicubic"}
+LATER: Mapping[str, Mapping[str, Any]] = {
+    "supervised": {"views": "none"},
+    "semi": {"views": "none"},
+    "trimix": {"hidden": None, **_CROPS},
+    **dict.fromkeys(("barlow_twins", "byol", "denoising_autoencoder", "sidae", "simclr", "simsiam", "vicreg"), _CROPS),
+}
 
 STREAMS = ("split", "init", "order", "augmentation")
 Stream = Literal["split", "init", "order", "augmentation"]
@@ -26,10 +32,11 @@ Stream = Literal["split", "init", "order", "augmentation"]
 
 def identity_of(method: Mapping[str, Any]) -> dict[str, Any]:
     """Return a method's settings as they name a trial: those of LATER only where they are other than there."""
+    later = LATER.get(method["name"], {})
     return {
         key: identity_of(value) if isinstance(value, Mapping) else value
         for key, value in method.items()
-        if key not in LATER or value != LATER[key]
+        if key not in later or value != later[key]
     }
 
 

@@ -219,6 +219,15 @@ def test_what_a_search_does_is_part_of_what_an_experiment_says(file: Path) -> No
     assert len({experiment_digest(e) for e in (*found, wider, milestone, load(file))}) == 5
 
 
+def test_numbers_that_came_to_be_others_are_those_of_another_experiment(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A paper's table keeps cells of an earlier search while their experiments say the same."""
+    before = experiment_digest(load(file))
+    monkeypatch.setattr("raysl.search.trials.IDENTITY_VERSION", 1)
+    assert experiment_digest(load(file)) != before
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [("{uniform: [1, 4]}", "{int: [1, 4]}"), ("{uniform: [0.1, 0.1234567]}", "{uniform: [0.1, 0.1234568]}")],

