@@ -188,9 +188,11 @@ class Display:
         return f"{params_text(self.configs[best][0].params)}, {rule.words} {known[best]:.6g}"
 
     def _say_tie(self) -> None:
-        """Say once of a stage that all its configs so far are equally good."""
+        """Say once, of a stage that runs alone, that all its configs so far are equally good."""
+        if self.tied:
+            return
         values = [value for value in self.values.values() if value is not None]
-        if self.tied or not is_tie(values, RULES[self.records[0].rule]):
+        if not is_tie(values, RULES[self.records[0].rule]):
             return
         self.tied = True
         text = f"all {len(values)} configs so far tie in {RULES[self.records[0].rule].words}, {values[0]:.6g}"

@@ -80,9 +80,13 @@ def origin_of(name: str) -> str:
     """
     ways = (FILES[name], (BINARIES[name].archive.name,)) if name in BINARIES else (_names(name),)
     for names in ways:
-        if all(found := [[*lying(file), *lying(file.removesuffix(".gz"))] for file in names]):
+        if all(found := [_lying(name, file) for file in names]):
             return f"makes it of {', '.join(str(paths[0]) for paths in found)}"
     return f"downloads {_listed(name)}"
+
+
+def _lying(name: str, file: str) -> list[Path]:
+    return [*lying(file), *(lying(file.removesuffix(".gz")) if name in UNCOMPRESSED else ())]
 
 
 def _listed(name: str) -> str:

@@ -53,12 +53,8 @@ class Simclr(Method):
     """
 
     streams = ("unlabelled",)
-    shapes_loss = (
-        "temperature",
-        "projector",
-        "min_crop",
-        "interpolation",
-    )  # fewer dimensions hold fewer directions that are unlike
+    # Fewer dimensions hold fewer directions that are unlike.
+    shapes_loss = ("temperature", "projector", "min_crop", "interpolation")
 
     def __init__(
         self,

@@ -5,7 +5,8 @@ different learning rates alike in scale.  A unit that hardly varies on the image
 by `LEAST_DEVIATION` times the units' mean deviation instead of by its own, which would make a rare activation decide.
 Primal and dual have the same solution, and each solver crawls where the other is fast: the primal where features are
 wide and the classes separable (600 x 1024: 80 s against 0.5 s), the dual where they are not (1500 x 512: 62 s
-against 1 s).  Both end after a number of steps; that of the primal is logged if it has not converged by then.
+against 1 s).  Each ends after a fixed number of steps; a primal that has not converged by then is named in the trial's
+log.
 """
 
 import logging

@@ -18,7 +18,7 @@ class LinearSVM(Settings):
     """A linear SVM on features; `folds` are those of the cross-validation on D_l.
 
     scale: `standard` subtracts each unit's mean and divides by its deviation, over the images that it is fitted on;
-        `none` takes the features as they are.  None is `standard`, which becomes None: trials are named alike.
+        `none` takes the features as they are.  `standard` is kept as None, so that trials named before stay.
     """
 
     C: Annotated[float, Gt(0.0)] = 1.0

@@ -31,12 +31,10 @@ class Proposal:
     """A config that was proposed.
 
     params: the values of the searched keys.  told: what the search learnt since the proposal before this one.
-    learns: whether the sampler learns from configs that diverge.  Searches that an earlier version began go on without.
     """
 
     params: dict[str, Value]
     told: tuple[Told, ...]
-    learns: bool = False
 
 
 _PROPOSALS = TypeAdapter(list[Proposal])

@@ -52,7 +52,6 @@ class Sampler:
             )
         self._random = optuna.samplers.RandomSampler(seed=(settings.seed + 1) % 2**32)  # apart from the sampler's own
         self.proposals: list[Proposal] = []
-        self._learns = True
         self._worst: list[float] = []  # of each objective
         self._waiting: list[optuna.Trial] = []  # diverged, until one has finished
         self._trials: list[optuna.Trial] = []
@@ -61,8 +60,7 @@ class Sampler:
         self._known: dict[int, Told] = {}
 
     def replay(self, proposals: Sequence[Proposal]) -> None:
-        """Ask and tell again what was asked and told, in that order and in the way in which the search began."""
-        self._learns = all(proposal.learns for proposal in proposals)
+        """Ask and tell again what was asked and told, in that order."""
         for proposal in proposals:
             params = self._ask(proposal.told)
             if params != proposal.params:
@@ -78,7 +76,7 @@ class Sampler:
         """
         params = self._ask(told)
         if params is not None:
-            self.proposals.append(Proposal(dict(params), tuple(told), self._learns))
+            self.proposals.append(Proposal(dict(params), tuple(told)))
         return params
 
     def _ask(self, told: Sequence[Told]) -> Params | None:
@@ -131,7 +129,7 @@ class Sampler:
     def _tell(self, trial: "optuna.Trial", told: Told) -> None:
         from optuna.trial import TrialState
 
-        diverged = told.status == "diverged" and self._learns
+        diverged = told.status == "diverged"
         if told.status == "finished":
             self._worst = [
                 worse(pair) for worse, *pair in zip(self._worse, self._worst or told.values, told.values, strict=True)

@@ -430,6 +430,8 @@ def test_what_a_search_would_do_to_have_a_set_is_told(given: Path, server: Any) 
     assert origin_of("svhn") == "downloads train_32x32.mat, test_32x32.mat"
     lay(given, {"train_32x32.mat": b"", "stl10_binary.tar.gz": b"", "cifar-10-binary.tar.gz": b"", "octmnist.npz": b""})
     assert origin_of("svhn").startswith("downloads")  # the other file is missing
+    lay(given, {"cifar-100-python.tar": b""})
+    assert origin_of("cifar100").startswith("downloads")  # that is not the published file
     for name, file in (
         ("stl10", "stl10_binary.tar.gz"),
         ("cifar10", "cifar-10-binary.tar.gz"),

@@ -1,10 +1,8 @@
 """Optuna's samplers over a space, as functions of what they were asked and told."""
 
-import json
 import statistics
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -219,30 +217,6 @@ def test_a_search_leaves_a_region_that_diverges(share: float) -> None:
     learnt, failed = ([searched(seed, share, status) for seed in range(8)] for status in ("diverged", "failed"))
     assert statistics.fmean(one.diverged for one in learnt) < 0.85 * statistics.fmean(one.diverged for one in failed)
     assert statistics.median(one.best for one in learnt) < 0.5 * statistics.median(one.best for one in failed)
-
-
-def test_a_search_that_began_before_goes_on_as_it_began(tmp_path: Path) -> None:
-    """Its proposals say nothing of divergence, and were made of configs that were told as failed."""
-    settings, store = (
-        optuna(sampler={"name": "TPESampler", "n_startup_trials": 4}),
-        Store.open(str(tmp_path), create=True),
-    )
-    told = [Told(n, "failed") if n % 2 else Told(n, "finished", (0.1 * n,)) for n in range(20)]
-    whole = Sampler(settings, PLANE, ["train_loss"])
-    for number in range(20):
-        whole.propose(told[number - 1 : number])
-    text = json.dumps([{"params": p.params, "told": [asdict(one) for one in p.told]} for p in whole.proposals[:12]])
-    store.write("proposals/stage.json", text.encode())
-    again = Sampler(settings, PLANE, ["train_loss"])
-    again.replay(read_proposals(store, "stage"))
-    for number in range(12, 20):
-        again.propose(
-            [replace(one, status="diverged") if one.status == "failed" else one for one in told[number - 1 : number]]
-        )
-    assert params_of(again) == params_of(whole)
-    write_proposals(store, "stage", again.proposals)
-    assert not any(proposal.learns for proposal in read_proposals(store, "stage"))
-    assert all(proposal.learns for proposal in whole.proposals)
 
 
 def best(params: list[dict[str, Any]]) -> float:
