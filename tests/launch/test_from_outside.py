@@ -21,7 +21,7 @@ MAIN = [sys.executable, "-P", "-m", "raysl"]
 TOKEN = "0123456789abcdef" * 4
 RAY = str(Path(sys.executable).with_name("ray"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("from outside")]
+pytestmark = pytest.mark.slow
 
 
 class Server(NamedTuple):

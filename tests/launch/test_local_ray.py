@@ -16,7 +16,7 @@ from waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.slow
 
-IDLE = "idle worker"
+STARTING = r"\S*python[\d.]* .*/default_worker\.py"  # a worker that Ray does not know yet
 NUM_TRIALS = 24
 EXPERIMENT_OF_MANY = (
     EXPERIMENT[: EXPERIMENT.index("  finetune:")]
@@ -25,11 +25,11 @@ EXPERIMENT_OF_MANY = (
 )
 # By name: what its command line begins with, and whether the search goes on without it.
 PROCESSES = {
-    IDLE: (r"ray::IDLE|\S*python[\d.]* .*/default_worker\.py", True),
     "gcs_server": (r"\S+/gcs_server ", False),
     "raylet": (r"\S+/raylet/raylet ", False),
     "dashboard agent": (r"ray::DashboardAgent", False),
     "runtime environment agent": (r"ray::RuntimeEnvAgent", False),
+    "idle worker": (r"ray::IDLE", True),
     "dashboard": (r"\S+python.* \S+/dashboard/dashboard\.py", True),
     "log monitor": (r"\S+python.* \S+/log_monitor\.py", True),
     "autoscaler's monitor": (r"\S+python.* \S+/monitor\.py", True),
@@ -40,17 +40,17 @@ PROCESSES = {
 def test_each_is_killed(finished: Callable[..., Finished], tmp_path: Path) -> None:
     """One after the other, each a row or more after the last one; a search that this ends is begun again.
 
-    Workers are idle only until the first trials begin.
+    With one trial at a time, a worker stays idle.
     """
     expected, results = finished(EXPERIMENT_OF_MANY), tmp_path / "results"
     left = dict(PROCESSES)
-    driver = start(expected.file, results)
+    driver = start(expected.file, results, "--max-concurrent", 1)
     while left:
         name, (pattern, goes_on) = next(iter(left.items()))
-        if name != IDLE:
-            wait_for_another_row(results, driver)
-        lines = processes_with(name, driver)
-        others = [line for line in lines.values() if not any(re.match(known, line) for known, _ in PROCESSES.values())]
+        wait_for_another_row(results, driver)
+        lines = processes_with(pattern, driver)
+        known = [STARTING, *(one for one, _ in PROCESSES.values())]
+        others = [line for line in lines.values() if not any(re.match(one, line) for one in known)]
         assert others == [], "a process that is not in the table"
         os.kill(matching(pattern, lines)[0], signal.SIGKILL)
         del left[name]
@@ -67,7 +67,7 @@ def test_each_is_killed(finished: Callable[..., Finished], tmp_path: Path) -> No
         assert "lost" in printed, printed
         assert "the same command goes on from here" in printed
         assert len(rows_of(results)) < NUM_TRIALS, "the search was over before"
-        driver = start(expected.file, results)
+        driver = start(expected.file, results, "--max-concurrent", 1)
     assert tables_of(results) == tables_of(expected.results)
 
 
@@ -78,23 +78,22 @@ def test_a_start_that_hangs_ends(tmp_path: Path) -> None:
     driver = subprocess.Popen(
         [sys.executable, "-c", impatient, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    lines = processes_with(IDLE, driver)
-    os.kill(matching(PROCESSES[IDLE][0], lines)[0], signal.SIGKILL)
+    os.kill(matching(STARTING, processes_with(STARTING, driver))[0], signal.SIGKILL)
     printed, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 1, printed
     assert "starting Ray, for 0.25 min at most ..." in printed
 
 
-def processes_with(name: str, driver: subprocess.Popen[str]) -> dict[int, str]:
-    """Return the driver's descendants, once there is one of that name."""
+def processes_with(pattern: str, driver: subprocess.Popen[str]) -> dict[int, str]:
+    """Return the driver's descendants, once there is one whose command line begins so."""
     lines: dict[int, str] = {}
 
     def is_there() -> bool:
         lines.clear()
         lines.update(descendants(driver.pid))
-        return bool(matching(PROCESSES[name][0], lines))
+        return bool(matching(pattern, lines))
 
-    wait_for(name, is_there, driver)
+    wait_for(pattern, is_there, driver)
     return lines
 
 

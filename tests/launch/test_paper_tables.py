@@ -13,7 +13,7 @@ from waiting import PATIENCE, wait_for
 
 import raysl as package
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("paper tables")]
+pytestmark = pytest.mark.slow
 
 BASELINE = """\
 name: baseline
