@@ -126,7 +126,7 @@ class _Reader:
 
     def _check_names(self) -> None:
         """Refuse a constant that is spelt as none is, or that stands where it is not read."""
-        read = set(map(id, self._constants().values()))
+        read = {id(node.targets[0]) for node in self._constants().values()}
         for target in _assigned(self.definition):
             near = get_close_matches(target.id.lower(), CONSTANTS, n=1, cutoff=0.8)
             if target.id in CONSTANTS and id(target) not in read:
@@ -134,22 +134,21 @@ class _Reader:
             if target.id not in CONSTANTS and near:
                 self._refuse(target, f"{target.id} is read by nothing; did you mean {near[0]!r}?")
 
-    def _constants(self) -> dict[str, ast.Name]:
-        """Return the names that are assigned as constants are to be, the first of each."""
-        found: dict[str, ast.Name] = {}
+    def _constants(self) -> dict[str, ast.Assign]:
+        """Return what is assigned as constants are to be, by name; the first of each."""
+        found: dict[str, ast.Assign] = {}
         for node in self.definition.body:
             if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-                found.setdefault(node.targets[0].id, node.targets[0])
+                found.setdefault(node.targets[0].id, node)
         return found
 
     def _words(self, name: str) -> tuple[str, ...]:
-        for node in self.definition.body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-                value = _literal(node.value)
-                if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
-                    self._refuse(node, f"{name} is to be a tuple of words, written out; not {ast.unparse(node.value)}")
-                return value
-        return ()
+        if (node := self._constants().get(name)) is None:
+            return ()
+        value = _literal(node.value)
+        if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
+            self._refuse(node, f"{name} is to be a tuple of words, written out; not {ast.unparse(node.value)}")
+        return value
 
     def _streams(self) -> tuple[str, ...]:
         if "streams" not in self._constants():
