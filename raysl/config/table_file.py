@@ -1,0 +1,77 @@
+"""What may stand in a table file: a paper's tables, what gives their cells, and what the paper published."""
+
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le, MaxLen, MinLen
+from pydantic import Field
+
+from raysl.search.experiment import Name
+from raysl.settings import Settings
+
+
+class Part(Settings):
+    """What a table, a row or a column says of its cells.
+
+    experiment: a YAML, from the table file's folder.  stage: of the experiment, whose selected config is the number.
+    data: a data set of the file's profiles.  set: overrides by dotted key.
+    Each of a cell's experiment, stage and data stands in one of its three parts.
+    """
+
+    title: str
+    experiment: str | None = None
+    stage: str | None = None
+    data: str | None = None
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+class Scale(Settings):
+    """What a data set of the tables is under a profile of the file: an experiment's profile, and overrides."""
+
+    profile: str | None = None
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+# Mean and standard deviation, in per cent.
+Published = Annotated[list[Annotated[float, Ge(0.0), Le(100.0)]], MinLen(1), MaxLen(2)]
+
+
+class DifferenceSettings(Settings):
+    """A column of a table that is computed: `column` less `less`."""
+
+    title: str
+    column: Name
+    less: Name
+
+
+class TableSettings(Part):
+    """One table; where `published` is given, only the cells in it are cells, null where the paper prints no number."""
+
+    rows: Annotated[dict[Name, Part], MinLen(1)]
+    columns: Annotated[dict[Name, Part], MinLen(1)]
+    published: dict[Name, dict[Name, Published | None]] | None = None
+    differences: list[DifferenceSettings] = Field(default_factory=list)
+
+
+Share = Annotated[float, Ge(0.0), Le(1.0)]
+
+
+class ReportSettings(Settings):
+    """What the paper publishes of a cell's classes: precision, recall and F1 of each, by the data set's names."""
+
+    title: str
+    accuracy: Share
+    classes: Annotated[dict[str, Annotated[list[Share], MinLen(3), MaxLen(3)]], MinLen(2)]
+
+
+class FileSettings(Settings):
+    """A table file.
+
+    source: the paper.  profiles: by name, what each data set of the tables is; the first is taken if none is asked for.
+    class_reports: by the key of a cell, `table/row/column`.
+    """
+
+    name: Name
+    source: str
+    profiles: Annotated[dict[Name, dict[Name, Scale]], MinLen(1)]
+    tables: Annotated[dict[Name, TableSettings], MinLen(1)]
+    class_reports: dict[str, ReportSettings] = Field(default_factory=dict)
