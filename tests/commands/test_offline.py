@@ -1,14 +1,13 @@
 """`--dry-run` and `plan` without any data and any network."""
 
 import re
-import sys
 import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from tiny import here
 
-from raysl.cli import main
 from raysl.commands import plan as plan_command
 from raysl.commands.wanted import Wanted, read_wanted
 from raysl.config.document import read_document
@@ -43,13 +42,10 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def prints(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
-    monkeypatch.setattr(sys, "argv", ["raysl", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    printed = capsys.readouterr()
-    assert ended.value.code == 0, printed.err
-    return printed.out
+def prints(*arguments: object) -> str:
+    done = here(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def num_trials(wanted: Wanted) -> Counter[str]:
@@ -68,13 +64,12 @@ def test_every_trial_is_listed_and_planned(
     profile: str,
     empty: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wanted = read_wanted(file, profile, [], [])
     counts = num_trials(wanted)
     sources = {stage.data.source for experiment in wanted.experiments for stage in experiment.stages} - {"digits"}
-    listed = prints(capsys, monkeypatch, "tune", file, "--profile", profile, "--dry-run")
+    listed = prints("tune", file, "--profile", profile, "--dry-run")
     proposed = re.findall(r"^stage (\S+): (\d+) configs x (\d+) seeds", listed, re.MULTILINE)
     found = Counter(dict.fromkeys(counts, 0))
     for name, count in re.findall(r"^stage (\S+): (\d+) trials", listed, re.MULTILINE):
@@ -87,30 +82,26 @@ def test_every_trial_is_listed_and_planned(
     assert all(f"{source}: not on this machine" in listed for source in sources)
 
     monkeypatch.setattr(plan_command, "_measure", lambda spec, experiment, steps: Cost(0.1, 10, 1000))
-    planned = prints(capsys, monkeypatch, "plan", file, "--profile", profile, "--results", tmp_path / "r")
+    planned = prints("plan", file, "--profile", profile, "--results", tmp_path / "r")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in planned.splitlines() if "│" in line]
     assert sum(int(row[1]) for row in rows) == sum(counts.values())
     assert all(f"{source}: not on this machine" in planned for source in sources)
     assert list(empty.iterdir()) == []
 
 
-def test_a_plan_measures_steps_on_images_of_the_right_size(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plan_measures_steps_on_images_of_the_right_size() -> None:
     overrides = ["data.image_size=16", "model={backbone: small_resnet, features: 16}", "data.attack={name: one_pixel}"]
     given = [part for override in overrides for part in ("--set", override)]
     file = SPACES / "rotation_semi_finetune.yaml"
-    planned = prints(capsys, monkeypatch, "plan", file, "--profile", "stl10", "--steps", "1", *given)
+    planned = prints("plan", file, "--profile", "stl10", "--steps", "1", *given)
     rows = [line.split("│") for line in planned.splitlines() if "│" in line]
     assert [(row[1].strip(), row[6].strip()) for row in rows] == [("semi", "3125"), ("finetune", "32")]  # steps
     assert all(float(row[8]) > 0 for row in rows)
 
 
-def test_a_published_file_is_named_and_left_as_it_is(
-    empty: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_published_file_is_named_and_left_as_it_is(empty: Path) -> None:
     (empty / "stl10_binary.tar.gz").write_bytes(b"2.6 GB")
-    listed = prints(capsys, monkeypatch, "tune", SPACES / "rotation.yaml", "--profile", "stl10", "--dry-run")
+    listed = prints("tune", SPACES / "rotation.yaml", "--profile", "stl10", "--dry-run")
     assert f"a search makes it of {empty / 'stl10_binary.tar.gz'}" in listed
     assert [path.name for path in empty.iterdir()] == ["stl10_binary.tar.gz"]
 
@@ -139,12 +130,7 @@ def test_what_is_expected_is_what_the_images_hold(train_fraction: float | None) 
     assert (stood.mean.shape, stood.std.dtype) == (real.mean.shape, real.std.dtype)
 
 
-def test_labels_that_no_set_has_are_refused_without_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = ["tune", SPACES / "rotation.yaml", "--profile", "stl10", "--dry-run", "--set", "data.labels=5001"]
-    monkeypatch.setattr(sys, "argv", ["raysl", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "5001 is more than the 5000 labelled training images of stl10" in capsys.readouterr().err
+def test_labels_that_no_set_has_are_refused_without_it() -> None:
+    refused = here("tune", SPACES / "rotation.yaml", "--profile", "stl10", "--dry-run", "--set", "data.labels=5001")
+    assert refused.returncode == 2
+    assert "5001 is more than the 5000 labelled training images of stl10" in refused.stderr
