@@ -75,6 +75,10 @@ Address = Annotated[
 Cluster = Annotated[
     Path | None, typer.Option("--cluster", help="File of the cluster at --address: how far it grows, and its prices.")
 ]
+Backend = Annotated[str, typer.Option(help="'ray', or 'inline': one trial at a time in this process, without Ray.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check the YAML and the data, list the trials, start and download nothing.")
+]
 
 
 @app.command()
@@ -85,9 +89,7 @@ def tune(
     overrides: Overrides = None,
     cells: Cells = None,
     results: Results = None,
-    backend: Annotated[
-        str, typer.Option(help="'ray', or 'inline': one trial at a time in this process, without Ray.")
-    ] = "ray",
+    backend: Backend = "ray",
     address: Address = None,
     tracking: Tracking = None,
     max_concurrent: Annotated[
@@ -102,10 +104,7 @@ def tune(
     retrain: Annotated[
         str, typer.Option(help="'code': train those again that other code than this has trained; 'nothing' else.")
     ] = "nothing",
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Check the YAML and the data, list the trials, start and download nothing."),
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Search: train every config on every seed, select, score, and write tables.
 

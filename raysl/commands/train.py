@@ -85,7 +85,8 @@ def _run(trial: Trial, experiment: Experiment, store: Store, console: Console) -
 
     known = read_rows(store, filter(None, (spec.id, spec.start)))
     if (found := other_code(store, known.values())).trial_ids:
-        console.print(f"{found}; `raysl tune FILE --retrain code` trains them again", style="yellow", soft_wrap=True)
+        text = f"{found}; `raysl tune FILE --retrain code` trains them again"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
 
     def report(epoch: Epoch) -> None:
         terms = ", ".join(f"{name} {value:.6g}" for name, value in epoch.terms.items())

@@ -191,12 +191,14 @@ class Display:
         """Say once, of a stage that runs alone, that all its configs so far are equally good."""
         if self.tied:
             return
+        rule = RULES[self.records[0].rule]
         values = [value for value in self.values.values() if value is not None]
-        if not is_tie(values, RULES[self.records[0].rule]):
-            return
-        self.tied = True
-        text = f"all {len(values)} configs so far tie in {RULES[self.records[0].rule].words}, {values[0]:.6g}"
-        self.console.print(f"{text}: nothing can be chosen by that", style="yellow", markup=False)
+        if is_tie(values, rule):
+            self.tied = True
+            text = (
+                f"all {len(values)} configs so far tie in {rule.words}, {values[0]:.6g}: nothing can be chosen by that"
+            )
+            self.console.print(text, style="yellow", markup=False)
 
     def _value(self, config_id: str) -> float | None:
         return compared_value(self.records[0], self.configs[config_id], self.rows)
