@@ -1,6 +1,7 @@
 """What a method is to the training loop: the views it consumes and the loss terms it returns."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -35,16 +36,37 @@ class ViewSpec(NamedTuple):
     make: Callable[[Tensor, Draw], tuple[Tensor, Tensor | None]]
 
 
+class Step(NamedTuple):
+    """Which step of the training this is.
+
+    number: steps taken before it, over all epochs, from 0.  total: steps of the whole training.
+    """
+
+    number: int
+    total: int
+
+    @property
+    def progress(self) -> float:
+        """k / K: 0 at the first step, never quite 1."""
+        return self.number / self.total
+
+
 class Losses(NamedTuple):
     """total: the scalar that is minimised.  terms: each named scalar that it is made of, unweighted.
 
     spread: scalar without gradient, how far apart a siamese method's embeddings lie (`embedding_spread`): 1 where
         they are spread evenly, 0 where they have collapsed to a point.  None for other methods.
+    outputs: tensors of this rank that `after_step` needs, by name.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
     spread: Tensor | None = None
+    outputs: Mapping[str, Tensor] = MappingProxyType({})
+
+    def outputs_of(self, part: str) -> dict[str, Tensor]:
+        """Return the outputs as the method hands them on that holds these losses' method as its attribute `part`."""
+        return {f"{part}.{name}": value for name, value in self.outputs.items()}
 
 
 class Method(nn.Module):
@@ -66,19 +88,23 @@ class Method(nn.Module):
         """Return the views that `forward` consumes, all of them, by name."""
         raise TypeError(f"{type(self).__name__} declares no views")
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         """Return the loss over the whole global batch, as seen from this rank."""
         raise TypeError(f"{type(self).__name__} has no forward")
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, outputs: Mapping[str, Tensor]) -> None:
         """Do what follows an optimizer step: here, what follows it in methods that are part of this one.
 
         Called on every rank alike, on the method itself and not on what wraps its `forward`.
-        progress: k / K, where k of the training's K steps were taken before this one: 0 at first, never quite 1.
+        step: the one that `forward` was called with.
+        outputs: those of this rank's `forward` in this step, without gradient.  State must be the same on all ranks:
+            what is kept of them goes through `collectives.gather`.
         """
-        for part in self.children():
+        for name, part in self.named_children():
             if isinstance(part, Method):
-                part.after_step(progress)
+                prefix = f"{name}."
+                own = {key.removeprefix(prefix): value for key, value in outputs.items() if key.startswith(prefix)}
+                part.after_step(step, own)
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the logits [B, K] of a method that learns the classes, one of `methods.classifiers()`.

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.simsiam import distorted_views, embedding_spread, negative_cosine
 from raysl.models.encoder import Encoder
 from raysl.models.projector import build_projector
@@ -104,7 +104,7 @@ class Byol(Method):
     def views(self) -> Mapping[str, ViewSpec]:
         return distorted_views(self.min_crop, 0.0, self.interpolation)
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         images = [views[name].images for name in ("first", "second")]
         z1, z2 = (self.projector(self.encoder(view)) for view in images)
         with torch.no_grad():
@@ -113,7 +113,7 @@ class Byol(Method):
         return Losses(loss, {"byol": loss}, relative_spread(z1, z2))
 
     @torch.no_grad()
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, outputs: Mapping[str, Tensor]) -> None:
         online: list[Tensor] = [*self.encoder.parameters(), *self.projector.parameters()]
         target: list[Tensor] = [*self.target_encoder.parameters(), *self.target_projector.parameters()]
-        torch._foreach_lerp_(target, online, target_rate(self.momentum, progress))
+        torch._foreach_lerp_(target, online, target_rate(self.momentum, step.progress))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from raysl.collectives import sample_mean
 from raysl.data.distortions import cropped, distorted
 from raysl.data.views import Draw, identity
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.models.encoder import Encoder
 
 MIN_CROP = 0.08  # torchvision's RandomResizedCrop, as it is without arguments
@@ -60,7 +60,7 @@ class Supervised(Method):
     def views(self) -> Mapping[str, ViewSpec]:
         return {"labelled": ViewSpec("labelled", self.make_view)}
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         images, labels, _ = views["labelled"]
         assert labels is not None
         loss = cross_entropy(self.classify(images), labels)

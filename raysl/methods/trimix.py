@@ -29,7 +29,7 @@ from torch import Tensor
 
 from raysl.collectives import gather, rank, sample_mean, standardised, world_size
 from raysl.data.views import Draw
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.barlow_twins import cross_correlation, redundancy
 from raysl.methods.simsiam import distorted_views
 from raysl.models.encoder import Encoder
@@ -171,7 +171,7 @@ class Trimix(Method):
         made = distorted_views(self.min_crop, 0.0, self.interpolation)
         return {**made, "first": ViewSpec("unlabelled", partial(with_mixing_factor, make=made["first"].make))}
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         images, _, lambd = views["first"]
         first, second = self._embedded(images), self._embedded(views["second"].images)
         on_diagonal, off_diagonal = redundancy(cross_correlation(first["z"], second["z"]))

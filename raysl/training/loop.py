@@ -3,7 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from raysl import collectives, methods
 from raysl.data.arrays import TrainArrays
 from raysl.data.batches import num_steps
 from raysl.errors import CheckpointError
-from raysl.methods._method import Losses, Method
+from raysl.methods._method import Losses, Method, Step, View
 from raysl.models.batch_norm import sync_batch_norm
 from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.results.rows import SPREAD, Epoch, Status
@@ -187,8 +187,7 @@ class Loop:
         images = 0
         for batch in self.feed.batches(epoch, self.rank, self.world_size):
             self._set_lr(epoch + batch.step / self.steps)
-            progress = (epoch * self.steps + batch.step) / (self.spec.epochs * self.steps)
-            losses = self.step(wrapped, self.feed.make_views(batch, epoch), progress)
+            losses = self.step(wrapped, self.feed.make_views(batch, epoch), self.step_of(epoch, batch.step))
             spread = {} if losses.spread is None else {SPREAD: losses.spread}
             for name, value in {"total": losses.total, **losses.terms, **spread}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().double() * batch.size
@@ -210,17 +209,18 @@ class Loop:
         own = images[self.rank :: self.world_size]
         return collectives.gather(pooled_features(self.method.encoder, own, self.feed.normalise))
 
-    def step(self, wrapped: nn.Module, views: dict[str, Any], progress: float) -> Losses:
-        """Take one optimizer step, and what the method makes follow it.
+    def step_of(self, epoch: int, number: int) -> Step:
+        """Return which step of the training an epoch's step is."""
+        return Step(epoch * self.steps + number, self.spec.epochs * self.steps)
 
-        progress: share of the training's steps that were taken before this one.
-        """
+    def step(self, wrapped: nn.Module, views: dict[str, View], step: Step) -> Losses:
+        """Take one optimizer step, and what the method makes follow it."""
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bf16"):
-            losses: Losses = wrapped(views)
+            losses: Losses = wrapped(views, step)
         losses.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.method.after_step(progress)
+        self.method.after_step(step, {name: value.detach() for name, value in losses.outputs.items()})
         return losses
 
     def _set_lr(self, position: float) -> None:

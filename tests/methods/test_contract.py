@@ -12,13 +12,15 @@ import torch
 import torch.distributed as dist
 from gloo import spawn
 from pydantic import ValidationError
+from steps import FIRST
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import raysl.methods
 from raysl.collectives import mean_over_ranks, rank, world_size
 from raysl.data import augmentations
 from raysl.data.views import Draw, identity
-from raysl.methods._method import Losses, Method, View
+from raysl.methods._method import Losses, Method, Step, View
 from raysl.methods.rotation import Rotation
 from raysl.models.batch_norm import sync_batch_norm
 from raysl.models.encoder import build_encoder, freeze_backbone
@@ -62,25 +64,30 @@ def make_views(method: Method, size: int = 16, seed: int = 0, dtype: torch.dtype
 def train(method: Method, views: dict[str, View], steps: int) -> list[float]:
     optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=3e-3)
     totals = []
-    for step in range(steps):
+    for number in range(steps):
+        step = Step(number, steps)
         optimizer.zero_grad()
-        losses: Losses = method(views)
+        losses: Losses = method(views, step)
         losses.total.backward()
         optimizer.step()
-        method.after_step(step / steps)
+        method.after_step(step, detached(losses))
         totals.append(losses.total.item())
     return totals
 
 
-def one_step(method: Method, views: dict[str, View], progress: float) -> dict[str, Any]:
+def detached(losses: Losses) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in losses.outputs.items()}
+
+
+def one_step(method: Method, views: dict[str, View], step: Step) -> dict[str, Any]:
     """Take a step of plain gradient descent over all ranks, and what follows it; return the losses and gradients."""
     # As the training loop wraps it.
     wrapped = DistributedDataParallel(method, broadcast_buffers=False) if world_size() > 1 else method
     method.zero_grad()
-    losses: Losses = wrapped(views)
+    losses: Losses = wrapped(views, step)
     losses.total.backward()
     torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1).step()
-    method.after_step(progress)
+    method.after_step(step, detached(losses))
     gradients = {f"gradient of {key}": p.grad for key, p in method.named_parameters()}
     reported = {key: mean_over_ranks(value.detach()) for key, value in {"total": losses.total, **losses.terms}.items()}
     return {**reported, **gradients, **({} if losses.spread is None else {"spread": losses.spread})}
@@ -104,15 +111,15 @@ def two_steps(name: str, size: int, *, resumed: bool) -> dict[str, Any]:
     resumed: from a checkpoint between the steps.
     """
     method = sync_batch_norm(build(name)).double()
-    first = one_step(method, make_views(method, size, 0, torch.float64), 0.0)
+    first = one_step(method, make_views(method, size, 0, torch.float64), Step(0, 2))
     if resumed:
         method = from_checkpoint(name, method)
     views = make_views(method, size, 1, torch.float64)
-    second = one_step(method, views, 0.5)
+    second = one_step(method, views, Step(1, 2))
     state = {key: value.clone() for key, value in method.state_dict().items()}
     images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(2)).double()
     with torch.no_grad():
-        third = mean_over_ranks(method(views).total)
+        third = mean_over_ranks(method(views, FIRST).total)
         classes = {"classes": method.eval().classify(images)} if "labelled" in method.streams else {}
     return {"first": first, "second": second, "state": state, "third": third, **classes}
 
@@ -155,7 +162,7 @@ def test_what_gets_no_gradient_moves_by_itself(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_terms_are_finite_named_scalars(name: str) -> None:
     method = build(name)
-    losses = method(make_views(method))
+    losses = method(make_views(method), FIRST)
     assert losses.terms
     assert "total" not in losses.terms
     for value in (losses.total, *losses.terms.values()):
@@ -166,7 +173,7 @@ def test_terms_are_finite_named_scalars(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_spread_is_a_share_without_gradient_where_there_is_one(name: str) -> None:
     method = build(name)
-    spread = method(make_views(method)).spread
+    spread = method(make_views(method), FIRST).spread
     assert (spread is not None) == (name in WITH_SPREAD)
     if spread is not None:
         assert spread.shape == ()
@@ -191,7 +198,7 @@ def test_methods_that_learn_classes_classify_and_no_others(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_reaches_every_parameter_of_the_encoder(name: str) -> None:
     method = build(name)
-    method(make_views(method)).total.backward()
+    method(make_views(method), FIRST).total.backward()
     for key, parameter in method.encoder.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.abs().max() > 0, key
@@ -201,7 +208,7 @@ def test_gradient_reaches_every_parameter_of_the_encoder(name: str) -> None:
 def test_gradient_reaches_every_trainable_parameter(name: str) -> None:
     # DDP waits for the gradient of each; one that gets none must not require any.
     method = build(name)
-    method(make_views(method)).total.backward()
+    method(make_views(method), FIRST).total.backward()
     assert [key for key, p in method.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
@@ -221,7 +228,7 @@ class Recorded(dict[str, View]):
 def test_views_declared_are_those_consumed(name: str) -> None:
     method = build(name)
     views = Recorded(make_views(method))
-    method(views)
+    method(views, FIRST)
     assert views.read == set(method.views())
     assert {spec.stream for spec in method.views().values()} == set(method.streams)
 
@@ -249,7 +256,7 @@ def test_losses_are_fp32_under_bf16_autocast(name: str) -> None:
     views = make_views(method)
     with torch.autocast("cpu", torch.bfloat16):
         assert method.encoder(next(iter(views.values())).images).dtype == torch.bfloat16
-        losses = method(views)
+        losses = method(views, FIRST)
     spread = [] if losses.spread is None else [losses.spread]
     assert {value.dtype for value in (losses.total, *losses.terms.values(), *spread)} == {torch.float32}
     losses.total.backward()
@@ -332,7 +339,7 @@ def test_views_pass_each_network_one_after_the_other(name: str) -> None:
     """Batch normalisation then sees one view at a time."""
     method = build(name)
     views = make_views(method)
-    method(views)
+    method(views, FIRST)
     counts = [int(count) for key, count in method.state_dict().items() if key.endswith("num_batches_tracked")]
     assert set(counts) == {expected(name, "PASSES", len(views))}
 
