@@ -112,7 +112,7 @@ def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
         encoder.load_state_dict({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
     method = methods.build(spec.method, encoder, spec.data.num_classes)
     if spec.freeze == "backbone":
-        freeze_backbone(encoder)
+        freeze_backbone(method)
     return method
 
 

@@ -215,7 +215,7 @@ def test_views_pass_each_network_one_after_the_other() -> None:
 
 def test_backbone_frozen_after_the_copy_is_frozen_in_the_target_as_well() -> None:
     byol = method(momentum=0.9)
-    freeze_backbone(byol.encoder)
+    freeze_backbone(byol)
     byol.train()
     before = copied(byol.target_encoder.backbone)
     train(byol, byol, batch())

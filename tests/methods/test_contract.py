@@ -266,7 +266,7 @@ def test_losses_are_fp32_under_bf16_autocast(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_frozen_backbone_is_left_as_it_is(name: str) -> None:
     method = build(name)
-    freeze_backbone(method.encoder)
+    freeze_backbone(method)
     before = {key: value.clone() for key, value in method.encoder.backbone.state_dict().items()}
     head = [parameter.clone() for parameter in method.encoder.head.parameters()]
     method.train()
