@@ -69,6 +69,17 @@ class Losses(NamedTuple):
         return {f"{part}.{name}": value for name, value in self.outputs.items()}
 
 
+class Evaluation(NamedTuple):
+    """The networks that are probed and scored, and that a later trial starts from; submodules of their method.
+
+    encoder: images -> features [B, encoder.num_features].
+    classifier: features -> logits [B, K]; None of a method that learns no classes.
+    """
+
+    encoder: Encoder
+    classifier: nn.Module | None = None
+
+
 class Method(nn.Module):
     """A learning method around a shared encoder.
 
@@ -106,9 +117,17 @@ class Method(nn.Module):
                 own = {key.removeprefix(prefix): value for key, value in outputs.items() if key.startswith(prefix)}
                 part.after_step(step, own)
 
+    def evaluation(self) -> Evaluation:
+        """Return what is evaluated, in the place of what is trained: here, the trained encoder itself."""
+        return Evaluation(self.encoder)
+
     def classify(self, images: Tensor) -> Tensor:
-        """Return the logits [B, K] of a method that learns the classes, one of `methods.classifiers()`.
+        """Return the logits [B, K] of the classifier that is evaluated, of one of `methods.classifiers()`.
 
         images: float [B, C, H, W], normalised, or what the backbone has made of them (`Encoder.forward`).
         """
-        raise TypeError(f"{type(self).__name__} has no classifier: it learns no classes")
+        encoder, classifier = self.evaluation()
+        if classifier is None:
+            raise TypeError(f"{type(self).__name__} has no classifier: it learns no classes")
+        logits: Tensor = classifier(encoder(images))
+        return logits

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from annotated_types import Gt
-from torch import Tensor
 
-from raysl.methods._method import Losses, Method, Step, View, ViewSpec
+from raysl.methods._method import Evaluation, Losses, Method, Step, View, ViewSpec
 from raysl.methods.supervised import Supervised
 from raysl.models.encoder import Encoder
 
@@ -55,5 +54,5 @@ class Semi(Method):
         outputs = {**labelled.outputs_of("supervised"), **unlabelled.outputs_of("pretext")}
         return Losses(total, {**labelled.terms, **unlabelled.terms}, unlabelled.spread, outputs)
 
-    def classify(self, images: Tensor) -> Tensor:
-        return self.supervised.classify(images)
+    def evaluation(self) -> Evaluation:
+        return self.supervised.evaluation()

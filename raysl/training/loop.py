@@ -24,6 +24,7 @@ from raysl.training.code import code_of
 from raysl.training.features import pooled_features
 from raysl.training.feed import Feed
 from raysl.training.memory import keep_freed_memory
+from raysl.training.model_file import evaluated_encoder, model_state
 from raysl.training.optimizers import build_optimizer
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.schedules import lr_factor
@@ -103,13 +104,12 @@ def derive(spec: TrialSpec, stream: Stream, *more: int) -> int:
 
 
 def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
-    """Build a trial's method, its encoder taken over from the trial that it starts from."""
+    """Build a trial's method, its encoder taken over from what is evaluated of the trial that it starts from."""
     assert spec.data.image_size is not None, "a trial's data are resolved"
     encoder = build_encoder(spec.model, channels, spec.data.image_size)
     if spec.start is not None:
-        state = checkpoint.load(store, model_path(spec.start, spec.start_epoch))["method"]
-        prefix = "encoder."
-        encoder.load_state_dict({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
+        start = checkpoint.load(store, model_path(spec.start, spec.start_epoch))
+        encoder.load_state_dict(evaluated_encoder(start))
     method = methods.build(spec.method, encoder, spec.data.num_classes)
     if spec.freeze == "backbone":
         freeze_backbone(method)
@@ -230,8 +230,7 @@ class Loop:
 
     def save_model(self, epoch: int | None = None) -> None:
         """Write this trial's model: that of its end, or of a milestone."""
-        state = {"id": self.spec.id, "method": self.method.state_dict()}
-        checkpoint.save(self.store, model_path(self.spec.id, epoch), state)
+        checkpoint.save(self.store, model_path(self.spec.id, epoch), model_state(self.spec.id, self.method))
 
     def save(self) -> None:
         """Write this trial's checkpoint."""

@@ -120,8 +120,9 @@ def two_steps(name: str, size: int, *, resumed: bool) -> dict[str, Any]:
     images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(2)).double()
     with torch.no_grad():
         third = mean_over_ranks(method(views, FIRST).total)
-        classes = {"classes": method.eval().classify(images)} if "labelled" in method.streams else {}
-    return {"first": first, "second": second, "state": state, "third": third, **classes}
+        features = method.eval().evaluation().encoder(images)
+        classes = {"classes": method.classify(images)} if "labelled" in method.streams else {}
+    return {"first": first, "second": second, "state": state, "third": third, "features": features, **classes}
 
 
 def on_each_rank() -> dict[str, Any]:
@@ -193,6 +194,17 @@ def test_methods_that_learn_classes_classify_and_no_others(name: str) -> None:
     logits = method.classify(images)
     assert logits.shape == (5, NUM_CLASSES)
     assert torch.equal(method.classify(method.encoder.backbone(images)), logits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_evaluated_is_part_of_the_method_and_can_be_started_from(name: str) -> None:
+    method = build(name)
+    encoder, classifier = method.evaluation()
+    inside = list(method.modules())
+    assert any(encoder is module for module in inside)
+    assert classifier is None or any(classifier is module for module in inside)
+    shapes, wanted = ({key: value.shape for key, value in e.state_dict().items()} for e in (encoder, method.encoder))
+    assert shapes == wanted
 
 
 @pytest.mark.parametrize("name", NAMES)
