@@ -1,6 +1,6 @@
 """What a method is to the training loop: the views it consumes and the loss terms it returns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
@@ -69,6 +69,17 @@ class Losses(NamedTuple):
         return {f"{part}.{name}": value for name, value in self.outputs.items()}
 
 
+class ParameterGroup(NamedTuple):
+    """Parameters that are trained otherwise than the stage's optimizer says.
+
+    lr, weight_decay: factors of the stage's learning rate, at each step of its schedule, and of its weight decay.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    lr: float = 1.0
+    weight_decay: float = 1.0
+
+
 class Evaluation(NamedTuple):
     """The networks that are probed and scored, and that a later trial starts from; submodules of their method.
 
@@ -116,6 +127,14 @@ class Method(nn.Module):
                 prefix = f"{name}."
                 own = {key.removeprefix(prefix): value for key, value in outputs.items() if key.startswith(prefix)}
                 part.after_step(step, own)
+
+    def parameter_groups(self) -> Mapping[str, ParameterGroup]:
+        """Return the groups of parameters that are trained otherwise, by name: here, those of parts.
+
+        A parameter in no group is trained as the stage says; one that requires no gradient is not trained at all.
+        """
+        parts = {name: part for name, part in self.named_children() if isinstance(part, Method)}
+        return {f"{name}.{key}": own for name, part in parts.items() for key, own in part.parameter_groups().items()}
 
     def evaluation(self) -> Evaluation:
         """Return what is evaluated, in the place of what is trained: here, the trained encoder itself."""

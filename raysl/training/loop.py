@@ -136,7 +136,8 @@ class Loop:
             method = sync_batch_norm(method)
         self.method: Method = method.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         assert spec.optimizer is not None, "it trains"
-        self.optimizer = build_optimizer(spec.optimizer, self.method)
+        self.lr = spec.optimizer.lr
+        self.optimizer = build_optimizer(spec.optimizer, self.method, self.method.parameter_groups())
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.steps = num_steps(
             len(self.feed.labelled) if "labelled" in self.feed.streams else None,
@@ -195,7 +196,7 @@ class Loop:
         means = {name: float(collectives.mean_over_ranks(value)) / images for name, value in sums.items()}
         result = Epoch(
             epoch=epoch,
-            lr=self.base_lrs[0] * lr_factor(self.spec.schedule, epoch, self.spec.epochs),
+            lr=self.lr * lr_factor(self.spec.schedule, epoch, self.spec.epochs),
             loss=means.pop("total"),
             terms=means,
             seconds=time.perf_counter() - started,

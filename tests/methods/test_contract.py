@@ -25,6 +25,8 @@ from raysl.methods.rotation import Rotation
 from raysl.models.batch_norm import sync_batch_norm
 from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.models.settings import ModelSettings
+from raysl.training.optimizers import build_optimizer
+from raysl.training.settings import LARS
 
 NAMES = sorted(path.stem for path in Path(raysl.methods.__path__[0]).glob("[!_]*.py"))
 NAMES = [name for name in NAMES if raysl.methods.describe(name).trains]
@@ -222,6 +224,15 @@ def test_gradient_reaches_every_trainable_parameter(name: str) -> None:
     method = build(name)
     method(make_views(method), FIRST).total.backward()
     assert [key for key, p in method.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_trainable_parameter_has_one_place_in_the_optimizer(name: str) -> None:
+    method = build(name)
+    settings = LARS(name="lars", lr=0.1)  # which has groups of its own
+    groups = build_optimizer(settings, method, method.parameter_groups()).param_groups
+    found = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(found) == sorted(id(parameter) for parameter in method.parameters() if parameter.requires_grad)
 
 
 class Recorded(dict[str, View]):
