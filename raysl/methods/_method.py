@@ -1,6 +1,6 @@
 """What a method is to the training loop: the views it consumes and the loss terms it returns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
@@ -69,6 +69,29 @@ class Losses(NamedTuple):
         return {f"{part}.{name}": value for name, value in self.outputs.items()}
 
 
+class Matrix(NamedTuple):
+    """values: float [rows, columns].  low, high: ends of the scale that they are shown on; None is their largest."""
+
+    title: str
+    values: Tensor
+    low: float
+    high: float | None
+
+
+class Diagnostic(NamedTuple):
+    """What a method shows of a batch: matrices whose rows and columns are of images.
+
+    title: what is shown.  caption: how to read it.
+    rows, columns: float [N, C, H, W], normalised as the views are.
+    """
+
+    title: str
+    caption: str
+    rows: Tensor
+    columns: Tensor
+    matrices: tuple[Matrix, ...]
+
+
 class ParameterGroup(NamedTuple):
     """Parameters that are trained otherwise than the stage's optimizer says.
 
@@ -96,11 +119,12 @@ class Method(nn.Module):
 
     A subclass takes `(encoder, num_classes, *, hyperparameters...)`; each hyperparameter is an annotated keyword
     with a default, and those that change what the loss means are named in `shapes_loss`.  `streams` are those of its
-    views.
+    views; `diagnostics` names what it can show of itself.
     """
 
     streams: ClassVar[tuple[Stream, ...]] = ()
     shapes_loss: ClassVar[tuple[str, ...]] = ()
+    diagnostics: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -135,6 +159,13 @@ class Method(nn.Module):
         """
         parts = {name: part for name, part in self.named_children() if isinstance(part, Method)}
         return {f"{name}.{key}": own for name, part in parts.items() for key, own in part.parameter_groups().items()}
+
+    def diagnose(self, name: str, batches: Iterable[Mapping[str, View]]) -> Diagnostic:
+        """Return one of its `diagnostics` of a batch, with the method as it stands: in eval mode or not.
+
+        batches: small ones of training images, as `forward` takes them, of which it may choose; one at least.
+        """
+        raise TypeError(f"{type(self).__name__} has no diagnostic {name!r}")
 
     def evaluation(self) -> Evaluation:
         """Return what is evaluated, in the place of what is trained: here, the trained encoder itself."""

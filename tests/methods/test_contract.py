@@ -210,6 +210,21 @@ def test_what_is_evaluated_is_part_of_the_method_and_can_be_started_from(name: s
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_diagnostics_are_those_that_the_catalogue_knows(name: str) -> None:
+    method = build(name).eval()
+    assert raysl.methods.describe(name).diagnostics == method.diagnostics
+    for diagnostic in method.diagnostics:
+        shown = method.diagnose(diagnostic, (make_views(method, 6, seed) for seed in range(2)))
+        assert shown.matrices
+        for matrix in shown.matrices:
+            assert matrix.values.shape == (len(shown.rows), len(shown.columns))
+            assert matrix.values.isfinite().all()
+            assert not matrix.values.requires_grad
+    with pytest.raises(TypeError, match="has no diagnostic 'none'"):
+        Method.diagnose(method, "none", [])
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_gradient_reaches_every_parameter_of_the_encoder(name: str) -> None:
     method = build(name)
     method(make_views(method), FIRST).total.backward()
