@@ -49,6 +49,7 @@ def show(
         _refuse({"--format": form if form != TABLE else None}, "what is shown is a picture")
         asked = "--mixing" if diagnostic == "mixing" else "--diagnostic"
         _refuse({asked: attack and diagnostic is not None}, "not with --attack")
+        able = [] if diagnostic is None else _methods_with(diagnostic)
         path = output or Path(f"{ATTACK if diagnostic is None else diagnostic}.png")
         if path.suffix != ".png":
             raise UserError(f"--output {path}: a picture's name ends in .png")
@@ -57,7 +58,7 @@ def show(
         else:
             given = {"--profile": profile, "--set": overrides}
             _refuse(given, f"of an experiment's YAML; {asked} takes a results folder")
-            _show_diagnostic(target, diagnostic, path)
+            _show_diagnostic(target, diagnostic, able, path)
         return
     _refuse({"--output": output}, "only with --attack, --diagnostic or --mixing")
     _refuse({"--profile": profile, "--set": overrides}, "only with --attack")
@@ -93,15 +94,19 @@ def _show_attack(target: str, output: Path, profile: str | None, overrides: Sequ
         _draw_attack(data, path, console)
 
 
-def _show_diagnostic(target: str, diagnostic: str, output: Path) -> None:
-    """Draw a diagnostic of the selected model, of its first seed, of each current stage whose method has it."""
+def _methods_with(diagnostic: str) -> list[str]:
+    """Return the methods that have a diagnostic; UserError where none has."""
     having = {name: methods.describe(name).diagnostics for name in methods.names()}
+    if able := [name for name, names in having.items() if diagnostic in names]:
+        return able
     known = {name for names in having.values() for name in names}
-    if diagnostic not in known:
-        raise UserError(f"--diagnostic {diagnostic}: no method has it; {choices(diagnostic, known)}")
+    raise UserError(f"--diagnostic {diagnostic}: no method has it; {choices(diagnostic, known)}")
+
+
+def _show_diagnostic(target: str, diagnostic: str, able: Sequence[str], output: Path) -> None:
+    """Draw a diagnostic of the selected model, of its first seed, of each current stage whose method has it."""
     console = screen()
     store = Store.open(target, create=False)
-    able = [name for name, names in having.items() if diagnostic in names]
     for (name, row), path in zip(_selected_trials(store, able), _numbered(output), strict=False):
         _draw_diagnostic(diagnostic, name, row, store, path, console)
 

@@ -48,7 +48,8 @@ def diagnosed(spec: TrialSpec, store: Store, name: str, num_images: int) -> Show
     """
     device = prepare_process(spec, Execution())
     method = trained_method(spec, store)
-    feed = Feed(spec.model_copy(update={"batch_size": num_images}), method.views(), device)
+    few = {"batch_size": num_images, "steps_per_epoch": None, "unlabelled_ratio": None}
+    feed = Feed(spec.model_copy(update=few), method.views(), device)
     batches = (feed.make_views(batch, 0) for batch in islice(feed.batches(0, 0, 1), NUM_BATCHES))
     return _shown(method.eval().diagnose(name, batches), feed.normalise)
 

@@ -12,7 +12,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raysl import collectives, methods
 from raysl.data.arrays import TrainArrays
-from raysl.data.batches import num_steps
 from raysl.errors import CheckpointError
 from raysl.methods._method import Losses, Method, Step, View
 from raysl.models.batch_norm import sync_batch_norm
@@ -139,11 +138,7 @@ class Loop:
         self.lr = spec.optimizer.lr
         self.optimizer = build_optimizer(spec.optimizer, self.method, self.method.parameter_groups())
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
-        self.steps = num_steps(
-            len(self.feed.labelled) if "labelled" in self.feed.streams else None,
-            len(self.feed.unlabelled) if "unlabelled" in self.feed.streams else None,
-            spec.batch_size,
-        )
+        self.steps = self.feed.steps
 
     @property
     def epochs_done(self) -> int:
@@ -161,7 +156,7 @@ class Loop:
         if self.diverged:
             return Ending("diverged", f"non-finite loss in epoch {self.epochs_done} of {self.spec.epochs}")
         spread = self.curve[-1].terms.get(SPREAD) if self.curve else None
-        least = collapse_below(min(self.spec.batch_size, len(self.feed.unlabelled)))
+        least = collapse_below(min(self.spec.batch_size * self.feed.ratio, len(self.feed.unlabelled)))
         if spread is None or not spread < least:
             return None
         return Ending(

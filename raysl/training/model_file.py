@@ -23,6 +23,6 @@ def evaluated_encoder(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _evaluated(method: Method) -> str:
     encoder = method.evaluation().encoder
-    names = [name for name, module in method.named_modules() if module is encoder]
+    names: list[str] = [name for name, module in method.named_modules() if module is encoder]
     assert names, "what is evaluated is a submodule of the method: its weights would not be kept"
     return names[0]

@@ -37,7 +37,7 @@ def test_undecided_classifier_costs_log_4(copies: Literal[1, 4]) -> None:
     rotation = method(copies)
     nn.init.zeros_(rotation.classifier.weight)
     nn.init.zeros_(rotation.classifier.bias)
-    losses = rotation({"rotated": view(rotation, torch.rand(6, 1, 8, 8))})
+    losses = rotation({"rotated": view(rotation, torch.rand(6, 1, 8, 8))}, FIRST)
     assert losses.total.item() == pytest.approx(math.log(4))
     assert losses.terms["rotation"] == losses.total
 
