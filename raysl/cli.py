@@ -149,9 +149,11 @@ def show(
     attack: Annotated[
         bool, typer.Option("--attack", help="Draw the attack on the labelled images, and list each class's pixel.")
     ] = False,
-    mixing: Annotated[
-        bool, typer.Option("--mixing", help="Draw what selected models of TriMix make of mixed training images.")
-    ] = False,
+    diagnostic: Annotated[
+        str | None,
+        typer.Option(help="Draw what selected models show of themselves, by the name that methods give it."),
+    ] = None,
+    mixing: Annotated[bool, typer.Option("--mixing", help="The same as --diagnostic mixing.")] = False,
     output: Annotated[
         Path | None, typer.Option(help="PNG to write; attack.png or mixing.png if not given.", show_default=False)
     ] = None,
@@ -161,11 +163,13 @@ def show(
     """Show a results folder: leaderboard, selection with its reason, failed and ineligible configs.
 
     With --attack: a picture of the labelled images as they are attacked there, or in an experiment's YAML.
-    With --mixing: a picture of TriMix's mixing matrices with their images (Bdair et al. 2022, Figure 5).
+    With --diagnostic: a picture of each stage's selected model that has it, as mixing matrices with their images.
     """
     from raysl.commands import show as command
 
-    command.show(target, form, attack, mixing, output, profile, overrides or [])
+    if mixing and diagnostic not in (None, "mixing"):
+        raise UserError(f"--diagnostic {diagnostic}: not with --mixing, which is another")
+    command.show(target, form, attack, "mixing" if mixing else diagnostic, output, profile, overrides or [])
 
 
 @app.command()

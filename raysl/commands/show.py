@@ -10,6 +10,7 @@ from shlex import quote
 from pydantic import ValidationError
 from rich.console import Console
 
+from raysl import methods
 from raysl.commands.setting_up import prepare_data, resolve_data
 from raysl.config import load
 from raysl.console import report
@@ -30,8 +31,7 @@ from raysl.search.trials import stage_data
 from raysl.training.paths import model_path
 from raysl.training.spec import TrialSpec
 
-ATTACK_PICTURE, MIXING_PICTURE = Path("attack.png"), Path("mixing.png")
-MIXING_METHOD = "trimix"
+ATTACK = "attack"
 TABLE = report.FORMATS[0]
 
 
@@ -39,27 +39,28 @@ def show(
     target: str,
     form: str,
     attack: bool,
-    mixing: bool,
+    diagnostic: str | None,
     output: Path | None,
     profile: str | None,
     overrides: Sequence[str],
 ) -> None:
     """Show a results folder as it is now, while a search runs on it too; or draw what it trained on, or learnt."""
-    if attack or mixing:
+    if attack or diagnostic is not None:
         _refuse({"--format": form if form != TABLE else None}, "what is shown is a picture")
-        _refuse({"--mixing": attack and mixing}, "not with --attack")
-        path = output or (ATTACK_PICTURE if attack else MIXING_PICTURE)
+        asked = "--mixing" if diagnostic == "mixing" else "--diagnostic"
+        _refuse({asked: attack and diagnostic is not None}, "not with --attack")
+        able = [] if diagnostic is None else _methods_with(diagnostic)
+        path = output or Path(f"{ATTACK if diagnostic is None else diagnostic}.png")
         if path.suffix != ".png":
             raise UserError(f"--output {path}: a picture's name ends in .png")
-        if attack:
+        if diagnostic is None:
             _show_attack(target, path, profile, overrides)
         else:
-            _refuse(
-                {"--profile": profile, "--set": overrides}, "of an experiment's YAML; --mixing takes a results folder"
-            )
-            _show_mixing(target, path)
+            given = {"--profile": profile, "--set": overrides}
+            _refuse(given, f"of an experiment's YAML; {asked} takes a results folder")
+            _show_diagnostic(target, diagnostic, able, path)
         return
-    _refuse({"--output": output}, "only with --attack or --mixing")
+    _refuse({"--output": output}, "only with --attack, --diagnostic or --mixing")
     _refuse({"--profile": profile, "--set": overrides}, "only with --attack")
     if form not in report.FORMATS:
         raise UserError(f"--format {form}: {choices(form, report.FORMATS)}")
@@ -93,16 +94,25 @@ def _show_attack(target: str, output: Path, profile: str | None, overrides: Sequ
         _draw_attack(data, path, console)
 
 
-def _show_mixing(target: str, output: Path) -> None:
-    """Draw what the selected model of each current stage of TriMix makes of mixed images, of its first seed."""
+def _methods_with(diagnostic: str) -> list[str]:
+    """Return the methods that have a diagnostic; UserError where none has."""
+    having = {name: methods.describe(name).diagnostics for name in methods.names()}
+    if able := [name for name, names in having.items() if diagnostic in names]:
+        return able
+    known = {name for names in having.values() for name in names}
+    raise UserError(f"--diagnostic {diagnostic}: no method has it; {choices(diagnostic, known)}")
+
+
+def _show_diagnostic(target: str, diagnostic: str, able: Sequence[str], output: Path) -> None:
+    """Draw a diagnostic of the selected model, of its first seed, of each current stage whose method has it."""
     console = screen()
     store = Store.open(target, create=False)
-    for (name, row), path in zip(_mixing_trials(store), _numbered(output), strict=False):
-        _draw_mixing(name, row, store, path, console)
+    for (name, row), path in zip(_selected_trials(store, able), _numbered(output), strict=False):
+        _draw_diagnostic(diagnostic, name, row, store, path, console)
 
 
-def _mixing_trials(store: Store) -> list[tuple[str, TrialRow]]:
-    """Return the first selected trial of each current stage of TriMix, with the stage's name; none twice.
+def _selected_trials(store: Store, able: Sequence[str]) -> list[tuple[str, TrialRow]]:
+    """Return the first selected trial of each current stage of some methods, with the stage's name; none twice.
 
     Raises ResultsError where there is none.
     """
@@ -114,25 +124,25 @@ def _mixing_trials(store: Store) -> list[tuple[str, TrialRow]]:
         if selection and selection.trial_ids:
             names.setdefault(selection.trial_ids[0], f"{stage.experiment}/{stage.stage}")
     found = [(names[trial_id], row) for trial_id, row in read_rows(store, names).items()]
-    if mixing := [(name, row) for name, row in found if row.method == MIXING_METHOD]:
-        return mixing
+    if wanted := [(name, row) for name, row in found if row.method in able]:
+        return wanted
     others = ", ".join(f"{name} ({row.method})" for name, row in found)
-    raise ResultsError(f"{store}: no stage of {MIXING_METHOD} is selected here, but {others or 'nothing'}")
+    raise ResultsError(f"{store}: no stage of {' or '.join(able)} is selected here, but {others or 'nothing'}")
 
 
-def _draw_mixing(name: str, row: TrialRow, store: Store, path: Path, console: Console) -> None:
-    from raysl.console import mixing as picture  # matplotlib and torch take their time
-    from raysl.training.mixing import mixed
+def _draw_diagnostic(diagnostic: str, name: str, row: TrialRow, store: Store, path: Path, console: Console) -> None:
+    from raysl.console import diagnostic as picture  # matplotlib and torch take their time
+    from raysl.training.diagnostics import diagnosed
 
     spec = _spec(row, store)
     _inspected(spec.data, "trained on", console)
     _check_version(spec, row, store)
     try:
-        found = mixed(spec, store, picture.NUM_IMAGES)
+        found = diagnosed(spec, store, diagnostic, picture.NUM_IMAGES)
     except FileNotFoundError:
         place = store.address(model_path(row.trial_id))
         raise ResultsError(f"{place}: not there; the search's command trains it anew") from None
-    title = f"{name}, trial {row.trial_id} of seed {row.seed}: what is mixed of {len(found.images)} training images"
+    title = f"{name}, trial {row.trial_id} of seed {row.seed}: {found.title}"
     console.print(title, markup=False, soft_wrap=True)
     _drawn(lambda: picture.draw(title, found, path), path, console)
 

@@ -29,6 +29,7 @@ WORDS = {
     "lr": ("learningrate", "baselr", "initlr", "stepsize", "alpha", "eta"),
     "weight_decay": ("wd", "decay", "l2"),
     "batch_size": ("bs", "batch", "batchsize", "trainbatchsize", "perdevicetrainbatchsize"),
+    "unlabelled_ratio": ("mu", "unlabeledratio", "uratio"),
     "epochs": ("epoch", "numepochs", "nepochs", "maxepochs", "numtrainepochs", "trainingiteration", "iterations"),
     "seeds": ("seed", "numseeds", "nseeds", "randomseed", "randomstate", "repeats", "numrepeats"),
     "source": ("dataset", "set", "datapath", "datadir", "path", "root"),

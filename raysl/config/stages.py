@@ -13,7 +13,8 @@ from raysl.search.space import Grid, Space
 
 # What a stage says of its training.
 TRAINING = (
-    "epochs", "batch_size", "optimizer", "schedule", "precision", "freeze", "milestones", "search", "stop",
+    "epochs", "batch_size", "unlabelled_ratio", "steps_per_epoch", "optimizer", "schedule", "precision", "freeze",
+    "milestones", "search", "stop",
 )  # fmt: skip
 
 
@@ -90,6 +91,7 @@ def check_rules(stage: Stage, document: Document) -> None:
     for key, name in _compared_losses(stage):
         _check_comparable(stage, (*path, *key), name, document)
     _check_pixel_stays(stage, document)
+    _check_ratio(stage, document)
     if stage.settings.probe == "classifier":
         if "labelled" not in methods.describe(stage.settings.method["name"]).streams:
             where = (*path, "probe")
@@ -137,6 +139,13 @@ def _check_comparable(stage: Stage, where: Path_, name: str, document: Document)
             f"{_at(where, document)}: {name} cannot choose over {key!r}: it changes what the "
             f"training loss means, so the losses of its values ({stage.space[key]}) are not comparable; {other}"
         )
+
+
+def _check_ratio(stage: Stage, document: Document) -> None:
+    ratio, name = stage.settings.unlabelled_ratio, stage.settings.method["name"]
+    if ratio != 1 and len(streams := methods.describe(name).streams) < 2:
+        where = ("stages", stage.name, "unlabelled_ratio")
+        raise ConfigError(f"{_at(where, document)}: {ratio}: {name} takes {streams[0]} images alone; leave it out")
 
 
 def check_stages(stages: Sequence[Stage], document: Document) -> None:

@@ -26,7 +26,11 @@ class Canvas:
 
     def square(self, left: int, top: int, edge: int) -> Axes:
         """Return axes that are a square without frame and ticks."""
-        place = left / self.width, 1 - (top + edge) / self.height, edge / self.width, edge / self.height
+        return self.axes(left, top, edge, edge)
+
+    def axes(self, left: int, top: int, width: int, height: int) -> Axes:
+        """Return axes without frame and ticks."""
+        place = left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height
         axes = self.figure.add_axes(place)
         axes.set_axis_off()
         return axes

@@ -7,24 +7,37 @@ import numpy as np
 
 from raysl.data.orders import Indices, Purpose, permutation, permutations
 
+PURPOSES = {"labelled": Purpose.LABELLED_BATCHES, "unlabelled": Purpose.UNLABELLED_BATCHES}
+
 
 class Batch(NamedTuple):
-    """One step's images.
+    """One step's images, by stream (`labelled`, `unlabelled`).
 
-    rows: by stream (`labelled`, `unlabelled`), the places of this rank's images in D_l and in D_u, int64 [B].
-    positions: places of this rank's rows in the global batch, int64 [B]; the same for both streams.
-    size: rows of the global batch, in each stream.  step: number of the batch in its epoch.
+    rows: the places of this rank's images in D_l and in D_u, int64 [B].
+    positions: places of this rank's rows in the stream's global batch, int64 [B].
+    sizes: rows of the stream's global batch.  step: number of the batch in its epoch.
     """
 
     rows: dict[str, Indices]
-    positions: Indices
-    size: int
+    positions: dict[str, Indices]
+    sizes: dict[str, int]
     step: int
 
+    @property
+    def size(self) -> int:
+        """Rows of the global batch, in the stream that has most of them."""
+        return max(self.sizes.values())
 
-def num_steps(num_labelled: int | None, num_unlabelled: int | None, batch_size: int) -> int:
-    """Return the number of batches of an epoch, which covers the unlabelled images if given, else the labelled."""
-    return -(-_covered(num_labelled, num_unlabelled) // batch_size)
+
+def num_steps(
+    num_labelled: int | None, num_unlabelled: int | None, batch_size: int, *, ratio: int = 1, steps: int | None = None
+) -> int:
+    """Return the number of batches of an epoch, which covers the unlabelled images if given, else the labelled.
+
+    ratio, steps: as in `epoch_batches`.
+    """
+    largest = batch_size if num_labelled is None or num_unlabelled is None else ratio * batch_size
+    return -(-_covered(num_labelled, num_unlabelled) // largest) if steps is None else steps
 
 
 def epoch_batches(
@@ -35,25 +48,45 @@ def epoch_batches(
     epoch: int,
     rank: int = 0,
     world_size: int = 1,
+    *,
+    ratio: int = 1,
+    steps: int | None = None,
 ) -> Iterator[Batch]:
     """Yield the batches of an epoch, as this rank sees them; a stream given as None is absent.
 
     The covered images are each in one batch, and the sizes of batches differ by one at most and never exceed
     `batch_size`. With both streams a batch holds as many labelled images as unlabelled ones, from one permutation of
     D_l after the other: each is seen floor or ceil(N_u / N_l) times.
+    ratio: unlabelled images for each labelled one, where there are both; `batch_size` is of the labelled ones.
+    steps: of an epoch that is no pass over the images: batches are full, and one permutation of a stream follows the
+        other, over the ends of epochs.
     Orders depend on the seed and the epoch alone. Rank r takes rows r::world_size of each batch, which are none where
     a batch has fewer rows than there are ranks.
     """
-    orders = _orders(num_labelled, num_unlabelled, seed, epoch)
-    steps = num_steps(num_labelled, num_unlabelled, batch_size)
-    smallest, larger = divmod(_covered(num_labelled, num_unlabelled), steps)
-    positions = np.arange(rank, smallest + 1, world_size)
-    start = 0
-    for step in range(steps):
-        size = smallest + (step < larger)
-        rows = {stream: order[start + rank : start + size : world_size] for stream, order in orders.items()}
-        yield Batch(rows, positions[: max(0, -(-(size - rank) // world_size))], size, step)
-        start += size
+    counts = {"labelled": num_labelled, "unlabelled": num_unlabelled}
+    present = {stream: count for stream, count in counts.items() if count is not None}
+    sizes = list(_sizes(num_labelled, num_unlabelled, batch_size, ratio, steps))
+    order = _pass if steps is None else _endless
+    totals = {s: sum(size[s] for size in sizes) for s in present}
+    orders = {s: order(count, totals[s], seed, PURPOSES[s], epoch) for s, count in present.items()}
+    starts = dict.fromkeys(present, 0)
+    for step, size in enumerate(sizes):
+        rows = {s: orders[s][starts[s] + rank : starts[s] + size[s] : world_size] for s in present}
+        positions = {s: np.arange(rank, size[s], world_size) for s in present}
+        yield Batch(rows, positions, {s: size[s] for s in present}, step)
+        starts = {s: start + size[s] for s, start in starts.items()}
+
+
+def _sizes(
+    num_labelled: int | None, num_unlabelled: int | None, batch_size: int, ratio: int, steps: int | None
+) -> Iterator[dict[str, int]]:
+    """Yield how many images a batch has of each stream, be it there or not."""
+    per_labelled = 1 if num_labelled is None or num_unlabelled is None else ratio
+    number = num_steps(num_labelled, num_unlabelled, batch_size, ratio=ratio, steps=steps)
+    smallest, larger = divmod(_covered(num_labelled, num_unlabelled), number)
+    for step in range(number):
+        size = smallest + (step < larger) if steps is None else per_labelled * batch_size
+        yield {"labelled": -(-size // per_labelled), "unlabelled": size}
 
 
 def _covered(num_labelled: int | None, num_unlabelled: int | None) -> int:
@@ -62,12 +95,15 @@ def _covered(num_labelled: int | None, num_unlabelled: int | None) -> int:
     return covered
 
 
-def _orders(num_labelled: int | None, num_unlabelled: int | None, seed: int, epoch: int) -> dict[str, Indices]:
-    covered = _covered(num_labelled, num_unlabelled)
-    orders = {}
-    if num_labelled is not None:
-        times = -(-covered // num_labelled)
-        orders["labelled"] = permutations(times, num_labelled, seed, Purpose.LABELLED_BATCHES, epoch).ravel()
-    if num_unlabelled is not None:
-        orders["unlabelled"] = permutation(num_unlabelled, seed, Purpose.UNLABELLED_BATCHES, epoch)
-    return orders
+def _pass(number: int, total: int, seed: int, purpose: Purpose, epoch: int) -> Indices:
+    """Return as many places as an epoch takes, from permutations that are the epoch's own."""
+    return permutations(-(-total // number), number, seed, purpose, epoch).ravel()
+
+
+def _endless(number: int, total: int, seed: int, purpose: Purpose, epoch: int) -> Indices:
+    """Return the places that an epoch takes from permutations that do not end with it."""
+    start, end = epoch * total, (epoch + 1) * total
+    first = start // number
+    orders = [permutation(number, seed, purpose, place) for place in range(first, -(-end // number))]
+    places: Indices = np.concatenate(orders)[start - first * number : end - first * number]
+    return places

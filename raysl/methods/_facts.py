@@ -15,7 +15,7 @@ from raysl.errors import MethodError, choices
 
 NESTED = "Method"  # the annotation of a hyperparameter that is itself a method
 STREAMS = ("labelled", "unlabelled")
-CONSTANTS = ("streams", "shapes_loss")  # of the class, read as literals
+CONSTANTS = ("streams", "shapes_loss", "diagnostics")  # of the class, read as literals
 FIRST = ["self", "encoder", "num_classes"]  # arguments of `__init__`, before the hyperparameters
 WORDS = vars(builtins) | vars(typing) | vars(annotated_types)
 
@@ -28,6 +28,7 @@ class MethodFacts:
     nested: hyperparameters that are methods themselves, each of unlabelled images alone.
     streams: the streams of its views; none of a method that trains nothing.
     shapes_loss: hyperparameters that change what the training loss means.
+    diagnostics: what it can show of itself.
     """
 
     name: str
@@ -36,6 +37,7 @@ class MethodFacts:
     nested: tuple[str, ...]
     streams: tuple[str, ...]
     shapes_loss: tuple[str, ...]
+    diagnostics: tuple[str, ...]
 
     @property
     def trains(self) -> bool:
@@ -86,6 +88,7 @@ class _Reader:
             nested=tuple(a.arg for a in arguments.kwonlyargs if a.annotation and ast.unparse(a.annotation) == NESTED),
             streams=streams,
             shapes_loss=shapes_loss,
+            diagnostics=self._diagnostics(),
         )
 
     def _refuse(self, node: ast.expr | ast.stmt | ast.arg, trouble: str) -> NoReturn:
@@ -156,6 +159,11 @@ class _Reader:
         if not (streams := self._words("streams")) and (forward := self._function("forward")):
             self._refuse(forward, "streams is empty, so that nothing is ever fed to this")
         return streams
+
+    def _diagnostics(self) -> tuple[str, ...]:
+        if (names := self._words("diagnostics")) and self._function("diagnose") is None:
+            self._refuse(self._constants()["diagnostics"], "diagnostics names some, and there is no `diagnose`")
+        return names
 
     def _check_known(self, name: str, words: tuple[str, ...], known: Collection[str]) -> None:
         for word in words:

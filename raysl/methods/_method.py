@@ -1,6 +1,7 @@
 """What a method is to the training loop: the views it consumes and the loss terms it returns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -35,16 +36,82 @@ class ViewSpec(NamedTuple):
     make: Callable[[Tensor, Draw], tuple[Tensor, Tensor | None]]
 
 
+class Step(NamedTuple):
+    """Which step of the training this is.
+
+    number: steps taken before it, over all epochs, from 0.  total: steps of the whole training.
+    """
+
+    number: int
+    total: int
+
+    @property
+    def progress(self) -> float:
+        """k / K: 0 at the first step, never quite 1."""
+        return self.number / self.total
+
+
 class Losses(NamedTuple):
     """total: the scalar that is minimised.  terms: each named scalar that it is made of, unweighted.
 
     spread: scalar without gradient, how far apart a siamese method's embeddings lie (`embedding_spread`): 1 where
         they are spread evenly, 0 where they have collapsed to a point.  None for other methods.
+    outputs: tensors of this rank that `after_step` needs, by name.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
     spread: Tensor | None = None
+    outputs: Mapping[str, Tensor] = MappingProxyType({})
+
+    def outputs_of(self, part: str) -> dict[str, Tensor]:
+        """Return the outputs as the method hands them on that holds these losses' method as its attribute `part`."""
+        return {f"{part}.{name}": value for name, value in self.outputs.items()}
+
+
+class Matrix(NamedTuple):
+    """values: float [rows, columns].  low, high: ends of the scale that they are shown on; None is their largest."""
+
+    title: str
+    values: Tensor
+    low: float
+    high: float | None
+
+
+class Diagnostic(NamedTuple):
+    """What a method shows of a batch: matrices whose rows and columns are of images.
+
+    title: what is shown.  caption: how to read it.
+    rows, columns: float [N, C, H, W], normalised as the views are.
+    """
+
+    title: str
+    caption: str
+    rows: Tensor
+    columns: Tensor
+    matrices: tuple[Matrix, ...]
+
+
+class ParameterGroup(NamedTuple):
+    """Parameters that are trained otherwise than the stage's optimizer says.
+
+    lr, weight_decay: factors of the stage's learning rate, at each step of its schedule, and of its weight decay.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    lr: float = 1.0
+    weight_decay: float = 1.0
+
+
+class Evaluation(NamedTuple):
+    """The networks that are probed and scored, and that a later trial starts from; submodules of their method.
+
+    encoder: images -> features [B, encoder.num_features].
+    classifier: features -> logits [B, K]; None of a method that learns no classes.
+    """
+
+    encoder: Encoder
+    classifier: nn.Module | None = None
 
 
 class Method(nn.Module):
@@ -52,11 +119,12 @@ class Method(nn.Module):
 
     A subclass takes `(encoder, num_classes, *, hyperparameters...)`; each hyperparameter is an annotated keyword
     with a default, and those that change what the loss means are named in `shapes_loss`.  `streams` are those of its
-    views.
+    views; `diagnostics` names what it can show of itself.
     """
 
     streams: ClassVar[tuple[Stream, ...]] = ()
     shapes_loss: ClassVar[tuple[str, ...]] = ()
+    diagnostics: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -66,23 +134,50 @@ class Method(nn.Module):
         """Return the views that `forward` consumes, all of them, by name."""
         raise TypeError(f"{type(self).__name__} declares no views")
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         """Return the loss over the whole global batch, as seen from this rank."""
         raise TypeError(f"{type(self).__name__} has no forward")
 
-    def after_step(self, progress: float) -> None:
+    def after_step(self, step: Step, outputs: Mapping[str, Tensor]) -> None:
         """Do what follows an optimizer step: here, what follows it in methods that are part of this one.
 
         Called on every rank alike, on the method itself and not on what wraps its `forward`.
-        progress: k / K, where k of the training's K steps were taken before this one: 0 at first, never quite 1.
+        step: the one that `forward` was called with.
+        outputs: those of this rank's `forward` in this step, without gradient.  State must be the same on all ranks:
+            what is kept of them goes through `collectives.gather`.
         """
-        for part in self.children():
+        for name, part in self.named_children():
             if isinstance(part, Method):
-                part.after_step(progress)
+                prefix = f"{name}."
+                own = {key.removeprefix(prefix): value for key, value in outputs.items() if key.startswith(prefix)}
+                part.after_step(step, own)
+
+    def parameter_groups(self) -> Mapping[str, ParameterGroup]:
+        """Return the groups of parameters that are trained otherwise, by name: here, those of parts.
+
+        A parameter in no group is trained as the stage says; one that requires no gradient is not trained at all.
+        """
+        parts = {name: part for name, part in self.named_children() if isinstance(part, Method)}
+        return {f"{name}.{key}": own for name, part in parts.items() for key, own in part.parameter_groups().items()}
+
+    def diagnose(self, name: str, batches: Iterable[Mapping[str, View]]) -> Diagnostic:
+        """Return one of its `diagnostics` of a batch, with the method as it stands: in eval mode or not.
+
+        batches: small ones of training images, as `forward` takes them, of which it may choose; one at least.
+        """
+        raise TypeError(f"{type(self).__name__} has no diagnostic {name!r}")
+
+    def evaluation(self) -> Evaluation:
+        """Return what is evaluated, in the place of what is trained: here, the trained encoder itself."""
+        return Evaluation(self.encoder)
 
     def classify(self, images: Tensor) -> Tensor:
-        """Return the logits [B, K] of a method that learns the classes, one of `methods.classifiers()`.
+        """Return the logits [B, K] of the classifier that is evaluated, of one of `methods.classifiers()`.
 
         images: float [B, C, H, W], normalised, or what the backbone has made of them (`Encoder.forward`).
         """
-        raise TypeError(f"{type(self).__name__} has no classifier: it learns no classes")
+        encoder, classifier = self.evaluation()
+        if classifier is None:
+            raise TypeError(f"{type(self).__name__} has no classifier: it learns no classes")
+        logits: Tensor = classifier(encoder(images))
+        return logits

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from raysl.collectives import all_reduce_sum, num_rows, standardised
 from raysl.data.distortions import distorted
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.models.encoder import Encoder
 
 
@@ -95,6 +95,6 @@ class BarlowTwins(Method):
             "second": ViewSpec("unlabelled", partial(make, p_blur=0.1, p_solarise=0.2)),
         }
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         first, second = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))
         return barlow_twins_loss(first, second, self.lambd)

@@ -17,16 +17,16 @@ learning"), with that paper's views, and momentum from 0.99, the authors' for 10
 
 import math
 from collections.abc import Mapping
-from copy import deepcopy
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.simsiam import distorted_views, embedding_spread, negative_cosine
+from raysl.models.ema import average_of, update_average
 from raysl.models.encoder import Encoder
 from raysl.models.projector import build_projector
 
@@ -92,19 +92,12 @@ class Byol(Method):
         self.momentum, self.min_crop, self.interpolation = momentum, min_crop, interpolation
         self.projector = build_projector(encoder.num_features, hidden, projector, NUM_LAYERS)
         self.predictor = build_projector(projector, hidden, projector, NUM_LAYERS)
-        self.target_encoder, self.target_projector = (
-            deepcopy(part).requires_grad_(False) for part in (encoder, self.projector)
-        )
-
-    def train(self, mode: bool = True) -> Self:
-        # A backbone is frozen after the method is built around it.
-        self.target_encoder.backbone_frozen = self.encoder.backbone_frozen
-        return super().train(mode)
+        self.target_encoder, self.target_projector = average_of(encoder), average_of(self.projector)
 
     def views(self) -> Mapping[str, ViewSpec]:
         return distorted_views(self.min_crop, 0.0, self.interpolation)
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         images = [views[name].images for name in ("first", "second")]
         z1, z2 = (self.projector(self.encoder(view)) for view in images)
         with torch.no_grad():
@@ -112,8 +105,6 @@ class Byol(Method):
         loss = byol_loss(self.predictor(z1), self.predictor(z2), target1, target2)
         return Losses(loss, {"byol": loss}, relative_spread(z1, z2))
 
-    @torch.no_grad()
-    def after_step(self, progress: float) -> None:
-        online: list[Tensor] = [*self.encoder.parameters(), *self.projector.parameters()]
-        target: list[Tensor] = [*self.target_encoder.parameters(), *self.target_projector.parameters()]
-        torch._foreach_lerp_(target, online, target_rate(self.momentum, progress))
+    def after_step(self, step: Step, outputs: Mapping[str, Tensor]) -> None:
+        target, online = (self.target_encoder, self.target_projector), (self.encoder, self.projector)
+        update_average(target, online, target_rate(self.momentum, step.progress), buffers="own")

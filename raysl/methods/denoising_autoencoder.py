@@ -16,7 +16,7 @@ from torch import Tensor
 
 from raysl.collectives import sample_mean
 from raysl.data.views import identity
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.simsiam import build_projector, distorted_views, embedding_spread
 from raysl.models.decoder import Decoder
 from raysl.models.encoder import Encoder
@@ -71,7 +71,7 @@ class DenoisingAutoencoder(Method):
             "original": ViewSpec("unlabelled", identity),
         }
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         z1, z2 = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))
         loss = reconstruction_loss(views["original"].images, self.decoder(z1), self.decoder(z2))
         return Losses(loss, {"denoising": loss}, embedding_spread(z1, z2))

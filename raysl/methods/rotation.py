@@ -10,7 +10,7 @@ from typing import Literal
 from torch import nn
 
 from raysl.data.views import rotated, rotated_copies
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.supervised import cross_entropy
 from raysl.models.encoder import Encoder
 
@@ -33,7 +33,7 @@ class Rotation(Method):
     def views(self) -> Mapping[str, ViewSpec]:
         return {"rotated": ViewSpec("unlabelled", rotated_copies if self.copies == NUM_TURNS else rotated)}
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         images, _, turns = views["rotated"]
         assert turns is not None
         loss = cross_entropy(self.classifier(self.encoder(images)), turns)

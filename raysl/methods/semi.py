@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from annotated_types import Gt
-from torch import Tensor
 
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Evaluation, Losses, Method, Step, View, ViewSpec
 from raysl.methods.supervised import Supervised
 from raysl.models.encoder import Encoder
 
@@ -48,11 +47,12 @@ class Semi(Method):
     def views(self) -> Mapping[str, ViewSpec]:
         return {**self.supervised.views(), **self.pretext.views()}
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
-        labelled = self.supervised(views)
-        unlabelled = self.pretext(views)
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
+        labelled = self.supervised(views, step)
+        unlabelled = self.pretext(views, step)
         total = self.lambda_l * labelled.total + self.lambda_u * unlabelled.total
-        return Losses(total, {**labelled.terms, **unlabelled.terms}, unlabelled.spread)
+        outputs = {**labelled.outputs_of("supervised"), **unlabelled.outputs_of("pretext")}
+        return Losses(total, {**labelled.terms, **unlabelled.terms}, unlabelled.spread, outputs)
 
-    def classify(self, images: Tensor) -> Tensor:
-        return self.supervised.classify(images)
+    def evaluation(self) -> Evaluation:
+        return self.supervised.evaluation()

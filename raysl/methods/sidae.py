@@ -13,7 +13,7 @@ import torch
 from annotated_types import Ge, Gt, Le, MultipleOf
 
 from raysl.data.views import identity
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.denoising_autoencoder import reconstruction_loss
 from raysl.methods.simsiam import build_predictor, build_projector, distorted_views, embedding_spread, siamese_loss
 from raysl.models.decoder import Decoder
@@ -60,7 +60,7 @@ class Sidae(Method):
             "original": ViewSpec("unlabelled", identity),
         }
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         z1, z2 = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))
         denoising = reconstruction_loss(views["original"].images, self.decoder(z1), self.decoder(z2))
         siamese = siamese_loss(z1, z2, self.predictor(z1), self.predictor(z2))

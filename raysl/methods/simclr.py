@@ -20,7 +20,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from raysl.collectives import gather, rank, sample_mean, world_size
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.simsiam import distorted_views
 from raysl.models.encoder import Encoder
 from raysl.models.projector import build_projector
@@ -73,7 +73,7 @@ class Simclr(Method):
     def views(self) -> Mapping[str, ViewSpec]:
         return distorted_views(self.min_crop, 0.0, self.interpolation)
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         z1, z2 = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))
         loss = nt_xent_loss(z1, z2, self.temperature)
         return Losses(loss, {"nt_xent": loss})

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from raysl.collectives import centred, sample_mean
 from raysl.data.augmentations import Interpolation
 from raysl.data.distortions import distorted
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.models.encoder import Encoder
 
 SMALLEST_NORM = 1e-3  # of an embedding, over the square root of its width
@@ -128,7 +128,7 @@ class Simsiam(Method):
     def views(self) -> Mapping[str, ViewSpec]:
         return distorted_views(self.min_crop, self.p_blur, self.interpolation)
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         z1, z2 = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))
         loss = siamese_loss(z1, z2, self.predictor(z1), self.predictor(z2))
         return Losses(loss, {"siamese": loss}, embedding_spread(z1, z2))

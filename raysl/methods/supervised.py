@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from raysl.collectives import sample_mean
 from raysl.data.distortions import cropped, distorted
 from raysl.data.views import Draw, identity
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Evaluation, Losses, Method, Step, View, ViewSpec
 from raysl.models.encoder import Encoder
 
 MIN_CROP = 0.08  # torchvision's RandomResizedCrop, as it is without arguments
@@ -60,12 +60,11 @@ class Supervised(Method):
     def views(self) -> Mapping[str, ViewSpec]:
         return {"labelled": ViewSpec("labelled", self.make_view)}
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         images, labels, _ = views["labelled"]
         assert labels is not None
-        loss = cross_entropy(self.classify(images), labels)
+        loss = cross_entropy(self.classifier(self.encoder(images)), labels)
         return Losses(loss, {"supervised": loss})
 
-    def classify(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.encoder(images))
-        return logits
+    def evaluation(self) -> Evaluation:
+        return Evaluation(self.encoder, self.classifier)

@@ -18,7 +18,7 @@ Where the paper leaves a choice:
   empty one, so M is held against its ground truth before the softmax too, for reporting: `mixing_error`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Annotated, Literal, NamedTuple
 
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from raysl.collectives import gather, rank, sample_mean, standardised, world_size
 from raysl.data.views import Draw
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Diagnostic, Losses, Matrix, Method, Step, View, ViewSpec
 from raysl.methods.barlow_twins import cross_correlation, redundancy
 from raysl.methods.simsiam import distorted_views
 from raysl.models.encoder import Encoder
@@ -110,6 +110,12 @@ def with_mixing_factor(
     return seen, draw.shared_uniform().to(images.device)
 
 
+def _one_sided(views: Mapping[str, View]) -> float:
+    lambd = views["first"].drawn
+    assert lambd is not None, "it is drawn for the first view"
+    return abs(float(lambd[0]) - 0.5)
+
+
 def _own(rows: Tensor) -> Tensor:
     return rows[rank() :: world_size()]
 
@@ -131,6 +137,7 @@ class Trimix(Method):
     """
 
     streams = ("unlabelled",)
+    diagnostics = ("mixing",)
     shapes_loss = (
         "alpha",
         "beta",
@@ -171,7 +178,7 @@ class Trimix(Method):
         made = distorted_views(self.min_crop, 0.0, self.interpolation)
         return {**made, "first": ViewSpec("unlabelled", partial(with_mixing_factor, make=made["first"].make))}
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         images, _, lambd = views["first"]
         first, second = self._embedded(images), self._embedded(views["second"].images)
         on_diagonal, off_diagonal = redundancy(cross_correlation(first["z"], second["z"]))
@@ -182,6 +189,26 @@ class Trimix(Method):
             assert lambd is not None
             terms |= self._mixing_terms(first, self._embedded(mixed(images, lambd)), lambd)
         return Losses(total + sum(weight * terms[name] for name, weight in weights.items()), terms)
+
+    def diagnose(self, name: str, batches: Iterable[Mapping[str, View]]) -> Diagnostic:
+        """Return the mixing matrices (Figure 5), rows for virtual images and columns for those that they are made of.
+
+        Of the batches the one whose lambda is nearest a half, where both images of a mixture can be seen.
+        """
+        found = self.mixing(min(batches, key=_one_sided))
+        size, lambd = len(found.images), float(found.truth[0, 0])
+        mix = f"virtual image n is λ image n + (1 - λ) image {size + 1} - n, with λ = {lambd:.2f}"
+        return Diagnostic(
+            f"what is mixed of {size} training images",
+            f"{mix}; model in eval mode, embeddings standardised over these {size} images",
+            found.virtual,
+            found.images,
+            (
+                Matrix("ground truth", found.truth.T, -1.0, 1.0),
+                Matrix("predicted, before the softmax", found.before.T, -1.0, 1.0),
+                Matrix("predicted, after the softmax (columns sum to 1)", found.after.T, 0.0, None),
+            ),
+        )
 
     @torch.no_grad()
     def mixing(self, views: Mapping[str, View]) -> Mixing:

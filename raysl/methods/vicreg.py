@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from raysl.collectives import all_reduce_sum, centred, num_rows, sample_mean
-from raysl.methods._method import Losses, Method, View, ViewSpec
+from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.simsiam import distorted_views
 from raysl.models.encoder import Encoder
 from raysl.models.projector import build_projector
@@ -101,6 +101,6 @@ class Vicreg(Method):
     def views(self) -> Mapping[str, ViewSpec]:
         return distorted_views(self.min_crop, 0.0, self.interpolation)
 
-    def forward(self, views: Mapping[str, View]) -> Losses:
+    def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         first, second = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))
         return vicreg_loss(first, second, self.invariance, self.variance, self.covariance)

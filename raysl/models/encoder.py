@@ -65,8 +65,13 @@ def build_encoder(settings: ModelSettings, channels: int, image_size: int) -> En
     return Encoder(backbone, width, settings.features, settings.hidden, channels=channels, image_size=image_size)
 
 
-def freeze_backbone(encoder: Encoder) -> None:
-    """Keep the backbone as it is: no gradients, and eval mode for good, so that batch norm statistics stay too."""
-    encoder.backbone.requires_grad_(False)
-    encoder.backbone_frozen = True
-    encoder.train(encoder.training)
+def freeze_backbone(module: nn.Module) -> None:
+    """Keep the backbone of every encoder in a module as it is, averages of an encoder among them.
+
+    It gets no gradient, and is in eval mode for good, so that the statistics of batch normalisation stay too.
+    """
+    for encoder in module.modules():
+        if isinstance(encoder, Encoder):
+            encoder.backbone.requires_grad_(False)
+            encoder.backbone_frozen = True
+            encoder.train(encoder.training)

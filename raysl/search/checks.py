@@ -85,12 +85,16 @@ def _check_rule(experiment: Experiment, stage: Stage, data: TrialData) -> None:
 
 
 def _check_batches(experiment: Experiment, stage: Stage, config: Config, data: TrialData) -> None:
-    """Refuse a batch of one image, which batch normalisation cannot take."""
+    """Refuse a batch of one image of a stream, which batch normalisation cannot take."""
+    if config.settings.steps_per_epoch is not None:
+        return  # all are full
     covers_unlabelled = "unlabelled" in methods.describe(config.settings.method["name"]).streams
     images, batch_size = data.unlabelled if covers_unlabelled else data.labels, config.settings.batch_size
-    if images // math.ceil(images / batch_size) < 2:
-        key = dotted(("stages", stage.name, "batch_size"))
+    ratio = config.settings.unlabelled_ratio
+    fewest = images // math.ceil(images / (ratio * batch_size))
+    if math.ceil(fewest / ratio) < 2:
+        key, kind = dotted(("stages", stage.name, "batch_size")), "image" if ratio == 1 else "labelled image"
         raise UserError(
-            f"{experiment.place(key)}: {key}: {images} images in batches of at most {batch_size} leave one of a single "
-            f"image; {batch_size + 1} would do"
+            f"{experiment.place(key)}: {key}: {images} images in batches of at most {ratio * batch_size} leave one of "
+            f"a single {kind}; {batch_size + 1} would do"
         )

@@ -82,6 +82,9 @@ class StageSettings(Settings):
     data: what this stage's data have otherwise than the experiment's.
     batch_size: images of each stream, over all workers; a method of labelled and unlabelled images takes as many of
         each.
+    unlabelled_ratio: unlabelled images of a batch for each labelled one, for a method of both; `batch_size` is then of
+        the labelled ones.
+    steps_per_epoch: how many steps are an epoch, where it is no pass over the images: each batch is then full.
     start_from: an earlier stage; each seed starts from the encoder that this seed has in that stage's selected config.
     start_epoch: after how many of its epochs, one of that stage's milestones; None is after the last.
     milestones: after how many epochs the model is kept, so that later stages can start from there.
@@ -96,6 +99,8 @@ class StageSettings(Settings):
     method: dict[str, Any]
     epochs: Annotated[int, Ge(0), Le(10**6)]
     batch_size: Annotated[int, Ge(0), Le(10**6)]
+    unlabelled_ratio: Annotated[int, Ge(1), Le(1000)] = 1
+    steps_per_epoch: Annotated[int, Ge(1), Le(10**6)] | None = None
     optimizer: OptimizerSettings | None
     schedule: ScheduleSettings = Constant(name="constant")
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -15,7 +15,15 @@ from raysl.training.spec import IDENTITY_VERSION, TrialSpec, identity_of
 Datas = Mapping[str, TrialData]  # of each stage, by its name
 
 # What StageSettings came to hold later: at its default it is no part of a config's name.
-LATER: dict[str, Any] = {"start_epoch": None, "probe": "linear_svm", "data": {}, "milestones": [], "stop": None}
+LATER: dict[str, Any] = {
+    "start_epoch": None,
+    "probe": "linear_svm",
+    "data": {},
+    "milestones": [],
+    "stop": None,
+    "steps_per_epoch": None,
+    "unlabelled_ratio": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -179,6 +187,8 @@ def _spec(
         schedule=settings.schedule,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
+        steps_per_epoch=settings.steps_per_epoch,
+        unlabelled_ratio=None if settings.unlabelled_ratio == 1 else settings.unlabelled_ratio,
         precision=settings.precision,
         start=start,
         start_epoch=None if settings.start_epoch == start_ends else settings.start_epoch,

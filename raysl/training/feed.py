@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raysl.data.arrays import TrainArrays, load
 from raysl.data.attack import attack_of
-from raysl.data.batches import Batch, epoch_batches
+from raysl.data.batches import Batch, epoch_batches, num_steps
 from raysl.data.subsets import labelled_subset, unlabelled_subset
 from raysl.data.views import Draw, identity
 from raysl.methods._method import View, ViewSpec
@@ -80,16 +80,34 @@ class Feed:
         """Return D_l as it is trained on, attacked or not: images uint8 [N, H, W, C] and labels int64 [N]."""
         return self._attacked(self.labelled), self.arrays.labels[self.labelled]
 
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return num_steps(*self._counts, self.spec.batch_size, ratio=self.ratio, steps=self.spec.steps_per_epoch)
+
+    @property
+    def ratio(self) -> int:
+        """Unlabelled images for each labelled one."""
+        return self.spec.unlabelled_ratio or 1
+
+    @property
+    def _counts(self) -> tuple[int | None, int | None]:
+        return (
+            len(self.labelled) if "labelled" in self.streams else None,
+            len(self.unlabelled) if "unlabelled" in self.streams else None,
+        )
+
     def batches(self, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
         """Cut an epoch into this rank's batches."""
         return epoch_batches(
-            len(self.labelled) if "labelled" in self.streams else None,
-            len(self.unlabelled) if "unlabelled" in self.streams else None,
+            *self._counts,
             self.spec.batch_size,
             seed=self.spec.stream_seed("order"),
             epoch=epoch,
             rank=rank,
             world_size=world_size,
+            ratio=self.ratio,
+            steps=self.spec.steps_per_epoch,
         )
 
     def make_views(self, batch: Batch, epoch: int) -> dict[str, View]:
@@ -101,7 +119,8 @@ class Feed:
         images = {stream: self.normalise.to_float(self._images(stream, rows)) for stream, rows in batch.rows.items()}
         made = {}
         for name, view in self.views.items():
-            draw = Draw(self.spec.stream_seed("augmentation"), epoch, batch.step, name, batch.positions, batch.size)
+            positions, size = batch.positions[view.stream], batch.sizes[view.stream]
+            draw = Draw(self.spec.stream_seed("augmentation"), epoch, batch.step, name, positions, size)
             seen, drawn = view.make(images[view.stream], draw)
             made[name] = View(self.normalise(seen), self._labels(view.stream, batch), drawn)
         return made

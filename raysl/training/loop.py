@@ -3,7 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raysl import collectives, methods
 from raysl.data.arrays import TrainArrays
-from raysl.data.batches import num_steps
 from raysl.errors import CheckpointError
-from raysl.methods._method import Losses, Method
+from raysl.methods._method import Losses, Method, Step, View
 from raysl.models.batch_norm import sync_batch_norm
 from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.results.rows import SPREAD, Epoch, Status
@@ -24,6 +23,7 @@ from raysl.training.code import code_of
 from raysl.training.features import pooled_features
 from raysl.training.feed import Feed
 from raysl.training.memory import keep_freed_memory
+from raysl.training.model_file import evaluated_encoder, model_state
 from raysl.training.optimizers import build_optimizer
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.schedules import lr_factor
@@ -103,16 +103,15 @@ def derive(spec: TrialSpec, stream: Stream, *more: int) -> int:
 
 
 def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
-    """Build a trial's method, its encoder taken over from the trial that it starts from."""
+    """Build a trial's method, its encoder taken over from what is evaluated of the trial that it starts from."""
     assert spec.data.image_size is not None, "a trial's data are resolved"
     encoder = build_encoder(spec.model, channels, spec.data.image_size)
     if spec.start is not None:
-        state = checkpoint.load(store, model_path(spec.start, spec.start_epoch))["method"]
-        prefix = "encoder."
-        encoder.load_state_dict({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
+        start = checkpoint.load(store, model_path(spec.start, spec.start_epoch))
+        encoder.load_state_dict(evaluated_encoder(start))
     method = methods.build(spec.method, encoder, spec.data.num_classes)
     if spec.freeze == "backbone":
-        freeze_backbone(encoder)
+        freeze_backbone(method)
     return method
 
 
@@ -136,13 +135,10 @@ class Loop:
             method = sync_batch_norm(method)
         self.method: Method = method.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         assert spec.optimizer is not None, "it trains"
-        self.optimizer = build_optimizer(spec.optimizer, self.method)
+        self.lr = spec.optimizer.lr
+        self.optimizer = build_optimizer(spec.optimizer, self.method, self.method.parameter_groups())
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
-        self.steps = num_steps(
-            len(self.feed.labelled) if "labelled" in self.feed.streams else None,
-            len(self.feed.unlabelled) if "unlabelled" in self.feed.streams else None,
-            spec.batch_size,
-        )
+        self.steps = self.feed.steps
 
     @property
     def epochs_done(self) -> int:
@@ -160,7 +156,7 @@ class Loop:
         if self.diverged:
             return Ending("diverged", f"non-finite loss in epoch {self.epochs_done} of {self.spec.epochs}")
         spread = self.curve[-1].terms.get(SPREAD) if self.curve else None
-        least = collapse_below(min(self.spec.batch_size, len(self.feed.unlabelled)))
+        least = collapse_below(min(self.spec.batch_size * self.feed.ratio, len(self.feed.unlabelled)))
         if spread is None or not spread < least:
             return None
         return Ending(
@@ -187,8 +183,7 @@ class Loop:
         images = 0
         for batch in self.feed.batches(epoch, self.rank, self.world_size):
             self._set_lr(epoch + batch.step / self.steps)
-            progress = (epoch * self.steps + batch.step) / (self.spec.epochs * self.steps)
-            losses = self.step(wrapped, self.feed.make_views(batch, epoch), progress)
+            losses = self.step(wrapped, self.feed.make_views(batch, epoch), self.step_of(epoch, batch.step))
             spread = {} if losses.spread is None else {SPREAD: losses.spread}
             for name, value in {"total": losses.total, **losses.terms, **spread}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().double() * batch.size
@@ -196,7 +191,7 @@ class Loop:
         means = {name: float(collectives.mean_over_ranks(value)) / images for name, value in sums.items()}
         result = Epoch(
             epoch=epoch,
-            lr=self.base_lrs[0] * lr_factor(self.spec.schedule, epoch, self.spec.epochs),
+            lr=self.lr * lr_factor(self.spec.schedule, epoch, self.spec.epochs),
             loss=means.pop("total"),
             terms=means,
             seconds=time.perf_counter() - started,
@@ -210,17 +205,18 @@ class Loop:
         own = images[self.rank :: self.world_size]
         return collectives.gather(pooled_features(self.method.encoder, own, self.feed.normalise))
 
-    def step(self, wrapped: nn.Module, views: dict[str, Any], progress: float) -> Losses:
-        """Take one optimizer step, and what the method makes follow it.
+    def step_of(self, epoch: int, number: int) -> Step:
+        """Return which step of the training an epoch's step is."""
+        return Step(epoch * self.steps + number, self.spec.epochs * self.steps)
 
-        progress: share of the training's steps that were taken before this one.
-        """
+    def step(self, wrapped: nn.Module, views: dict[str, View], step: Step) -> Losses:
+        """Take one optimizer step, and what the method makes follow it."""
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bf16"):
-            losses: Losses = wrapped(views)
+            losses: Losses = wrapped(views, step)
         losses.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.method.after_step(progress)
+        self.method.after_step(step, {name: value.detach() for name, value in losses.outputs.items()})
         return losses
 
     def _set_lr(self, position: float) -> None:
@@ -230,8 +226,7 @@ class Loop:
 
     def save_model(self, epoch: int | None = None) -> None:
         """Write this trial's model: that of its end, or of a milestone."""
-        state = {"id": self.spec.id, "method": self.method.state_dict()}
-        checkpoint.save(self.store, model_path(self.spec.id, epoch), state)
+        checkpoint.save(self.store, model_path(self.spec.id, epoch), model_state(self.spec.id, self.method))
 
     def save(self) -> None:
         """Write this trial's checkpoint."""

@@ -40,7 +40,7 @@ def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> 
     seconds = []
     for batch in islice(loop.feed.batches(0, 0, 1), steps + 1):
         started = time.perf_counter()
-        losses = loop.step(loop.method, loop.feed.make_views(batch, 0), progress=0.0)
+        losses = loop.step(loop.method, loop.feed.make_views(batch, 0), loop.step_of(0, batch.step))
         float(losses.total.detach())  # waits for the device
         seconds.append(time.perf_counter() - started)
     per_step = statistics.median(seconds[1:] or seconds) + once / (loop.steps * spec.epochs)

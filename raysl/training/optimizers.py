@@ -1,30 +1,69 @@
 """Optimizers by name; only parameters that require a gradient are trained."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from raysl.errors import MethodError
+from raysl.methods._method import ParameterGroup
 from raysl.training.settings import LARS, SGD, Adam, AdamW, OptimizerSettings
 
 
-def build_optimizer(settings: OptimizerSettings, module: nn.Module) -> Optimizer:
+def build_optimizer(
+    settings: OptimizerSettings, module: nn.Module, groups: Mapping[str, ParameterGroup] = MappingProxyType({})
+) -> Optimizer:
     """Return the optimizer of a module's trainable parameters.
 
     SGD, Adam and AdamW apply weight decay to all of them, as torch does; LARS leaves out biases and norms.
+    groups: parameters of the module that are trained otherwise, as `Method.parameter_groups` gives them.
+    Raises MethodError with the group's name for a factor or a parameter that it cannot have.
     """
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    parts = [_options(settings, group) for group in _all_groups(module, groups) if group.parameters]
     match settings:
-        case SGD(lr=lr, momentum=momentum, weight_decay=decay, nesterov=nesterov):
-            return torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, nesterov=nesterov, fused=True)
-        case Adam(lr=lr, weight_decay=decay):
-            return torch.optim.Adam(parameters, lr, (settings.beta1, settings.beta2), weight_decay=decay, fused=True)
-        case AdamW(lr=lr, weight_decay=decay):
-            return torch.optim.AdamW(parameters, lr, (settings.beta1, settings.beta2), weight_decay=decay, fused=True)
+        case SGD(lr=lr, momentum=momentum, nesterov=nesterov):
+            return torch.optim.SGD(parts, lr, momentum, nesterov=nesterov, fused=True)
+        case Adam(lr=lr):
+            return torch.optim.Adam(parts, lr, (settings.beta1, settings.beta2), fused=True)
+        case AdamW(lr=lr):
+            return torch.optim.AdamW(parts, lr, (settings.beta1, settings.beta2), fused=True)
         case LARS():
-            return LayerwiseAdaptive(parameters, settings)
+            return LayerwiseAdaptive(parts, settings)
+
+
+def _all_groups(module: nn.Module, groups: Mapping[str, ParameterGroup]) -> list[ParameterGroup]:
+    """Return the trainable parameters group by group; those in none come first."""
+    owners: dict[nn.Parameter, str | None] = dict.fromkeys(module.parameters())
+    found = []
+    for name, (parameters, *factors) in groups.items():
+        for factor in factors:
+            if not 0 <= factor < math.inf:
+                raise MethodError(f"parameter group {name!r}: {factor} is no factor, which is finite and 0 or more")
+        own = [*parameters]
+        for parameter in own:
+            _take(parameter, name, owners)
+        found.append(ParameterGroup([parameter for parameter in own if parameter.requires_grad], *factors))
+    rest = [parameter for parameter, owner in owners.items() if owner is None and parameter.requires_grad]
+    return [ParameterGroup(rest), *found]
+
+
+def _take(parameter: nn.Parameter, name: str, owners: dict[nn.Parameter, str | None]) -> None:
+    """Note that a parameter is in a group, which no other may have."""
+    if parameter not in owners:
+        raise MethodError(f"parameter group {name!r}: holds a parameter that the method does not have")
+    if owners[parameter] is not None:
+        raise MethodError(f"parameter group {name!r}: holds a parameter that is in {owners[parameter]!r} already")
+    owners[parameter] = name
+
+
+def _options(settings: OptimizerSettings, group: ParameterGroup) -> dict[str, Any]:
+    """Return a group as torch's optimizers take it."""
+    decay = settings.weight_decay * group.weight_decay
+    return {"params": [*group.parameters], "lr": settings.lr * group.lr, "weight_decay": decay}
 
 
 class LayerwiseAdaptive(Optimizer):
@@ -34,15 +73,15 @@ class LayerwiseAdaptive(Optimizer):
     or 1 where |w| or |g| is 0. Biases and norm parameters (fewer than two dimensions) have neither ratio nor decay.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], settings: LARS) -> None:
-        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-        vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
-        groups = [
-            {"params": matrices, "adapt": True, "weight_decay": settings.weight_decay},
-            {"params": vectors, "adapt": False, "weight_decay": 0.0},
-        ]
+    def __init__(self, groups: Sequence[Mapping[str, Any]], settings: LARS) -> None:
+        parts = []
+        for group in groups:
+            matrices = [parameter for parameter in group["params"] if parameter.ndim > 1]
+            vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+            parts.append({**group, "params": matrices, "adapt": True})
+            parts.append({**group, "params": vectors, "adapt": False, "weight_decay": 0.0})
         defaults = {"lr": settings.lr, "momentum": settings.momentum, "trust": settings.trust}
-        super().__init__([group for group in groups if group["params"]], defaults)
+        super().__init__([part for part in parts if part["params"]], defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]

@@ -56,7 +56,7 @@ def _test_features(spec: TrialSpec, store: Store, execution: Execution) -> Featu
     method = trained_method(spec, store).to(device)
     feed = Feed(spec, method.views(), device)
     test_images, test_labels = load_test(spec.data)
-    test_features = extract_features(method.encoder, test_images, feed.normalise)
+    test_features = extract_features(method.evaluation().encoder, test_images, feed.normalise)
     return Features(
         trial_id=spec.id,
         class_names=read_labels(locate_content(spec.data.source, spec.data.digest)).class_names,
@@ -87,6 +87,6 @@ def _predicted(
     if feed.spec.probe == "classifier":
         return np.asarray(logits(method, test_images, feed.normalise).argmax(axis=1), np.int64)
     images, labels = feed.labelled_images()
-    train = extract_features(method.encoder, images, feed.normalise), labels
+    train = extract_features(method.evaluation().encoder, images, feed.normalise), labels
     spec = feed.spec
     return np.asarray(predictions(train, test, spec.probes.used, spec.stream_seed("split")), np.int64)

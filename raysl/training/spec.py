@@ -47,6 +47,8 @@ class TrialSpec(Settings):
     optimizer, epochs, batch_size: None, 0 and 0 where nothing is trained, and what it starts from is probed.
     start: id of the trial whose encoder this one starts from; None starts from scratch.
     start_epoch: after how many epochs of that trial; None is after its last.
+    steps_per_epoch: None is a pass over the images.
+    unlabelled_ratio: unlabelled images of a batch for each labelled one; None is 1.
     probe: what measures the features; `classifier` scores the method's own classifier on the test set; None is the
         linear SVM.
     freeze: `backbone` trains only what comes after the pooling.
@@ -61,6 +63,8 @@ class TrialSpec(Settings):
     schedule: ScheduleSettings
     epochs: Annotated[int, Ge(0)]
     batch_size: Annotated[int, Ge(0)]
+    steps_per_epoch: Annotated[int, Ge(1)] | None = None
+    unlabelled_ratio: Annotated[int, Ge(2)] | None = None
     precision: Literal["fp32", "bf16"]
     start: str | None
     start_epoch: Annotated[int, Ge(1)] | None = None

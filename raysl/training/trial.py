@@ -210,7 +210,7 @@ def _probed(spec: TrialSpec, method: Method, feed: Feed) -> tuple[Ending | None,
     if spec.probe == "classifier":
         whole = np.isfinite(logits(method, images[:FEATURE_BATCH], feed.normalise)).all()
         return (None if whole else Ending("diverged", "non-finite logits after the last step")), None
-    features = extract_features(method.encoder, images, feed.normalise)
+    features = extract_features(method.evaluation().encoder, images, feed.normalise)
     if not np.isfinite(features).all():
         return Ending("diverged", "non-finite features after the last step"), None
     return None, training_accuracy(features, labels, spec.probes.used, spec.stream_seed("split"))

@@ -22,11 +22,12 @@ from torchvision import transforms
 
 from raysl.data.distortions import distorted
 from raysl.data.views import identity, rotated
-from raysl.methods._method import Method, View, ViewSpec
+from raysl.methods._method import Method, Step, View, ViewSpec
 from raysl.training import settings
 from raysl.training.feed import Feed
 
 SIGMAS = (0.1, 2.0)  # of blurs, as raysl draws them
+FIRST = Step(0, 1)
 JITTER = {"brightness": 0.4, "contrast": 0.4, "hue": 0.1}
 
 ToTensor = Callable[[Image.Image], Tensor]
@@ -141,14 +142,14 @@ class Peer:
         total = torch.zeros(())
         for views in self.batches():
             self.optimizer.zero_grad()
-            loss = self.method(self._mixing(views)).total if self.loss is None else self.loss(self.method, views)
+            loss = self.method(self._mixing(views), FIRST).total if self.loss is None else self.loss(self.method, views)
             loss.backward()
             self.optimizer.step()
             if self.loss is byol:
                 update_momentum(self.method.encoder, self.method.target_encoder, m=0.99)
                 update_momentum(self.method.projector, self.method.target_projector, m=0.99)
             elif self.loss is None:
-                self.method.after_step(0.0)
+                self.method.after_step(FIRST, {})
             total += loss.detach()
         return float(total)
 

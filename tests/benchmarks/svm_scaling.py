@@ -59,8 +59,8 @@ def features(spec: TrialSpec, store: Store) -> tuple[Split, Split]:
     feed = Feed(spec, method.views(), torch.device("cpu"))
     images, labels = feed.labelled_images()
     test_images, test_labels = load_test(spec.data)
-    train = extract_features(method.encoder, images, feed.normalise), labels
-    return train, (extract_features(method.encoder, test_images, feed.normalise), test_labels)
+    train = extract_features(method.evaluation().encoder, images, feed.normalise), labels
+    return train, (extract_features(method.evaluation().encoder, test_images, feed.normalise), test_labels)
 
 
 def search(name: str, set_: str, folder: str, seeds: int, unlabelled: int) -> None:

@@ -1,9 +1,10 @@
 """`raysl show TARGET --mixing`: its numbers, the picture, and what is refused."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -12,19 +13,23 @@ import torch
 from matplotlib.image import imread
 from tiny import of_stages, write
 
+from raysl import methods
 from raysl.cli import main
 from raysl.config import load
-from raysl.console import mixing as picture
+from raysl.console import diagnostic as picture
 from raysl.data.inspect import inspect, resolve
+from raysl.methods import describe, trimix
+from raysl.methods._facts import read_facts
+from raysl.methods._method import Diagnostic, Matrix, View
 from raysl.results.rows import read_rows, write_row
 from raysl.results.stages import write_selection, write_stage
 from raysl.results.store import Store
 from raysl.search.selection import select
 from raysl.search.trials import expand, stage_record
 from raysl.training import checkpoint
+from raysl.training.diagnostics import Shown, diagnosed
 from raysl.training.feed import Feed
 from raysl.training.loop import Execution, build_method, prepare_process
-from raysl.training.mixing import Mixed, mixed
 from raysl.training.paths import model_path
 from raysl.training.spec import TrialSpec
 from raysl.training.trial import run_trial
@@ -45,6 +50,25 @@ stages:
 """
 ANOTHER = ["stages.pretrain.method={name: rotation}", "stages.pretrain.batch_size=64", "stages.pretrain.epochs=1"]
 SIZE = picture.NUM_IMAGES
+
+
+class Mixed(NamedTuple):
+    """What is shown, by its names: images, and matrices whose rows are images and whose columns are virtual ones."""
+
+    images: np.ndarray
+    virtual: np.ndarray
+    truth: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+    @property
+    def lambd(self) -> float:
+        return float(self.truth[0, 0])
+
+
+def mixed(spec: TrialSpec, store: Store) -> Mixed:
+    shown = diagnosed(spec, store, "mixing", SIZE)
+    return Mixed(shown.columns, shown.rows, *(matrix.values.T for matrix in shown.matrices))
 
 
 def search(folder: Path, *overrides: str, created_at: float = 1.0) -> list[TrialSpec]:
@@ -73,7 +97,12 @@ def specs(folder: Path) -> list[TrialSpec]:
 
 @pytest.fixture(scope="module")
 def found(folder: Path, specs: list[TrialSpec]) -> Mixed:
-    return mixed(specs[0], Store.open(str(folder / "r"), create=False), SIZE)
+    return mixed(specs[0], Store.open(str(folder / "r"), create=False))
+
+
+@pytest.fixture(scope="module")
+def shown(folder: Path, specs: list[TrialSpec]) -> Shown:
+    return diagnosed(specs[0], Store.open(str(folder / "r"), create=False), "mixing", SIZE)
 
 
 @pytest.fixture
@@ -118,14 +147,14 @@ def test_numbers_are_those_of_the_trained_model_in_eval_mode(
     exponents = np.exp(before / 0.5)
     np.testing.assert_allclose(found.after, exponents / exponents.sum(1, keepdims=True), atol=1e-4)
     np.testing.assert_allclose(found.truth, lambd * np.eye(SIZE) + (1 - lambd) * np.eye(SIZE)[::-1], atol=1e-6)
-    assert abs(picture.lambd(found) - 0.5) == min(abs(np.float32(factor) - 0.5) for factor in factors)
+    assert abs(found.lambd - 0.5) == min(abs(np.float32(factor) - 0.5) for factor in factors)
 
 
 def test_images_are_the_views_and_virtual_ones_their_mixture(found: Mixed) -> None:
     assert found.images.shape == found.virtual.shape == (SIZE, 8, 8, 1)
     assert found.images.dtype == np.uint8
     assert found.images.max() > 200  # as bright as digits are, and not normalised
-    lambd = picture.lambd(found)
+    lambd = found.lambd
     expected = lambd * found.images + (1 - lambd) * found.images[::-1].astype(float)
     assert np.abs(found.virtual - expected).max() <= 1
 
@@ -134,7 +163,7 @@ def test_the_same_trial_gives_the_same_and_another_seed_another(
     folder: Path, specs: list[TrialSpec], found: Mixed
 ) -> None:
     store = Store.open(str(folder / "r"), create=False)
-    again, other = (mixed(spec, store, SIZE) for spec in specs)
+    again, other = (mixed(spec, store) for spec in specs)
     assert all(np.array_equal(one, two) for one, two in zip(found, again, strict=True))
     assert not np.array_equal(found.images, other.images)
 
@@ -171,8 +200,8 @@ def test_the_picture_has_a_row_for_each_virtual_image_and_a_column_for_each_imag
             assert np.abs(png[row, column] - expected).max() <= 3, (place, original, virtual)
 
 
-def test_each_cell_has_its_number(found: Mixed) -> None:
-    canvas = picture.composed("title", found)
+def test_each_cell_has_its_number(shown: Shown, found: Mixed) -> None:
+    canvas = picture.composed("title", shown)
     written = {}
     for text in canvas.figure.texts:
         x, y = text.get_position()
@@ -185,11 +214,12 @@ def test_each_cell_has_its_number(found: Mixed) -> None:
             middle = (int((number + 0.5) * picture.CELL) for number in (original, virtual))
             x, y = (start + more for start, more in zip((left, top), middle, strict=True))
             assert written[x, y] == f"{matrix[original, virtual]:.2f}"
-    assert f"λ = {picture.lambd(found):.2f};" in " ".join(written.values())
+    assert f"λ = {found.lambd:.2f};" in " ".join(written.values())
 
 
-def test_what_is_shown_says_that_columns_sum_to_one(found: Mixed) -> None:
-    truth, before, after = picture.matrices(found).values()
+def test_what_is_shown_says_that_columns_sum_to_one(shown: Shown, found: Mixed) -> None:
+    truth, before, after = (matrix.values for matrix in shown.matrices)
+    assert shown.matrices[2].title.endswith("(columns sum to 1)")
     np.testing.assert_allclose(after.sum(axis=0), 1, atol=1e-5)
     np.testing.assert_array_equal(before, found.before.T)
     np.testing.assert_allclose(truth.sum(axis=1), 1, atol=1e-6)
@@ -246,6 +276,10 @@ REFUSED = {
     "a profile": ([".", "--mixing", "--profile", "x"], ["--profile", "--mixing takes a results folder"]),
     "a format": ([".", "--mixing", "--format", "csv"], ["--format", "picture"]),
     "a picture that is none": ([".", "--mixing", "--output", "x.txt"], ["--output x.txt", ".png"]),
+    "another diagnostic": ([".", "--diagnostic", "mixin"], ["--diagnostic mixin", "did you mean 'mixing'?"]),
+    "no diagnostic": ([".", "--diagnostic", ""], ["--diagnostic", "mixing"]),
+    "two diagnostics": ([".", "--diagnostic", "x", "--mixing"], ["--diagnostic x: not with --mixing"]),
+    "a diagnostic and an attack": ([".", "--attack", "--diagnostic", "x"], ["--diagnostic: not with --attack"]),
     "an output of tables": ([".", "--output", "x.png"], ["--output", "--mixing"]),
 }
 
@@ -263,3 +297,46 @@ def test_show_refuses(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_picture_nowhere_is_one_message(folder: Path, specs: list[TrialSpec], shows: Callable[..., str]) -> None:
     assert "--output no/x.png: No such file" in shows(2, folder / "r", "--mixing", "--output", "no/x.png")
+
+
+def test_any_method_that_names_a_diagnostic_is_asked_for_it(
+    folder: Path,
+    specs: list[TrialSpec],
+    found: Mixed,
+    tmp_path: Path,
+    shows: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The catalogue knows who has one, and the method what it is."""
+    file = tmp_path / "trimix.py"
+    text = Path(trimix.__file__).read_text()
+    file.write_text(text.replace('diagnostics = ("mixing",)', 'diagnostics = ("mixing", "turned")'))
+    facts = read_facts(file)
+    monkeypatch.setattr(methods, "describe", lambda name: facts if name == "trimix" else describe(name))
+
+    def turned(self: trimix.Trimix, name: str, batches: Iterable[Mapping[str, View]]) -> Diagnostic:
+        first = next(iter(batches))["first"].images
+        few = Matrix("halves", torch.full((2, 3), 0.5), 0.0, 1.0)
+        return Diagnostic(f"{name} images", "a caption", first[:2], first[:3].flip(3), (few, few))
+
+    diagnose = trimix.Trimix.diagnose
+    monkeypatch.setattr(
+        trimix.Trimix,
+        "diagnose",
+        lambda self, name, batches: (turned if name == "turned" else diagnose)(self, name, batches),
+    )
+    printed = shows(0, folder / "r", "--diagnostic", "turned", "--output", tmp_path / "t.png")
+    assert f"trial {specs[0].id} of seed 0: turned images" in printed
+    png = imread(tmp_path / "t.png")
+    first = picture.MARGIN + picture.CELL + picture.NUMBER
+    height = picture.HEAD + picture.NAME + first - picture.MARGIN + 2 * picture.CELL + picture.MARGIN
+    assert png.shape[:2] == (height, first + 2 * (3 * picture.CELL + picture.BETWEEN))
+    blues = np.array(matplotlib.colormaps["Blues"](0.5)[:3])
+    corner = (
+        picture.HEAD + picture.NAME + picture.CELL + picture.NUMBER + picture.CELL + 5,
+        first + 2 * picture.CELL + 5,
+    )
+    assert np.abs(png[corner][:3] - blues).max() < 0.02
+    shows(0, folder / "r", "--diagnostic", "mixing", "--output", tmp_path / "d.png")
+    shows(0, folder / "r", "--mixing", "--output", tmp_path / "m.png")
+    assert (tmp_path / "d.png").read_bytes() == (tmp_path / "m.png").read_bytes()

@@ -83,7 +83,7 @@ def test_stages_that_train_may_be_measured_by_each_probe_too(file: Path, probe: 
 TRAINING = {
     "epochs": "5", "batch_size": "64", "optimizer": "{name: sgd, lr: 0.1}", "schedule": "{name: constant}",
     "precision": "fp32", "freeze": "none", "milestones": "[1]", "search": "{algorithm: random, num_configs: 2}",
-    "stop": "{scheduler: asha}",
+    "stop": "{scheduler: asha}", "unlabelled_ratio": "7", "steps_per_epoch": "9",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from gloo import spawn
 from lightly.loss import BarlowTwinsLoss
+from steps import FIRST
 from tiny import of_stages, write
 from torch import Tensor, nn
 
@@ -73,7 +74,7 @@ def test_loss_and_gradient_are_those_of_lightly(size: int, width: int, lambd: fl
 def test_loss_by_hand() -> None:
     # Uncorrelated columns; the second view has the first of them, and both mixed: C = [[1, r], [0, r]] with r² = 1/2.
     one, other = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1]])
-    total, terms, _ = barlow_twins_loss(torch.stack([one, other], 1), torch.stack([one, one + other], 1), lambd=0.25)
+    total, terms, *_ = barlow_twins_loss(torch.stack([one, other], 1), torch.stack([one, one + other], 1), lambd=0.25)
     root = 0.5**0.5
     assert terms["on_diagonal"].item() == pytest.approx((1 - root) ** 2, abs=1e-4)
     assert terms["off_diagonal"].item() == pytest.approx(0.5, abs=1e-4)
@@ -127,7 +128,7 @@ def test_two_ranks_have_the_loss_and_gradient_of_one_process(ranks: list[dict[st
 
 
 def test_total_weighs_the_off_diagonal_term_by_lambd() -> None:
-    plain, weighted = method()(batch()), method(lambd=2.0)(batch())
+    plain, weighted = method()(batch(), FIRST), method(lambd=2.0)(batch(), FIRST)
     torch.testing.assert_close(weighted.terms, plain.terms)
     for losses, lambd in ((plain, 0.0051), (weighted, 2.0)):
         torch.testing.assert_close(losses.total, losses.terms["on_diagonal"] + lambd * losses.terms["off_diagonal"])
@@ -157,7 +158,7 @@ def test_loss_under_bf16_autocast_is_that_of_its_projections_in_fp32() -> None:
     twins, seen = method(), []
     twins.projector.register_forward_hook(lambda module, inputs, output: seen.append(output))
     with torch.autocast("cpu", torch.bfloat16):
-        total, terms, _ = twins(batch())
+        total, terms, *_ = twins(batch(), FIRST)
     first, second = seen
     assert first.dtype == torch.bfloat16
     expected = barlow_twins_loss(first.double(), second.double(), twins.lambd)
@@ -202,9 +203,9 @@ def test_pretext_of_semi_shares_the_encoder() -> None:
     assert isinstance(semi, Semi)
     assert isinstance(semi.pretext, BarlowTwins)
     views = {**batch(), "labelled": View(torch.rand(10, 1, 8, 8), torch.arange(10) % 3, None)}
-    total, terms, _ = semi(views)
-    torch.testing.assert_close(terms, {**semi.supervised(views).terms, **semi.pretext(views).terms})
-    torch.testing.assert_close(total, terms["supervised"] + 0.5 * semi.pretext(views).total)
+    total, terms, *_ = semi(views, FIRST)
+    torch.testing.assert_close(terms, {**semi.supervised(views, FIRST).terms, **semi.pretext(views, FIRST).terms})
+    torch.testing.assert_close(total, terms["supervised"] + 0.5 * semi.pretext(views, FIRST).total)
 
 
 @pytest.mark.parametrize("name", ["barlow_twins", "semi"])

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from gloo import spawn
 from lightly.loss import NegativeCosineSimilarity
+from steps import FIRST
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raysl.collectives import mean_over_ranks, rank, world_size
 from raysl.data.distortions import distorted
 from raysl.data.views import Draw
-from raysl.methods._method import Losses, View
+from raysl.methods._method import Losses, Step, View
 from raysl.methods.byol import Byol, byol_loss, relative_spread, target_rate
 from raysl.methods.semi import Semi
 from raysl.models.batch_norm import sync_batch_norm
@@ -63,12 +64,12 @@ def train(wrapped: nn.Module, byol: Byol, views: dict[str, View], steps: int = 2
     """Take some of five steps, as the training loop does."""
     optimizer = torch.optim.SGD([p for p in byol.parameters() if p.requires_grad], lr=0.1)
     taken = []
-    for step in range(steps):
+    for number in range(steps):
         optimizer.zero_grad()
-        losses: Losses = wrapped(views)
+        losses: Losses = wrapped(views, Step(number, 5))
         losses.total.backward()
         optimizer.step()
-        byol.after_step(step / 5)
+        byol.after_step(Step(number, 5), {})
         taken.append(losses)
     return taken
 
@@ -101,18 +102,18 @@ def test_target_rate_goes_from_one_less_momentum_to_zero_by_a_cosine() -> None:
     assert target_rate(1.0, 0.0) == 0
 
 
-@pytest.mark.parametrize(("momentum", "progress"), [(0.99, 0.0), (0.9, 0.25), (0.0, 0.0), (0.9, 1.0)])
-def test_a_step_moves_each_parameter_of_the_target_towards_the_online_one(momentum: float, progress: float) -> None:
+@pytest.mark.parametrize(("momentum", "number"), [(0.99, 0), (0.9, 1), (0.0, 0), (0.9, 4)])
+def test_a_step_moves_each_parameter_of_the_target_towards_the_online_one(momentum: float, number: int) -> None:
     byol = method(momentum=momentum)
     for online in byol.parameters():
         online.data += torch.randn_like(online)
-    tau = 1 - (1 - momentum) * (math.cos(math.pi * progress) + 1) / 2
+    tau = 1 - (1 - momentum) * (math.cos(math.pi * number / 4) + 1) / 2
     expected = []
     for online_part, target_part in parts(byol):
         online, target = dict(online_part.named_parameters()), dict(target_part.named_parameters())
         expected.append({name: tau * target[name] + (1 - tau) * online[name] for name in online})
     before = copied(byol)
-    byol.after_step(progress)
+    byol.after_step(Step(number, 4), {})
     for (_, target_part), values in zip(parts(byol), expected, strict=True):
         torch.testing.assert_close(dict(target_part.named_parameters()), values)
     after = byol.state_dict()
@@ -137,12 +138,12 @@ def test_running_statistics_of_the_target_are_of_what_it_has_seen() -> None:
 
 def test_target_normalises_by_the_batch() -> None:
     byol, views = method(), batch()
-    expected = byol(views).total
+    expected = byol(views, FIRST).total
     for module in byol.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.running_mean.add_(1)  # type: ignore[union-attr]
-    torch.testing.assert_close(byol(views).total, expected)
-    assert not torch.allclose(byol.eval()(views).total, expected, rtol=0.01)
+    torch.testing.assert_close(byol(views, FIRST).total, expected)
+    assert not torch.allclose(byol.eval()(views, FIRST).total, expected, rtol=0.01)
 
 
 def test_target_starts_as_a_copy_of_an_encoder_that_has_learned() -> None:
@@ -166,7 +167,7 @@ def test_target_is_kept_with_the_model_and_is_not_taken_for_the_encoder() -> Non
 
 def test_target_gets_no_gradient_and_no_place_in_the_optimizer() -> None:
     byol, views = method(), batch()
-    byol(views).total.backward()
+    byol(views, FIRST).total.backward()
     for online, target in parts(byol):
         assert all(parameter.grad is not None for parameter in online.parameters())
         assert all(parameter.grad is None for parameter in target.parameters())
@@ -188,13 +189,13 @@ def test_each_view_predicts_the_target_of_the_other() -> None:
     q1, q2 = (byol.predictor(byol.projector(byol.encoder(view))) for view in images)
     z1, z2 = (torch.tensor(byol.target_projector(byol.target_encoder(view)).tolist()) for view in images)
     expected = (F.normalize(q1) - F.normalize(z2)).square().sum(1) + (F.normalize(q2) - F.normalize(z1)).square().sum(1)
-    losses = byol(views)
+    losses = byol(views, FIRST)
     torch.testing.assert_close(losses.total, expected.mean())
     assert losses.terms == {"byol": losses.total}
     found, wanted = (torch.autograd.grad(loss, byol.encoder.parameters()) for loss in (losses.total, expected.mean()))
     torch.testing.assert_close(found, wanted)
     swapped = {"first": views["second"], "second": views["first"]}
-    torch.testing.assert_close(byol(swapped).total, losses.total)
+    torch.testing.assert_close(byol(swapped, FIRST).total, losses.total)
 
 
 def test_heads_are_those_of_the_paper() -> None:
@@ -207,14 +208,14 @@ def test_heads_are_those_of_the_paper() -> None:
 
 def test_views_pass_each_network_one_after_the_other() -> None:
     byol = method()
-    byol(batch())
+    byol(batch(), FIRST)
     counts = [value for key, value in byol.state_dict().items() if key.endswith("num_batches_tracked")]
     assert {int(count) for count in counts} == {2}
 
 
 def test_backbone_frozen_after_the_copy_is_frozen_in_the_target_as_well() -> None:
     byol = method(momentum=0.9)
-    freeze_backbone(byol.encoder)
+    freeze_backbone(byol)
     byol.train()
     before = copied(byol.target_encoder.backbone)
     train(byol, byol, batch())
@@ -226,11 +227,11 @@ def test_backbone_frozen_after_the_copy_is_frozen_in_the_target_as_well() -> Non
 def test_average_is_taken_in_fp32_under_autocast() -> None:
     byol, views = method(), batch()
     with torch.autocast("cpu", torch.bfloat16):
-        byol(views).total.backward()
+        byol(views, FIRST).total.backward()
         for parameter in byol.encoder.parameters():
             parameter.data += 1e-3
         before = byol.target_projector[0].weight.clone(), byol.target_encoder.head[0].weight.clone()
-        byol.after_step(0.0)
+        byol.after_step(FIRST, {})
     assert {value.dtype for value in byol.parameters()} == {torch.float32}
     # A hundredth of a thousandth is below bfloat16's resolution.
     moved = byol.target_encoder.head[0].weight - before[1]
@@ -245,7 +246,7 @@ def test_average_takes_weights_in_any_memory_format() -> None:
     for each in (plain, byol):
         for parameter in each.encoder.parameters():
             parameter.data.mul_(2)
-        each.after_step(0.25)
+        each.after_step(Step(1, 4), {})
     torch.testing.assert_close(dict(byol.target_encoder.state_dict()), dict(plain.target_encoder.state_dict()))
     assert convolution.is_contiguous(memory_format=torch.channels_last)
 
@@ -256,7 +257,7 @@ def test_method_that_holds_another_passes_the_step_on() -> None:
     with torch.no_grad():
         byol.encoder.head[0].weight.add_(1)
     before = byol.target_encoder.head[0].weight.clone()
-    semi.after_step(0.5)
+    semi.after_step(Step(1, 2), {})
     torch.testing.assert_close(byol.target_encoder.head[0].weight, before + 0.25)
 
 

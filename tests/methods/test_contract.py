@@ -12,17 +12,21 @@ import torch
 import torch.distributed as dist
 from gloo import spawn
 from pydantic import ValidationError
+from steps import FIRST
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import raysl.methods
 from raysl.collectives import mean_over_ranks, rank, world_size
 from raysl.data import augmentations
 from raysl.data.views import Draw, identity
-from raysl.methods._method import Losses, Method, View
+from raysl.methods._method import Losses, Method, Step, View
 from raysl.methods.rotation import Rotation
 from raysl.models.batch_norm import sync_batch_norm
 from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.models.settings import ModelSettings
+from raysl.training.optimizers import build_optimizer
+from raysl.training.settings import LARS
 
 NAMES = sorted(path.stem for path in Path(raysl.methods.__path__[0]).glob("[!_]*.py"))
 NAMES = [name for name in NAMES if raysl.methods.describe(name).trains]
@@ -62,25 +66,30 @@ def make_views(method: Method, size: int = 16, seed: int = 0, dtype: torch.dtype
 def train(method: Method, views: dict[str, View], steps: int) -> list[float]:
     optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=3e-3)
     totals = []
-    for step in range(steps):
+    for number in range(steps):
+        step = Step(number, steps)
         optimizer.zero_grad()
-        losses: Losses = method(views)
+        losses: Losses = method(views, step)
         losses.total.backward()
         optimizer.step()
-        method.after_step(step / steps)
+        method.after_step(step, detached(losses))
         totals.append(losses.total.item())
     return totals
 
 
-def one_step(method: Method, views: dict[str, View], progress: float) -> dict[str, Any]:
+def detached(losses: Losses) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in losses.outputs.items()}
+
+
+def one_step(method: Method, views: dict[str, View], step: Step) -> dict[str, Any]:
     """Take a step of plain gradient descent over all ranks, and what follows it; return the losses and gradients."""
     # As the training loop wraps it.
     wrapped = DistributedDataParallel(method, broadcast_buffers=False) if world_size() > 1 else method
     method.zero_grad()
-    losses: Losses = wrapped(views)
+    losses: Losses = wrapped(views, step)
     losses.total.backward()
     torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1).step()
-    method.after_step(progress)
+    method.after_step(step, detached(losses))
     gradients = {f"gradient of {key}": p.grad for key, p in method.named_parameters()}
     reported = {key: mean_over_ranks(value.detach()) for key, value in {"total": losses.total, **losses.terms}.items()}
     return {**reported, **gradients, **({} if losses.spread is None else {"spread": losses.spread})}
@@ -104,17 +113,18 @@ def two_steps(name: str, size: int, *, resumed: bool) -> dict[str, Any]:
     resumed: from a checkpoint between the steps.
     """
     method = sync_batch_norm(build(name)).double()
-    first = one_step(method, make_views(method, size, 0, torch.float64), 0.0)
+    first = one_step(method, make_views(method, size, 0, torch.float64), Step(0, 2))
     if resumed:
         method = from_checkpoint(name, method)
     views = make_views(method, size, 1, torch.float64)
-    second = one_step(method, views, 0.5)
+    second = one_step(method, views, Step(1, 2))
     state = {key: value.clone() for key, value in method.state_dict().items()}
     images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(2)).double()
     with torch.no_grad():
-        third = mean_over_ranks(method(views).total)
-        classes = {"classes": method.eval().classify(images)} if "labelled" in method.streams else {}
-    return {"first": first, "second": second, "state": state, "third": third, **classes}
+        third = mean_over_ranks(method(views, FIRST).total)
+        features = method.eval().evaluation().encoder(images)
+        classes = {"classes": method.classify(images)} if "labelled" in method.streams else {}
+    return {"first": first, "second": second, "state": state, "third": third, "features": features, **classes}
 
 
 def on_each_rank() -> dict[str, Any]:
@@ -155,7 +165,7 @@ def test_what_gets_no_gradient_moves_by_itself(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_terms_are_finite_named_scalars(name: str) -> None:
     method = build(name)
-    losses = method(make_views(method))
+    losses = method(make_views(method), FIRST)
     assert losses.terms
     assert "total" not in losses.terms
     for value in (losses.total, *losses.terms.values()):
@@ -166,7 +176,7 @@ def test_terms_are_finite_named_scalars(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_spread_is_a_share_without_gradient_where_there_is_one(name: str) -> None:
     method = build(name)
-    spread = method(make_views(method)).spread
+    spread = method(make_views(method), FIRST).spread
     assert (spread is not None) == (name in WITH_SPREAD)
     if spread is not None:
         assert spread.shape == ()
@@ -189,9 +199,35 @@ def test_methods_that_learn_classes_classify_and_no_others(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_what_is_evaluated_is_part_of_the_method_and_can_be_started_from(name: str) -> None:
+    method = build(name)
+    encoder, classifier = method.evaluation()
+    inside = list(method.modules())
+    assert any(encoder is module for module in inside)
+    assert classifier is None or any(classifier is module for module in inside)
+    shapes, wanted = ({key: value.shape for key, value in e.state_dict().items()} for e in (encoder, method.encoder))
+    assert shapes == wanted
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_diagnostics_are_those_that_the_catalogue_knows(name: str) -> None:
+    method = build(name).eval()
+    assert raysl.methods.describe(name).diagnostics == method.diagnostics
+    for diagnostic in method.diagnostics:
+        shown = method.diagnose(diagnostic, (make_views(method, 6, seed) for seed in range(2)))
+        assert shown.matrices
+        for matrix in shown.matrices:
+            assert matrix.values.shape == (len(shown.rows), len(shown.columns))
+            assert matrix.values.isfinite().all()
+            assert not matrix.values.requires_grad
+    with pytest.raises(TypeError, match="has no diagnostic 'none'"):
+        Method.diagnose(method, "none", [])
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_gradient_reaches_every_parameter_of_the_encoder(name: str) -> None:
     method = build(name)
-    method(make_views(method)).total.backward()
+    method(make_views(method), FIRST).total.backward()
     for key, parameter in method.encoder.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.abs().max() > 0, key
@@ -201,8 +237,17 @@ def test_gradient_reaches_every_parameter_of_the_encoder(name: str) -> None:
 def test_gradient_reaches_every_trainable_parameter(name: str) -> None:
     # DDP waits for the gradient of each; one that gets none must not require any.
     method = build(name)
-    method(make_views(method)).total.backward()
+    method(make_views(method), FIRST).total.backward()
     assert [key for key, p in method.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_trainable_parameter_has_one_place_in_the_optimizer(name: str) -> None:
+    method = build(name)
+    settings = LARS(name="lars", lr=0.1)  # which has groups of its own
+    groups = build_optimizer(settings, method, method.parameter_groups()).param_groups
+    found = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(found) == sorted(id(parameter) for parameter in method.parameters() if parameter.requires_grad)
 
 
 class Recorded(dict[str, View]):
@@ -221,7 +266,7 @@ class Recorded(dict[str, View]):
 def test_views_declared_are_those_consumed(name: str) -> None:
     method = build(name)
     views = Recorded(make_views(method))
-    method(views)
+    method(views, FIRST)
     assert views.read == set(method.views())
     assert {spec.stream for spec in method.views().values()} == set(method.streams)
 
@@ -249,7 +294,7 @@ def test_losses_are_fp32_under_bf16_autocast(name: str) -> None:
     views = make_views(method)
     with torch.autocast("cpu", torch.bfloat16):
         assert method.encoder(next(iter(views.values())).images).dtype == torch.bfloat16
-        losses = method(views)
+        losses = method(views, FIRST)
     spread = [] if losses.spread is None else [losses.spread]
     assert {value.dtype for value in (losses.total, *losses.terms.values(), *spread)} == {torch.float32}
     losses.total.backward()
@@ -259,7 +304,7 @@ def test_losses_are_fp32_under_bf16_autocast(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_frozen_backbone_is_left_as_it_is(name: str) -> None:
     method = build(name)
-    freeze_backbone(method.encoder)
+    freeze_backbone(method)
     before = {key: value.clone() for key, value in method.encoder.backbone.state_dict().items()}
     head = [parameter.clone() for parameter in method.encoder.head.parameters()]
     method.train()
@@ -332,7 +377,7 @@ def test_views_pass_each_network_one_after_the_other(name: str) -> None:
     """Batch normalisation then sees one view at a time."""
     method = build(name)
     views = make_views(method)
-    method(views)
+    method(views, FIRST)
     counts = [int(count) for key, count in method.state_dict().items() if key.endswith("num_batches_tracked")]
     assert set(counts) == {expected(name, "PASSES", len(views))}
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from steps import FIRST
 
 from raysl import methods
 from raysl.methods.frozen import Frozen
@@ -21,7 +22,7 @@ def test_it_is_its_encoder_and_no_more() -> None:
     assert {name.partition(".")[0] for name, _ in method.named_parameters()} == {"encoder"}
     assert method.views() == {}
     with pytest.raises(TypeError, match="Frozen has no forward"):
-        method({})
+        method({}, FIRST)
     with pytest.raises(TypeError, match="Frozen has no classifier"):
         method.classify(torch.rand(2, 1, 8, 8))
 

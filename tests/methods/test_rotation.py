@@ -6,6 +6,7 @@ from typing import Literal
 import pytest
 import torch
 import torch.nn.functional as F
+from steps import FIRST
 from torch import nn
 
 from raysl.data.views import Draw
@@ -36,7 +37,7 @@ def test_undecided_classifier_costs_log_4(copies: Literal[1, 4]) -> None:
     rotation = method(copies)
     nn.init.zeros_(rotation.classifier.weight)
     nn.init.zeros_(rotation.classifier.bias)
-    losses = rotation({"rotated": view(rotation, torch.rand(6, 1, 8, 8))})
+    losses = rotation({"rotated": view(rotation, torch.rand(6, 1, 8, 8))}, FIRST)
     assert losses.total.item() == pytest.approx(math.log(4))
     assert losses.terms["rotation"] == losses.total
 
@@ -63,7 +64,7 @@ def test_loss_of_four_copies_is_that_of_all_turns() -> None:
             for turn in range(4)
         ]
     ).mean()
-    torch.testing.assert_close(rotation({"rotated": view(rotation, images)}).total, expected)
+    torch.testing.assert_close(rotation({"rotated": view(rotation, images)}, FIRST).total, expected)
 
 
 def test_targets_are_the_turns_that_were_drawn() -> None:
@@ -71,7 +72,9 @@ def test_targets_are_the_turns_that_were_drawn() -> None:
     seen, _, turns = view(rotation, images)
     assert turns is not None
     logits = rotation.classifier(rotation.encoder(seen))
-    torch.testing.assert_close(rotation({"rotated": View(seen, None, turns)}).total, F.cross_entropy(logits, turns))
+    torch.testing.assert_close(
+        rotation({"rotated": View(seen, None, turns)}, FIRST).total, F.cross_entropy(logits, turns)
+    )
 
 
 def test_turns_of_upright_images_are_learned() -> None:
@@ -83,7 +86,7 @@ def test_turns_of_upright_images_are_learned() -> None:
     optimizer = torch.optim.Adam(rotation.parameters(), lr=3e-3)
     for _ in range(20):
         optimizer.zero_grad()
-        total = rotation({"rotated": view(rotation, images)}).total
+        total = rotation({"rotated": view(rotation, images)}, FIRST).total
         total.backward()
         optimizer.step()
     assert total.item() < 0.05

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from steps import FIRST
 
 from raysl.methods._method import View
 from raysl.methods.rotation import Rotation
@@ -36,10 +37,10 @@ def batch(unlabelled_seed: int = 1) -> dict[str, View]:
 
 
 def test_total_is_the_weighted_sum_of_unweighted_terms() -> None:
-    total, terms, _ = method(lambda_l=2.0, lambda_u=0.5)(batch())
+    total, terms, *_ = method(lambda_l=2.0, lambda_u=0.5)(batch(), FIRST)
     assert terms.keys() == {"supervised", "rotation"}
     torch.testing.assert_close(total, 2 * terms["supervised"] + 0.5 * terms["rotation"])
-    plain = method()(batch())
+    plain = method()(batch(), FIRST)
     torch.testing.assert_close(plain.terms, terms)
     torch.testing.assert_close(plain.total, terms["supervised"] + terms["rotation"])
 
@@ -47,7 +48,7 @@ def test_total_is_the_weighted_sum_of_unweighted_terms() -> None:
 def test_gradient_of_the_encoder_is_the_weighted_sum_of_the_branches() -> None:
     def gradient(lambda_l: float, lambda_u: float) -> torch.Tensor:
         semi = method(lambda_l, lambda_u)
-        semi(batch()).total.backward()
+        semi(batch(), FIRST).total.backward()
         return torch.cat([p.grad.flatten() for p in semi.encoder.parameters() if p.grad is not None])
 
     labelled, unlabelled = gradient(1.0, 1e-30), gradient(1e-30, 1.0)
@@ -58,8 +59,8 @@ def test_gradient_of_the_encoder_is_the_weighted_sum_of_the_branches() -> None:
 
 def test_each_branch_is_what_it_would_be_alone() -> None:
     semi, views = method(), batch()
-    torch.testing.assert_close(semi.supervised(views).total, semi(views).terms["supervised"])
-    torch.testing.assert_close(semi.pretext(views).total, semi(views).terms["rotation"])
+    torch.testing.assert_close(semi.supervised(views, FIRST).total, semi(views, FIRST).terms["supervised"])
+    torch.testing.assert_close(semi.pretext(views, FIRST).total, semi(views, FIRST).terms["rotation"])
 
 
 def test_views_are_of_the_labelled_images_alone() -> None:
@@ -73,31 +74,31 @@ def test_views_are_of_the_labelled_images_alone() -> None:
 
 def test_branches_are_normalised_apart() -> None:
     # One concatenated pass would let the unlabelled images into the labelled ones' batch statistics.
-    first, second = method()(batch(1)), method()(batch(2))
+    first, second = method()(batch(1), FIRST), method()(batch(2), FIRST)
     assert first.terms["supervised"] == second.terms["supervised"]
     assert first.terms["rotation"] != second.terms["rotation"]
     semi = method()
-    semi(batch())
+    semi(batch(), FIRST)
     counts = [value for key, value in semi.encoder.state_dict().items() if key.endswith("num_batches_tracked")]
     assert {int(count) for count in counts} == {2}
 
 
 def test_spread_is_that_of_the_pretext() -> None:
-    assert method()(batch()).spread is None
+    assert method()(batch(), FIRST).spread is None
     shared = encoder()
     semi = Semi(shared, 3, pretext=Simsiam(shared, 3, projector=24, predictor=8))
     labelled, first = batch().values()
     views = {"labelled": labelled, "first": first, "second": View(first.images.flip(3), None, None)}
-    spread = semi(views).spread
+    spread = semi(views, FIRST).spread
     assert spread is not None
-    assert spread == semi.pretext(views).spread
+    assert spread == semi.pretext(views, FIRST).spread
 
 
 def test_classes_are_those_of_the_supervised_branch() -> None:
     semi, views = method().eval(), batch()
     images, labels, _ = views["labelled"]
     assert labels is not None
-    torch.testing.assert_close(F.cross_entropy(semi.classify(images), labels), semi(views).terms["supervised"])
+    torch.testing.assert_close(F.cross_entropy(semi.classify(images), labels), semi(views, FIRST).terms["supervised"])
 
 
 def test_encoder_is_shared_and_heads_are_not() -> None:

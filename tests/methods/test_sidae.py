@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from steps import FIRST
 from torch import Tensor
 
 from raysl import methods
@@ -54,7 +55,7 @@ def train(built: Method, steps: int) -> list[Losses]:
     seen = []
     for step in range(steps):
         optimizer.zero_grad()
-        losses = built(views_of(built, step))
+        losses = built(views_of(built, step), FIRST)
         losses.total.backward()
         optimizer.step()
         seen.append(losses)
@@ -72,7 +73,7 @@ def test_first_weights_are_those_of_the_methods_at_the_ends(end: str) -> None:
 def test_gradients_at_the_ends_are_those_of_the_methods_there(end: str) -> None:
     gradients = []
     for built in (method(end), method("sidae", w=ENDS[end])):
-        built(views_of(built)).total.backward()
+        built(views_of(built), FIRST).total.backward()
         found = {key: p.grad for key, p in built.named_parameters() if p.grad is not None}
         gradients.append(part_of(found, PARTS[end]))
     torch.testing.assert_close(*gradients, rtol=0, atol=0)
@@ -96,9 +97,9 @@ def test_training_at_the_ends_is_that_of_the_methods_there(end: str) -> None:
 def test_total_weighs_the_terms_of_both_methods(w: float) -> None:
     sidae, simsiam, autoencoder = method("sidae", w=w), method("simsiam"), method("denoising_autoencoder")
     views = views_of(sidae)
-    total, terms, _ = sidae(views)
-    torch.testing.assert_close(terms["siamese"], simsiam(views).total, rtol=0, atol=0)
-    torch.testing.assert_close(terms["denoising"], autoencoder(views).total, rtol=0, atol=0)
+    total, terms, *_ = sidae(views, FIRST)
+    torch.testing.assert_close(terms["siamese"], simsiam(views, FIRST).total, rtol=0, atol=0)
+    torch.testing.assert_close(terms["denoising"], autoencoder(views, FIRST).total, rtol=0, atol=0)
     assert terms.keys() == {"siamese", "denoising"}
     torch.testing.assert_close(total, w * terms["denoising"] + (1 - w) * terms["siamese"])
 
@@ -107,7 +108,7 @@ def test_gradient_is_the_weighted_sum_of_both_methods() -> None:
     def gradient(name: str, **hyperparameters: float) -> Tensor:
         built = method(name, **hyperparameters).double()
         views = {key: View(view.images.double(), None, None) for key, view in views_of(built).items()}
-        built(views).total.backward()
+        built(views, FIRST).total.backward()
         weights = [*built.encoder.parameters(), *built.get_submodule("projector").parameters()]
         return torch.cat([p.grad.flatten() for p in weights if p.grad is not None])
 
@@ -129,5 +130,5 @@ def test_views_are_those_of_both_methods() -> None:
 
 def test_a_default_of_one_half() -> None:
     sidae = method("sidae")
-    total, terms, _ = sidae(views_of(sidae))
+    total, terms, *_ = sidae(views_of(sidae), FIRST)
     torch.testing.assert_close(total, (terms["denoising"] + terms["siamese"]) / 2)

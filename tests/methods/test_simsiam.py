@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from gloo import spawn
 from lightly.loss import NegativeCosineSimilarity
+from steps import FIRST
 from torch import Tensor, nn
 
 from raysl.collectives import rank
@@ -72,7 +73,7 @@ def test_targets_get_no_gradient() -> None:
 def test_projector_learns_through_the_predictor_alone() -> None:
     # Written out with constant targets; with gradients through the targets it would be another one.
     siamese, views = method(), batch()
-    siamese(views).total.backward()
+    siamese(views, FIRST).total.backward()
     found = siamese.projector[0].weight.grad
     other = method()
     z1, z2 = (other.projector(other.encoder(views[name].images)) for name in ("first", "second"))
@@ -92,7 +93,7 @@ def test_each_view_predicts_the_other() -> None:
     z1, z2 = (siamese.projector(siamese.encoder(views[name].images)) for name in ("first", "second"))
     p1, p2 = siamese.predictor(z1), siamese.predictor(z2)
     expected = -(F.cosine_similarity(p1, z2) + F.cosine_similarity(p2, z1)).mean() / 2
-    losses = siamese(views)
+    losses = siamese(views, FIRST)
     torch.testing.assert_close(losses.total, expected)
     assert losses.terms.keys() == {"siamese"}
     assert losses.terms["siamese"] == losses.total

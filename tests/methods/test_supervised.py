@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from steps import FIRST
 from torch import Tensor, nn
 
 from raysl.data.augmentations import colour_jitter, grayscale, horizontal_flip, random_resized_crop
@@ -51,7 +52,7 @@ def test_loss_under_bf16_autocast_is_that_of_its_logits_in_fp32() -> None:
     logits: list[Tensor] = []
     supervised.classifier.register_forward_hook(lambda module, inputs, output: logits.append(output))
     with torch.autocast("cpu", torch.bfloat16):
-        total = supervised(views).total
+        total = supervised(views, FIRST).total
     assert logits[0].dtype == torch.bfloat16
     assert views["labelled"].labels is not None
     expected = F.cross_entropy(logits[0].float(), views["labelled"].labels)
@@ -62,7 +63,7 @@ def test_undecided_classifier_costs_the_log_of_the_number_of_classes() -> None:
     supervised = method()
     nn.init.zeros_(supervised.classifier.weight)
     nn.init.zeros_(supervised.classifier.bias)
-    losses = supervised(batch())
+    losses = supervised(batch(), FIRST)
     assert losses.total.item() == pytest.approx(math.log(5))
     assert losses.terms["supervised"] == losses.total
 
@@ -72,7 +73,7 @@ def test_loss_does_not_depend_on_the_order_of_images() -> None:
     images, labels, _ = views["labelled"]
     assert labels is not None
     turned = {"labelled": View(images.flip(0), labels.flip(0), None)}
-    torch.testing.assert_close(supervised(turned).total, supervised(views).total)
+    torch.testing.assert_close(supervised(turned, FIRST).total, supervised(views, FIRST).total)
 
 
 def test_labelled_images_are_not_augmented() -> None:
@@ -102,4 +103,4 @@ def test_loss_is_that_of_the_logits_it_classifies_by() -> None:
     supervised, views = method(), batch()
     images, labels, _ = views["labelled"]
     assert labels is not None
-    torch.testing.assert_close(supervised(views).total, F.cross_entropy(supervised.classify(images), labels))
+    torch.testing.assert_close(supervised(views, FIRST).total, F.cross_entropy(supervised.classify(images), labels))

@@ -13,6 +13,7 @@ import pytest
 import torch
 from gloo import spawn
 from numpy.typing import NDArray
+from steps import FIRST
 from tiny import of_stages, write
 from torch import Tensor, nn
 
@@ -141,7 +142,7 @@ def test_terms_by_hand_for_a_batch_of_four() -> None:
     z_mixed = [[0.5, 1, 0.5], [0.5, -1, -0.5], [-0.5, -1, 0.5], [-0.5, 1, -0.5]]
     # The second view has x's first two columns and the first again: C = [[1, 0, 1], [0, 1, 0], [0, 0, 0]].
     second = [[a, b, a] for a, b, _ in x]
-    total, terms, spread = flat(3, alpha=0.5, beta=10.0, gamma=3.0)(shown(x, second, 0.75))
+    total, terms, spread, _ = flat(3, alpha=0.5, beta=10.0, gamma=3.0)(shown(x, second, 0.75), FIRST)
     expected = {
         "on_diagonal": 1.0,
         "off_diagonal": 1.0,
@@ -175,7 +176,7 @@ def test_terms_by_hand_for_a_batch_of_three() -> None:
     truth = [[0.25, 0, 0.75], [0, 1, 0], [0.75, 0, 0.25]]
     after = [softmax(row, tau=1) for row in before]
     z_mixed = [[-p / 2, q], [0, -2 * q], [p / 2, q]]
-    _, terms, _ = flat(2, tau=1.0)(shown(x, x, 0.25))
+    _, terms, *_ = flat(2, tau=1.0)(shown(x, x, 0.25), FIRST)
     expected = {
         "on_diagonal": 0.0,
         "off_diagonal": 0.0,
@@ -191,7 +192,7 @@ def test_terms_by_hand_for_a_batch_of_three() -> None:
 def test_terms_by_hand_without_feature_norms() -> None:
     # As in the batch of four, but z_vrt is z: |1 - 1/2| in two columns of three, and M = z z^T / 3.
     x = [[1, 1, 1], [1, -1, -1], [-1, -1, 1], [-1, 1, -1]]
-    _, terms, _ = flat(3, feature_norms=False)(shown(x, x, 0.75))
+    _, terms, *_ = flat(3, feature_norms=False)(shown(x, x, 0.75), FIRST)
     third = 1 / 3
     before = [[1.0 if m == n else -third for n in range(4)] for m in range(4)]
     truth = [[0.75, 0, 0, 0.25], [0, 0.75, 0.25, 0], [0, 0.25, 0.75, 0], [0.25, 0, 0, 0.75]]
@@ -270,7 +271,7 @@ def test_a_temperature_of_two_hardly_knows_a_perfect_matrix_from_an_empty_one() 
 
 
 def test_tau_changes_the_virtual_term_alone() -> None:
-    reported = [method(tau=tau)(batch()).terms for tau in (2.0, 0.2)]
+    reported = [method(tau=tau)(batch(), FIRST).terms for tau in (2.0, 0.2)]
     changed = {name for name in TERMS if not torch.equal(reported[0][name], reported[1][name])}
     assert changed == {"virtual"}
 
@@ -298,7 +299,7 @@ def test_terms_are_those_of_numpy(variant: str, size: int) -> None:
     settings = VARIANTS[variant]
     projector = linear(5, 7)
     first, second, lambd = rows_of(size, 5), rows_of(size, 5).flip(1), 0.3
-    total, terms, _ = flat(5, projector, tau=0.7, **settings)(shown(first, second, lambd))
+    total, terms, *_ = flat(5, projector, tau=0.7, **settings)(shown(first, second, lambd), FIRST)
 
     def expected(on: str) -> dict[str, float]:
         x_vrt = lambd * first + (1 - lambd) * first.flip(0)
@@ -324,7 +325,9 @@ def test_no_gradient_is_stopped(variant: str) -> None:
     second.requires_grad_()
 
     def term(name: str, images: Tensor) -> Tensor:
-        return trimix({"first": View(images, None, torch.full((5,), 0.3)), "second": View(second, None, None)})[1][name]
+        return trimix({"first": View(images, None, torch.full((5,), 0.3)), "second": View(second, None, None)}, FIRST)[
+            1
+        ][name]
 
     for name in ("virtual", "consistency"):
         assert torch.autograd.gradcheck(partial(term, name), (first,))
@@ -350,7 +353,7 @@ def test_without_its_terms_it_is_barlow_twins_gradient_for_gradient(alpha: float
     encoder = build_encoder(ModelSettings(features=16), channels=1, image_size=8)
     # The same seed gives both the same first weights.
     twins, trimix = BarlowTwins(encoder, 3, lambd=alpha, projector=24), method(alpha=alpha, beta=0.0, gamma=0.0)
-    expected, found = twins(batch()), trimix(batch())
+    expected, found = twins(batch(), FIRST), trimix(batch(), FIRST)
     assert found.terms == expected.terms
     assert found.total == expected.total
     for losses in (expected, found):
@@ -360,7 +363,7 @@ def test_without_its_terms_it_is_barlow_twins_gradient_for_gradient(alpha: float
 
 
 def passes(trimix: Trimix) -> set[int]:
-    trimix(batch())
+    trimix(batch(), FIRST)
     return {int(value) for key, value in trimix.state_dict().items() if key.endswith("num_batches_tracked")}
 
 
@@ -373,10 +376,10 @@ def test_batches_pass_the_encoder_one_after_the_other() -> None:
 
 def test_total_weighs_its_terms() -> None:
     views = batch()
-    plain = method(beta=0.0, gamma=0.0)(views).total
-    terms = method()(views).terms
+    plain = method(beta=0.0, gamma=0.0)(views, FIRST).total
+    terms = method()(views, FIRST).terms
     for settings in ({"beta": 7.0, "gamma": 3.0}, {"beta": 7.0, "gamma": 0.0}, {"beta": 0.0, "gamma": 3.0}):
-        losses = method(**settings)(views)
+        losses = method(**settings)(views, FIRST)
         # One that weighs nothing is reported all the same.
         torch.testing.assert_close(losses.terms, terms)
         expected = plain + settings["beta"] * terms["virtual"] + settings["gamma"] * terms["consistency"]
@@ -390,15 +393,15 @@ def test_features_may_come_in_any_order() -> None:
     with torch.no_grad():
         shuffled.weight.copy_(shuffled.weight[order])
         shuffled.bias.copy_(shuffled.bias[order])
-    torch.testing.assert_close(flat(5, shuffled)(views), flat(5, plain)(views))
+    torch.testing.assert_close(flat(5, shuffled)(views, FIRST), flat(5, plain)(views, FIRST))
 
 
 def test_images_may_come_in_any_order_that_keeps_the_pairs() -> None:
     first, second = rows_of(7, 5), rows_of(7, 5).flip(1)
-    expected = flat(5)(shown(first, second, 0.3))
+    expected = flat(5)(shown(first, second, 0.3), FIRST)
 
     def reordered(order: list[int]) -> Losses:
-        return flat(5)(shown(first[order], second[order], 0.3))
+        return flat(5)(shown(first[order], second[order], 0.3), FIRST)
 
     torch.testing.assert_close(reordered([6, 5, 4, 3, 2, 1, 0]), expected)
     torch.testing.assert_close(reordered([1, 6, 2, 3, 4, 0, 5]), expected)  # pairs change places, and one its sides
@@ -446,7 +449,7 @@ def test_mixing_factor_is_one_number_for_a_batch_and_another_for_the_next() -> N
 @pytest.mark.parametrize("variant", ["as published", "both on y"])
 def test_mixing_shows_what_forward_takes_apart(variant: str) -> None:
     trimix, views = method(**VARIANTS[variant]), batch(9)
-    found, terms = trimix.mixing({"first": views["first"]}), trimix(views).terms
+    found, terms = trimix.mixing({"first": views["first"]}), trimix(views, FIRST).terms
     assert torch.equal(found.images, views["first"].images)
     torch.testing.assert_close(found.virtual, 0.3 * found.images + 0.7 * found.images.flip(0))
     torch.testing.assert_close((found.after - found.truth).abs().mean(), terms["virtual"].detach())
@@ -460,7 +463,7 @@ def test_losses_under_bf16_autocast_are_those_of_its_embeddings_in_fp32() -> Non
     trimix, seen = method(tau=0.5), []
     trimix.projector.register_forward_hook(lambda module, inputs, output: seen.append(output))
     with torch.autocast("cpu", torch.bfloat16):
-        terms = trimix(batch()).terms
+        terms = trimix(batch(), FIRST).terms
         shown_under_autocast = trimix.mixing(batch())
     z, _, z_vrt = (rows.detach().double().numpy() for rows in seen[:3])
     assert seen[0].dtype == torch.bfloat16
@@ -483,7 +486,7 @@ def on_ranks(size: int, settings: dict[str, Any]) -> dict[str, Any]:
         )
         for name, view in views.items()
     }
-    total, terms, _ = trimix(mine)
+    total, terms, *_ = trimix(mine, FIRST)
     total.backward()
     return {
         "reported": {name: mean_over_ranks(value) for name, value in {"total": total, **terms}.items()},

@@ -9,6 +9,7 @@ import pytest
 import torch
 from gloo import spawn
 from lightly.loss import VICRegLoss
+from steps import FIRST
 from torch import Tensor, nn
 
 from raysl import methods
@@ -85,7 +86,7 @@ def test_loss_by_hand() -> None:
     base = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64) * (3 / 4) ** 0.5
     first = torch.stack([0.6 * base[:, 0], 0.6 * base[:, 0] + 2 * base[:, 1]], 1)
     second = first + torch.tensor([0.0, 3.0], dtype=torch.float64)
-    total, terms, spread = vicreg_loss(first, second, 2.0, 3.0, 5.0)
+    total, terms, spread, _ = vicreg_loss(first, second, 2.0, 3.0, 5.0)
     assert terms["invariance"].item() == pytest.approx((0 + 9) / 2)
     assert terms["variance"].item() == pytest.approx((1 - (0.36 + 1e-4) ** 0.5) / 2)
     assert terms["covariance"].item() == pytest.approx(2 * (2 * 0.36**2) / 2)
@@ -106,7 +107,7 @@ def test_redundancy_is_of_all_but_the_diagonal() -> None:
 
 def test_constant_embeddings_have_a_finite_gradient_and_nearly_the_whole_hinge() -> None:
     rows = torch.ones(6, 4, requires_grad=True)
-    total, terms, _ = vicreg_loss(rows, rows, *WEIGHTS)
+    total, terms, *_ = vicreg_loss(rows, rows, *WEIGHTS)
     total.backward()
     assert terms["variance"].item() == pytest.approx(0.99)
     assert hinge(torch.tensor([1.0, 4.0])) == 0
@@ -159,7 +160,7 @@ def test_two_ranks_have_the_loss_and_gradient_of_one_process(ranks: list[dict[st
 
 
 def test_total_weighs_the_terms() -> None:
-    plain, weighted = method()(batch()), method(invariance=3.0, variance=0.5, covariance=7.0)(batch())
+    plain, weighted = method()(batch(), FIRST), method(invariance=3.0, variance=0.5, covariance=7.0)(batch(), FIRST)
     torch.testing.assert_close(weighted.terms, plain.terms)
     for losses, weights in ((plain, WEIGHTS), (weighted, OTHER_WEIGHTS)):
         parts = zip(weights, (losses.terms[name] for name in ("invariance", "variance", "covariance")), strict=True)
@@ -178,7 +179,7 @@ def test_loss_under_bf16_autocast_is_that_of_its_embeddings_in_fp32() -> None:
     vicreg, seen = method(), []
     vicreg.projector.register_forward_hook(lambda module, inputs, output: seen.append(output))
     with torch.autocast("cpu", torch.bfloat16):
-        total, terms, _ = vicreg(batch())
+        total, terms, *_ = vicreg(batch(), FIRST)
     first, second = seen
     assert first.dtype == torch.bfloat16
     expected = vicreg_loss(first.double(), second.double(), *WEIGHTS)

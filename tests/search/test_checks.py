@@ -45,6 +45,21 @@ def test_the_config_that_cannot_be_trained_need_not_be_the_first(tmp_path: Path)
         check(experiment, of_stages(experiment, DATA.model_copy(update={"unlabelled": 3, "labels": 3})))
 
 
+def test_no_batch_has_a_single_labelled_image(tmp_path: Path) -> None:
+    def data(unlabelled: int) -> dict[str, TrialData]:
+        return of_stages(experiment, DATA.model_copy(update={"unlabelled": unlabelled}))
+
+    experiment = load(write(tmp_path), overrides=["stages.semi.batch_size=2", "stages.semi.unlabelled_ratio=7"])
+    check(experiment, data(16))  # 8 unlabelled images beside 2
+    with pytest.raises(UserError, match="15 images in batches of at most 14 leave one of a single labelled image; 3"):
+        check(experiment, data(15))
+    experiment = load(write(tmp_path), overrides=["stages.semi.batch_size=3", "stages.semi.unlabelled_ratio=7"])
+    check(experiment, data(15))
+    full = ["stages.semi.batch_size=2", "stages.semi.unlabelled_ratio=7", "stages.semi.steps_per_epoch=4"]
+    experiment = load(write(tmp_path), overrides=full)
+    check(experiment, data(15))
+
+
 def test_probe_accuracy_among_objectives_needs_labels_too(tmp_path: Path) -> None:
     search = "stages.semi.search={objectives: [probe_accuracy, seconds]}"
     experiment = load(write(tmp_path), overrides=[search])

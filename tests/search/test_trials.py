@@ -69,12 +69,21 @@ NO_CHANGES = [
     "resources.workers=2",
     "stages.semi.select=probe_accuracy",
     "probes.linear_svm.scale=standard",
+    "stages.semi.unlabelled_ratio=1",
+    "stages.semi.steps_per_epoch=null",
 ]
 
 
 @pytest.mark.parametrize("change", NO_CHANGES)
 def test_what_decides_no_number_does_not_change_the_name(tmp_path: Path, change: str) -> None:
     assert ids(trials(tmp_path)) == ids(trials(tmp_path, change))
+
+
+@pytest.mark.parametrize("change", ["stages.semi.unlabelled_ratio=2", "stages.semi.steps_per_epoch=4"])
+def test_other_epochs_and_batches_change_the_names(tmp_path: Path, change: str) -> None:
+    plain, changed = trials(tmp_path), trials(tmp_path, change)
+    assert not set(ids(plain)) & set(ids(changed))
+    assert not {trial.config_id for trial in plain} & {trial.config_id for trial in changed}
 
 
 def test_a_copy_with_other_values_has_a_name_of_its_own(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from raysl.methods import simsiam
-from raysl.methods._method import Losses
+from raysl.methods._method import Losses, Step
 from raysl.methods.semi import Semi
 from raysl.results.rows import Epoch, TrialRow, read_row
 from raysl.results.store import Store
@@ -36,8 +36,8 @@ def spreading(monkeypatch: pytest.MonkeyPatch, *spreads: float) -> None:
     """Let the semi-supervised method's embeddings be so far apart, batch by batch, in turn."""
     forward, calls = Semi.forward, iter(spreads * 100)
 
-    def spread(self: Semi, views: Any) -> Losses:
-        return forward(self, views)._replace(spread=torch.tensor(next(calls)))
+    def spread(self: Semi, views: Any, step: Step) -> Losses:
+        return forward(self, views, step)._replace(spread=torch.tensor(next(calls)))
 
     monkeypatch.setattr(Semi, "forward", spread)
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from raysl.errors import MethodError
+from raysl.methods._method import ParameterGroup
 from raysl.training.optimizers import build_optimizer
 from raysl.training.settings import LARS, SGD, Adam, AdamW
 
@@ -85,6 +87,82 @@ def test_adam_decay_is_part_of_the_gradient_and_of_adamw_is_not() -> None:
     expect(adam, [2.9, 3.9], [1.9])  # a first step is lr * sign(gradient + decay * weight)
     adamw, _ = steps(AdamW(name="adamw", lr=0.1, weight_decay=0.5), 1)
     expect(adamw, [3 * 0.95, 4 * 0.95 - 0.1], [2 * 0.95 - 0.1])
+
+
+DECAYING = [settings.model_copy(update={"weight_decay": 0.5}) for settings in ALL]
+
+
+def two_layers() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+def train(network: nn.Module, optimizers: list[torch.optim.Optimizer], steps: int = 3) -> None:
+    for step in range(steps):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        images = torch.randn(6, 3, generator=torch.Generator().manual_seed(step))
+        network(images).square().sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+@pytest.mark.parametrize(("lr", "decay"), [(10.0, 1.0), (1.0, 0.0), (0.1, 3.0), (0.0, 0.0)])
+@pytest.mark.parametrize("settings", DECAYING, ids=lambda settings: settings.name)
+def test_a_group_is_trained_as_with_a_rate_and_a_decay_of_its_own(settings: Any, lr: float, decay: float) -> None:
+    """The same as two optimizers, of which the second has other settings."""
+    grouped, apart = two_layers(), two_layers()
+    group = ParameterGroup(list(grouped[2].parameters()), lr, decay)
+    train(grouped, [build_optimizer(settings, grouped, {"last": group})])
+    # A rate of 0 is none of the settings', but what it leaves is known.
+    own = {"lr": settings.lr * lr or 1.0, "weight_decay": settings.weight_decay * decay}
+    others = [build_optimizer(settings, apart[0]), build_optimizer(settings.model_copy(update=own), apart[2])]
+    train(apart, others if lr else others[:1])
+    for one, other in zip(grouped.parameters(), apart.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("settings", DECAYING, ids=lambda settings: settings.name)
+def test_groups_of_the_stages_own_rate_change_nothing(settings: Any) -> None:
+    plain, grouped = two_layers(), two_layers()
+    train(plain, [build_optimizer(settings, plain)])
+    groups = {"first": ParameterGroup(list(grouped[0].parameters())), "last": ParameterGroup([grouped[2].weight])}
+    train(grouped, [build_optimizer(settings, grouped, groups)])
+    for one, other in zip(plain.parameters(), grouped.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("settings", ALL, ids=lambda settings: settings.name)
+def test_each_trainable_parameter_is_in_one_group(settings: Any) -> None:
+    toy = Toy()
+    parameters = (parameter for parameter in toy.parameters())  # can be read once
+    optimizer = build_optimizer(settings, toy, {"all": ParameterGroup(parameters, 2.0)})  # type: ignore[arg-type]
+    found = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert {id(parameter) for parameter in found} == {id(toy.weight), id(toy.bias)}
+    assert len(found) == 2
+    assert {group["lr"] for group in optimizer.param_groups} == {0.2}
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        (lambda toy: {"own": ParameterGroup([toy.weight], lr=-1.0)}, "'own': -1.0 is no factor"),
+        (lambda toy: {"own": ParameterGroup([toy.weight], weight_decay=float("inf"))}, "'own': inf is no factor"),
+        (lambda toy: {"own": ParameterGroup([toy.weight], float("nan"))}, "'own': nan is no factor"),
+        (
+            lambda toy: {"own": ParameterGroup([nn.Parameter(torch.ones(1))])},
+            "'own': holds a parameter that the method",
+        ),
+        (
+            lambda toy: {"one": ParameterGroup([toy.bias]), "two": ParameterGroup([toy.bias])},
+            "that is in 'one' already",
+        ),
+    ],
+)
+def test_groups_that_cannot_be_are_refused_by_name(groups: Any, words: str) -> None:
+    toy = Toy()
+    with pytest.raises(MethodError, match=words):
+        build_optimizer(ALL[0], toy, groups(toy))
 
 
 @pytest.mark.parametrize("settings", ALL, ids=lambda settings: settings.name)

@@ -20,7 +20,7 @@ from raysl.config import load
 from raysl.data import arrays as data_arrays
 from raysl.data.inspect import inspect, resolve
 from raysl.data.subsets import labelled_subset
-from raysl.methods._method import Losses, View
+from raysl.methods._method import Losses, Step, View
 from raysl.probes import linear_svm
 from raysl.results.features import has_features, read_features
 from raysl.results.rows import Epoch, TrialRow, read_row, read_scores, write_score
@@ -316,9 +316,9 @@ def test_every_epoch_is_trained_in_an_order_and_with_views_of_its_own(
     taken: list[dict[str, View]] = []
     step = loop.step
 
-    def recorded(wrapped: torch.nn.Module, views: dict[str, View], progress: float) -> Losses:
+    def recorded(wrapped: torch.nn.Module, views: dict[str, View], which: Step) -> Losses:
         taken.append(views)
-        return step(wrapped, views, progress)
+        return step(wrapped, views, which)
 
     monkeypatch.setattr(loop, "step", recorded)
     epochs = []

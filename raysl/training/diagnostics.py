@@ -1,0 +1,71 @@
+"""What a trained model shows of itself on a few training images."""
+
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raysl.data.decoding import Images
+from raysl.methods._method import Diagnostic
+from raysl.results.store import Store
+from raysl.training.feed import Feed, Normaliser
+from raysl.training.loop import Execution, prepare_process
+from raysl.training.scoring import trained_method
+from raysl.training.spec import TrialSpec
+
+NUM_BATCHES = 20  # that a method may choose from
+
+
+class Matrix(NamedTuple):
+    """A method's `Matrix`, its values float32 [rows, columns]."""
+
+    title: str
+    values: NDArray[np.float32]
+    low: float
+    high: float | None
+
+
+class Shown(NamedTuple):
+    """A method's `Diagnostic`, its images uint8 [N, H, W, C] as they are looked at."""
+
+    title: str
+    caption: str
+    rows: Images
+    columns: Images
+    matrices: tuple[Matrix, ...]
+
+
+@torch.no_grad()
+def diagnosed(spec: TrialSpec, store: Store, name: str, num_images: int) -> Shown:
+    """Return a diagnostic of a trial's method, with the model as it is at the end, on views of its training images.
+
+    num_images: of a batch, at most; it is smaller than those of the training, so that it can be looked at. The model is
+        in eval mode: batch normalisation has its running statistics, as for the probes, and not those of so few images.
+    Raises CheckpointError where the model is damaged.
+    """
+    device = prepare_process(spec, Execution())
+    method = trained_method(spec, store)
+    few = {"batch_size": num_images, "steps_per_epoch": None, "unlabelled_ratio": None}
+    feed = Feed(spec.model_copy(update=few), method.views(), device)
+    batches = (feed.make_views(batch, 0) for batch in islice(feed.batches(0, 0, 1), NUM_BATCHES))
+    return _shown(method.eval().diagnose(name, batches), feed.normalise)
+
+
+def _shown(found: Diagnostic, normalise: Normaliser) -> Shown:
+    return Shown(
+        found.title,
+        found.caption,
+        _pixels(found.rows, normalise),
+        _pixels(found.columns, normalise),
+        tuple(Matrix(title, values.numpy(), low, high) for title, values, low, high in found.matrices),
+    )
+
+
+def _pixels(images: Tensor, normalise: Normaliser) -> Images:
+    """Return normalised images as they are looked at."""
+    pixels = (images * normalise.std + normalise.mean).clamp(0, 1).mul(255).round().byte()
+    found: Images = pixels.permute(0, 2, 3, 1).numpy()
+    return found
