@@ -9,7 +9,7 @@ from raysl.search.code import OtherCode
 
 
 class TrialObserver(Protocol):
-    """Is told how trials go, in the driver's main thread."""
+    """Is told how trials go, in the thread that searches."""
 
     def trial_started(self, trial_id: str) -> None:
         """A trial has its resources and begins, or begins again."""
@@ -25,13 +25,16 @@ class TrialObserver(Protocol):
 
 
 class Observer(TrialObserver, Protocol):
-    """Is told how a search goes, in the driver's main thread."""
+    """Is told how a search goes, in the thread that searches."""
+
+    def noted(self, text: str) -> None:
+        """Something that the user has not said and may not expect."""
 
     def stages_started(self, records: Sequence[StageRecord], rows: Mapping[str, TrialRow], todo: int) -> None:
         """Stages begin; rows are those of trials that are done, todo the number of trials to train."""
 
     def cluster_starting(self, at_most: float | None) -> None:
-        """Ray is about to start; the command ends where it has not started after so many seconds."""
+        """Ray is about to start or to be connected to; the command ends where it takes more seconds than `at_most`."""
 
     def stage_selected(self, record: StageRecord, selection: SelectionRecord) -> None:
         """A stage's trials are done and its config is chosen."""
