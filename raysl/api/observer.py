@@ -11,9 +11,11 @@ class Preparation(Protocol):
 
     def noted(self, text: str) -> None:
         """Something that the caller has not said and may not expect, such as a default that decides every number."""
+        return
 
     def preparing(self, what: str, done: int, total: int | None) -> None:
         """A download or a pass over images is so far; bytes or images, `total` None where that is not known."""
+        return
 
 
 @runtime_checkable

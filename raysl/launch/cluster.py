@@ -88,7 +88,7 @@ def _standing_cluster(address: str | None) -> Iterator[None]:
             f"--address {shown(address)}: this process is in a Ray cluster already; leave the address out to search "
             "there, or call ray.shutdown() before"
         )
-    if client.is_connected():
+    if client.is_connected():  # type: ignore[no-untyped-call]
         raise ResourcesError(
             "ray.init: the Ray Client cannot run Ray Tune's searches from here; connect with ray.init(address='auto') "
             "on a node of the cluster"
