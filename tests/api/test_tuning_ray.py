@@ -94,6 +94,7 @@ def test_the_ray_of_a_program_is_used_and_left_as_it_is(finished: Callable[..., 
     assert not list(tmp_path.glob("raysl-*")), "a local cluster was started"
 
 
+@pytest.mark.xfail(reason="a local Ray that is started in another thread keeps its own handler of SIGTERM", strict=True)
 def test_without_one_a_local_ray_is_started_and_ended_in_any_thread(
     finished: Callable[..., Finished], tmp_path: Path
 ) -> None:
