@@ -110,11 +110,13 @@ def tune(
 
     The same command again goes on from where it was.
     """
+    from raysl.api.launching import Launch
     from raysl.commands import tune as command
 
-    launch = command.Launch(
-        results, backend, address, cluster, tracking, max_concurrent, max_hours, max_cost, score, retrain
-    )
+    launch = Launch(
+        results, backend, address, cluster, tracking, max_concurrent, max_hours, max_cost, score, retrain,
+        own_process=True,
+    )  # fmt: skip
     if launch.from_outside and not dry_run:
         from raysl.commands.submit import submit
 

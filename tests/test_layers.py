@@ -14,6 +14,7 @@ LAYERS = [
     {"cli"},
     {"commands"},
     {"console"},
+    {"api"},
     {"config"},
     {"launch"},
     {"search"},
@@ -30,6 +31,7 @@ LAYERS = [
     {"outgoing"},
 ]
 FORBIDDEN = {
+    "api": {"ray", "mlflow", "rich", "typer"},
     "search": {"ray", "torch", "mlflow"},
     "config": {"ray", "torch", "mlflow"},
     "results": {"ray", "torch", "mlflow"},

@@ -11,11 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from raysl.commands.setting_up import resolve_data
-from raysl.commands.tune import Launch, check_public, launch_options
-from raysl.commands.wanted import Wanted, read_wanted
+from raysl.api.dataset_setup import resolve_data
+from raysl.api.launching import Launch, launch_options
+from raysl.api.search_request import SearchRequest, read_request
+from raysl.commands.public import check_public
 from raysl.console.output import write
-from raysl.console.progress import progress
+from raysl.console.progress import preparation, progress
 from raysl.console.screen import screen
 from raysl.data.carried import Carried, as_variable
 from raysl.errors import ResultsError, UserError
@@ -42,15 +43,17 @@ def submit(
     _check_tracking(launch.tracking)
     results = _checked_results(launch.results)
     check_public(options)
-    wanted = read_wanted(file, profile, overrides, cells)
-    own = _own_sets(wanted, console)
+    request = read_request(file, profile, overrides, cells)
+    own = _own_sets(request, console)
     assert launch.address is not None, "it is that of a job server"
     from raysl.launch import job
 
     client = job.connect(launch.address)
     _send(own, results, console)
     with tempfile.TemporaryDirectory() as folder:
-        paths = _copied([file, *_experiment_files(file, wanted), *([launch.cluster] if launch.cluster else [])], folder)
+        paths = _copied(
+            [file, *_experiment_files(file, request), *([launch.cluster] if launch.cluster else [])], folder
+        )
         cluster = [f"--cluster={paths[launch.cluster]}"] if launch.cluster else []
         arguments = ["tune", paths[file], *options, *cluster, "--address=auto"]
         job_id = job.submit(client, arguments, Path(folder), as_variable(own))
@@ -81,12 +84,13 @@ def _checked_results(results: str | None) -> str:
     return results
 
 
-def _own_sets(wanted: Wanted, console: Console) -> dict[str, Carried]:
+def _own_sets(request: SearchRequest, console: Console) -> dict[str, Carried]:
     """Check what can be checked of the data here; return the sets that no other machine has, by source."""
     own: dict[str, Carried] = {}
     unseen: dict[str, None] = {}
-    for experiment in wanted.experiments:
-        datas = resolve_data(experiment, console, download=False)
+    for experiment in request.experiments:
+        with preparation(console) as told:
+            datas = resolve_data(experiment, told, download=False)
         for stage in experiment.stages:
             source = stage.data.source
             if datas[stage.name].is_missing:
@@ -112,9 +116,9 @@ def _send(own: dict[str, Carried], results: str, console: Console) -> None:
             send(source, carried.digest, store, report)
 
 
-def _experiment_files(file: Path, wanted: Wanted) -> list[Path]:
+def _experiment_files(file: Path, request: SearchRequest) -> list[Path]:
     """Return the YAMLs that a table file names."""
-    tables = wanted.tables.tables if wanted.tables else ()
+    tables = request.tables.tables if request.tables else ()
     return sorted({file.parent / cell.experiment for table in tables for cell in table.cells})
 
 

@@ -8,18 +8,21 @@ from typing import Any
 
 from raysl.config.document import ConfigError, Document, Path_, read_document
 from raysl.config.override import Override, check_reachable, parse_override
+from raysl.config.plain_dict import NAME, read_dict
 from raysl.config.space import is_dimension
 from raysl.errors import choices, quoted
 
 __all__ = ["Override", "compose"]
 
 
-def compose(file: Path, profile: str | None = None, overrides: Sequence[str | Override] = ()) -> Document:
-    """Return a file's experiment with a profile and overrides, as text `key=value` or as they are, applied.
+def compose(
+    source: Path | Mapping[str, Any], profile: str | None = None, overrides: Sequence[str | Override] = ()
+) -> Document:
+    """Return a file's or a dict's experiment with a profile and overrides, as text `key=value` or as they are, applied.
 
     Raises ConfigError for an unknown profile or an override that is not `key=value`.
     """
-    document = read_document(file)
+    document = read_document(source) if isinstance(source, Path) else read_dict(source)
     profiles = document.values.get("profiles") or {}
     values = deepcopy({key: value for key, value in document.values.items() if key != "profiles"})
     places = {path: place for path, place in document.places.items() if path[:1] != ("profiles",)}
@@ -27,7 +30,7 @@ def compose(file: Path, profile: str | None = None, overrides: Sequence[str | Ov
         place = document.place(("profiles",))
         raise ConfigError(f"{place}: profiles: must be a mapping of names, not {quoted(profiles)}")
     if profile is not None:
-        name = _profile(profile, profiles, file)
+        name = _profile(profile, profiles, str(source) if isinstance(source, Path) else NAME)
         added = profiles[name] or {}
         if not isinstance(added, dict):
             place = document.place(("profiles", name))
@@ -42,12 +45,12 @@ def compose(file: Path, profile: str | None = None, overrides: Sequence[str | Ov
     return Document(values, places)
 
 
-def _profile(asked: str, profiles: Mapping[str, Any], file: Path) -> str:
+def _profile(asked: str, profiles: Mapping[str, Any], source: str) -> str:
     """Return a profile's name as the file writes it: the same letters may be other characters of Unicode there."""
     names = {unicodedata.normalize("NFC", name): name for name in profiles}
     name = names.get(unicodedata.normalize("NFC", asked))
     if name is None:
-        raise ConfigError(f"--profile {asked}: {file} has no such profile; {choices(asked, profiles)}")
+        raise ConfigError(f"--profile {asked}: {source} has no such profile; {choices(asked, profiles)}")
     return name
 
 

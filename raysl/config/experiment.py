@@ -22,19 +22,21 @@ MOST_EXTREMES = 256  # ends of a space's ranges that are checked before anything
 
 
 def load(
-    file: Path,
+    source: Path | Mapping[str, Any],
     profile: str | None = None,
     overrides: Sequence[str | Override] = (),
     variant: Sequence[tuple[Path_, str]] = (),
 ) -> Experiment:
-    """Read an experiment from YAML, with a profile and overrides, as text `key=value` or as they are.
+    """Read an experiment from a YAML file or a dict, with a profile and overrides, as text `key=value` or as they are.
 
     variant: the overrides that tell it from others of its name in one command, each with its path.
-    Raises ConfigError with the file, line, key, value and choices of everything that is wrong.
+    Raises ConfigError with the place, key, value and choices of everything that is wrong.
     """
-    document = compose(file, profile, overrides)
+    document = compose(source, profile, overrides)
     if "tables" in document.values:
-        raise ConfigError(f"{document.place(('tables',))}: a table file, and not an experiment; tune and plan take it")
+        raise ConfigError(
+            f"{document.place(('tables',))}: a table file, and not an experiment; tune and plan take the file"
+        )
     refuse_other_grids(document)
     top = validated(ExperimentSettings, document.values, (), document)
     seeds = tuple(range(top.seeds)) if isinstance(top.seeds, int) else tuple(top.seeds)

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raysl.console.progress import note
 from raysl.outgoing.streams import Guarded
 from raysl.results.rows import Status, TrialRow
 from raysl.results.stages import Member, SelectionRecord, StageRecord
@@ -83,6 +84,10 @@ class Display:
             self.configs |= by_config(replace(record, members=new))
         number = len(record.members) // len(new)
         self._line(f"{self._stage(record)}: config {number}: {params_text(new[-1].params)}")
+
+    def noted(self, text: str) -> None:
+        """Something that the user has not said and may not expect."""
+        note(self.console, text)
 
     def cluster_starting(self, at_most: float | None) -> None:
         """Ray is about to start; the command ends where it has not started after so many seconds."""

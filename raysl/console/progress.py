@@ -1,4 +1,4 @@
-"""A progress bar for slow steps before a search: downloads and decoding."""
+"""What is shown of the steps before a search: notes, and a progress bar for downloads and decoding."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +12,46 @@ from raysl.data.progress import Progress
 
 @contextmanager
 def progress(console: Console) -> Iterator[Progress]:
-    """Yield a function of (what, done, total) that shows a bar for each thing that is being done."""
+    """Yield a function of (what, done, total) that shows a bar for what is being done, until it is done."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
     with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def report(what: str, done: int, total: int | None) -> None:
+            for over in [one for one in tasks if one != what or done == total]:
+                bars.remove_task(tasks.pop(over))
+            if done == total:
+                return
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
             bars.update(tasks[what], completed=done, total=total)
 
         yield report
+
+
+class ShownPreparation:
+    """Prints notes, and shows a bar for each slow step; an `api.observer.Preparation`."""
+
+    def __init__(self, console: Console, report: Progress) -> None:
+        """Take where to show it; report: shows the bars."""
+        self.console, self.report = console, report
+
+    def noted(self, text: str) -> None:
+        """Something that the user has not said and may not expect."""
+        note(self.console, text)
+
+    def preparing(self, what: str, done: int, total: int | None) -> None:
+        """A slow step is so far."""
+        self.report(what, done, total)
+
+
+@contextmanager
+def preparation(console: Console) -> Iterator[ShownPreparation]:
+    """Yield what shows all that comes before a search."""
+    with progress(console) as report:
+        yield ShownPreparation(console, report)
+
+
+def note(console: Console, text: str) -> None:
+    """Print what the user has not said and may not expect."""
+    console.print(text, style="yellow", markup=False, soft_wrap=True)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -19,10 +19,12 @@ import ray
 from ray._private import ray_constants
 from ray.exceptions import RayError
 from ray.job_config import JobConfig
+from ray.util.client import ray as client
 
 from raysl.errors import ResourcesError, SearchError
 from raysl.launch.address import check_address, check_listening, is_job_server, no_cluster, shown
 from raysl.launch.carry import runtime_environment
+from raysl.launch.connected import is_connected
 from raysl.launch.feasibility import Node
 from raysl.launch.limits import TYPE, PricedNode
 from raysl.launch.node_types import PRICE, ClusterFile
@@ -41,23 +43,57 @@ TOKEN = "RAY_AUTH_TOKEN"
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[None]:
+def cluster(address: str | None, *, own_process: bool = False) -> Iterator[None]:
     """Connect to the cluster at an address, or start a local one that ends with this block.
 
+    A cluster that this process is in already is used and left as it is.
+    own_process: whether this process may be ended outright, where a local cluster does not start or is lost.
     Raises ResourcesError where no cluster answers at the address, SearchError where it goes away within the block.
     """
-    # Tune prints the traceback of every failed trial; raysl names the trial and its log instead.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    with _quiet_tune(), _cluster(address, own_process):
+        try:
+            yield
+        except RayError as error:
+            raise SearchError(f"the Ray cluster is lost ({type(error).__name__})") from None
+
+
+@contextmanager
+def _quiet_tune() -> Iterator[None]:
+    """Keep Tune from printing the traceback of every failed trial; raysl names the trial and its log instead."""
+    log = logging.getLogger("ray.tune")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def _cluster(address: str | None, own_process: bool) -> AbstractContextManager[None]:
+    if is_connected():
+        return _standing_cluster(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.ERROR}
     # Ray has read it when it was imported, which may have been before raysl set it.
     through_uv = os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"].lower() in ("1", "true")
     ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = through_uv
     _remove_stale_folders()
-    with _local_cluster(quiet) if address is None else _remote_cluster(address, quiet):
-        try:
-            yield
-        except RayError as error:
-            raise SearchError(f"the Ray cluster is lost ({type(error).__name__})") from None
+    return _local_cluster(quiet, own_process) if address is None else _remote_cluster(address, quiet)
+
+
+@contextmanager
+def _standing_cluster(address: str | None) -> Iterator[None]:
+    """Use the cluster that this process is in."""
+    if address is not None:
+        raise ResourcesError(
+            f"--address {shown(address)}: this process is in a Ray cluster already; leave the address out to search "
+            "there, or call ray.shutdown() before"
+        )
+    if client.is_connected():  # type: ignore[no-untyped-call]
+        raise ResourcesError(
+            "ray.init: the Ray Client cannot run Ray Tune's searches from here; connect with ray.init(address='auto') "
+            "on a node of the cluster"
+        )
+    yield
 
 
 @contextmanager
@@ -93,17 +129,18 @@ def _shut_down() -> None:
 
 
 @contextmanager
-def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
+def _local_cluster(quiet: dict[str, Any], own_process: bool) -> Iterator[None]:
     # Ray's sockets lie below this folder, and a socket's path has some 100 characters at most.
     base = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_BASE else "/tmp"
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
     # Else Ray makes one for all clusters, in a file in the user's home that others may be able to read.
     os.environ[TOKEN] = os.environ.get(TOKEN) or token_hex(32)
-    with _watched(folder):
+    with _watched(folder) if own_process else nullcontext():
         try:
             copy_package(Path(folder, MODULES))
             # Ray sets handlers of its own, also below Python's; and what a signal raises in a fork is lost.
-            with undisturbed(), _first_on_path(Path(folder, MODULES)), _without_sigterm_handler():
+            bounded = _bounded() if own_process else nullcontext()
+            with undisturbed(), _first_on_path(Path(folder, MODULES)), _without_sigterm_handler(), bounded:
                 # Below it, for Ray has everybody write to its folders, and this one nobody else can enter.
                 _start(f"{folder}/r", quiet)
             yield
@@ -114,7 +151,15 @@ def _local_cluster(quiet: dict[str, Any]) -> Iterator[None]:
 
 
 def _start(folder: str, quiet: dict[str, Any]) -> None:
-    """Start Ray, or end the whole process, with exit code 1, where that takes longer than `START_SECONDS`.
+    try:
+        ray.init(address="local", include_dashboard=False, _temp_dir=folder, job_config=_OfNoFolder(), **quiet)
+    except Exception as error:  # of many kinds, bare ones among them
+        raise SearchError(f"Ray could not be started on this machine: {error}") from error
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """End the whole process, with exit code 1, where this block takes longer than `START_SECONDS`.
 
     Ray waits for ever where its first worker dies before it has registered, and lets no thread or signal handler of
     Python's run meanwhile.
@@ -122,9 +167,7 @@ def _start(folder: str, quiet: dict[str, Any]) -> None:
     with Path(os.devnull).open("w") as nowhere:
         faulthandler.dump_traceback_later(START_SECONDS, exit=True, file=nowhere)
         try:
-            ray.init(address="local", include_dashboard=False, _temp_dir=folder, job_config=_OfNoFolder(), **quiet)
-        except Exception as error:  # of many kinds, bare ones among them
-            raise SearchError(f"Ray could not be started on this machine: {error}") from error
+            yield
         finally:
             faulthandler.cancel_dump_traceback_later()
 

@@ -2,8 +2,10 @@
 
 import math
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 
 from raysl.errors import ResourcesError
 from raysl.launch.course import Course
@@ -37,11 +39,14 @@ def run(work: Work | None, following: Iterator[Work | None], check: Callable[[],
     check: called before each task and about once a second while a trial is trained, between two epochs; what it
         raises ends all.
     """
+    from raysl.training.torch_state import kept_torch_state
+
     while work is not None:
         course = Course(work, following, stay=math.inf)
         while (task := course.next()) is not None:
             check()
-            _Attempts(course, check).do(task)
+            with kept_torch_state():
+                _Attempts(course, check).do(task)
             course.ended(task.name)
         work = course.rest
 
@@ -52,6 +57,7 @@ class _Attempts:
     def __init__(self, course: Course, check: Callable[[], None]) -> None:
         self.course, self.check, self.failures = course, check, Failures()
         self.stopped: Exception | None = None  # what ends the search, rather than the task
+        self.output, self.errors = sys.stdout, sys.stderr  # a task's own go to its log
 
     def do(self, task: Task) -> None:
         """Do a task to its end, well or not."""
@@ -73,8 +79,9 @@ class _Attempts:
     def _report(self, task: Task, report: Report) -> None:
         self.failures.progressed(task.name, report["epoch"])
         try:
-            self.course.now.progressed(task.name, report["epoch"], report["loss"])
-            self.check()
+            with redirect_stdout(self.output), redirect_stderr(self.errors):
+                self.course.now.progressed(task.name, report["epoch"], report["loss"])
+                self.check()
         except Exception as error:
             self.stopped = error
             raise

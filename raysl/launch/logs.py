@@ -25,15 +25,18 @@ RECORD = re.compile(r"\d{4}-\d\d-\d\d ")  # how a log record begins
 def trial_log(store: Store, trial_id: str, rank: int) -> Iterator[None]:
     """Send everything that a trial prints, logs or dies of to its own file in the results folder."""
     name = log_path(trial_id) if rank == 0 else log_path(f"{trial_id}.rank{rank}")
-    with _log_file(store, name) as file, _logging_to(file), redirect_stdout(file), redirect_stderr(file):
-        faulthandler.enable(file)
+    with (
+        _log_file(store, name) as file,
+        _logging_to(file),
+        _faults_to(file),
+        redirect_stdout(file),
+        redirect_stderr(file),
+    ):
         try:
             yield
         except BaseException:
             traceback.print_exc(file=file)
             raise
-        finally:
-            faulthandler.disable()
 
 
 class _Log(io.TextIOWrapper):
@@ -116,13 +119,28 @@ def _last_error(store: Store, path: str) -> str:
 
 
 @contextmanager
+def _faults_to(file: Any) -> Iterator[None]:
+    were_told = faulthandler.is_enabled()
+    faulthandler.enable(file)
+    try:
+        yield
+    finally:
+        faulthandler.disable()
+        if were_told and sys.__stderr__ is not None:
+            with suppress(ValueError, OSError):  # closed
+                faulthandler.enable(sys.__stderr__)
+
+
+@contextmanager
 def _logging_to(file: Any) -> Iterator[None]:
     handler = logging.StreamHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger("raysl")
+    level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
         yield
     finally:
         root.removeHandler(handler)
+        root.setLevel(level)

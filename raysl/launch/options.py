@@ -21,6 +21,8 @@ class Options:
     score: which trials are scored on the test set, once the selection is written.
     retrain: `code` trains those again that are of other code than what runs.
     cluster_file: tells how far an autoscaling cluster can grow; None where it cannot.
+    own_process: whether this process is there for the search alone, so that it may be ended outright where Ray hangs or
+        dies; else the search waits for Ray as long as Ray takes.
     """
 
     backend: Backend = "ray"
@@ -30,6 +32,7 @@ class Options:
     retrain: Retrain = "nothing"
     cluster_file: ClusterFile | None = None
     limits: Limits = field(default_factory=lambda: Limits(None, None))
+    own_process: bool = False
 
 
 @dataclass

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from raysl.launch import inline, signals
+from raysl.launch.connected import is_connected
 from raysl.launch.feasibility import Node
 from raysl.launch.limits import PricedNode
 from raysl.launch.node_types import capacity
@@ -27,6 +28,7 @@ class Place:
         """Take where to search, what, and the stack that the connection is left with."""
         self.options, self.experiments, self.observer, self.stack = options, experiments, observer, stack
         self._connected = False
+        self._is_own = False  # the cluster, which then ends with the search
 
     @property
     def is_inline(self) -> bool:
@@ -50,7 +52,7 @@ class Place:
             return
         from raysl.launch.schedule import run  # only where a cluster is needed: it takes seconds
 
-        run(work, following, self.check_limits, stay=math.inf if self.options.address is None else STAY)
+        run(work, following, self.check_limits, stay=math.inf if self._is_own else STAY)
 
     def check_limits(self) -> None:
         """Raise LimitError or Ended where the search has to stop; called often while trials are trained."""
@@ -59,14 +61,21 @@ class Place:
 
     def _connect(self) -> None:
         if not self.is_inline:
-            from raysl.launch.cluster import START_SECONDS, cluster
-
-            self.observer.cluster_starting(START_SECONDS if self.options.address is None else None)
-            self.stack.enter_context(cluster(self.options.address))
+            self._connect_to_ray()
         self._connected = True
         self.check_limits()
         for experiment in self.experiments:
             self._fitting(experiment)
+
+    def _connect_to_ray(self) -> None:
+        from raysl.launch.cluster import START_SECONDS, cluster
+
+        was_connected = is_connected()
+        self._is_own = self.options.address is None and not was_connected
+        if not was_connected:
+            bounded = self._is_own and self.options.own_process
+            self.observer.cluster_starting(START_SECONDS if bounded else None)
+        self.stack.enter_context(cluster(self.options.address, own_process=self.options.own_process))
 
     def _fitting(self, experiment: Experiment) -> int:
         place = experiment.place("resources")

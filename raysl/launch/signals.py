@@ -13,7 +13,8 @@ ENDING = tuple(
     number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
 )
 _raised: int | None = None  # within the block
-INSISTENT = 3  # so many of them while a block must not be disturbed end the process outright
+_in_command = False  # whether the process is a command's, within `raised`
+INSISTENT = 3  # so many of them while a block must not be disturbed end a command's process outright
 
 
 class Ended(KeyboardInterrupt):
@@ -35,20 +36,26 @@ class Ended(KeyboardInterrupt):
 @contextmanager
 def raised() -> Iterator[None]:
     """Have signals that end a command raise `Ended` within this block; one that the caller ignores stays ignored."""
-    global _raised
-    _raised = None
-    with _handled(_raise):
-        yield
+    global _raised, _in_command
+    _raised, _in_command = None, True
+    try:
+        with _handled(_raise):
+            yield
+    finally:
+        _raised, _in_command = None, False
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put signals off until this block is done, because what it removes would stay for good."""
+    """Put signals off until this block is done, because what it removes would stay for good.
+
+    They are then handled as before, in a process that is not a command's by whatever its program has set.
+    """
     noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(number)
-        if len(noted) >= INSISTENT:
+        if _in_command and len(noted) >= INSISTENT:
             os._exit(128 + number)
 
     with _handled(note):

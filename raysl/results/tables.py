@@ -34,7 +34,7 @@ class Tables:
 
     def current(self) -> "Tables":
         """Return the tables without the stages that a later search of the same stage has superseded."""
-        tables = {field.name: getattr(self, field.name) for field in fields(self)}
+        tables = {field.name: getattr(self, field.name) for field in fields(Tables)}
         # Null in the tables of an earlier version, which could not tell.
         return Tables(**{name: table.filter(pc.fill_null(table["current"], True)) for name, table in tables.items()})
 

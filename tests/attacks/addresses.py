@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from raysl.commands.tune import check_public
+from raysl.commands.public import check_public
 from raysl.errors import UserError
 from raysl.launch.address import check_address, check_listening, is_job_server, shown
 from raysl.outgoing import mask, read_address

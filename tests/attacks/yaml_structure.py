@@ -12,9 +12,10 @@ from typing import Any
 from attacks.outcomes import outcome
 from rich.console import Console
 
-from raysl.commands.setting_up import resolve_data
-from raysl.commands.tune import list_trials
-from raysl.commands.wanted import read_wanted
+from raysl.api.dataset_setup import resolve_data
+from raysl.api.observer import Silent
+from raysl.api.search_request import read_request
+from raysl.commands.dry_run import list_trials
 from raysl.plain_yaml import read_one
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -205,7 +206,7 @@ def run(case: str, folder: Path) -> str:
 
 def dry_run(file: Path, overrides: Sequence[str] = ()) -> None:
     """Do what `raysl tune --dry-run` does, without downloads."""
-    wanted = read_wanted(file, None, overrides, [])
+    wanted = read_request(file, None, overrides, [])
     console = Console(file=io.StringIO(), width=160)
-    prepared = [(experiment, resolve_data(experiment, console, download=False)) for experiment in wanted.experiments]
+    prepared = [(experiment, resolve_data(experiment, Silent(), download=False)) for experiment in wanted.experiments]
     list_trials(wanted, prepared, console)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import here
 
-from raysl.commands import plan as plan_command
-from raysl.commands.wanted import Wanted, read_wanted
+from raysl.api import costing
+from raysl.api.search_request import SearchRequest, read_request
 from raysl.config.document import read_document
 from raysl.data.arrays import load
 from raysl.data.expected import expected_facts, is_missing, stand_in
@@ -48,7 +48,7 @@ def prints(*arguments: object) -> str:
     return done.stdout
 
 
-def num_trials(wanted: Wanted) -> Counter[str]:
+def num_trials(wanted: SearchRequest) -> Counter[str]:
     """Return how many trials there are in stages of each name."""
     counts: Counter[str] = Counter()
     for experiment in wanted.experiments:
@@ -66,7 +66,7 @@ def test_every_trial_is_listed_and_planned(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wanted = read_wanted(file, profile, [], [])
+    wanted = read_request(file, profile, [], [])
     counts = num_trials(wanted)
     sources = {stage.data.source for experiment in wanted.experiments for stage in experiment.stages} - {"digits"}
     listed = prints("tune", file, "--profile", profile, "--dry-run")
@@ -81,7 +81,7 @@ def test_every_trial_is_listed_and_planned(
     assert not re.search(r"^  [0-9a-f]{16}  ", listed, re.MULTILINE) or sources == set()
     assert all(f"{source}: not on this machine" in listed for source in sources)
 
-    monkeypatch.setattr(plan_command, "_measure", lambda spec, experiment, steps: Cost(0.1, 10, 1000))
+    monkeypatch.setattr(costing, "_measure", lambda spec, experiment, steps: Cost(0.1, 10, 1000))
     planned = prints("plan", file, "--profile", profile, "--results", tmp_path / "r")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in planned.splitlines() if "│" in line]
     assert sum(int(row[1]) for row in rows) == sum(counts.values())

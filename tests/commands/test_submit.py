@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from tiny import write
 
+from raysl.api.search_request import read_request
 from raysl.cli import _given, main
+from raysl.commands.public import check_public
 from raysl.commands.submit import _copied, _experiment_files, _own_sets
-from raysl.commands.tune import check_public
-from raysl.commands.wanted import read_wanted
 
 ROOT = Path(__file__).parents[2]
 ADDRESS = ("--address", "http://127.0.0.1:1")
@@ -134,11 +134,11 @@ def test_the_options_of_a_command_line_are_those_that_the_head_is_given() -> Non
 
 def test_a_table_file_brings_its_experiments_along(tmp_path: Path) -> None:
     file = ROOT / "search_spaces" / "tables" / "cavallari2022_table1.yaml"
-    wanted = read_wanted(file, "laptop", (), ())
+    wanted = read_request(file, "laptop", (), ())
     paths = _copied([file, *_experiment_files(file, wanted)], str(tmp_path))
     copied = tmp_path / paths[file]
     assert copied.read_bytes() == file.read_bytes()
-    again = read_wanted(copied, "laptop", (), ())
+    again = read_request(copied, "laptop", (), ())
     assert again.tables is not None
     assert again.tables == wanted.tables
 
@@ -156,7 +156,7 @@ def test_own_images_go_along_and_known_ones_do_not(
     console = Console(force_terminal=False)
     for source, expected in {"digits": {}, "parquet:mine.parquet": f"parquet:{tmp_path}/mine.parquet"}.items():
         overrides = [f"data.source={source}", stage, "stages.finetune.freeze=backbone"]
-        own = _own_sets(read_wanted(write(tmp_path), None, overrides, ()), console)
+        own = _own_sets(read_request(write(tmp_path), None, overrides, ()), console)
         assert {name: carried.source for name, carried in own.items()} == ({source: expected} if expected else {})
         assert all(len(carried.digest) == 32 for carried in own.values())
         assert "stl10: not on this machine" in capsys.readouterr().out

@@ -70,6 +70,19 @@ def test_what_cleans_up_is_not_disturbed() -> None:
     assert done == ["cleaned up"]
 
 
+def test_a_program_of_others_is_not_ended_and_its_own_handler_is_called() -> None:
+    told: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+    try:
+        with undisturbed():
+            for _ in range(signals.INSISTENT):
+                signal.raise_signal(signal.SIGINT)
+            assert told == []
+        assert told == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_what_ends_already_goes_on_to_end_as_it_did() -> None:
 
     def end() -> None:

@@ -108,7 +108,7 @@ def test_the_last_search_to_leave_drops_what_was_kept_for_others(
         def others(self) -> list[Driver]:
             return [] if self._ended.is_set() else [replace(self.driver, id="other")]
 
-    monkeypatch.setattr("raysl.commands.tune.Leases", Watched)
+    monkeypatch.setattr("raysl.api.searching.Leases", Watched)
     file, expected = alone
     model = with_a_model_too_many(expected, tmp_path / "results")
     done = here("tune", file, "--results", tmp_path / "results")

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from tiny import of_stages, write
 
-from raysl.commands.plan import _expected
+from raysl.api.costing import expected
 from raysl.config import load
 from raysl.console.live import Display
 from raysl.data.settings import TrialData
@@ -150,7 +150,7 @@ def test_a_proposed_config_has_its_name_and_counts_in_the_display(tmp_path: Path
 def test_a_plan_counts_configs_that_are_still_to_be_proposed(tmp_path: Path) -> None:
     search = search_of(tmp_path)
     search.propose({})
-    planned = _expected(search.experiment, search.stage, search.datas, {}, search.store)
+    planned = expected(search.experiment, search.stage, search.datas, {}, search.store)
     assert len(planned) == 5 * 2
     assert [trial.spec.id for trial in planned[:2]] == [trial.spec.id for trial in search.trials[0]]
 

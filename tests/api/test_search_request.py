@@ -4,25 +4,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from raysl.commands.wanted import Wanted, read_wanted
+from raysl.api.search_request import SearchRequest, read_request
 from raysl.results.paper_tables import read_paper_tables
 from raysl.results.store import Store
 
 FILE = Path(__file__).parents[2] / "search_spaces" / "tables" / "cavallari2022_table1.yaml"
 
 
-def all_stages(wanted: Wanted) -> dict[tuple[int, str], str | None]:
+def all_stages(wanted: SearchRequest) -> dict[tuple[int, str], str | None]:
     return {(index, stage): f"s{index}-{stage}" for index, cells in enumerate(wanted.cells) for stage in cells.values()}
 
 
 def test_a_profile_that_nobody_asked_for_is_said() -> None:
-    note = read_wanted(FILE, None, [], []).note
+    note = read_request(FILE, None, [], []).note
     assert note.endswith(
         "table1.yaml: profile laptop, for no --profile is given; others: --profile paper (the paper's protocol)"
     )
-    assert read_wanted(FILE, "laptop", [], []).note == ""
-    assert read_wanted(FILE.parent / "sidae_figure7.yaml", None, [], []).note == ""  # it has one alone
-    assert read_wanted(FILE.parents[1] / "rotation.yaml", None, [], []).note == ""
+    assert read_request(FILE, "laptop", [], []).note == ""
+    assert read_request(FILE.parent / "sidae_figure7.yaml", None, [], []).note == ""  # it has one alone
+    assert read_request(FILE.parents[1] / "rotation.yaml", None, [], []).note == ""
 
 
 def test_two_searches_of_a_tables_cells_keep_each_others(tmp_path: Path) -> None:
@@ -35,9 +35,9 @@ def test_two_searches_of_a_tables_cells_keep_each_others(tmp_path: Path) -> None
         yield
         turns.append("out")
 
-    whole = read_wanted(FILE, "laptop", [], [])
+    whole = read_request(FILE, "laptop", [], [])
     keys = sorted(key for cells in whole.cells for key in cells)
-    parts = [read_wanted(FILE, "laptop", [], [key]) for key in (keys[0], keys[-1])]
+    parts = [read_request(FILE, "laptop", [], [key]) for key in (keys[0], keys[-1])]
     recorders = [wanted.recorder(store, turn) for wanted in parts]
     for record in recorders:
         record({})

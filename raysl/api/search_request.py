@@ -1,4 +1,4 @@
-"""What a file asks for: one experiment, or those that give the cells of a paper's tables."""
+"""What is asked for: one experiment, or those that give the cells of a paper's tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +18,7 @@ NO_START = "nothing could be selected in the stage that it starts from"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SearchRequest:
     """Experiments, and the tables that they are for, if they are for any.
 
     results: the folder where results go if no other is given.
@@ -43,7 +43,7 @@ class Wanted:
         if self.tables is None:
             return lambda stage_ids: None
         earlier_record(store, self.tables)
-        wanted, told = self.tables, None
+        asked, told = self.tables, None
 
         def record(stage_ids: StageIds) -> None:
             nonlocal told
@@ -56,8 +56,8 @@ class Wanted:
             if found == told:
                 return
             with turn():
-                before = earlier_record(store, wanted)
-                known = (wanted if before is None else wanted.carried_over(before)).found(found, NO_START)
+                before = earlier_record(store, asked)
+                known = (asked if before is None else asked.carried_over(before)).found(found, NO_START)
                 if known != before:
                     write_paper_tables(store, known)
             told = found
@@ -65,7 +65,7 @@ class Wanted:
         return record
 
 
-def read_wanted(file: Path, profile: str | None, overrides: Sequence[str], patterns: Sequence[str]) -> Wanted:
+def read_request(file: Path, profile: str | None, overrides: Sequence[str], patterns: Sequence[str]) -> SearchRequest:
     """Read an experiment's YAML or a table file.
 
     patterns: of a table file's cells.
@@ -74,20 +74,24 @@ def read_wanted(file: Path, profile: str | None, overrides: Sequence[str], patte
     if not is_table_file(file):
         if patterns:
             raise UserError(f"--cells {patterns[0]}: {file} is an experiment; only a table file has cells")
-        experiment = load(file, profile, overrides)
-        suffix = f"-{experiment.profile}" if experiment.profile else ""
-        return Wanted(f"results/{experiment.name}{suffix}", (experiment,))
+        return request_of(load(file, profile, overrides))
     tables, searches = load_tables(file, profile, overrides, patterns)
     if not searches:
         reasons = ", ".join(dict.fromkeys(tables.reasons.values()))
         raise UserError(f"{file}: no cell is left to search: {reasons}; another --profile or other --cells would do")
-    return Wanted(
+    return SearchRequest(
         f"results/{tables.name}-{tables.profile}",
         tuple(search.experiment for search in searches),
         tables,
         tuple(search.cells for search in searches),
         "" if profile else _note(file, tables.profile),
     )
+
+
+def request_of(experiment: Experiment) -> SearchRequest:
+    """Return the request for one experiment."""
+    suffix = f"-{experiment.profile}" if experiment.profile else ""
+    return SearchRequest(f"results/{experiment.name}{suffix}", (experiment,))
 
 
 def _note(file: Path, taken: str) -> str:

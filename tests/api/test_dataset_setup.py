@@ -1,13 +1,12 @@
 """The data of an experiment's stages: shared where they say nothing, their own where they do."""
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from tiny import EXPERIMENT, write
 
-from raysl.commands.setting_up import resolve_data
+from raysl.api.dataset_setup import resolve_data
+from raysl.api.observer import Observer, Silent
 from raysl.config import load
 from raysl.errors import UserError
 
@@ -17,7 +16,7 @@ FREEZE = "stages.finetune.freeze=backbone"
 
 def test_a_stage_has_its_own_data_and_the_others_do_not(tmp_path: Path) -> None:
     experiment = load(write(tmp_path), overrides=["stages.finetune.data={labels: all, draw: uniform}", FREEZE])
-    datas = resolve_data(experiment, Console(quiet=True))
+    datas = resolve_data(experiment, Silent())
     assert (datas["semi"].labels, datas["finetune"].labels) == (40, 1297)
     assert datas["semi"].digest == datas["finetune"].digest
 
@@ -32,7 +31,7 @@ def test_a_stage_has_its_own_data_and_the_others_do_not(tmp_path: Path) -> None:
 )
 def test_what_the_data_cannot_give_is_named_where_it_was_asked_for(tmp_path: Path, override: str, place: str) -> None:
     with pytest.raises(UserError) as caught:
-        resolve_data(load(write(tmp_path), overrides=[override]), Console(quiet=True))
+        resolve_data(load(write(tmp_path), overrides=[override]), Silent())
     assert str(caught.value).startswith(place), caught.value
 
 
@@ -41,7 +40,7 @@ def test_a_stage_on_images_of_other_channels_cannot_take_over_the_encoder(tmp_pa
     with pytest.raises(
         UserError, match=r"stages\.finetune\.data: images with 3 channel\(s\).*data\.channels: 1 would do"
     ):
-        resolve_data(experiment, Console(quiet=True))
+        resolve_data(experiment, Silent())
 
 
 @pytest.mark.parametrize(
@@ -55,9 +54,12 @@ def test_a_stage_on_images_of_other_channels_cannot_take_over_the_encoder(tmp_pa
     ],
 )
 def test_labels_that_nobody_has_given_are_named(tmp_path: Path, text: str, overrides: list[str], said: str) -> None:
-    console = Console(file=io.StringIO(), width=200)
-    resolve_data(load(write(tmp_path, text), overrides=overrides), console)
-    assert isinstance(console.file, io.StringIO)
-    note = f"tiny: data.labels: not given, so 0.01 of the unlabelled images have labels (stages {said}); "
-    assert console.file.getvalue().startswith(note if said else "")
-    assert bool(console.file.getvalue()) == bool(said)
+    notes: list[str] = []
+
+    class Noting(Observer):
+        def noted(self, text: str) -> None:
+            notes.append(text)
+
+    resolve_data(load(write(tmp_path, text), overrides=overrides), Noting())
+    expected = f"tiny: data.labels: not given, so 0.01 of the unlabelled images have labels (stages {said}); "
+    assert [note.startswith(expected) for note in notes] == [True] * bool(said)

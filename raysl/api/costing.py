@@ -1,0 +1,152 @@
+"""What experiments take: their trials, counted, and a step of each distinct shape, measured."""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from raysl.api.target import Target
+from raysl.results.rows import read_rows
+from raysl.results.store import Store
+from raysl.search.adaptive import AdaptiveSearch
+from raysl.search.chain import selected_starts
+from raysl.search.experiment import Experiment, Resources, Stage
+from raysl.search.trials import Datas, Trial, expand
+from raysl.training.spec import TrialSpec
+
+if TYPE_CHECKING:
+    from raysl.training.measure import Cost
+
+
+@dataclass(frozen=True)
+class ShapePlan:
+    """The trials of a stage whose steps cost the same.
+
+    done: those that the results folder holds.  shared: those that an experiment before needs too.
+    steps: of an epoch.  step_seconds: of one step, the median.  num_parameters: of the whole method.
+    trial_seconds: of what is left to train, one trial after the other.  seconds: of wall time.
+    """
+
+    stage: str
+    num_trials: int
+    done: int
+    shared: int
+    epochs: int
+    steps: int
+    num_parameters: int
+    step_seconds: float
+    trial_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ExperimentPlan:
+    """What an experiment takes beyond those before it; capacity: trials at once."""
+
+    experiment: Experiment
+    datas: Datas
+    capacity: int
+    shapes: tuple[ShapePlan, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of wall time."""
+        return sum(shape.seconds for shape in self.shapes)
+
+
+class Planner:
+    """Adds up what experiments take; a trial that several of them need is counted once, and a shape measured once."""
+
+    def __init__(self, uri: str, place: Target, steps: int) -> None:
+        """Take the results folder, where the search would go, and how many steps are measured of each shape."""
+        self.uri, self.place, self.steps = uri, place, steps
+        self.needs: dict[Resources, float] = {}  # seconds of trials, by what each of them takes
+        self.seen: set[str] = set()
+        self._costs: dict[str, Cost] = {}
+
+    def add(self, experiment: Experiment, datas: Datas) -> ExperimentPlan:
+        """Return what an experiment takes beyond those before it."""
+        capacity = self.place.capacity(experiment)
+        shapes = [one for stage in experiment.stages for one in self._add_stage(stage, experiment, datas, capacity)]
+        return ExperimentPlan(experiment, datas, capacity, tuple(shapes))
+
+    def _add_stage(self, stage: Stage, experiment: Experiment, datas: Datas, capacity: int) -> list[ShapePlan]:
+        trials, done = _trials(stage, experiment, datas, self.uri)
+        found = []
+        for shape in _shapes(trials):
+            planned = self._add_shape(stage, shape, done, experiment, capacity)
+            self.needs[experiment.resources] = self.needs.get(experiment.resources, 0.0) + planned.trial_seconds
+            found.append(planned)
+        self.seen |= {trial.spec.id for trial in trials}
+        return found
+
+    def _add_shape(
+        self, stage: Stage, shape: Sequence[Trial], done: set[str], experiment: Experiment, capacity: int
+    ) -> ShapePlan:
+        cost = self._cost(shape[0].spec, experiment)
+        left = [trial for trial in shape if trial.spec.id not in done | self.seen]
+        needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds
+        return ShapePlan(
+            stage=stage.name,
+            num_trials=len(shape),
+            done=sum(trial.spec.id in done - self.seen for trial in shape),
+            shared=sum(trial.spec.id in self.seen for trial in shape),
+            epochs=shape[0].spec.epochs,
+            steps=cost.steps,
+            num_parameters=cost.num_parameters,
+            step_seconds=cost.seconds,
+            trial_seconds=needed,
+            seconds=needed / min(capacity, max(1, len(left))),
+        )
+
+    def _cost(self, spec: TrialSpec, experiment: Experiment) -> "Cost":
+        shape = _shape(spec.model_copy(update={"data": spec.data.model_copy(update={"attack": None})}))
+        if shape not in self._costs:
+            self._costs[shape] = _measure(spec, experiment, self.steps)
+        return self._costs[shape]
+
+
+def _shapes(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Group trials whose steps cost the same: all that differs is a number in the optimizer or the seed."""
+    shapes: dict[str, list[Trial]] = {}
+    for trial in trials:
+        shapes.setdefault(_shape(trial.spec), []).append(trial)
+    return list(shapes.values())
+
+
+def _shape(spec: TrialSpec) -> str:
+    apart = {"seed", "optimizer", "schedule", "start", "start_epoch", "probe", "streams"}
+    return spec.model_dump_json(exclude=apart) + (spec.optimizer.name if spec.optimizer else "")
+
+
+def _trials(stage: Stage, experiment: Experiment, datas: Datas, uri: str) -> tuple[Sequence[Trial], set[str]]:
+    """Return a stage's trials, and the ids of those that the results folder holds already."""
+    store = Store.open(uri, create=False) if "://" in uri or os.path.exists(uri) else None
+    starts = selected_starts(experiment, stage, datas, store) if store else {} if stage.start_from is None else None
+    if starts is None:  # what an earlier stage will select is not known yet, and none of these trials is trained
+        starts = dict.fromkeys(experiment.seeds, f"{experiment.name}/{stage.start_from}")
+        return expected(experiment, stage, datas, starts, None), set()
+    trials = expected(experiment, stage, datas, starts, store)
+    rows = read_rows(store, [trial.spec.id for trial in trials]) if store else {}
+    return trials, {trial_id for trial_id, row in rows.items() if row.status != "failed"}
+
+
+def expected(
+    experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str], store: Store | None
+) -> list[Trial]:
+    """Return a stage's trials; a config that is still to be proposed costs what one at an end of the space does."""
+    if not stage.adaptive:
+        return list(expand(experiment, stage, datas, starts))
+    search = AdaptiveSearch(experiment, stage, datas, starts, store, 0.0)
+    known = [trial for trials in search.trials for trial in trials]
+    return known + search.num_left * list(expand(experiment, stage, datas, starts, stage.extremes[:1]))
+
+
+def _measure(spec: TrialSpec, experiment: Experiment, steps: int) -> "Cost":
+    from raysl.training.loop import Execution
+    from raysl.training.measure import measure
+    from raysl.training.torch_state import kept_torch_state
+
+    with tempfile.TemporaryDirectory() as scratch, kept_torch_state():
+        return measure(spec, Store.open(scratch, create=True), Execution(threads=experiment.resources.cpus), steps)

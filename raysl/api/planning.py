@@ -1,0 +1,119 @@
+"""`raysl.plan`: what a search would take, from a few measured steps."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysl.api.costing import ExperimentPlan, Planner
+from raysl.api.dataset_setup import missing_texts, resolve_data
+from raysl.api.launching import check_whole
+from raysl.api.loading import Source, as_request
+from raysl.api.observer import Observer, Preparation, checked_observer
+from raysl.api.search_request import SearchRequest
+from raysl.api.target import Target, target
+from raysl.api.turns import own_turn
+from raysl.data.arrays import prepare
+from raysl.data.settings import TrialData
+from raysl.search.experiment import Experiment, Resources
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What the searches of a request would take, one after the other.
+
+    experiments: each beyond what those before it need too.  num_trials: in all, what they share counted once.
+    needs: seconds of trials, one after the other, by what each of them takes.
+    seconds: of wall time.  usd: of the standing cluster's nodes meanwhile; None where their price is not known.
+    missing: what a search would do first to have the data sets that are not on this machine.
+    """
+
+    experiments: tuple[ExperimentPlan, ...]
+    num_trials: int
+    needs: Mapping[Resources, float]
+    seconds: float
+    usd: float | None
+    missing: tuple[str, ...]
+
+
+class Planning:
+    """A plan in the making."""
+
+    def __init__(self, request: SearchRequest, results: str | None, place: Target, steps: int) -> None:
+        """Take what to plan, and where it would be searched.
+
+        Raises ResourcesError for an experiment that can never be trained there.
+        """
+        self.request, self.place = request, place
+        for experiment in request.experiments:
+            place.capacity(experiment)
+        self.planner = Planner(results or request.results, place, steps)
+        self.missing: dict[str, TrialData] = {}
+        self.done: list[ExperimentPlan] = []
+
+    def run(self, told: Preparation) -> Iterator[ExperimentPlan]:
+        """Yield the plan of each experiment, as soon as it is there."""
+        if self.request.note:
+            told.noted(self.request.note)
+        for experiment in self.request.experiments:
+            self.done.append(self._plan(experiment, told))
+            yield self.done[-1]
+
+    def _plan(self, experiment: Experiment, told: Preparation) -> ExperimentPlan:
+        datas = resolve_data(experiment, told, download=False)
+        for data in {data.model_dump_json(): data for data in datas.values() if not data.is_missing}.values():
+            prepare(data, progress=told.preparing)
+        self.missing |= {data.source: data for data in datas.values() if data.is_missing}
+        return self.planner.add(experiment, datas)
+
+    def result(self) -> SearchPlan:
+        """Return the plan of what was planned so far."""
+        seconds = sum(plan.seconds for plan in self.done)
+        return SearchPlan(
+            experiments=tuple(self.done),
+            num_trials=len(self.planner.seen),
+            needs=self.planner.needs,
+            seconds=seconds,
+            usd=None if self.place.rate is None else self.place.rate * seconds / 3600,
+            missing=tuple(missing_texts(self.missing.values())),
+        )
+
+
+def plan(
+    experiment: Experiment | SearchRequest | Source,
+    results: str | os.PathLike[str] | None = None,
+    *,
+    address: str | None = None,
+    cluster: str | os.PathLike[str] | None = None,
+    steps: int = 5,
+    observer: Observer | None = None,
+) -> SearchPlan:
+    """Estimate what a search would take; nothing is trained, downloaded or written.
+
+    Args:
+        experiment: as for `raysl.tune`.
+        results: folder or URI whose finished trials are left out; `results/NAME[-PROFILE]` if None.
+        address: of the Ray cluster that it would run on; this machine if None.
+        cluster: file of a cluster, at the address or still to be started.
+        steps: measured steps of each distinct shape, on this machine's CPU.
+        observer: is told of notes and of the decoding of images.
+
+    Returns:
+        the plan: trials, steps, seconds. Probes, scoring and start-up are not in it.
+
+    Raises:
+        UserError: a mistake in what was given, or resources that can never be had there.
+
+    Example:
+        raysl.plan("search_spaces/rotation_semi.yaml").seconds / 3600
+    """
+    check_whole("--steps", steps, 1)
+    told = checked_observer(observer)
+    file = None if cluster is None else Path(cluster)
+    with own_turn():
+        planning = Planning(
+            as_request(experiment), None if results is None else os.fsdecode(results), target(address, file), steps
+        )
+        for _ in planning.run(told):
+            pass
+    return planning.result()

@@ -1,0 +1,82 @@
+"""What comes before a search: data resolved, decoded and sent, and the results folder opened."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from raysl.api.dataset_setup import resolve_data
+from raysl.api.launching import Launch
+from raysl.api.observer import Preparation
+from raysl.api.search_request import SearchRequest
+from raysl.data.arrays import prepare
+from raysl.data.carried import carried_sources
+from raysl.data.settings import TrialData
+from raysl.launch.carry import fetch, send
+from raysl.launch.connected import has_other_nodes
+from raysl.results.stages import read_stages
+from raysl.results.store import Store
+from raysl.search.checks import cautions
+from raysl.search.experiment import Experiment
+from raysl.search.trials import Datas
+from raysl.tracking.uri import default_uri, validate_uri
+
+Resolved = Sequence[tuple[Experiment, Datas]]
+
+
+@dataclass(frozen=True)
+class PreparedSearch:
+    """A search of which nothing is left but to train; tracking: URI of the store that follows it."""
+
+    request: SearchRequest
+    resolved: Resolved
+    store: Store
+    tracking: str
+
+
+def resolve_request(request: SearchRequest, launch: Launch, told: Preparation, *, download: bool = True) -> Resolved:
+    """Return each experiment with the data of its stages, and note what the caller may not expect.
+
+    download: otherwise a known set that is not on this machine is taken as its authors describe it.
+    Raises UserError for data and tracking stores that cannot be.
+    """
+    if request.note:
+        told.noted(request.note)
+    if (tracking := _given_tracking(launch)) is not None:
+        validate_uri(tracking)
+    for carried in carried_sources().values():
+        fetch(carried.source, carried.digest, Store.open(launch.results or request.results, create=False))
+    resolved = [(one, resolve_data(one, told, download=download)) for one in request.experiments]
+    for text in dict.fromkeys(text for one in resolved for text in cautions(*one)):
+        told.noted(text)
+    return resolved
+
+
+def prepare_search(request: SearchRequest, launch: Launch, told: Preparation) -> PreparedSearch:
+    """Resolve a request, open its results folder, decode its images, and send them where other nodes are to train.
+
+    Raises UserError as `resolve_request` does, and ResultsError for the folder.
+    """
+    resolved = resolve_request(request, launch, told)
+    store = Store.open(launch.results or request.results, create=True)
+    _note_what_changed(store, resolved, told)
+    for data in distinct(resolved):
+        prepare(data, progress=told.preparing)
+        if launch.backend == "ray" and (launch.address is not None or has_other_nodes()):
+            send(data.source, data.digest, store, told.preparing)
+    return PreparedSearch(request, resolved, store, _given_tracking(launch) or default_uri(store))
+
+
+def distinct(resolved: Iterable[tuple[Experiment, Datas]]) -> list[TrialData]:
+    """Return the data of all stages, each once."""
+    return list({data.model_dump_json(): data for _, datas in resolved for data in datas.values()}.values())
+
+
+def _given_tracking(launch: Launch) -> str | None:
+    return launch.tracking or os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def _note_what_changed(store: Store, resolved: Resolved, told: Preparation) -> None:
+    before = {(stage.data.get("source"), stage.data.get("digest")) for stage in read_stages(store)}
+    now = {(data.source, data.digest) for data in distinct(resolved)}
+    for source in sorted({source for source, _ in now - before} & {source for source, _ in before}):
+        told.noted(f"{source}: not the images or labels that {store} was trained on; trials are trained anew")

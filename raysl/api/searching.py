@@ -1,0 +1,86 @@
+"""A prepared search, run to its end: trained, selected, scored, published and tracked."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from raysl.api.preparing import PreparedSearch
+from raysl.errors import ResultsError, SearchError
+from raysl.launch.leases import Leases
+from raysl.launch.limits import LimitError
+from raysl.launch.options import Options, Outcome
+from raysl.launch.search import Search
+from raysl.launch.watcher import Observer
+from raysl.results.store import Store, folder_id
+from raysl.search.summary import curves_of, summarise_store
+from raysl.tracking.facts import RunFacts
+from raysl.tracking.tracked import Tracked
+from raysl.tracking.tracker import Tracker, TrackingStatus
+
+STARTING_SECONDS = 15.0  # before the first sync: until then, a search starts its processes
+TRACKING_SECONDS = 60.0  # how long the end of a search waits for a slow tracking server
+
+
+@dataclass(frozen=True)
+class SearchEnd:
+    """How a search ended; stopped: the limit that ended it early, empty where it came to its end."""
+
+    outcome: Outcome
+    tracking: TrackingStatus
+    stopped: str = ""
+
+
+def run_search(search: PreparedSearch, options: Options, watched: AbstractContextManager[Observer]) -> SearchEnd:
+    """Do all of a search that is not done yet; the tables lie in the results folder then, whatever has ended it.
+
+    watched: gives who is told of it, and is left before the tracking store has caught up.
+    Raises SearchError where the cluster or the results folder is lost; finished trials are kept.
+    """
+    stopped = ""
+    with Leases(search.store) as leases:
+        with leases.turn("folder"):
+            identity = folder_id(search.store)
+        tracker = _tracker(search.store, search.tracking, identity, partial(leases.turn, "tracking"))
+        observer = None
+        try:
+            with watched as observer:
+                doing = _searcher(search, options, leases, observer, tracker)
+                outcome = _executed(doing)
+        except LimitError as error:
+            stopped, outcome = str(error), doing.outcome
+        finally:
+            status = tracker.close(timeout=min(TRACKING_SECONDS, max(0.0, options.limits.seconds_left / 2)))
+            if not status.tracked and observer is not None:
+                observer.noted(f"MLflow: {status}")
+    if not stopped:
+        doing.prune()  # of searches that end together, the last one to leave sees nobody
+    return SearchEnd(outcome, status, stopped)
+
+
+def _searcher(search: PreparedSearch, options: Options, leases: Leases, observer: Observer, tracker: Tracker) -> Search:
+    recorder = search.request.recorder(search.store, lambda: leases.turn("cells"))
+
+    def changed(outcome: Outcome) -> None:
+        tracker.notify()
+        recorder(outcome.stage_ids)
+
+    return Search(search.resolved, leases, options, observer, changed, tracker.finish)
+
+
+def _tracker(store: Store, uri: str, folder_id: str, turn: Callable[[], AbstractContextManager[None]]) -> Tracker:
+    def curves(run: RunFacts) -> pa.Table:
+        return curves_of(store, run.stage_id, run.tags["raysl.trial_id"])
+
+    tables = partial(summarise_store, store, curves=False)
+    return Tracker(uri, tables, folder_id, turn, STARTING_SECONDS, curves=curves, tracked=Tracked(store, uri))
+
+
+def _executed(search: Search) -> Outcome:
+    """Search; a results folder that was writable and is no longer is no mistake of the user's."""
+    try:
+        return search.execute()
+    except ResultsError as error:
+        raise SearchError(str(error)) from None

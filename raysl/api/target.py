@@ -1,0 +1,44 @@
+"""Where a planned search would go."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysl.launch.connected import is_connected
+from raysl.launch.feasibility import Node
+from raysl.launch.node_types import ClusterFile, capacity, find_cluster_file
+from raysl.search.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Target:
+    """The nodes that are there, and how far their cluster can grow.
+
+    rate: what an hour of those nodes costs in USD; None where that is not known.
+    """
+
+    nodes: Sequence[Node]
+    file: ClusterFile | None
+    rate: float | None = None
+
+    def capacity(self, experiment: Experiment) -> int:
+        """Return how many trials there are at once at most; raises ResourcesError where one can never be."""
+        return capacity(experiment.resources, self.nodes, self.file, experiment.place("resources"))
+
+
+def target(address: str | None, path: Path | None) -> Target:
+    """Return the cluster at an address, that which this process is in, or that of a file; without any, this machine."""
+    file = find_cluster_file(path, address)
+    if address is not None or (file is None and is_connected()):
+        from raysl.launch.cluster import cluster, nodes, priced_nodes
+
+        with cluster(address):
+            prices = [node.price for node in priced_nodes(file)]
+            rate = None if None in prices else sum(price for price in prices if price is not None)
+            return Target(nodes(), file, rate)
+    if file is not None:
+        return Target([], file)
+    import torch
+
+    return Target([Node(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count())], None)

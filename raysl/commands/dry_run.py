@@ -1,0 +1,68 @@
+"""`raysl tune --dry-run`: what a search would train."""
+
+from rich.console import Console
+from rich.text import Text
+
+from raysl.api.dataset_setup import images_text, missing_texts
+from raysl.api.preparing import Resolved, distinct
+from raysl.api.search_request import SearchRequest
+from raysl.console.progress import note
+from raysl.search.experiment import Experiment, Stage
+from raysl.search.selection import params_text
+from raysl.search.trials import Datas, expand
+
+MOST_LISTED = 1000  # trials of a stage
+
+
+def show_dry_run(request: SearchRequest, resolved: Resolved, console: Console) -> None:
+    """Print which data sets a search would have to get, and its trials."""
+    for text in missing_texts(distinct(resolved)):
+        note(console, text)
+    list_trials(request, resolved, console)
+
+
+def list_trials(request: SearchRequest, resolved: Resolved, console: Console) -> None:
+    """Print the trials that a search would train, each with its id where nothing has to be selected before.
+
+    Where the images are not on this machine, `-` stands for the id.
+    """
+    seen: set[str] = set()
+    for index, (experiment, datas) in enumerate(resolved):
+        console.print(
+            f"{experiment.name}: {'; '.join(dict.fromkeys(map(images_text, datas.values())))}",
+            markup=False,
+            soft_wrap=True,
+        )
+        if request.tables is not None:
+            console.print(f"  for {', '.join(request.cells[index])}", markup=False, soft_wrap=True)
+        for stage in experiment.stages:
+            _list_stage(experiment, stage, datas, seen, console)
+    if request.tables is not None:
+        console.print(f"{len(seen)} trials of first stages, each trained once; {len(resolved)} searches")
+        for key, reason in request.tables.reasons.items():
+            console.print(f"not searched: {key}: {reason}", markup=False)
+
+
+def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: set[str], console: Console) -> None:
+    after = f", each from the model of {stage.start_from} that its seed has" if stage.start_from else ""
+    if stage.adaptive:
+        num_configs, num_seeds = stage.settings.search.num_configs, len(experiment.seeds)
+        proposed = f"each config proposed by {stage.settings.search.sampler['name']} from the results of those before"
+        line = f": {num_configs} configs x {num_seeds} seeds, select: {stage.select}{after}; {proposed}"
+        console.print(Text.assemble("stage ", (stage.name, "bold"), line), soft_wrap=True)
+        for key, dimension in stage.space.items():
+            console.print(f"  {key}: {dimension}", markup=False, highlight=False)
+        return
+    starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
+    trials = expand(experiment, stage, datas, starts)
+    line = f": {len(trials)} trials, select: {stage.select}{after}"
+    console.print(Text.assemble("stage ", (stage.name, "bold"), line))
+    for trial in trials[:MOST_LISTED]:
+        shared = " (shared with one above)" if trial.spec.id in seen else ""
+        name = "" if stage.start_from else "-  " if trial.spec.data.is_missing else f"{trial.spec.id}  "
+        line = f"  {name}{params_text(trial.params)} seed={trial.spec.seed}{shared}"
+        console.print(line, markup=False, highlight=False)
+    if len(trials) > MOST_LISTED:
+        console.print(f"  and {len(trials) - MOST_LISTED:,} more")
+    if not stage.start_from:
+        seen |= {trial.spec.id for trial in trials}

@@ -1,0 +1,111 @@
+"""A trained model as others use it: images in, features or logits out."""
+
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from raysl import methods
+from raysl.data.arrays import load
+from raysl.data.images import decode, encode
+from raysl.data.parquet import read_labels
+from raysl.data.sets import locate_content
+from raysl.errors import DataError, UserError, quoted
+from raysl.methods._method import Method
+from raysl.training.feed import Normaliser
+from raysl.training.spec import TrialSpec
+
+
+class TrainedModel(nn.Module):
+    """The evaluated encoder of a trial, in eval mode, and what its features expect.
+
+    trial_id: of the trial.  spec: everything that decided its numbers.
+    class_names: of the images that it was trained on, in the order of labels and logits.
+    encoder: float [B, C, H, W], preprocessed, -> features [B, encoder.num_features].
+    """
+
+    def __init__(self, spec: TrialSpec, method: Method) -> None:
+        """Take a trial and its method as it was trained.
+
+        Raises DataError where the images that it was trained on, whose mean and deviation it needs, are not there.
+        """
+        super().__init__()
+        self.trial_id, self.spec = spec.id, spec
+        self.class_names = read_labels(locate_content(spec.data.source, spec.data.digest)).class_names
+        self.encoder, self.method = method.evaluation().encoder, method
+        normalise = Normaliser.of(load(spec.data), torch.device("cpu"))
+        self.register_buffer("mean", normalise.mean)
+        self.register_buffer("std", normalise.std)
+        self.eval()
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its method has learnt the classes, so that it can `classify`."""
+        return self.spec.method["name"] in methods.classifiers()
+
+    def preprocess(self, images: Any) -> Tensor:
+        """Return images as the model takes them: float [N, C, H, W], resized and normalised, on its device.
+
+        images: one or several; each a PIL image, an image file's bytes, or uint8 [H, W] or [H, W, C], C = 1 or 3.
+        Raises DataError for what is no image.
+        """
+        size, channels = self.spec.data.image_size, self.spec.data.channels
+        assert size is not None, "a trial's data are resolved"
+        assert channels is not None, "a trial's data are resolved"
+        pixels = decode([_file(image) for image in _several(images)], size, channels, 0)
+        normalise = Normaliser(self.get_buffer("mean"), self.get_buffer("std"))
+        return normalise(normalise.to_float(pixels))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features [B, D] of preprocessed images."""
+        features: Tensor = self.encoder(images)
+        return features
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Return the logits [B, K] of preprocessed images, in the order of `class_names`.
+
+        Raises UserError where its method has learnt no classes.
+        """
+        if not self.classifies:
+            name, known = self.spec.method["name"], ", ".join(methods.classifiers())
+            raise UserError(f"classify: method {name} learns no classes; those that do: {known}")
+        return self.method.classify(images)
+
+
+def _several(images: Any) -> Iterable[Any]:
+    """Return the images, also where it is one alone."""
+    if isinstance(images, Image.Image | bytes) or (isinstance(images, np.ndarray) and images.ndim == 2):
+        return [images]
+    if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[-1] in (1, 3):
+        return [images]
+    if isinstance(images, Iterable) and not isinstance(images, str):
+        return list(images)
+    raise DataError(f"images: {quoted(images)}: choices: PIL images, bytes of image files, uint8 arrays [H, W, C]")
+
+
+def _file(image: Any) -> bytes:
+    """Return the bytes of an image file that holds an image."""
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, Image.Image):
+        return _png(image)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
+        pixels = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+        if pixels.ndim == 2 or pixels.shape[-1] == 3:
+            return encode(np.ascontiguousarray(pixels))
+    kind = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else quoted(image)
+    raise DataError(f"images: {kind}: choices: PIL images, bytes of image files, uint8 arrays [H, W, C] with C 1 or 3")
+
+
+def _png(image: Image.Image) -> bytes:
+    """Return a picture as a file, with what its metadata say of its orientation."""
+    buffer = BytesIO()
+    try:
+        image.save(buffer, "PNG", compress_level=0, exif=image.getexif())
+    except (OSError, ValueError) as error:
+        raise DataError(f"images: a picture of mode {image.mode}: {error}; image.convert('RGB') would do") from None
+    return buffer.getvalue()
