@@ -1,5 +1,6 @@
 """The signals that end a command: what they become, and what they must not interrupt.  No ray."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -84,7 +85,8 @@ def _raise(number: int, frame: FrameType | None) -> None:
 @contextmanager
 def _handled(handler: Any) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only that one is told of signals
-        yield
+        with _kept_below_python():
+            yield
         return
     before = {number: signal.getsignal(number) for number in ENDING}
     for number, known in before.items():
@@ -95,3 +97,20 @@ def _handled(handler: Any) -> Iterator[None]:
     finally:
         for number, known in before.items():
             signal.signal(number, signal.SIG_DFL if known is None else known)
+
+
+@contextmanager
+def _kept_below_python() -> Iterator[None]:
+    """Put back the process's handlers after this block, as a library of C++ may set its own.
+
+    Python's `signal.signal` would do so in the main thread alone.
+    """
+    get, put = ctypes.pythonapi.PyOS_getsig, ctypes.pythonapi.PyOS_setsig
+    get.restype = put.restype = ctypes.c_void_p
+    get.argtypes, put.argtypes = (ctypes.c_int,), (ctypes.c_int, ctypes.c_void_p)
+    before = {number: get(number) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            put(number, handler)

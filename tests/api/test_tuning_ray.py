@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from clusters import cluster
-from tiny import Finished, tables_of
+from tiny import EXPERIMENT, Finished, tables_of
 from waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
+SHORT = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("[1e-2, 1e-3]", "[1e-2]")
 
 STANDING = """
 import json, sys, time
@@ -83,7 +84,7 @@ def outcome(code: str, *arguments: object, **environment: str) -> tuple[list[obj
 
 
 def test_the_ray_of_a_program_is_used_and_left_as_it_is(finished: Callable[..., Finished], tmp_path: Path) -> None:
-    expected, results = finished(), tmp_path / "results"
+    expected, results = finished(SHORT), tmp_path / "results"
     with cluster(2) as found:
         told, _, errors = outcome(
             STANDING, found.address, expected.file, results, RAY_AUTH_MODE="disabled", TMPDIR=str(tmp_path)
@@ -94,11 +95,10 @@ def test_the_ray_of_a_program_is_used_and_left_as_it_is(finished: Callable[..., 
     assert not list(tmp_path.glob("raysl-*")), "a local cluster was started"
 
 
-@pytest.mark.xfail(reason="a local Ray that is started in another thread keeps its own handler of SIGTERM", strict=True)
 def test_without_one_a_local_ray_is_started_and_ended_in_any_thread(
     finished: Callable[..., Finished], tmp_path: Path
 ) -> None:
-    expected, folders = finished(), [tmp_path / "main", tmp_path / "thread"]
+    expected, folders = finished(SHORT), [tmp_path / "main", tmp_path / "thread"]
     told, more, errors = outcome(OWN, expected.file, *folders)
     assert told == [[True, True], False, True], errors
     assert (more, errors) == ("own handler", "")
