@@ -12,6 +12,7 @@ from raysl.results.store import Store
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment, Resources, Stage
+from raysl.search.shared_weights import SharedWeights
 from raysl.search.trials import Datas, Trial, expand
 from raysl.training.spec import TrialSpec
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 class ShapePlan:
     """The trials of a stage whose steps cost the same.
 
-    done: those that the results folder holds.  shared: those that an experiment before needs too.
+    done: those that the results folder holds, or has the weights of.  shared: those whose weights others before them
+        have too.
     steps: of an epoch.  step_seconds: of one step, the median.  num_parameters: of the whole method.
     trial_seconds: of what is left to train, one trial after the other.  seconds: of wall time.
     """
@@ -62,7 +64,8 @@ class Planner:
         """Take the results folder, where the search would go, and how many steps are measured of each shape."""
         self.uri, self.place, self.steps = uri, place, steps
         self.needs: dict[Resources, float] = {}  # seconds of trials, by what each of them takes
-        self.seen: set[str] = set()
+        self.trials: set[str] = set()
+        self.seen: set[str] = set()  # ids of their weights
         self._costs: dict[str, Cost] = {}
 
     def add(self, experiment: Experiment, datas: Datas) -> ExperimentPlan:
@@ -72,26 +75,38 @@ class Planner:
         return ExperimentPlan(experiment, datas, capacity, tuple(shapes))
 
     def _add_stage(self, stage: Stage, experiment: Experiment, datas: Datas, capacity: int) -> list[ShapePlan]:
-        trials, done = _trials(stage, experiment, datas, self.uri)
+        store = Store.open(self.uri, create=False) if "://" in self.uri or os.path.exists(self.uri) else None
+        trials, done = _trials(stage, experiment, datas, store)
+        weights = SharedWeights(store)
+        done |= {trial.spec.id for trial in trials if weights.donor(trial) is not None}
+        names = {trial.spec.id: weights.id_of(trial.spec) for trial in trials}
+        shared = {trial_id for trial_id, name in names.items() if name in self.seen}
         found = []
         for shape in _shapes(trials):
-            planned = self._add_shape(stage, shape, done, experiment, capacity)
+            planned = self._add_shape(stage, shape, (done, shared), experiment, capacity)
             self.needs[experiment.resources] = self.needs.get(experiment.resources, 0.0) + planned.trial_seconds
             found.append(planned)
-        self.seen |= {trial.spec.id for trial in trials}
+        self.trials |= names.keys()
+        self.seen |= set(names.values())
         return found
 
     def _add_shape(
-        self, stage: Stage, shape: Sequence[Trial], done: set[str], experiment: Experiment, capacity: int
+        self,
+        stage: Stage,
+        shape: Sequence[Trial],
+        known: tuple[set[str], set[str]],
+        experiment: Experiment,
+        capacity: int,
     ) -> ShapePlan:
+        done, shared = known
         cost = self._cost(shape[0].spec, experiment)
-        left = [trial for trial in shape if trial.spec.id not in done | self.seen]
+        left = [trial for trial in shape if trial.spec.id not in done | shared]
         needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds
         return ShapePlan(
             stage=stage.name,
             num_trials=len(shape),
-            done=sum(trial.spec.id in done - self.seen for trial in shape),
-            shared=sum(trial.spec.id in self.seen for trial in shape),
+            done=sum(trial.spec.id in done - shared for trial in shape),
+            shared=sum(trial.spec.id in shared for trial in shape),
             epochs=shape[0].spec.epochs,
             steps=cost.steps,
             num_parameters=cost.num_parameters,
@@ -120,9 +135,10 @@ def _shape(spec: TrialSpec) -> str:
     return spec.model_dump_json(exclude=apart) + (spec.optimizer.name if spec.optimizer else "")
 
 
-def _trials(stage: Stage, experiment: Experiment, datas: Datas, uri: str) -> tuple[Sequence[Trial], set[str]]:
+def _trials(
+    stage: Stage, experiment: Experiment, datas: Datas, store: Store | None
+) -> tuple[Sequence[Trial], set[str]]:
     """Return a stage's trials, and the ids of those that the results folder holds already."""
-    store = Store.open(uri, create=False) if "://" in uri or os.path.exists(uri) else None
     starts = selected_starts(experiment, stage, datas, store) if store else {} if stage.start_from is None else None
     if starts is None:  # what an earlier stage will select is not known yet, and none of these trials is trained
         starts = dict.fromkeys(experiment.seeds, f"{experiment.name}/{stage.start_from}")

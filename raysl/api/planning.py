@@ -71,7 +71,7 @@ class Planning:
         seconds = sum(plan.seconds for plan in self.done)
         return SearchPlan(
             experiments=tuple(self.done),
-            num_trials=len(self.planner.seen),
+            num_trials=len(self.planner.trials),
             needs=self.planner.needs,
             seconds=seconds,
             usd=None if self.place.rate is None else self.place.rate * seconds / 3600,

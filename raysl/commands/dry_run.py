@@ -1,5 +1,7 @@
 """`raysl tune --dry-run`: what a search would train."""
 
+from itertools import zip_longest
+
 from rich.console import Console
 from rich.text import Text
 
@@ -9,7 +11,7 @@ from raysl.api.search_request import SearchRequest
 from raysl.console.progress import note
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.selection import params_text
-from raysl.search.trials import Datas, expand
+from raysl.search.trials import Datas, Trial, expand
 
 MOST_LISTED = 1000  # trials of a stage
 
@@ -26,7 +28,7 @@ def list_trials(request: SearchRequest, resolved: Resolved, console: Console) ->
 
     Where the images are not on this machine, `-` stands for the id.
     """
-    seen: set[str] = set()
+    seen: dict[str, str] = {}  # trials by the ids of their weights
     for index, (experiment, datas) in enumerate(resolved):
         console.print(
             f"{experiment.name}: {'; '.join(dict.fromkeys(map(images_text, datas.values())))}",
@@ -38,12 +40,12 @@ def list_trials(request: SearchRequest, resolved: Resolved, console: Console) ->
         for stage in experiment.stages:
             _list_stage(experiment, stage, datas, seen, console)
     if request.tables is not None:
-        console.print(f"{len(seen)} trials of first stages, each trained once; {len(resolved)} searches")
+        console.print(f"{len(seen)} trainings for first stages, each done once; {len(resolved)} searches")
         for key, reason in request.tables.reasons.items():
             console.print(f"not searched: {key}: {reason}", markup=False)
 
 
-def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: set[str], console: Console) -> None:
+def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: dict[str, str], console: Console) -> None:
     after = f", each from the model of {stage.start_from} that its seed has" if stage.start_from else ""
     if stage.adaptive:
         num_configs, num_seeds = stage.settings.search.num_configs, len(experiment.seeds)
@@ -57,12 +59,20 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: set[st
     trials = expand(experiment, stage, datas, starts)
     line = f": {len(trials)} trials, select: {stage.select}{after}"
     console.print(Text.assemble("stage ", (stage.name, "bold"), line))
-    for trial in trials[:MOST_LISTED]:
-        shared = " (shared with one above)" if trial.spec.id in seen else ""
+    names = [] if stage.start_from else [trial.spec.weights_id(None) for trial in trials]
+    for trial, weights in zip_longest(trials[:MOST_LISTED], names[:MOST_LISTED]):
+        shared = _shared_text(trial, seen.get(weights))
         name = "" if stage.start_from else "-  " if trial.spec.data.is_missing else f"{trial.spec.id}  "
         line = f"  {name}{params_text(trial.params)} seed={trial.spec.seed}{shared}"
         console.print(line, markup=False, highlight=False)
     if len(trials) > MOST_LISTED:
         console.print(f"  and {len(trials) - MOST_LISTED:,} more")
-    if not stage.start_from:
-        seen |= {trial.spec.id for trial in trials}
+    for trial, weights in zip(trials, names, strict=False):
+        seen.setdefault(weights, trial.spec.id)
+
+
+def _shared_text(trial: Trial, earlier: str | None) -> str:
+    """Return what tells a trial that is not trained; earlier: the one listed before that has the same weights."""
+    if earlier is None:
+        return ""
+    return " (shared with one above)" if earlier == trial.spec.id else f" (weights of {earlier})"

@@ -111,7 +111,8 @@ class Display:
         if member.config_id in self.configs:
             self.values[member.config_id] = self._value(member.config_id)
         place = f"; log: {self.store.address(log_path(row.trial_id))}" if row.status == "failed" else ""
-        text = f"{self._name(row.trial_id)} {row.status}: {outcome_text(row, record)} ({row.seconds:.1f} s){place}"
+        how = f"{row.seconds:.1f} s" if row.weights_of is None else f"weights of trial {row.weights_of}"
+        text = f"{self._name(row.trial_id)} {row.status}: {outcome_text(row, record)} ({how}){place}"
         if row.status == "finished":
             self._line(f"[{len(self.rows)}/{self.total}] {text}")
         else:
@@ -134,6 +135,15 @@ class Display:
         """Trials are of other code than what runs."""
         does = "they are trained again" if again else "`--retrain code` trains them again"
         self.console.print(f"{found}; {does}", style="yellow", markup=False, soft_wrap=True)
+
+    def weights_shared(self, num_trials: int) -> None:
+        """So many trials are not trained, for others have their weights."""
+        what = (
+            "1 of them has the weights of another trial, and is"
+            if num_trials == 1
+            else (f"{num_trials} of them have the weights of other trials, and are")
+        )
+        self.console.print(f"{what} measured without training", markup=False, soft_wrap=True)
 
     def models_lost(self, num_trials: int) -> None:
         """Trials are about to be trained again for their models."""

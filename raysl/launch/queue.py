@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from raysl.launch.leases import Leases
 from raysl.launch.sharing import Share
-from raysl.results.rows import TrialRow, read_row, read_rows
+from raysl.results.rows import TrialRow, read_row, read_rows, write_row
 from raysl.results.store import Store
 from raysl.search.adaptive import AdaptiveSearch
+from raysl.search.shared_weights import SharedWeights
 from raysl.search.trials import Trial
 from raysl.training.stopping import Race
 
@@ -26,6 +27,7 @@ class TrialQueue:
         proposed: Callable[[AdaptiveSearch], None] = lambda search: None,
         found: Callable[[TrialRow], None] = lambda row: None,
         done: Callable[[Trial], TrialRow | None] | None = None,
+        weights: SharedWeights | None = None,
     ) -> None:
         """Take what is known.
 
@@ -33,13 +35,18 @@ class TrialQueue:
         proposed: told of a search that has a new config, before its trials are handed out.
         found: told of a trial that another driver has done, which is not handed out then.
         done: returns the row of a trial of which nothing is left to train.
+        weights: whose weights a trial can take instead of being trained; those of the results folder if None.
         """
         self.searches = deque(searches)
         self.rows = dict(rows)
         self.proposed, self.found = proposed, found
         self.done = done or (lambda trial: done_row(leases.store, trial))
         self.handed_out: dict[str, Trial] = {}
-        self._share = Share((), leases, lambda trial: trial.spec.id, self._is_done)
+        self.donors: dict[str, TrialRow] = {}  # of those trials handed out that are only to be measured
+        self._store = leases.store
+        self._weights = weights or SharedWeights(leases.store)
+        # By its weights, so that they are trained once.
+        self._share = Share((), leases, lambda t: self._weights.id_of(t.spec), self._is_done, self._weights.refresh)
         self._known: set[str] = set()
         self._first: Trial | None = None
         self._add(trials)
@@ -64,12 +71,35 @@ class TrialQueue:
     def ended(self, row: TrialRow) -> None:
         """Take note of a trial that was handed out and has ended; its row is written."""
         self.rows[row.trial_id] = row
+        self._weights.add([row])
         self._share.ended(self.handed_out[row.trial_id])
 
     def _find(self) -> Trial | None:
-        while (trial := self._share.next()) is None and self._propose():
-            pass
-        return trial
+        while True:
+            trial = self._share.next()
+            if trial is None:
+                if not self._propose():
+                    return None
+            elif not self._is_taken_over(trial):
+                return trial
+
+    def _is_taken_over(self, trial: Trial) -> bool:
+        """Write the row of a trial that can have all that it needs from the row of another with the same weights."""
+        donor = self._weights.donor(trial)
+        if donor is None:
+            return False
+        if self._weights.has_model(donor):
+            self.donors[trial.spec.id] = donor
+            return False
+        known = read_row(self._store, trial.spec.id)
+        if known is not None and known.status == "finished":  # its model is wanted
+            return False
+        row = donor.for_another(trial.spec.id, trial.spec.model_dump_json(), None)
+        write_row(self._store, row)
+        self.handed_out[row.trial_id], self.donors[row.trial_id] = trial, donor
+        self.ended(row)
+        self.found(row)
+        return True
 
     def _is_done(self, trial: Trial) -> bool:
         row = self.done(trial)
@@ -104,7 +134,8 @@ def united(trials: Iterable[Trial]) -> list[Trial]:
         milestones = tuple(sorted({*before.milestones, *trial.milestones}))
         # One who wants it trained to its end has it so.
         either = before if before.stop is None else trial
-        found[trial.spec.id] = replace(either, milestones=milestones)
+        needs_probe = before.needs_probe or trial.needs_probe
+        found[trial.spec.id] = replace(either, milestones=milestones, needs_probe=needs_probe)
     return list(found.values())
 
 

@@ -28,6 +28,7 @@ from raysl.search.chain import selected_starts
 from raysl.search.code import other_code
 from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.selection import select
+from raysl.search.shared_weights import SharedWeights
 from raysl.search.summary import publish_store
 from raysl.search.trials import Datas, Trial, expand, raced, stage_id, stage_record
 from raysl.training.paths import model_path
@@ -67,7 +68,9 @@ class Search:
         self._growing = Growing(self.store)
         self._seen: set[str] = set()  # other drivers
         self._of_other_code: set[str] = set()  # trials that were told of
-        self._unpruned: set[str] = set()  # trials of finished stages
+        self._weights = SharedWeights(self.store, self._is_donor)
+        self._unpruned: dict[str, str] = {}  # trials of finished stages, each with the id of its weights
+        self._left = deque(range(len(self.experiments)))  # experiments of which no stage was begun
 
     def execute(self) -> Outcome:
         """Do all that is not done yet; what a kill at any moment leaves undone, the next call does."""
@@ -84,8 +87,18 @@ class Search:
 
     def prune(self) -> None:
         """Drop what finished stages have left; not while another search is on the folder, which may need it."""
-        if prune(self.store, self._unpruned, lambda: not self.leases.others()):
-            self._unpruned.clear()
+        awaited = self._awaited()
+        trials = {trial_id for trial_id, weights in self._unpruned.items() if weights not in awaited}
+        if prune(self.store, trials, lambda: not self.leases.others()):
+            self._unpruned = {trial_id: name for trial_id, name in self._unpruned.items() if trial_id not in trials}
+
+    def _awaited(self) -> set[str]:
+        """Return the ids of the weights that first stages of experiments still to come can take."""
+        found = set()
+        for experiment, datas in (self.experiments[index] for index in self._left):
+            for trial in expand(experiment, experiment.stages[0], datas, {}):
+                found.add(self._weights.id_of(trial.spec))
+        return found
 
     def _publish(self) -> None:
         self._growing.write()
@@ -100,9 +113,8 @@ class Search:
 
     def _all(self) -> Working[None]:
         self._look_around()
-        left = deque(range(len(self.experiments)))
-        while left:
-            group = yield from self._group(left)
+        while self._left:
+            group = yield from self._group()
             yield from self._do(list(group.values()))
             for depth in range(1, max(len(self.experiments[index][0].stages) for index in group)):
                 steps = []
@@ -118,12 +130,12 @@ class Search:
         self.place.check_limits()
         time.sleep(random.uniform(*LOOKS))
 
-    def _group(self, left: deque[int]) -> Working[dict[int, Step]]:
+    def _group(self) -> Working[dict[int, Step]]:
         """Take experiments to search together, few on a laptop so that each is soon done; return their first stages."""
         group: dict[int, Step] = {}
         waiting = 0.0
-        while left and waiting < FILLED:
-            index = left.popleft()
+        while self._left and waiting < FILLED:
+            index = self._left.popleft()
             step = yield from self._open(index, depth=0)
             assert step is not None, "a first stage starts from scratch"
             group[index] = step
@@ -167,7 +179,9 @@ class Search:
 
         Raises SearchError where another search is on the folder, which may need what they have made.
         """
-        found = other_code(self.store, read_rows(self.store, _by_id(trials)).values())
+        rows = {row.trial_id: row for trial in trials for row in self._weights.donors(trial.spec)[:1]}
+        rows |= read_rows(self.store, _by_id(trials))
+        found = other_code(self.store, rows.values())
         if self._of_other_code.issuperset(found.trial_ids):
             return
         self._of_other_code |= set(found.trial_ids)
@@ -177,6 +191,11 @@ class Search:
         self.observer.other_code(found, again)
         if again:
             set_aside(self.store, [trial for trial in trials if trial.spec.id in found.trial_ids])
+            self._weights.refresh()
+
+    def _is_donor(self, row: TrialRow) -> bool:
+        """Return whether another trial may take the weights of this one."""
+        return self.options.retrain != "code" or not other_code(self.store, [row]).trial_ids
 
     def _adaptive_search(
         self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]
@@ -202,14 +221,26 @@ class Search:
         self.changed(self.outcome)
         done = {i: row for step in steps for i, row in step.rows.items()}
         self.observer.stages_started([step.record for step in steps], done, num_todo(steps))
+        if num_shared := self._num_shared(steps):
+            self.observer.weights_shared(num_shared)
         yield from self._train_steps(steps, done)
         self._growing.write()
         rows = read_rows(self.store, _by_id(trial for step in steps for trial in step.trials))
         yield from self._score([(step, self._select(step, rows)) for step in steps], rows)
-        self._unpruned |= {trial.spec.id for step in steps for trial in step.trials}
+        self._unpruned |= {t.spec.id: self._weights.id_of(t.spec) for step in steps for t in step.trials}
         self.prune()
         self._publish()
         self.changed(self.outcome)
+
+    def _num_shared(self, steps: Sequence[Step]) -> int:
+        """Return how many trials that steps lack have the weights of another, and so are not trained."""
+        seen: set[str] = set()
+        count = 0
+        for trial in united(trial for step in steps for trial in step.todo):
+            name = self._weights.id_of(trial.spec)
+            count += trial.stop is None and (name in seen or self._weights.donor(trial) is not None)
+            seen.add(name)
+        return count
 
     def _select(self, step: Step, rows: Mapping[str, TrialRow]) -> SelectionRecord:
         selection = select(step.record, rows, selected_at=time.time())
@@ -240,7 +271,15 @@ class Search:
             searches = [search for search in searches_of(part) if search.record.stage_id not in asked]
             asked |= {search.record.stage_id for search in searches}
             seen |= {trial.spec.id for trial in todo}
-            queue = TrialQueue(todo, searches, rows, self.leases, proposed=self._proposed, found=self._found)
+            queue = TrialQueue(
+                todo,
+                searches,
+                rows,
+                self.leases,
+                proposed=self._proposed,
+                found=self._found,
+                weights=self._weights,
+            )
             yield from self._train(part[0].experiment, queue)
 
     def _proposed(self, search: AdaptiveSearch) -> None:
@@ -257,7 +296,7 @@ class Search:
                 yield Training(queue, self.store, resources, limit, self.observer, self._trial_ended)
             elif not queue.is_exhausted:
                 yield from self._wait("trials that another search trains")
-        self.outcome.trained += len(queue.handed_out)
+        self.outcome.trained += len(queue.handed_out.keys() - queue.donors.keys())
 
     def _limit(self, experiment: Experiment) -> int:
         capacity = self.place.capacity(experiment)
@@ -285,7 +324,9 @@ class Search:
             return rows[trial.spec.id] if found.has_models(trial) else None
 
         for experiment, trials in found.lost.values():
-            queue = TrialQueue(united(trials), (), {}, self.leases, found=self._found, done=trained)
+            queue = TrialQueue(
+                united(trials), (), {}, self.leases, found=self._found, done=trained, weights=self._weights
+            )
             yield from self._train(experiment, queue)
         if not found.unscored:
             return

@@ -59,7 +59,7 @@ def _train(task: TrainTask, rank: int, report: Callable[[Report], None]) -> None
         ensure_data(spec.data, store, file=False)
         execution = Execution(device_for(resources.gpus), resources.cpus, resources.checkpoint_seconds, task.milestones)
         race = Race(store, task.race, task.stop) if task.stop is not None else None
-        run_trial(spec, store, execution, after, race)
+        run_trial(spec, store, execution, after, race, task.weights_of)
 
 
 def _score(task: ScoreTask) -> None:

@@ -53,6 +53,7 @@ class Training:
             milestones=trial.milestones,
             stop=trial.stop,
             race=trial.race,
+            weights_of=donor.trial_id if (donor := self.queue.donors.get(trial.spec.id)) else None,
         )
 
     def started(self, name: str) -> None:

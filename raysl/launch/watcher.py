@@ -58,6 +58,10 @@ class Observer(TrialObserver, Protocol):
         """Trials are of other code than what runs; `again` where they are about to be trained again for that."""
         return
 
+    def weights_shared(self, num_trials: int) -> None:
+        """Of the trials to train, so many have the weights of another trial: they are only measured."""
+        return
+
     def models_lost(self, num_trials: int) -> None:
         """Models that are needed are gone, and their trials are about to be trained again; their rows stay."""
         return

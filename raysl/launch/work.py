@@ -27,11 +27,15 @@ class Task:
 
 @dataclass(frozen=True)
 class TrainTask(Task):
-    """A trial to train; its name is its id.  milestones, stop, race: as in `search.trials.Trial`."""
+    """A trial to train; its name is its id.  milestones, stop, race: as in `search.trials.Trial`.
+
+    weights_of: a trained trial that has the same weights, so that this one is only measured.
+    """
 
     milestones: tuple[int, ...] = ()
     stop: StopSettings | None = None
     race: str = ""
+    weights_of: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
@@ -35,6 +36,7 @@ class TrialRow:
     epochs: those that were completed.  seconds: spent in training.  started_at, finished_at: unix seconds.
     spec: JSON of everything that decides the trial's numbers.
     code: names the sources that trained it (`results.code`); None where an earlier version did, or it failed.
+    weights_of: the trial that was trained in its place, whose weights it has; None if it was trained itself.
     """
 
     trial_id: str
@@ -56,6 +58,20 @@ class TrialRow:
     spec: str
     curve: Sequence[Epoch]
     code: str | None = None
+    weights_of: str | None = None
+
+    def for_another(self, trial_id: str, spec: str, probe_accuracy: float | None) -> "TrialRow":
+        """Return the row of another trial with the same weights, which was not trained itself."""
+        now = time.time()
+        return replace(
+            self,
+            trial_id=trial_id,
+            spec=spec,
+            probe_accuracy=probe_accuracy,
+            started_at=now,
+            finished_at=now,
+            weights_of=self.weights_of or self.trial_id,
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from raysl.search.experiment import Config, Experiment, Stage, StageSettings
 from raysl.training.settings import StopSettings
 from raysl.training.spec import IDENTITY_VERSION, TrialSpec, identity_of
 
+PROBE_ACCURACY = "probe_accuracy"  # among objectives
+
 Datas = Mapping[str, TrialData]  # of each stage, by its name
 
 # What StageSettings came to hold later: at its default it is no part of a config's name.
@@ -32,6 +34,7 @@ class Trial:
 
     milestones: after how many epochs its model is kept, beside the end's.
     stop: how it may be ended early; race: what names the trials that it is then held against.
+    needs_probe: whether its stage's search or selection compares its probe accuracy.
     """
 
     config_id: str
@@ -40,6 +43,7 @@ class Trial:
     milestones: tuple[int, ...] = ()
     stop: StopSettings | None = None
     race: str = ""
+    needs_probe: bool = False
 
 
 def expand(
@@ -57,12 +61,13 @@ def expand(
     seen = stage_data(experiment, stage, datas)
     ends = _start_ends(experiment, stage)
     milestones = tuple(sorted(set(stage.settings.milestones)))
+    needs_probe = PROBE_ACCURACY in (stage.select, *stage.objectives)
     trials: list[Trial] = []
     for config in stage.configs if configs is None else configs:
         name = config_id(config)
         for seed in experiment.seeds:
             spec = _spec(experiment, config, seen, seed, starts.get(seed), ends)
-            trials.append(Trial(name, config.params, spec, milestones, stage.settings.stop))
+            trials.append(Trial(name, config.params, spec, milestones, stage.settings.stop, needs_probe=needs_probe))
     return tuple(trials)
 
 

@@ -115,6 +115,16 @@ def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
     return method
 
 
+def loaded_method(spec: TrialSpec, channels: int, store: Store, trial_id: str) -> Method:
+    """Build a trial's method with the weights of a model: its own, or that of a trial with the same weights.
+
+    Raises CheckpointError where the model is damaged.
+    """
+    method = build_method(spec.model_copy(update={"start": None}), channels, store)
+    method.load_state_dict(checkpoint.load(store, model_path(trial_id))["method"])
+    return method
+
+
 class Loop:
     """A trial's training on this rank: what is trained, how far it is, and its curve.
 

@@ -17,12 +17,10 @@ from raysl.results.code import write_code
 from raysl.results.features import Features, write_features
 from raysl.results.rows import Score, read_scores, write_score
 from raysl.results.store import Store
-from raysl.training import checkpoint
 from raysl.training.code import code_of
 from raysl.training.features import extract_features, logits
 from raysl.training.feed import Feed
-from raysl.training.loop import Execution, build_method, prepare_process
-from raysl.training.paths import model_path
+from raysl.training.loop import Execution, build_method, loaded_method, prepare_process
 from raysl.training.spec import TrialSpec
 
 log = logging.getLogger(__name__)
@@ -75,9 +73,7 @@ def trained_method(spec: TrialSpec, store: Store) -> Method:
     assert spec.data.channels is not None, "a trial's data are resolved"
     if not spec.trains:
         return build_method(spec, spec.data.channels, store)
-    method = build_method(spec.model_copy(update={"start": None}), spec.data.channels, store)
-    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
-    return method
+    return loaded_method(spec, spec.data.channels, store, spec.id)
 
 
 def _predicted(

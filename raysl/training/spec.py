@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge
 from pydantic import Field
 
+from raysl import methods
 from raysl.data.settings import TrialData
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
@@ -25,6 +26,8 @@ LATER: Mapping[str, Mapping[str, Any]] = {
     "trimix": {"hidden": None, **_CROPS},
     **dict.fromkeys(("barlow_twins", "byol", "denoising_autoencoder", "sidae", "simclr", "simsiam", "vicreg"), _CROPS),
 }
+
+UNSEEN = ("labels", "draw", "attack")  # of the data: what a method without labelled images does not see
 
 STREAMS = ("split", "init", "order", "augmentation")
 Stream = Literal["split", "init", "order", "augmentation"]
@@ -77,11 +80,27 @@ class TrialSpec(Settings):
     @cached_property
     def id(self) -> str:
         """16 hex digits of the hash of everything that decides this trial's numbers."""
+        return _digest([IDENTITY_VERSION, self._facts()])
+
+    def weights_id(self, start: str | None) -> str:
+        """Return 16 hex digits of the hash of everything that decides this trial's weights; not of how they are probed.
+
+        Without labelled images in its method, neither D_l nor its attack decides them.
+        start: the weights id of the trial whose encoder this one starts from.
+        """
+        facts = self._facts()
+        for key in ("probe", "probes", "start"):
+            facts.pop(key, None)
+        if "labelled" not in methods.describe(self.method["name"]).streams:
+            for key in UNSEEN:
+                facts["data"].pop(key, None)
+        return _digest(["weights", IDENTITY_VERSION, start, facts])
+
+    def _facts(self) -> dict[str, Any]:
         facts = self.model_dump(mode="json", exclude_none=True)
         del facts["data"]["source"]  # where the content lies does not change it: the digest names it
         facts["method"] = identity_of(facts["method"])
-        text = json.dumps([IDENTITY_VERSION, facts], sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return facts
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with other values, and so with an id of its own."""
@@ -97,3 +116,8 @@ class TrialSpec(Settings):
     def stream_seed(self, stream: Stream) -> int:
         """Return the seed of a named stream."""
         return self.streams.get(stream, self.seed)
+
+
+def _digest(facts: Any) -> str:
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

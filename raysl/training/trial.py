@@ -3,26 +3,26 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
 
 import raysl
 from raysl import collectives
 from raysl.errors import CheckpointError
 from raysl.methods._method import Method
-from raysl.probes.measured import training_accuracy
 from raysl.results.code import write_code
 from raysl.results.rows import Epoch, TrialRow, read_row, write_row
 from raysl.results.store import Store
 from raysl.training.code import code_of
-from raysl.training.features import FEATURE_BATCH, extract_features, logits
 from raysl.training.feed import Feed
 from raysl.training.loop import Ending, Execution, Loop, build_method, prepare_process
 from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.probing import probed
 from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
 from raysl.training.stopping import Race
+from raysl.training.taken_over import is_unprobed, take_over
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +33,21 @@ def run_trial(
     execution: Execution,
     report: Callable[[Epoch], None],
     race: Race | None = None,
+    weights_of: str | None = None,
 ) -> TrialRow | None:
     """Train a trial on this rank, from its last checkpoint if there is one, and write its models and its row.
 
     report: called on every rank after every epoch.
     race: may stop the trial early; without one, a trial that was stopped is trained to its end.
+    weights_of: a trained trial with the same weights; this one is then only measured, as far as its models are there.
     Returns the row on rank 0 and None on others.
     Raises CheckpointError where models of a finished trial are gone that other code has made.
     """
     if not spec.trains:
         return _measure_start(spec, store, execution)
     milestones = [epoch for epoch in execution.milestones if epoch < spec.epochs]
+    if weights_of is not None:
+        take_over(spec, store, execution, weights_of, milestones)
     known = read_row(store, spec.id)
     if known is not None and known.status == "finished":
         race = None  # its row stays
@@ -76,7 +80,7 @@ def _measure_start(spec: TrialSpec, store: Store, execution: Execution) -> Trial
     device = prepare_process(spec, execution)
     method = build_method(spec, spec.data.channels, store)
     method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ending, accuracy = _probed(spec, method, Feed(spec, method.views(), device))
+    ending, accuracy = probed(spec, method, Feed(spec, method.views(), device))
     code = write_code(store, code_of(spec, store))
     row = _row(spec, method, device, (), started, ending, accuracy, code)
     write_row(store, row)
@@ -183,7 +187,7 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
     ending = Ending("stopped", stopped) if stopped else loop.ending
     accuracy = None
     if ending is None:
-        ending, accuracy = _probed(spec, loop.method, loop.feed)
+        ending, accuracy = probed(spec, loop.method, loop.feed)
     if ending is None:
         loop.save_model()
     known = read_row(store, spec.id)
@@ -191,6 +195,9 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
         # Trained again for its model alone, which had been dropped: the row is written once.
         if known.final_loss != loop.curve[-1].loss:
             log.warning("final loss %r, where its row says %r", loop.curve[-1].loss, known.final_loss)
+        if is_unprobed(known) and accuracy is not None:
+            known = replace(known, probe_accuracy=accuracy)
+            write_row(store, known)
         store.delete(checkpoint_path(spec.id))
         return known
     code = write_code(store, loop.code)
@@ -198,22 +205,6 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
     write_row(store, row)
     store.delete(checkpoint_path(spec.id))
     return row
-
-
-def _probed(spec: TrialSpec, method: Method, feed: Feed) -> tuple[Ending | None, float | None]:
-    """Return what ends a trained trial after all, and its probe accuracy.
-
-    The last step is taken after the last loss was computed. A classifier has seen all of D_l, so there is nothing to
-    cross-validate it on.
-    """
-    images, labels = feed.labelled_images()
-    if spec.probe == "classifier":
-        whole = np.isfinite(logits(method, images[:FEATURE_BATCH], feed.normalise)).all()
-        return (None if whole else Ending("diverged", "non-finite logits after the last step")), None
-    features = extract_features(method.evaluation().encoder, images, feed.normalise)
-    if not np.isfinite(features).all():
-        return Ending("diverged", "non-finite features after the last step"), None
-    return None, training_accuracy(features, labels, spec.probes.used, spec.stream_seed("split"))
 
 
 def _row(

@@ -1,0 +1,101 @@
+"""Which trials have the same weights, so that one of them is trained and the others are only measured."""
+
+from collections.abc import Callable, Iterable
+
+from pydantic import ValidationError
+
+from raysl.errors import UserError
+from raysl.results.rows import TrialRow, read_row, read_rows
+from raysl.results.store import Store
+from raysl.search.trials import Trial
+from raysl.training.paths import model_path
+from raysl.training.seal import is_whole
+from raysl.training.spec import TrialSpec
+
+LASTING = ("finished", "diverged", "collapsed")  # the same training would end so again
+
+
+class SharedWeights:
+    """The trained trials of a results folder, by what decides their weights.
+
+    Another probe or another of its settings, and another D_l for a method that sees no labels, give other trials with
+    the same weights (`TrialSpec.weights_id`).
+    """
+
+    def __init__(self, store: Store | None, usable: Callable[[TrialRow], bool] = lambda row: True) -> None:
+        """Take a results folder, or None where there is none yet.
+
+        usable: whether another trial may take the weights of a row's trial.
+        """
+        self._store, self._usable = store, usable
+        self._ids: dict[str, str | None] = {}  # weights id by trial id
+        self._unsorted: dict[tuple[str, int], list[TrialRow]] = {}  # by method and seed
+        self._rows: dict[str, dict[str, TrialRow]] = {}  # by weights id, then by trial id
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take note of what other searches have trained meanwhile."""
+        self._unsorted, self._rows = {}, {}
+        if self._store is not None:
+            self.add(read_rows(self._store).values())
+
+    def add(self, rows: Iterable[TrialRow]) -> None:
+        """Take note of trials that have ended."""
+        for row in rows:
+            if row.status in LASTING:
+                self._unsorted.setdefault((row.method, row.seed), []).append(row)
+
+    def id_of(self, spec: TrialSpec) -> str:
+        """Return what names a trial's weights; a trial that trains nothing has none that others could take."""
+        name = self._ids.get(spec.id) or (spec.weights_id(self._start_id(spec)) if spec.trains else spec.id)
+        self._ids[spec.id] = name
+        return name
+
+    def donors(self, spec: TrialSpec) -> list[TrialRow]:
+        """Return the trained trials with the weights of another, whether their models are there or not."""
+        if not spec.trains:
+            return []
+        for row in self._unsorted.pop((spec.method["name"], spec.seed), ()):
+            if (name := self._row_id(row)) is not None:
+                self._rows.setdefault(name, {})[row.trial_id] = row
+        alike = self._rows.get(self.id_of(spec), {}).values()
+        return [row for row in alike if row.trial_id != spec.id and self._usable(row)]
+
+    def donor(self, trial: Trial) -> TrialRow | None:
+        """Return the trained trial whose weights save a trial its training; None where it must be trained.
+
+        Without a model there is no probe accuracy. One that may be stopped early is held against others epoch by epoch.
+        """
+        if trial.stop is not None:
+            return None
+        donors = self.donors(trial.spec)
+        for row in donors:
+            if row.status != "finished" or self.has_model(row):
+                return row
+        return donors[0] if donors and not trial.needs_probe else None
+
+    def has_model(self, row: TrialRow) -> bool:
+        """Return whether a trial's model is in the results folder."""
+        return self._store is not None and row.status == "finished" and is_whole(self._store, model_path(row.trial_id))
+
+    def _start_id(self, spec: TrialSpec) -> str | None:
+        if spec.start is None or self._store is None:
+            return spec.start
+        row = read_row(self._store, spec.start)
+        start = None if row is None else _spec(row)
+        return spec.start if start is None else self.id_of(start)
+
+    def _row_id(self, row: TrialRow) -> str | None:
+        if row.trial_id not in self._ids:
+            spec = _spec(row)
+            self._ids[row.trial_id] = None if spec is None else self.id_of(spec)
+        return self._ids[row.trial_id]
+
+
+def _spec(row: TrialRow) -> TrialSpec | None:
+    """Return what a row's trial is; None for one of an earlier version, whose settings mean other numbers by now."""
+    try:
+        spec = TrialSpec.model_validate_json(row.spec)
+        return spec if spec.id == row.trial_id else None
+    except (ValidationError, UserError):
+        return None

@@ -1,0 +1,59 @@
+"""A trial that has the weights of another: its models are copied, and it is measured."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from raysl import collectives
+from raysl.results.rows import TrialRow, read_row, write_row
+from raysl.results.store import Store
+from raysl.training import checkpoint
+from raysl.training.feed import Feed
+from raysl.training.loop import Execution, loaded_method, prepare_process
+from raysl.training.paths import model_path
+from raysl.training.probing import probed
+from raysl.training.seal import is_whole
+from raysl.training.spec import TrialSpec
+
+
+def take_over(spec: TrialSpec, store: Store, execution: Execution, donor: str, milestones: Sequence[int]) -> None:
+    """Write the models of a trial whose weights another one was trained to, and its row unless it has one.
+
+    Called on every rank; rank 0 does it. Nothing is written where the other trial's model is gone.
+    donor: id of the other trial.  milestones: after how many epochs a model is kept, beside that of the end.
+    """
+    device = prepare_process(spec, execution)
+    whole = torch.tensor(float(is_whole(store, model_path(donor))), device=device)
+    if float(collectives.mean_over_ranks(whole)) < 1:
+        return
+    if collectives.rank() == 0 and (row := read_row(store, donor)) is not None:
+        for epoch in (None, *milestones):
+            _copy(store, donor, spec.id, epoch)
+        _measure(spec, store, device, row)
+    collectives.mean_over_ranks(whole)  # the other ranks read what is there then
+
+
+def _measure(spec: TrialSpec, store: Store, device: torch.device, donor: TrialRow) -> None:
+    known = read_row(store, spec.id)
+    if known is not None and known.status == "finished" and not is_unprobed(known):
+        return
+    assert spec.data.channels is not None, "a trial's data are resolved"
+    method = loaded_method(spec, spec.data.channels, store, spec.id)
+    method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ending, accuracy = probed(spec, method, Feed(spec, method.views(), device))
+    row = donor.for_another(spec.id, spec.model_dump_json(), accuracy)
+    if ending is not None:
+        row = replace(row, status=ending.status, reason=ending.reason, final_loss=None)
+    write_row(store, row)
+
+
+def is_unprobed(row: TrialRow) -> bool:
+    """Return whether a row was taken over when the other trial's model was gone already."""
+    return row.weights_of is not None and row.probe_accuracy is None
+
+
+def _copy(store: Store, donor: str, trial_id: str, epoch: int | None) -> None:
+    source, target = model_path(donor, epoch), model_path(trial_id, epoch)
+    if is_whole(store, source) and not is_whole(store, target):
+        checkpoint.save(store, target, checkpoint.load(store, source) | {"id": trial_id})
