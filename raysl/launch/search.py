@@ -68,7 +68,7 @@ class Search:
         self._growing = Growing(self.store)
         self._seen: set[str] = set()  # other drivers
         self._of_other_code: set[str] = set()  # trials that were told of
-        self._weights = SharedWeights(self.store, self._is_donor)
+        self._weights = SharedWeights(self.store, own_code=options.retrain == "code")
         self._unpruned: dict[str, str] = {}  # trials of finished stages, each with the id of its weights
         self._left = deque(range(len(self.experiments)))  # experiments of which no stage was begun
 
@@ -192,10 +192,6 @@ class Search:
         if again:
             set_aside(self.store, [trial for trial in trials if trial.spec.id in found.trial_ids])
             self._weights.refresh()
-
-    def _is_donor(self, row: TrialRow) -> bool:
-        """Return whether another trial may take the weights of this one."""
-        return self.options.retrain != "code" or not other_code(self.store, [row]).trial_ids
 
     def _adaptive_search(
         self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]

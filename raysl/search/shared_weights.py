@@ -1,6 +1,6 @@
 """Which trials have the same weights, so that one of them is trained and the others are only measured."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 
@@ -8,6 +8,7 @@ from raysl.errors import UserError
 from raysl.results.rows import TrialRow, read_row, read_rows
 from raysl.results.store import Store
 from raysl.search.trials import Trial
+from raysl.training.code import code_of
 from raysl.training.paths import model_path
 from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
@@ -22,12 +23,12 @@ class SharedWeights:
     the same weights (`TrialSpec.weights_id`).
     """
 
-    def __init__(self, store: Store | None, usable: Callable[[TrialRow], bool] = lambda row: True) -> None:
+    def __init__(self, store: Store | None, *, own_code: bool = False) -> None:
         """Take a results folder, or None where there is none yet.
 
-        usable: whether another trial may take the weights of a row's trial.
+        own_code: whether only weights are taken that this very code has trained.
         """
-        self._store, self._usable = store, usable
+        self._store, self._own_code = store, own_code
         self._ids: dict[str, str | None] = {}  # weights id by trial id
         self._unsorted: dict[tuple[str, int], list[TrialRow]] = {}  # by method and seed
         self._rows: dict[str, dict[str, TrialRow]] = {}  # by weights id, then by trial id
@@ -59,7 +60,11 @@ class SharedWeights:
             if (name := self._row_id(row)) is not None:
                 self._rows.setdefault(name, {})[row.trial_id] = row
         alike = self._rows.get(self.id_of(spec), {}).values()
-        return [row for row in alike if row.trial_id != spec.id and self._usable(row)]
+        found = [row for row in alike if row.trial_id != spec.id]
+        if found and self._own_code and self._store is not None:
+            own = code_of(spec, self._store).digest
+            found = [row for row in found if row.code == own]
+        return found
 
     def donor(self, trial: Trial) -> TrialRow | None:
         """Return the trained trial whose weights save a trial its training; None where it must be trained.

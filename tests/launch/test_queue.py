@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from raysl.data.settings import TrialData
 from raysl.launch import sharing
 from raysl.launch.leases import Leases
 from raysl.launch.queue import TrialQueue
-from raysl.results.rows import Status, TrialRow, write_row
+from raysl.results.rows import Status, TrialRow, read_row, write_row
 from raysl.results.store import Store
 from raysl.search.trials import Trial, expand
+from raysl.training import checkpoint
+from raysl.training.paths import model_path
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
 
@@ -120,8 +123,75 @@ def test_what_is_done_can_be_more_than_the_row(both: tuple[Leases, Leases], tria
 def test_waiting_ends_when_the_other_driver_does(both: tuple[Leases, Leases], trials: list[Trial]) -> None:
     own, _ = both
     with Leases(own.store) as other:
-        assert other.claim(trials[0].spec.id)
+        assert other.claim(trials[0].spec.weights_id(None))
         queue = TrialQueue(trials[:1], (), {}, own)
         assert queue.next() is None
         threading.Timer(0.1, other.__exit__).start()
         assert come(queue)
+
+
+@pytest.fixture
+def alike(tmp_path: Path) -> list[Trial]:
+    """Trials of one seed that differ in their probes alone."""
+    found = []
+    for strength in (1, 2, 3):
+        overrides = ["stages.semi.optimizer.lr=1e-3", f"probes.linear_svm.C={strength}"]
+        experiment = load(write(tmp_path), overrides=overrides)
+        found.append(expand(experiment, experiment.stages[0], of_stages(experiment, DATA), {})[0])
+    return found
+
+
+def trained(trial: Trial, store: Store) -> TrialRow:
+    row = replace(row_of(trial, "finished"), spec=trial.spec.model_dump_json())
+    checkpoint.save(store, model_path(trial.spec.id), {"id": trial.spec.id})
+    write_row(store, row)
+    return row
+
+
+def test_of_trials_with_the_same_weights_one_is_trained(both: tuple[Leases, Leases], alike: list[Trial]) -> None:
+    """The others wait for it, in its own search and in another."""
+    own, other = both
+    queue, theirs = TrialQueue(alike[:2], (), {}, own), TrialQueue(alike[2:], (), {}, other)
+    first = queue.next()
+    assert first is alike[0]
+    for one in (queue, theirs):
+        assert one.next() is None
+        assert not one.is_exhausted
+    assert queue.donors == {}
+    queue.ended(trained(first, own.store))
+    second = queue.next()
+    assert second is alike[1]
+    assert [row.trial_id for row in queue.donors.values()] == [first.spec.id]
+    assert not theirs.look()
+    queue.ended(trained(second, own.store))
+    assert come(theirs)
+    assert theirs.next() is alike[2]
+    assert theirs.donors.keys() == {alike[2].spec.id}
+    assert queue.is_exhausted
+
+
+def test_a_row_is_taken_over_where_it_is_enough(both: tuple[Leases, Leases], alike: list[Trial]) -> None:
+    own, _ = both
+    row = replace(trained(alike[0], own.store), probe_accuracy=0.5)
+    write_row(own.store, row)
+    own.store.delete(model_path(row.trial_id))
+    told: list[TrialRow] = []
+    needing = replace(alike[2], needs_probe=True)
+    queue = TrialQueue([alike[1], needing], (), {}, own, found=told.append)
+    assert queue.next() is needing
+    assert queue.donors.keys() == {alike[1].spec.id}
+    [found] = told
+    assert found == read_row(own.store, alike[1].spec.id)
+    assert (found.final_loss, found.probe_accuracy, found.weights_of) == (0.5, None, row.trial_id)
+    assert own.taken() == {}
+    assert [name.partition(".")[0] for name in own.store.list("claims", "")] == [needing.spec.weights_id(None)]
+
+
+def test_a_trial_whose_own_model_is_wanted_takes_no_row(both: tuple[Leases, Leases], alike: list[Trial]) -> None:
+    own, _ = both
+    for trial in alike[:2]:
+        trained(trial, own.store)
+        own.store.delete(model_path(trial.spec.id))
+    queue = TrialQueue(alike[:1], (), {}, own, done=lambda trial: None)
+    assert queue.next() is alike[0]
+    assert queue.donors == {}

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from tiny import EXPERIMENT, Finished, here, start, tables_of, write
+from tiny import EXPERIMENT, Finished, here, of_stages, start, tables_of, write
 from waiting import PATIENCE, wait_for
 
 import raysl as package
+from raysl.data.inspect import inspect, resolve
 from raysl.launch.leases import Driver, Leases
 from raysl.results.proposals import read_proposals
 from raysl.results.store import Store
+from raysl.search.trials import expand
 
 MORE = EXPERIMENT.replace("[1e-2, 1e-3]", "[1e-2, 3e-3, 1e-3]")
 OPTUNA = EXPERIMENT.replace(
@@ -121,7 +123,7 @@ def test_one_finishes_what_the_other_was_killed_in(alone: tuple[Path, Path], tmp
     file, expected = alone
     results = tmp_path / "results"
     killed, other = (start(file, results, "--max-concurrent", 1) for _ in range(2))
-    wait_for("checkpoint of the one", lambda: has_begun(results, killed), killed)
+    wait_for("checkpoint of the one", lambda: has_begun(file, results, killed), killed)
     killed.kill()
     killed.communicate()
     end(other)
@@ -149,7 +151,13 @@ def test_one_proposes_at_a_time_and_the_other_goes_on_from_there(tmp_path: Path)
     assert not leftovers(results)
 
 
-def has_begun(results: Path, driver: subprocess.Popen[str]) -> list[Path]:
-    """Return the checkpoints of trials that a driver is training."""
+def has_begun(file: Path, results: Path, driver: subprocess.Popen[str]) -> list[Path]:
+    """Return the checkpoints of the first stage's trials that a driver is training."""
+    experiment = package.load(file)
+    datas = of_stages(experiment, resolve(experiment.data, inspect(experiment.data)))
+    trials = {
+        trial.spec.weights_id(None): trial.spec.id for trial in expand(experiment, experiment.stages[0], datas, {})
+    }
     claims = [path for path in (results / "claims").glob("*") if path.read_text().endswith(f"pid {driver.pid}")]
-    return [path for claim in claims if (path := results / "checkpoints" / f"{claim.name[:16]}.pt").exists()]
+    ids = [trials[name] for claim in claims if (name := claim.name[:16]) in trials]
+    return [path for trial_id in ids if (path := results / "checkpoints" / f"{trial_id}.pt").exists()]
