@@ -132,16 +132,16 @@ def cut(text: str, most: int = MOST_OF_A_VALUE) -> str:
 
 def message(text: str) -> str:
     """Return a message of at most 2,000 characters, without terminal escapes; long lines lose their middle."""
-    found: list[str] = []
+    kept: list[str] = []
     left = MOST_OF_A_MESSAGE - len("and 1000000 more lines")
     lines = text.split("\n")
     for line in lines:
         short = cut(printable(cut(line, MOST_OF_A_LINE)), MOST_OF_A_LINE)
         left -= len(short) + 1
         if left < 0:
-            return "\n".join([*found, f"and {len(lines) - len(found)} more lines"])
-        found.append(short)
-    return "\n".join(found)
+            return "\n".join([*kept, f"and {len(lines) - len(kept)} more lines"])
+        kept.append(short)
+    return "\n".join(kept)
 
 
 _REPR = Repr()

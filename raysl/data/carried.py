@@ -61,12 +61,12 @@ def receive(digest: str, write: Callable[[Path], None], origin: str) -> None:
 
 
 def _check(path: Path, digest: str, origin: str) -> None:
-    mend = f"{origin}: not the images that its name says"
+    wrong = f"{origin}: its content does not have the digest in its name"
     try:
         found = ContentDigest(read_labels(path).class_names)
         for batch in read_batches(path):
             found.update(batch)
     except DataError as error:
-        raise DataError(f"{mend} (damaged); delete it, and the same command brings it there again") from error
+        raise DataError(f"{wrong} (damaged); delete it, and the same command ships it again") from error
     if found.hexdigest() != digest:
-        raise DataError(f"{mend} ({found.hexdigest()}); delete it, and the same command brings it there again")
+        raise DataError(f"{wrong} ({found.hexdigest()}); delete it, and the same command ships it again")

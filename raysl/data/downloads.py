@@ -120,7 +120,7 @@ def download_set(name: str, path: Path, source: str, licence: str, progress: Pro
             _write_torchvision(name, path, scratch, source, licence, progress)
     except FAILURES as error:
         if len(given) == len(archives):
-            raise DataError(f"{', '.join(map(str, given.values()))}: no {name} can be made of it: {error}") from error
+            raise DataError(f"{', '.join(map(str, given.values()))}: cannot be converted to {name}: {error}") from error
         raise DataError(
             f"data.source: {name} could not be downloaded: {error}. Without a connection, put {path.name} or "
             f"{_listed(name)} there by hand: in {path.parent}, or in a folder that RAYSL_DATA names"

@@ -1,8 +1,8 @@
 """Encoded images: reading their headers, decoding their pixels, and encoding pixels.
 
 Images are decoded as a viewer shows them on a white background: turned as their EXIF or XMP data say, with transparent
-pixels on white. Colour profiles are not applied. An icon's largest picture is decoded; a photograph with previews, gain
-maps or a second view (MPO), or an image with layers (PSD), is decoded without them.
+pixels on white. Colour profiles are not applied. Of an icon, the largest picture is decoded; of a photograph with
+previews, gain maps or a second view (MPO), and of an image with layers (PSD), the picture as a whole.
 """
 
 from collections.abc import Iterator, Sequence

@@ -155,15 +155,15 @@ def _split_of(place: Path, path: Path) -> str:
     """Return the split in the name of a file, or else of its nearest folder that names one."""
     parts = [path.stem] if place == path else [path.stem, *reversed(path.relative_to(place).parts[:-1])]
     for part in parts:
-        said = {split for word in words(part) if (split := split_of(word))}
+        splits = {split for word in words(part) if (split := split_of(word))}
         validation = any(is_validation(word) for word in words(part))
-        if validation and not said:
+        if validation and not splits:
             raise DataError(f"{path}: {NO_VALIDATION}")
-        if len(said) > 1 or validation:
-            raise DataError(f"{path}: its name says more than one split; wanted is one of {NAMES}")
-        if said:
-            return said.pop()
-    raise DataError(f"{path}: no column split, and no split in its name; wanted is a column split, or {NAMES}")
+        if len(splits) > 1 or validation:
+            raise DataError(f"{path}: its name says more than one split; expected one of {NAMES}")
+        if splits:
+            return splits.pop()
+    raise DataError(f"{path}: no column split, and no split in its name; expected a column split, or {NAMES}")
 
 
 def _check_folders(shards: Sequence[_Shard]) -> None:
