@@ -2,7 +2,7 @@
 
 Images are decoded as a viewer shows them on a white background: turned as their EXIF or XMP data say, with transparent
 pixels on white. Colour profiles are not applied. Of an icon, the largest picture is decoded; of a photograph with
-previews, gain maps or a second view (MPO), and of an image with layers (PSD), the picture as a whole.
+previews, gain maps or a second view (MPO), and of an image with layers (PSD), the main picture.
 """
 
 from collections.abc import Iterator, Sequence
