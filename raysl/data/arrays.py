@@ -25,7 +25,7 @@ from raysl.data.settings import TrialData
 from raysl.data.subsets import assign_splits
 from raysl.errors import DataError
 
-ARRAY_VERSION = 2  # raised when the same set and settings give other arrays
+ARRAY_VERSION = 2  # increase when the same set and settings give other arrays
 SPLIT_FILES = {
     "train": ("train_images.npy", "train_labels.npy", "train_statistics.npy"),
     "test": ("test_images.npy", "test_labels.npy"),

@@ -112,6 +112,6 @@ def _distinct_colours(data: TrialData) -> Colours:
     levels = permutations(data.channels, LEVELS, data.attack.seed, Purpose.ATTACK_COLOURS)
     number = np.arange(max(LEVELS, data.num_classes))[:, None]
     channel = np.arange(data.channels)
-    # Beyond 256 colours the channels are shifted against one another, so that no colour repeats.
+    # Beyond 256 colours the channels are shifted against one another, so that RGB colours do not repeat.
     colours: Indices = levels[channel, (number + channel * (number // LEVELS)) % LEVELS]
     return colours.astype(np.uint8)

@@ -13,7 +13,7 @@ from raysl.data.parquet import SPLITS, TRAIN, UNLABELLED, ContentDigest, Labels,
 from raysl.data.progress import Progress
 from raysl.errors import DataError
 
-LEAST_STD = 1 / 255  # of a constant channel; keeps normalised values finite
+LEAST_STD = 1 / 255  # least standard deviation: keeps normalised values of a constant channel finite
 
 Images = NDArray[np.uint8]
 FileFacts = tuple[int, int]  # size in bytes, CRC-32

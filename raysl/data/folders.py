@@ -20,7 +20,7 @@ from raysl.data.progress import Progress, reported
 from raysl.data.split_names import NO_VALIDATION, is_validation, split_of
 from raysl.errors import DataError, choices
 
-FOLDER_VERSION = 3  # raised when the same folder gives another file
+FOLDER_VERSION = 3  # increase when the same folder gives another file
 LAYOUT = "images lie in train/CLASS/, test/CLASS/ and, without a class, in unlabelled/"
 
 

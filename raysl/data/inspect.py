@@ -21,7 +21,7 @@ from raysl.data.settings import DECODING, DataSettings, Labels, TrialData
 from raysl.data.subsets import assign_splits
 from raysl.errors import DataError
 
-SCAN_VERSION = 3  # raised when the same file gets another digest or other headers
+SCAN_VERSION = 3  # increase when the same file gets another digest or other headers
 SMALLEST = 4  # pixels
 
 

@@ -10,7 +10,7 @@ from raysl.settings import Settings
 Fraction = Annotated[float, Gt(0.0), Lt(1.0)]
 Count = Annotated[int, Ge(1)]
 NO_DIGEST = "missing:"  # followed by the set's name: the digest of a set that is not on this machine
-DECODING = 2  # raised when turned or flattened images get other pixels
+DECODING = 2  # increase when turned or flattened images get other pixels
 
 
 def _in_one_message(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:

@@ -25,7 +25,7 @@ from raysl.data.schema_metadata import class_names_of, features_of, metadata_of
 from raysl.data.split_names import NO_VALIDATION, is_validation, split_of, words
 from raysl.errors import DataError, choices
 
-SHARDS_VERSION = 1  # raised when the same files give another file
+SHARDS_VERSION = 1  # increase when the same files give another file
 DEEPEST = 8  # folders in one another; more means a link to a folder above
 NUMBERED = re.compile(r"(.*?)-?(\d+)-of-(\d+)(?:-[0-9a-f]{16})?$")  # some end with a digest
 NAMES = "train, test or unlabelled in the name of the file or of its folder"

@@ -18,7 +18,7 @@ from raysl.results.tables import Tables
 Kind = Literal["stage", "config", "trial"]
 Record = dict[str, Any]
 
-VERSION = 2  # raised when the same rows are written differently, so that the next sync updates runs
+VERSION = 2  # increase when the same rows are written differently, so that the next sync updates runs
 _STATUSES = {"finished": "FINISHED", "stopped": "KILLED"}  # any other is FAILED
 _MAX_NAME, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000  # characters that MLflow takes
 
