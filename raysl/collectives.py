@@ -1,7 +1,7 @@
-"""What ranks compute together: sums, statistics of the global batch and gathered rows, exact with uneven shards.
+"""Collective operations over ranks: sums, statistics of the global batch and gathered rows, exact for uneven shards.
 
-A loss made of these is right under DDP, which averages gradients over ranks: the mean over ranks of each rank's
-loss is the loss of the global batch, and so is its gradient. In one process they are plain tensor operations.
+A loss made of these is right under DDP, which averages gradients over ranks: the mean of the ranks' losses is the loss
+of the global batch, and the mean of their gradients is its gradient. In one process they are plain tensor operations.
 """
 
 from typing import Any, cast
@@ -65,8 +65,8 @@ def sample_mean(per_sample: Tensor) -> Tensor:
 def standardised(rows: Tensor, eps: float = 1e-5) -> Tensor:
     """Return this rank's rows, shifted and scaled to zero mean and unit biased variance over the global batch.
 
-    rows: [B, D] with this rank's B, which may differ over ranks and be 0; in fp32 at least, for rows of less precision
-    have no variance worth the name.  eps: added to the variance.  The gradient goes through mean and variance, as in
+    rows: [B, D] with this rank's B, which may differ over ranks and be 0; at least fp32, because the variance of rows
+    of lower precision is too inexact.  eps: added to the variance.  The gradient goes through mean and variance, as in
     batch normalisation without parameters.
     """
     deviations, variance = centred(rows)
@@ -98,6 +98,6 @@ def gather(rows: Tensor) -> Tensor:
     if ranks == 1:
         return rows
     total = int(all_reduce_sum(torch.tensor(rows.shape[0], device=rows.device)))
-    # Each row is zero on all ranks but its own: a sum places it, and needs neither padding nor sizes by rank.
+    # Each row is zero on all ranks but its own, so that a sum gathers rows without padding or sizes by rank.
     mine = rows.new_zeros(total, *rows.shape[1:]).slice_scatter(rows, 0, rank(), None, ranks)
     return all_reduce_sum(mine)

@@ -37,7 +37,7 @@ class ResultsError(UserError):
 
 
 class MethodError(UserError):
-    """A method's file that does not say what is read from its text, or says other than it does."""
+    """A method's file whose constants cannot be read from its text, or contradict the class."""
 
 
 class CheckpointError(UserError):
@@ -49,18 +49,18 @@ class ResourcesError(UserError):
 
 
 class LibrariesError(UserError):
-    """A process that would do a trial has another raysl or torch than the search."""
+    """The process that would run a trial has another raysl or torch than the search."""
 
 
 class SearchError(_ShownError, RuntimeError):
-    """What stops a search in the middle through no mistake of the user's; nothing is lost."""
+    """A failure that stops a running search through no mistake of the user; its results are kept."""
 
 
 def checked_path(path: Path, what: str, kind: type[UserError] = UserError) -> Path:
     """Return the path or address itself.
 
-    what: whose path it is, for the message.
-    Raises `kind` where it is not UTF-8, holds a control character, or has a name that is too long for a file system.
+    what: the path's name in the message.
+    Raises `kind` if the path is not UTF-8, holds a control character, or has a name too long for a file system.
     """
     if trouble := _trouble_of(path):
         raise kind(f"{what} {printable(str(path))}: {trouble}; give another")
@@ -91,12 +91,12 @@ def choices(value: str, valid: Iterable[str]) -> str:
 
 
 def same_letters(one: str, other: str) -> bool:
-    """Return whether two words differ in their Unicode form (NFC, NFD) at most."""
+    """Return whether two words are equal apart from their Unicode form (NFC, NFD)."""
     return normalize("NFC", one) == normalize("NFC", other)
 
 
 def dotted(path: Sequence[str]) -> str:
-    """Return `a.b.c` for a path, as `--set` takes it: a part with a dot, say, stands in quotes, `a."b.1".c`."""
+    """Return a path as `--set` takes it, `a.b.c`; a part with a dot, for example, is quoted: `a."b.1".c`."""
     return ".".join(part if _is_plain(part) else _in_quotes(part) for part in path)
 
 
@@ -132,16 +132,16 @@ def cut(text: str, most: int = MOST_OF_A_VALUE) -> str:
 
 def message(text: str) -> str:
     """Return a message of at most 2,000 characters, without terminal escapes; long lines lose their middle."""
-    found: list[str] = []
+    kept: list[str] = []
     left = MOST_OF_A_MESSAGE - len("and 1000000 more lines")
     lines = text.split("\n")
     for line in lines:
         short = cut(printable(cut(line, MOST_OF_A_LINE)), MOST_OF_A_LINE)
         left -= len(short) + 1
         if left < 0:
-            return "\n".join([*found, f"and {len(lines) - len(found)} more lines"])
-        found.append(short)
-    return "\n".join(found)
+            return "\n".join([*kept, f"and {len(lines) - len(kept)} more lines"])
+        kept.append(short)
+    return "\n".join(kept)
 
 
 _REPR = Repr()

@@ -1,4 +1,4 @@
-"""YAML as plain values, each with its line: bounded in all that can grow, and nothing in it is executed."""
+"""YAML as plain values, each with its line; size, depth and number of values are bounded, and nothing is executed."""
 
 import os
 import re
@@ -23,16 +23,16 @@ FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]
 BOOL = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
 NULL = re.compile(r"^(~|null|Null|NULL|)$")
 MERGE = re.compile(r"^<<$")
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # and halves of characters
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # and lone surrogates
 CORE = "tag:yaml.org,2002:"
-SCALARS = {"null": NULL, "bool": BOOL, "int": INT, "float": FLOAT, "merge": MERGE}  # by tag; all else is a text
+SCALARS = {"null": NULL, "bool": BOOL, "int": INT, "float": FLOAT, "merge": MERGE}  # by tag; anything else is a string
 TAGS = ("str", "int", "float", "bool", "null", "seq", "map")
 
 Path_ = tuple[str, ...]
 
 
 class PlainYamlError(UserError):
-    """What is wrong with a YAML text, without its place; line: where, from 1 on."""
+    """An error in a YAML text, without the file's name; `line` counts from 1."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(problem)
@@ -41,9 +41,9 @@ class PlainYamlError(UserError):
 
 @dataclass(frozen=True)
 class Plain:
-    """A plain value of mappings with text keys, lists, texts, numbers, truth values and None.
+    """A value made of mappings with string keys, lists, strings, numbers, booleans and None.
 
-    lines: by path, the line that each key or item was written at; that of the whole is at the empty path.
+    lines: the line of each key or item, by its path; the empty path is the whole value.
     """
 
     value: Any
@@ -53,7 +53,7 @@ class Plain:
 def read_file(file: Path) -> str:
     """Return the text of a YAML file.
 
-    Raises OSError where it cannot be read, PlainYamlError where it is a pipe or a device, too long or not UTF-8.
+    Raises OSError if it cannot be read, PlainYamlError if it is a pipe or a device, too long or not UTF-8.
     """
     if os.path.exists(file) and not (os.path.isfile(file) or os.path.isdir(file)):
         raise PlainYamlError(1, "a pipe or a device; write it to a file, which is read more than once")
@@ -68,16 +68,16 @@ def read_file(file: Path) -> str:
 
 
 def read_one(text: str) -> Plain:
-    """Return the value of a YAML text; None of an empty one.
+    """Return the value of a YAML text; an empty text has the value None.
 
-    Raises PlainYamlError with the line of whatever cannot be read, or is more than the bounds above allow.
+    Raises PlainYamlError, with the line, for malformed YAML and for anything beyond the bounds above.
     """
     documents = list(_documents(text, most=1))
     return documents[0] if documents else Plain(None, {(): 1})
 
 
 def read_all(text: str) -> list[Plain]:
-    """Return the values of a YAML text of several documents; raises as `read_one` does."""
+    """Return the value of each document of a YAML text; raises as `read_one` does."""
     return list(_documents(text, most=MOST_VALUES))
 
 
@@ -107,13 +107,13 @@ def _documents(text: str, most: int) -> Iterator[Plain]:
         mark = error.problem_mark or error.context_mark
         problem = str(error.problem or error.context).splitlines()[0]
         raise PlainYamlError(mark.line + 1 if mark else 1, f"not valid YAML: {problem}") from None
-    except Exception as error:  # of PyYAML's: its classes for what is malformed are many
+    except Exception as error:  # PyYAML raises many classes for malformed text
         line = 1 if loader is None else loader.line + 1
         raise PlainYamlError(line, f"not valid YAML: {str(error) or type(error).__name__}") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader up to its nodes, with YAML 1.2's numbers and truth values, and bounds."""
+    """PyYAML's safe loader, used up to its nodes, with YAML 1.2's numbers and booleans and with bounds."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's own, per first character)
 
@@ -200,7 +200,7 @@ class _Builder:
         return merged | own
 
     def merged(self, node: Any, path: Path_) -> dict[str, Any]:
-        """Return what `<<` brings: a mapping, or several of which the first ones count."""
+        """Return the mapping that `<<` merges in; of a list of mappings, earlier ones take precedence."""
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
         found: dict[str, Any] = {}
         for one in reversed(nodes):
@@ -232,7 +232,7 @@ def _key(node: Any, path: Path_) -> str:
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
-    """Return a scalar's value.  Raises PlainYamlError where its tag is unknown, or it is not what its tag says."""
+    """Return a scalar's value.  Raises PlainYamlError if its tag is unknown, or does not fit its text."""
     kind, text = node.tag.removeprefix(CORE), str(node.value)
     if node.tag == f"{CORE}str" or kind == "merge":
         return _text(node)

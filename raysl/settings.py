@@ -1,4 +1,4 @@
-"""The manners of every settings model: frozen, strict, and closed to unknown keys."""
+"""The base of every settings model: frozen, strict, and closed to unknown keys."""
 
 import typing
 from types import UnionType
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 class Settings(BaseModel):
     """Base of the settings that an experiment is made of.
 
-    Strict: `epochs: "30"` is refused rather than converted; an `int` is taken where a `float` is due.
+    Strict: `epochs: "30"` is refused rather than converted; an `int` is accepted for a `float`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Which code runs: raysl's own sources as this process found them, and which of them decide a trial's numbers."""
+"""Which code runs: raysl's own sources as this process loaded them, and which of them decide a trial's numbers."""
 
 import ast
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 
 PACKAGE = Path(__file__).parent
 TRIAL = ("raysl.training.trial", "raysl.training.scoring")  # train and score a trial of any method
-# What is kept and said, this very comparison, and how images come here: the digest of their content is in the spec.
+# Modules that decide no number: storage, messages, this one, and how images get here (their digest is in the spec).
 APART = re.compile(
     r"raysl$|raysl\.(results|errors|outgoing|sources)\b|raysl\.training\.code$|"
     r"raysl\.data\.(archives|carried|downloads|folders|inspect|malaria|medmnist|places|progress|sets|tiny_imagenet)$"
@@ -29,14 +29,15 @@ def _read() -> Mapping[str, bytes]:
     return texts
 
 
-_SOURCES = _read()  # when this is imported: what is edited later is not what runs
+_SOURCES = _read()  # at import: a later edit is not what runs
 
 
 @dataclass(frozen=True)
 class Libraries:
     """The raysl and the torch that a process imports.
 
-    raysl, torch: where from.  code: digest of all of raysl's sources.  torch_version: None where it cannot be told.
+    raysl, torch: the paths they are imported from.  code: digest of all of raysl's sources.
+    torch_version: None if it is unknown.
     """
 
     raysl: str
@@ -45,7 +46,7 @@ class Libraries:
     torch_version: str | None
 
     def same(self, other: "Libraries") -> bool:
-        """Return whether these are the same, wherever they lie."""
+        """Return whether code and torch's version are equal; the paths may differ."""
         return (self.code, self.torch_version) == (other.code, other.torch_version)
 
     def __str__(self) -> str:
@@ -53,7 +54,7 @@ class Libraries:
 
 
 def copy_package(folder: Path) -> None:
-    """Write the package into a folder as this process has found it, whatever has been edited since."""
+    """Write the package into a folder as this process loaded it, without later edits."""
     place = folder / PACKAGE.name
     shutil.copytree(PACKAGE, place)
     for module, text in _SOURCES.items():
@@ -65,7 +66,7 @@ def copy_package(folder: Path) -> None:
 
 @cache
 def libraries() -> Libraries:
-    """Return what this process imports; torch is looked for, not imported."""
+    """Return the libraries that this process imports; torch is located, not imported."""
     found = importlib.util.find_spec("torch")
     place = Path(found.origin) if found is not None and found.origin else None
     code = _digest({name: hashlib.blake2b(text).hexdigest() for name, text in _SOURCES.items()})
@@ -73,7 +74,7 @@ def libraries() -> Libraries:
 
 
 def _version(module: Path | None) -> str | None:
-    """Return torch's version without its build (the `+cpu` of `2.15.0+cpu`), from the file beside its own."""
+    """Return torch's version without its build (the `+cpu` of `2.15.0+cpu`), read from `version.py` beside it."""
     if module is None or not (file := module.with_name("version.py")).is_file():
         return None
     found = re.search(r"^__version__ *= *['\"]([^'\"+]+)", file.read_text(encoding="utf-8", errors="replace"), re.M)
@@ -88,9 +89,9 @@ def method_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 @cache
 def deciding(methods: tuple[str, ...]) -> Mapping[str, str]:
-    """Return the files that decide the numbers of a trial of these methods, each with a digest of what it does.
+    """Return the files that decide the numbers of a trial of these methods, each with the digest of its syntax tree.
 
-    They are found by their imports. Comments, docstrings and the layout of the text are no part of a digest.
+    Files are found by following imports. Comments, docstrings and formatting do not change a digest.
     """
     reached = _reached([*TRIAL, *(f"raysl.methods.{name}" for name in methods)])
     return {_file(module): _meaning(module) for module in sorted(reached)}
@@ -99,7 +100,8 @@ def deciding(methods: tuple[str, ...]) -> Mapping[str, str]:
 def code_digest(files: Mapping[str, str], start: str | None) -> str:
     """Return 16 hex digits that name the code of a trial.
 
-    files: as `deciding` gives them.  start: the digest of the trial that it starts from; None where that is not known.
+    files: as `deciding` returns them.
+    start: digest of the code of the trial whose weights it starts from; None if there is none or it is unknown.
     """
     return _digest([files, start])
 
@@ -140,7 +142,7 @@ def _meaning(module: str) -> str:
 
 
 def _plain(node: Any) -> Any:
-    """Return a syntax tree as lists; what is empty is left out, as are fields that a version of Python adds."""
+    """Return a syntax tree as lists, without empty fields: those that later versions of Python add change nothing."""
     if isinstance(node, list):
         return [_plain(item) for item in node]
     if not isinstance(node, ast.AST):

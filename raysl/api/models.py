@@ -43,7 +43,7 @@ def load_model(
 
     Example:
         model = raysl.load_model("results/rotation_semi", stage="semi", seed=0)
-        features = model(model.preprocess(PIL.Image.open("digit.png")))
+        features = model(model.preprocess(Path("digit.png").read_bytes()))
     """
     check_whole("seed", seed, 0)
     store = Store.open(os.fsdecode(results), create=False)

@@ -1,4 +1,4 @@
-"""YAML or a dict -> a frozen Experiment; what it does not know it refuses, with the place and the choices."""
+"""YAML or a dict -> a frozen Experiment; unknown keys and values are refused, with the place and the choices."""
 
 from raysl.config.experiment import load
 

@@ -18,8 +18,9 @@ __all__ = ["Override", "compose"]
 def compose(
     source: Path | Mapping[str, Any], profile: str | None = None, overrides: Sequence[str | Override] = ()
 ) -> Document:
-    """Return a file's or a dict's experiment with a profile and overrides, as text `key=value` or as they are, applied.
+    """Return the values of a file or a dict, with a profile and overrides applied.
 
+    overrides: each a text `key=value` or an `Override`.
     Raises ConfigError for an unknown profile or an override that is not `key=value`.
     """
     document = read_document(source) if isinstance(source, Path) else read_dict(source)
@@ -46,7 +47,7 @@ def compose(
 
 
 def _profile(asked: str, profiles: Mapping[str, Any], source: str) -> str:
-    """Return a profile's name as the file writes it: the same letters may be other characters of Unicode there."""
+    """Return a profile's name as the file writes it, perhaps in another form of Unicode."""
     names = {unicodedata.normalize("NFC", name): name for name in profiles}
     name = names.get(unicodedata.normalize("NFC", asked))
     if name is None:
@@ -72,7 +73,7 @@ def _override_places(path: Path_, value: Any, place: str) -> dict[Path_, str]:
 def _merge(
     base: dict[str, Any], added: Mapping[str, Any], places: dict[Path_, str], added_places: Mapping[Path_, str]
 ) -> None:
-    """Put values over others, and where they were written over where those were."""
+    """Merge values and their places into the base's."""
     replaced = set(_merged(base, added, ()))
     lengths = {len(path) for path in replaced}
 
@@ -85,7 +86,7 @@ def _merge(
 
 
 def _merged(base: dict[str, Any], added: Mapping[str, Any], path: Path_) -> Iterator[Path_]:
-    """Put values over others, key by key; yield the paths of what is replaced whole."""
+    """Merge values into the base's, key by key; yield the paths of values that are replaced as a whole."""
     for key, value in added.items():
         old = base.get(key)
         if isinstance(old, dict) and isinstance(value, Mapping) and _mergeable(old, value):
@@ -96,7 +97,7 @@ def _merged(base: dict[str, Any], added: Mapping[str, Any], path: Path_) -> Iter
 
 
 def _mergeable(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    # A grid or a range is one value, and what is given another name keeps nothing of the old one's settings.
+    # A grid or a range is one value, and a mapping with another name keeps no settings of the old one.
     if is_dimension(old) or is_dimension(new):
         return False
     return "name" not in new or new["name"] == old.get("name")

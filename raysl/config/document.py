@@ -34,9 +34,9 @@ class Document:
 
 
 def read_document(file: Path) -> Document:
-    """Read a YAML file.
+    """Return the values of a YAML file and their places.
 
-    Raises ConfigError where it is missing, not YAML, larger than the bounds, not a mapping, or names a key twice.
+    Raises ConfigError if the file is missing, not YAML, larger than the bounds, not a mapping, or names a key twice.
     """
     name = cut(printable(str(file)), 1000)
     try:
@@ -50,11 +50,11 @@ def read_document(file: Path) -> Document:
     return Document(plain.value, {path: f"{name}:{line}" for path, line in plain.lines.items()})
 
 
-_read = lru_cache(maxsize=8)(read_one)  # the cells of a table read one experiment again and again; nobody changes it
+_read = lru_cache(maxsize=8)(read_one)  # the cells of a table read the same experiment often; no caller changes it
 
 
 def _near(file: Path) -> str:
-    """Return what other YAMLs lie beside a file, for a message."""
+    """Return the names of the YAML files beside a file, for a message."""
     folder = file.parent
     near = sorted(path.name for path in folder.glob("*.yaml")) if os.path.isdir(folder) else []
     more = [f"and {len(near) - MOST_NEAR} more"] if len(near) > MOST_NEAR else []

@@ -1,4 +1,4 @@
-"""Reads an experiment from YAML, and checks it whole before anything starts."""
+"""Reads an experiment from YAML, and checks all of it before anything starts."""
 
 import itertools
 import unicodedata
@@ -27,10 +27,11 @@ def load(
     overrides: Sequence[str | Override] = (),
     variant: Sequence[tuple[Path_, str]] = (),
 ) -> Experiment:
-    """Read an experiment from a YAML file or a dict, with a profile and overrides, as text `key=value` or as they are.
+    """Return the experiment of a YAML file or a dict, with a profile and overrides applied.
 
-    variant: the overrides that tell it from others of its name in one command, each with its path.
-    Raises ConfigError with the place, key, value and choices of everything that is wrong.
+    overrides: each a text `key=value` or an `Override`.
+    variant: the overrides that distinguish it from other experiments of its name in one command, as (path, text).
+    Raises ConfigError with the place, key, value and choices of every mistake.
     """
     document = compose(source, profile, overrides)
     if "tables" in document.values:
@@ -91,9 +92,10 @@ def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, docume
 
 
 def _checked(space: Space) -> list[tuple[Any, ...]]:
-    """Return the points of a space that must hold for all to: settings check a value by itself or against one other.
+    """Return the points of a space whose settings are checked; if they are valid, so are all other points.
 
-    They are the ends of all ranges, and each value that a key can have by itself, of which those between may be wrong.
+    Settings check a value by itself or against one other. The points are therefore the combinations of the ranges' ends
+    and, because a value between two ends may be wrong by itself, each value of each key.
     """
     dimensions = list(space.values())
     ends = itertools.islice(itertools.product(*(dimension.ends for dimension in dimensions)), MOST_EXTREMES)
@@ -120,7 +122,7 @@ def _read_method(values: Mapping[str, Any], path: Path_, document: Document, kno
     """Return the settings of one of the known methods, with every default filled in."""
     name = values.get("name") if isinstance(values, Mapping) else values
     if name not in known:
-        trouble = "a 'name' must be given" if name is None else f"{quoted(name)} is no method that can stand here"
+        trouble = "a 'name' must be given" if name is None else f"{quoted(name)} is no method that is allowed here"
         raise ConfigError(f"{document.place(path)}: {dotted(path)}: {trouble}; {choices(str(name), known)}")
     read: dict[str, Any] = validated(methods.settings_model(str(name)), values, path, document).model_dump()
     for nested in methods.describe(str(name)).nested:

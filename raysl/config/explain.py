@@ -1,4 +1,4 @@
-"""Pydantic's findings as messages for users: the place, the key, the value and the choices."""
+"""Pydantic's errors as messages for users: the place, the key, the value and the choices."""
 
 import typing
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ TAGS = ("name", "scheduler")  # the keys that say which model of a union is mean
 
 
 def validated(model: type[Model], values: Any, path: Path_, document: Document) -> Model:
-    """Validate values that stand at a path of a document.
+    """Return the settings model of the values at a path of a document.
 
-    Raises ConfigError with one line for each finding.
+    Raises ConfigError with one line for each mistake.
     """
     try:
         return model.model_validate(values)
@@ -48,8 +48,8 @@ def validated(model: type[Model], values: Any, path: Path_, document: Document) 
 
 def _meant(findings: list[Any]) -> list[Any]:
     """Return the findings of one value; mismatches of type only if no type of the union fits."""
-    told = [finding for finding in findings if not finding["type"].endswith("_type")]
-    return told or findings
+    of_right_type = [finding for finding in findings if not finding["type"].endswith("_type")]
+    return of_right_type or findings
 
 
 def _hint(finding: Any, path: Path_, document: Document) -> str:
@@ -67,7 +67,7 @@ def _line(path: Path_, texts: list[str], document: Document) -> str:
 
 
 def _written_path(location: tuple[int | str, ...], values: Any, missing: bool) -> Path_:
-    """Return the keys of a pydantic location that the user wrote, or is missing: union tags are not among them."""
+    """Return the keys of a pydantic location that the user wrote or left out; union tags are dropped."""
     path: list[str] = []
     for index, part in enumerate(location):
         if isinstance(values, Mapping):
@@ -126,7 +126,7 @@ def _model_at(model: type[BaseModel], path: Path_, values: Any) -> type[BaseMode
 
 
 def _entries(annotation: Any) -> Any:
-    """Return what the entries of a mapping by name are."""
+    """Return the type of the values in the annotation of a mapping by name."""
     options = typing.get_args(annotation) if typing.get_origin(annotation) in (Union, UnionType) else (annotation,)
     mappings = [option for option in options if typing.get_origin(option) is dict]
     return typing.get_args(mappings[0])[1] if mappings else None

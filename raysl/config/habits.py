@@ -24,7 +24,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "probes": ProbesSettings,
 }
 
-# What others call a key, without its _ and -.
+# The names of keys in other tools, without _ and -.
 WORDS = {
     "lr": ("learningrate", "baselr", "initlr", "stepsize", "alpha", "eta"),
     "weight_decay": ("wd", "decay", "l2"),
@@ -51,7 +51,7 @@ WORDS = {
 }
 NAMES = {other: ours for ours, others in WORDS.items() for other in others}
 
-# The key that a mapping begins with, where people write its value alone.
+# The main key of a mapping, for a value that is written without its mapping.
 FIRST = {
     "method": "name",
     "pretext": "name",

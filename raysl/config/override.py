@@ -20,7 +20,7 @@ KEY = re.compile(rf"\s*(?:{PART.pattern})(?:\.(?:{PART.pattern}))*\s*")
 
 @dataclass(frozen=True)
 class Override:
-    """A value that stands over file and profile; place: where it was written."""
+    """A value that overrides file and profile; `place` is where it was written."""
 
     path: Path_
     value: Any
@@ -28,9 +28,9 @@ class Override:
 
 
 def parse_override(text: str) -> Override:
-    """Return the override that a text `key=value` is.
+    """Return the override that a text `key=value` writes.
 
-    Raises ConfigError where it is none, or its value is no YAML.
+    Raises ConfigError if the text has another form, or its value is not YAML.
     """
     place = f"--set {cut(printable(cut(text, MOST_OF_A_KEY)), MOST_SHOWN)}"
     key = KEY.match(text)
@@ -46,7 +46,7 @@ def parse_override(text: str) -> Override:
 def parse_key(key: str, place: str) -> Path_:
     """Return the path that a dotted key names; place: where it was written, for messages.
 
-    Raises ConfigError where it is none.
+    Raises ConfigError if it is no dotted key.
     """
     if len(key) > MOST_OF_A_KEY or KEY.fullmatch(key) is None:
         raise ConfigError(f"{place}: {quoted(key)} is no key; {EXAMPLE}")
@@ -59,7 +59,7 @@ def parse_key(key: str, place: str) -> Path_:
 
 
 def check_reachable(override: Override, values: Mapping[str, Any]) -> None:
-    """Raise ConfigError where an override takes a name with a dot in it for two keys."""
+    """Raise ConfigError if an override's key splits a name that has a dot in it."""
     here: Any = values
     for index, part in enumerate(override.path):
         if not isinstance(here, Mapping):

@@ -19,7 +19,7 @@ from raysl.search.trials import experiment_digest
 MOST_SHOWN = 12  # cells in a message
 MOST_CELLS = 1000
 NOT_ASKED = "not among --cells"
-TOLD_APART = {"data", "model"}  # what results folders tell searches of one name apart by
+TOLD_APART = {"data", "model"}  # the keys by which results folders distinguish searches of one name
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class TableSearch:
 def is_table_file(file: Path) -> bool:
     """Return whether a YAML holds tables rather than an experiment.
 
-    Raises ConfigError where it cannot be read.
+    Raises ConfigError if it cannot be read.
     """
     return "tables" in read_document(file).values
 
@@ -44,11 +44,11 @@ def is_table_file(file: Path) -> bool:
 def load_tables(
     file: Path, profile: str | None, overrides: Sequence[str], patterns: Sequence[str]
 ) -> tuple[PaperTables, list[TableSearch]]:
-    """Read a table file: its tables, no stage known yet, and the searches that they take, each once.
+    """Return the tables of a table file, with no stage known yet, and the distinct searches that their cells need.
 
-    overrides: `key=value`, over all that the file says, for every cell.
-    patterns: of `table/row/column`, as in a shell; only cells that match one are searched, or all if there are none.
-    Raises ConfigError with the place, the value and the choices of whatever is wrong.
+    overrides: `key=value`, for every cell, over all that the file gives.
+    patterns: shell patterns of `table/row/column`; only cells that match one are searched, or all without patterns.
+    Raises ConfigError with the place, the value and the choices of every mistake.
     """
     document = read_document(file)
     settings = validated(FileSettings, document.values, (), document)
@@ -77,7 +77,7 @@ class _Reader:
     profile: str
     overrides: tuple[str, ...]
     reasons: dict[str, str] = field(default_factory=dict)
-    experiments: dict[str, Experiment] = field(default_factory=dict)  # by what gives them, as text
+    experiments: dict[str, Experiment] = field(default_factory=dict)  # by `_text` of a cell
     num_trials: list[int] = field(default_factory=list)  # of each of them
 
     def table(self, name: str, table: TableSettings) -> PaperTable:
@@ -147,7 +147,7 @@ class _Reader:
         ]
 
     def _checked(self, cell: Cell, given: Sequence[Override], parts: Mapping[Path_, Part]) -> Cell:
-        """Return a cell with its experiment's digest; note why it cannot be searched, if it cannot."""
+        """Return a cell with its experiment's digest; if it cannot be searched, add the reason to `reasons`."""
         what = _text(cell.experiment, cell.profile, cell.overrides)
         if what not in self.experiments:
             place = self._one(parts, "experiment", cell.key)[1]
@@ -177,7 +177,7 @@ class _Reader:
         return load(self.file.parent / cell.experiment, cell.profile or None, [*given, *self.overrides], variant)
 
     def _one(self, parts: Mapping[Path_, Part], name: str, key: str) -> tuple[str, str]:
-        """Return what exactly one of a cell's parts says, and its place."""
+        """Return the value that exactly one of a cell's parts must give, and its place."""
         given = {(*path, name): value for path, part in parts.items() if (value := getattr(part, name)) is not None}
         if len(given) != 1:
             where = ", ".join(dotted(path) for path in given or [(*path, name) for path in parts])
@@ -219,7 +219,7 @@ def _text(experiment: str, profile: str, overrides: Sequence[str]) -> str:
 
 
 def _with_stages(experiment: Experiment, wanted: set[str]) -> Experiment:
-    """Return an experiment with some stages, and those that they start from."""
+    """Return an experiment with only the wanted stages and those that they start from."""
     needed = {one.name for stage in experiment.stages if stage.name in wanted for one in experiment.chain(stage)}
     return replace(experiment, stages=tuple(stage for stage in experiment.stages if stage.name in needed))
 

@@ -1,4 +1,4 @@
-"""An experiment that is written as a dict in Python: plain values of its own, each with its place."""
+"""An experiment that is given as a dict in Python, as plain values with their places."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,12 @@ NAME = "dict"  # what places begin with, as in dict['data']['labels']
 
 
 def read_dict(values: Mapping[Any, Any]) -> Document:
-    """Return a dict as the document that a YAML file of the same values is.
+    """Return a dict as the document of a YAML file with the same values.
 
-    Tuples are taken for lists, and numpy's numbers for Python's.
-    Raises ConfigError, with the place, for what no YAML of raysl's holds: other objects, keys that are no words, a key
-    in two forms, control characters, a dict within itself, and more than the bounds of a YAML file.
+    Tuples become lists, and numpy's numbers Python's.
+    Raises ConfigError, with the place, for anything that an experiment's YAML cannot hold: other objects, keys that are
+    no words, a key in two forms (1 and "1", or of Unicode), control characters, a dict within itself, and more than the
+    bounds of a YAML file.
     """
     reader = _Reader({(): NAME})
     return Document(reader.mapping(values, ()), reader.places)

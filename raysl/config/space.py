@@ -11,7 +11,7 @@ from raysl.errors import choices, quoted
 from raysl.search.space import Choice, Dimension, Grid, IntRange, Range, Space
 from raysl.training import settings as training
 
-MOST = 1e15  # up to which a float tells whole numbers apart
+MOST = 1e15  # below this, a float represents whole numbers exactly
 MOST_VALUES = 500  # of a grid or a choice
 KINDS = ("grid", "choice", "uniform", "loguniform", "int")
 GROUPS = {
@@ -21,7 +21,7 @@ GROUPS = {
 
 
 def read_space(values: Mapping[str, Any], path: Path_, document: Document) -> Space:
-    """Return a stage's searched keys with what each may be.
+    """Return a stage's searched keys, each with its dimension.
 
     Raises ConfigError for a dimension that is empty or malformed, or stands on a key that is not searchable.
     """
@@ -63,7 +63,7 @@ def searchable_keys(values: Mapping[str, Any]) -> list[str]:
 
 
 def _is_known(values: Mapping[str, Any], group: str) -> bool:
-    """Return whether a group's keys can be told: under an unknown name, the name is what is wrong."""
+    """Return whether a group's keys are known; they are not under an unknown name, which is then the mistake."""
     if group == "method":
         return _name(values, group) in methods.names()
     return any(_name(values, group) in _tags(model) for model in GROUPS.get(group, ())) or group not in GROUPS
@@ -138,7 +138,7 @@ def _values(points: Any, place: str) -> tuple[Any, ...]:
     if any(isinstance(point, (dict, list)) for point in points):
         raise ConfigError(f"{place} holds plain values: {quoted(points)}")
     if None in points:
-        raise ConfigError(f"{place} holds values, and null is none: {quoted(points)}")
+        raise ConfigError(f"{place} cannot hold null: {quoted(points)}")
     return tuple(points)
 
 
@@ -153,5 +153,5 @@ def _range(ends: Any, kind: str, place: str) -> Range:
     if low >= high:
         raise ConfigError(f"{place} is [low, high] with low below high, not {quoted(ends)}")
     if kind == "loguniform" and low <= 0:
-        raise ConfigError(f"{place} has a logarithm at both ends, so that low is above 0, not {low!r}")
+        raise ConfigError(f"{place} is [low, high] with low above 0, not {low!r}: it is uniform in the logarithm")
     return IntRange(low, high) if whole else Range(float(low), float(high), log=kind == "loguniform")

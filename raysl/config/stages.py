@@ -1,4 +1,4 @@
-"""What the stages of an experiment must hold to, each by itself and beside the others."""
+"""Checks of the stages of an experiment, each by itself and against the others."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from raysl.search.experiment import MOST_CONFIGS, FrozenStage, Stage, StageSetti
 from raysl.search.sampling import rehearse
 from raysl.search.space import Grid, Space
 
-# What a stage says of its training.
+# The keys of a stage that only training takes.
 TRAINING = (
     "epochs", "batch_size", "unlabelled_ratio", "steps_per_epoch", "optimizer", "schedule", "precision", "freeze",
     "milestones", "search", "stop",
@@ -21,7 +21,7 @@ TRAINING = (
 def settings_kind(values: Mapping[str, Any], path: Path_, document: Document) -> type[StageSettings]:
     """Return the settings model of a stage, by its method.
 
-    Raises ConfigError where a stage that trains nothing is told how to train.
+    Raises ConfigError if a stage that trains nothing has keys of training.
     """
     method = values.get("method")
     name = method.get("name") if isinstance(method, Mapping) else None
@@ -35,7 +35,7 @@ def settings_kind(values: Mapping[str, Any], path: Path_, document: Document) ->
     if values.get("select") == "train_loss":
         lines.append(
             f"{_at((*path, 'select'), document)}: 'train_loss': {name} trains nothing, so there is none; "
-            "probe_accuracy, which is also taken if nothing is said"
+            "use probe_accuracy, the default"
         )
     if lines:
         raise ConfigError("\n".join(lines))
@@ -86,7 +86,7 @@ def _at(where: Path_, document: Document) -> str:
 
 
 def check_rules(stage: Stage, document: Document) -> None:
-    """Refuse to compare what a searched key gives another meaning, or what is not there."""
+    """Refuse settings of a stage that its method, its data or its search space does not allow."""
     path = ("stages", stage.name)
     for key, name in _compared_losses(stage):
         _check_comparable(stage, (*path, *key), name, document)
@@ -108,7 +108,7 @@ def check_rules(stage: Stage, document: Document) -> None:
 
 
 def _check_pixel_stays(stage: Stage, document: Document) -> None:
-    """Refuse to crop what the attack writes into labelled images."""
+    """Refuse views that may crop the pixel that the attack writes into labelled images."""
     for config in stage.extremes if stage.data.attack is not None else ():
         if (views := config.settings.method.get("views", "none")) != "none":
             where = ("stages", stage.name, "method", "views")
@@ -119,7 +119,7 @@ def _check_pixel_stays(stage: Stage, document: Document) -> None:
 
 
 def _compared_losses(stage: Stage) -> Iterator[tuple[Path_, str]]:
-    """Yield where a stage says that training losses are compared, and the word that says it."""
+    """Yield the keys of a stage by which training losses are compared, each with its value."""
     if stage.select == "train_loss":
         yield ("select",), "train_loss"
     if "train_loss" in stage.settings.search.objectives:
@@ -149,7 +149,7 @@ def _check_ratio(stage: Stage, document: Document) -> None:
 
 
 def check_stages(stages: Sequence[Stage], document: Document) -> None:
-    """Refuse a stage that starts from none that is there, or is trained to no purpose."""
+    """Refuse a stage whose milestones cannot be reached, or whose start is missing, has no model or lacks the epoch."""
     earlier: dict[str, Stage] = {}
     for stage in stages:
         _check_milestones(stage, document)
@@ -188,7 +188,7 @@ def _check_from_scratch(stage: Stage, earlier: dict[str, Stage], document: Docum
         )
     for key, trouble in (
         ("freeze", "'backbone' freezes a backbone that nothing has trained"),
-        ("start_epoch", "an epoch of no stage"),
+        ("start_epoch", "there is no stage whose epoch it could be"),
     ):
         where = ("stages", stage.name, key)
         if getattr(stage.settings, key) not in (None, "none"):
@@ -205,7 +205,7 @@ def _check_milestones(stage: Stage, document: Document) -> None:
 
 def _check_start_epoch(stage: Stage, earlier: Stage, document: Document) -> None:
     ends = {config.settings.epochs for config in earlier.extremes}
-    # Where epochs are searched, what is one config's end is the middle of another's training.
+    # If epochs are searched, one config's last epoch is in the middle of another's training.
     milestones = earlier.settings.milestones
     kept = {*milestones, *ends} if len(ends) == 1 else {epoch for epoch in milestones if epoch < min(ends)}
     for config in stage.extremes:

@@ -1,4 +1,4 @@
-"""What may stand in a table file: a paper's tables, what gives their cells, and what the paper published."""
+"""The settings of a table file: a paper's tables, the searches of their cells, and the published numbers."""
 
 from typing import Annotated, Any
 
@@ -10,11 +10,11 @@ from raysl.settings import Settings
 
 
 class Part(Settings):
-    """What a table, a row or a column says of its cells.
+    """The settings that a table, a row or a column gives its cells.
 
-    experiment: a YAML, from the table file's folder.  stage: of the experiment, whose selected config is the number.
-    data: a data set of the file's profiles.  set: overrides by dotted key.
-    Each of a cell's experiment, stage and data stands in one of its three parts.
+    experiment: a YAML, relative to the table file's folder.  stage: the experiment's stage whose selected config gives
+    the number.  data: a data set of the file's profiles.  set: overrides by dotted key.
+    Each of a cell's experiment, stage and data is given by exactly one of the cell's table, row and column.
     """
 
     title: str
@@ -25,7 +25,7 @@ class Part(Settings):
 
 
 class Scale(Settings):
-    """What a data set of the tables is under a profile of the file: an experiment's profile, and overrides."""
+    """A data set of the tables under a profile of the file: the experiment's profile, and overrides."""
 
     profile: str | None = None
     set: dict[str, Any] = Field(default_factory=dict)
@@ -36,7 +36,7 @@ Published = Annotated[list[Annotated[float, Ge(0.0), Le(100.0)]], MinLen(1), Max
 
 
 class DifferenceSettings(Settings):
-    """A column of a table that is computed: `column` less `less`."""
+    """A column of a table that is computed: `column` minus `less`."""
 
     title: str
     column: Name
@@ -44,7 +44,7 @@ class DifferenceSettings(Settings):
 
 
 class TableSettings(Part):
-    """One table; where `published` is given, only the cells in it are cells, null where the paper prints no number."""
+    """One table; if `published` is given, it lists all cells, with null if the paper prints no number."""
 
     rows: Annotated[dict[Name, Part], MinLen(1)]
     columns: Annotated[dict[Name, Part], MinLen(1)]
@@ -56,7 +56,7 @@ Share = Annotated[float, Ge(0.0), Le(1.0)]
 
 
 class ReportSettings(Settings):
-    """What the paper publishes of a cell's classes: precision, recall and F1 of each, by the data set's names."""
+    """The published class report of a cell: precision, recall and F1 of each class, by the data set's names."""
 
     title: str
     accuracy: Share
@@ -66,7 +66,7 @@ class ReportSettings(Settings):
 class FileSettings(Settings):
     """A table file.
 
-    source: the paper.  profiles: by name, what each data set of the tables is; the first is taken if none is asked for.
+    source: the paper.  profiles: by name, the scale of each data set of the tables; the first one is the default.
     class_reports: by the key of a cell, `table/row/column`.
     """
 

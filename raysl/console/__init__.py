@@ -1,1 +1,1 @@
-"""What a user sees in the terminal."""
+"""The output of commands in the terminal."""

@@ -27,7 +27,7 @@ RADIUS, LEAST_RADIUS = 12, 1.2  # of a circle; the second in the image's own pix
 
 
 def title(data: TrialData) -> str:
-    """Return what an attack is called."""
+    """Return the title of a trial's attack."""
     assert data.attack is not None
     size, source = data.image_size, data.source.rpartition("/")[2]
     return f"1-pixel attack on {source} at {size} x {size}: value {data.attack.value}, seed {data.attack.seed}"
@@ -58,10 +58,10 @@ def _counts(changes: Indices) -> tuple[str, ...]:
 
 
 def draw(title: str, names: Sequence[str], attack: Attack, images: Images, labels: Indices, path: Path) -> None:
-    """Write a PNG: a row for each of the first classes, of clean images, each beside its attacked copy.
+    """Write a PNG with a row for each of the first classes: clean images, each beside its attacked copy.
 
     images: D_l at seed 0, clean, uint8 [N, H, W, C].  labels: int64 [N].
-    Raises OSError where the file cannot be written.
+    Raises OSError if the file cannot be written.
     """
     shown = [images[labels == number][:MOST_PAIRS] for number in range(len(names))][:MOST_ROWS]
     size = images.shape[1]

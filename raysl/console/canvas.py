@@ -19,9 +19,9 @@ class Canvas:
         self.figure = Figure(figsize=(width / DPI, height / DPI))
 
     def text(self, left: int, middle: int, words: str, *, size: int, **style: Any) -> None:
-        """Write words from a place on, at a height; style: of matplotlib's text."""
+        """Write words that begin at `left`, centred vertically at `middle`; style: options of matplotlib's text."""
         place = left / self.width, 1 - middle / self.height
-        # A class may be called by signs that would be read as a formula.
+        # The name of a class may hold characters that would be read as a formula.
         self.figure.text(*place, words, fontsize=size, va="center", parse_math=False, **style)
 
     def square(self, left: int, top: int, edge: int) -> Axes:
@@ -43,5 +43,5 @@ class Canvas:
         return axes
 
     def save(self, path: Path) -> None:
-        """Write a PNG; OSError where it cannot be written."""
+        """Write a PNG; raises OSError if it cannot be written."""
         self.figure.savefig(path, dpi=DPI)

@@ -1,4 +1,4 @@
-"""What a search would cost on a cluster that its file describes."""
+"""The cost of a search on the cluster of a cluster file."""
 
 from collections.abc import Mapping
 
@@ -15,8 +15,8 @@ COLUMNS = ("node type", "CPUs", "GPUs", "at most", "USD/hour", "trials on one", 
 def show_costs(file: ClusterFile, needs: Mapping[Resources, float], wall: float, console: Console) -> None:
     """Print which node types hold the trials, and what the search costs on each of them alone.
 
-    needs: seconds of trials, one after the other, by what each of them takes.
-    wall: seconds of the whole search, for which the head is there.
+    needs: the sum of the trials' seconds, by the resources of a trial.
+    wall: seconds of the whole search, during which the head node runs.
     """
     table = Table(title=f"{file.path}: at most {file.max_workers} workers at once", title_justify="left")
     for column in COLUMNS:
@@ -48,7 +48,7 @@ def show_costs(file: ClusterFile, needs: Mapping[Resources, float], wall: float,
 
 
 def _share(known: NodeType, resources: Resources) -> str:
-    """Return how many trials a node holds: a part of one where its workers lie on several nodes."""
+    """Return how many trials a node holds, as text; less than 1 if a trial's workers need several nodes."""
     workers = workers_on(known.node, resources)
     if workers == 0:
         return "none"

@@ -1,4 +1,4 @@
-"""A picture of what a method shows of itself: matrices, with the images that their rows and columns are of."""
+"""The picture of a method's diagnostic: matrices, with the images of their rows and columns."""
 
 from pathlib import Path
 from string import ascii_uppercase
@@ -17,7 +17,7 @@ DARK = 0.55  # share of the scale beyond which a cell's number is white
 
 
 def draw(title: str, found: Shown, path: Path) -> None:
-    """Write a PNG; OSError where it cannot be written."""
+    """Write a PNG; raises OSError if it cannot be written."""
     composed(title, found).save(path)
 
 
@@ -42,7 +42,7 @@ def composed(title: str, found: Shown) -> Canvas:
 
 
 def _matrix(canvas: Canvas, left: int, top: int, matrix: Matrix) -> None:
-    """Show a matrix, its numbers in its cells."""
+    """Draw a matrix, with its values in its cells."""
     high = float(matrix.values.max()) if matrix.high is None else matrix.high
     rows, columns = matrix.values.shape
     colours = "RdBu" if matrix.low < 0 else "Blues"

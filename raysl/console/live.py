@@ -29,7 +29,7 @@ class Display:
     """Shows a search while it runs; an Observer of it."""
 
     def __init__(self, console: Console, store: Store, *, many: bool = False) -> None:
-        """Take where to show it.
+        """Show a search on a console.
 
         many: whether several experiments are searched, so that stages need longer names.
         """
@@ -43,14 +43,14 @@ class Display:
         self.note = ""
         self.selected: set[str] = set()
         self.configs: dict[str, list[Member]] = {}  # of the only stage
-        self.values: dict[str, float | None] = {}  # what the rule compares of them; another thread draws the best
-        self.tied = False  # and this is said
+        self.values: dict[str, float | None] = {}  # the compared value of each; another thread draws the best
+        self.tied = False  # whether a tie has been reported
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
             self.live = Live(self, console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
-            # What others print meanwhile is printed above the display, with the colours that it asks for.
+            # Other output is printed above the display, with its own colours.
             sys.stdout, sys.stderr = (cast(TextIO, Guarded(stream)) for stream in (sys.stdout, sys.stderr))
         return self
 
@@ -59,7 +59,7 @@ class Display:
             self.live.stop()
 
     def stages_started(self, records: Sequence[StageRecord], rows: Mapping[str, TrialRow], todo: int) -> None:
-        """Stages begin, at once."""
+        """Stages begin, all at the same time."""
         self.records, self.rows, self.running = records, dict(rows), {}
         self.members = {member.trial_id: (record, member) for record in records for member in record.members}
         self.todo, self.started, self.note = todo, time.monotonic(), ""
@@ -86,11 +86,11 @@ class Display:
         self._line(f"{self._stage(record)}: config {number}: {params_text(new[-1].params)}")
 
     def noted(self, text: str) -> None:
-        """Something that the user has not said and may not expect."""
+        """A choice was made that the user has not asked for and may not expect."""
         note(self.console, text)
 
     def cluster_starting(self, at_most: float | None) -> None:
-        """Ray is about to start; the command ends where it has not started after so many seconds."""
+        """Ray is about to start; the command ends if it has not started after `at_most` seconds."""
         self.note = "starting Ray"
         self._line("starting Ray ..." if at_most is None else f"starting Ray, for {at_most / 60:g} min at most ...")
 
@@ -123,7 +123,7 @@ class Display:
         """A stage's config is chosen."""
         self.running = {}
         if record.stage_id in self.selected:
-            return  # several experiments have it
+            return  # several experiments share the stage
         self.selected.add(record.stage_id)
         chosen = (
             ("selected ", (params_text(selection.params), "bold")) if selection.config_id else ("nothing selected",)
@@ -132,7 +132,7 @@ class Display:
         self.console.print(Text.assemble("stage ", stage, ": ", *chosen, f": {selection.reason}"))
 
     def other_code(self, found: OtherCode, again: bool) -> None:
-        """Trials are of other code than what runs."""
+        """Trials were made by other code than the code that runs."""
         does = "they are trained again" if again else "`--retrain code` trains them again"
         self.console.print(f"{found}; {does}", style="yellow", markup=False, soft_wrap=True)
 
@@ -146,7 +146,7 @@ class Display:
         self.console.print(f"{what} measured without training", markup=False, soft_wrap=True)
 
     def models_lost(self, num_trials: int) -> None:
-        """Trials are about to be trained again for their models."""
+        """Trials are about to be trained again, because their models are missing."""
         self.note = f"training {num_trials} trials again for models that are gone; their numbers stay"
         self._line(f"{self.note} ...")
 
@@ -156,12 +156,12 @@ class Display:
         self._line(f"{self.note} ...")
 
     def other_search(self, who: str) -> None:
-        """Another search is on the results folder."""
+        """Another search uses the results folder."""
         text = f"another search ({who}) is on this folder; what it trains is not trained here"
         self.console.print(text, style="yellow", markup=False)
 
     def waiting(self, what: str) -> None:
-        """There is nothing to do until something has come."""
+        """The search can do nothing until `what` has come."""
         text = f"waiting for {what}"
         if text != self.note:
             self.note = text
@@ -203,7 +203,7 @@ class Display:
         return f"{params_text(self.configs[best][0].params)}, {rule.words} {known[best]:.6g}"
 
     def _say_tie(self) -> None:
-        """Say once, of a stage that runs alone, that all its configs so far are equally good."""
+        """Print, once for a stage that runs alone, that all its configs so far tie."""
         if self.tied:
             return
         rule = RULES[self.records[0].rule]
@@ -224,7 +224,7 @@ class Display:
         return f"{stage}{params_text(member.params)} seed={member.seed}"
 
     def _stage(self, record: StageRecord) -> str:
-        """Return what a stage is called: one of several experiments by their names and data too."""
+        """Return the name of a stage; with several experiments, with the experiment and its data."""
         if not self.many:
             return record.stage
         attacked = ", attacked" if record.data.get("attack") else ""
@@ -238,7 +238,7 @@ class Display:
 
 
 def outcome_text(row: TrialRow, record: StageRecord) -> str:
-    """Return what a trial came to: its loss, its probe accuracy where that is compared, or why it did not finish."""
+    """Return a trial's outcome: its loss, and its probe accuracy if that is compared, or why it did not finish."""
     if row.status != "finished":
         return row.reason
     found = [] if row.final_loss is None else [f"final loss {row.final_loss:.6g}"]

@@ -11,14 +11,14 @@ BROKEN = 1  # exit code
 
 
 class BrokenOutputError(Exception):
-    """Standard output takes nothing more; the cause says why."""
+    """Standard output cannot be written to; the cause says why."""
 
 
 @contextmanager
 def whole_output() -> Iterator[None]:
-    """Exit with code 1 and one message where standard output takes no more; without one where its reader has gone.
+    """Exit with code 1 if standard output cannot be written to: with one message, or with none if its reader has gone.
 
-    What an encoding lacks is written as `\\u2026` is.
+    Characters that an encoding lacks are written as escapes such as `\\u2026`.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this process
@@ -42,7 +42,7 @@ def whole_output() -> Iterator[None]:
 def write(text: str) -> None:
     """Write to standard output, at once.
 
-    Raises BrokenOutputError where that fails; it is no OSError, so that it is not taken for a lost connection.
+    Raises BrokenOutputError if that fails; it is no OSError, so that it is not mistaken for a lost connection.
     """
     try:
         sys.stdout.write(text)
@@ -59,14 +59,14 @@ def _end(error: BaseException | None) -> NoReturn:
 
 
 def complain(text: str) -> None:
-    """Write a line to standard error, if it takes it."""
+    """Write a line to standard error; if that fails, nothing happens."""
     with suppress(OSError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
 
 def _is_broken() -> bool:
-    """Return whether standard output takes nothing more."""
+    """Return whether standard output cannot be written to."""
     try:
         sys.stdout.write("\n")
         sys.stdout.flush()
@@ -76,7 +76,7 @@ def _is_broken() -> bool:
 
 
 def _let_go() -> None:
-    """Send what is left elsewhere: Python would try it once more at its end, and complain."""
+    """Discard buffered output: Python would try to write it again when it exits, and complain."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -26,7 +26,7 @@ RULE = (
 
 
 def show_text(tables: PaperTables, compared: Sequence[ComparedTable], console: Console) -> None:
-    """Print tables to a terminal, and what is to be said of their cells."""
+    """Print tables to a terminal, and the remarks on their cells."""
     for one in compared:
         table = Table(
             title=Text(_caption(tables, one), "table.title"),

@@ -1,4 +1,4 @@
-"""What is shown of the steps before a search: notes, and a progress bar for downloads and decoding."""
+"""The display of the steps before a search: notes, and a progress bar for downloads and decoding."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from raysl.data.progress import Progress
 
 @contextmanager
 def progress(console: Console) -> Iterator[Progress]:
-    """Yield a function of (what, done, total) that shows a bar for what is being done, until it is done."""
+    """Yield a function of (what, done, total) that shows a progress bar for a step until the step is done."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
     with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
@@ -33,25 +33,25 @@ class ShownPreparation:
     """Prints notes, and shows a bar for each slow step; an `api.observer.Preparation`."""
 
     def __init__(self, console: Console, report: Progress) -> None:
-        """Take where to show it; report: shows the bars."""
+        """Show the steps on a console; report: shows their bars."""
         self.console, self.report = console, report
 
     def noted(self, text: str) -> None:
-        """Something that the user has not said and may not expect."""
+        """A choice was made that the user has not asked for and may not expect."""
         note(self.console, text)
 
     def preparing(self, what: str, done: int, total: int | None) -> None:
-        """A slow step is so far."""
+        """A slow step has progressed."""
         self.report(what, done, total)
 
 
 @contextmanager
 def preparation(console: Console) -> Iterator[ShownPreparation]:
-    """Yield what shows all that comes before a search."""
+    """Yield the display of the steps before a search."""
     with progress(console) as report:
         yield ShownPreparation(console, report)
 
 
 def note(console: Console, text: str) -> None:
-    """Print what the user has not said and may not expect."""
+    """Print a note about a choice that the user has not asked for and may not expect."""
     console.print(text, style="yellow", markup=False, soft_wrap=True)

@@ -25,7 +25,7 @@ FORMATS = ("table", "markdown", "csv", "json")
 def show(tables: Tables, uri: str, form: str, console: Console, most: int | None = None) -> None:
     """Print a results folder's current stages: their configs, what was selected and why, and what went wrong.
 
-    most: of a stage with more configs, table and Markdown have only so many, the best by its rule.
+    most: how many configs of a stage table and Markdown show, the best by its rule; None is all.
     """
     current = tables.current()
     if form == "json":
@@ -63,7 +63,7 @@ def _show_stages(
 
 
 def _best(configs: Rows, selection: Mapping[str, Any] | None, most: int) -> Rows:
-    """Return so many of a stage's configs, the best first; the first of the search where none is selected yet."""
+    """Return the `most` best configs of a stage, best first; the first of the search if none is selected yet."""
     if selection is None:
         return configs[:most]
     rule = RULES[selection["rule"]]
@@ -92,7 +92,7 @@ def _title(config: Mapping[str, Any], trials: Rows) -> str:
 
 
 def _scored(trials: Rows) -> str:
-    """Return what scores a stage's trials, where it is not the linear SVM."""
+    """Return the probe that scores a stage's trials, as text; empty if it is the linear SVM."""
     specs = (spec_of(trial["spec"]) for trial in trials if trial["spec"])
     probe = next((spec.get("probe") for spec in specs), None)
     return f", scored by {SCORERS.get(str(probe), probe)}" if probe is not None else ""

@@ -12,7 +12,7 @@ from raysl.outgoing import presentable
 from raysl.outgoing.harmless import harmless, one_line
 from raysl.outgoing.streams import beneath
 
-FILE_WIDTH = 160  # columns where there is no terminal to ask: tables in a log are not squeezed into 80
+FILE_WIDTH = 160  # columns without a terminal: tables in a log are not squeezed into 80
 
 
 class Screen(Console):
@@ -22,7 +22,7 @@ class Screen(Console):
     """
 
     def __init__(self, file: TextIO, **options: Any) -> None:
-        """Take what to write to, and options of rich's console."""
+        """Write to a stream; options: of rich's console."""
         super().__init__(file=file, markup=False, emoji=False, highlight=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
@@ -34,7 +34,7 @@ class Screen(Console):
         return super().render_str(presentable(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Return what is written for anything that can be printed."""
+        """Return the segments that are written for a renderable, masked and harmless to a terminal."""
         if isinstance(renderable, Text) and (plain := presentable(renderable.plain)) != renderable.plain:
             renderable = Text(plain, style=renderable.style, justify=renderable.justify, end=renderable.end)
         for segment in super().render(renderable, options):
@@ -50,9 +50,9 @@ def _as_line(printed: Any) -> Any:
 def screen(file: TextIO | None = None) -> Screen:
     """Return a console as wide as the terminal, or wide enough for tables in a file.
 
-    file: what it writes to, else what standard output is now.
+    file: the stream that it writes to; None is the present standard output.
     """
-    # Bound to it: a trial that is trained in this process has standard output sent to its log.
+    # Bound to the stream: a trial that is trained in this process redirects standard output to its log.
     console = Screen(beneath(file or sys.stdout))
     if not console.is_terminal:
         console.width = FILE_WIDTH

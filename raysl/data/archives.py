@@ -1,6 +1,6 @@
-"""The files that sets are published in: fetched whole, or taken from where a user has put them.
+"""The files that sets are published in: downloaded, or taken from a folder where a user has put them.
 
-A download has a time limit, tells how far it is, and fails with one message.
+A download has a timeout, reports its progress, and fails with one message.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ CHUNK = 1 << 20
 
 
 class Archive(NamedTuple):
-    """A published file: where from (the first that answers), its path in a folder of files, and its checksum."""
+    """A published file: its addresses (tried in order), its path in a folder of files, and its checksum."""
 
     urls: tuple[str, ...]
     name: str
@@ -28,16 +28,16 @@ class Archive(NamedTuple):
 
 
 def lying(name: str) -> list[Path]:
-    """Return the files of an archive's name in the folders where sets are looked for: at its path there, or in them."""
+    """Return the files of an archive's name in the folders of sets, at its path there or directly in the folder."""
     paths = (home / part for home in data_homes() for part in dict.fromkeys((name, Path(name).name)))
     return [path for path in paths if path.is_file()]
 
 
 def find_given(archive: Archive, others: Container[str] = ()) -> Path | None:
-    """Return the file itself if a user has put it into a folder where sets are looked for.
+    """Return the path of an archive that a user has put into a folder of sets; None if there is none.
 
-    others: checksums of other published files of that name, which are passed over.
-    Raises DataError where a file of that name is another one, or cannot be read.
+    others: checksums of other published files of that name, which are skipped.
+    Raises DataError if a file of that name has another checksum, or cannot be read.
     """
     for given in lying(archive.name):
         checksum = _checksum(given, archive.algorithm)
@@ -60,9 +60,9 @@ def _checksum(path: Path, algorithm: str) -> str:
 
 
 def fetch(archive: Archive, folder: Path, progress: Progress | None = None) -> Path:
-    """Download a file into a folder, from the first address that gives it whole; return its path.
+    """Download a file into a folder, from the first address that delivers it undamaged; return its path.
 
-    Raises DataError naming every address and why it failed.
+    Raises DataError with every address and why it failed.
     """
     path = folder / archive.name
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Decoded images: made once for a machine, then shared by all its trials through the page cache.
+"""Decoded images: made once per machine, then shared by all its trials through the page cache.
 
 A folder of the cache holds, for one content, size, number of channels and split: images (uint8 [N, H, W, C]) and
-labels (int64 [N]) of the train pool and, apart, of the test set; the unlabelled images where the set has some; D_u's
-statistics; and `meta.json` with each file's size and checksum. The folder appears when it is whole.
+labels (int64 [N]) of the train pool and, apart, of the test set; the unlabelled images if the set has some; D_u's
+statistics; and `meta.json` with each file's size and checksum. The folder appears only when it is complete.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from raysl.data.settings import TrialData
 from raysl.data.subsets import assign_splits
 from raysl.errors import DataError
 
-ARRAY_VERSION = 2  # raised when the same set and settings come to give other arrays
+ARRAY_VERSION = 2  # increase when the same set and settings give other arrays
 SPLIT_FILES = {
     "train": ("train_images.npy", "train_labels.npy", "train_statistics.npy"),
     "test": ("test_images.npy", "test_labels.npy"),
 }
 UNLABELLED_FILE = "unlabelled_images.npy"
 
-_verified: set[tuple[Path, int, int, int]] = set()  # files whose checksums this process has found right
+_verified: set[tuple[Path, int, int, int]] = set()  # files whose checksums this process has verified
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TrainArrays:
     """The images to train on.
 
     images: uint8 [N, H, W, C] of the train pool, memory-mapped.  labels: int64 [N].
-    unlabelled: uint8 [N_u, H, W, C] of D_u's pool, memory-mapped; `images` itself where the set has no such split.
+    unlabelled: uint8 [N_u, H, W, C] of D_u's pool, memory-mapped; `images` itself if the set has no such split.
     mean, std: float32 [C] over D_u's whole pool, of values in [0, 1].
     """
 
@@ -52,17 +52,16 @@ class TrainArrays:
 
 
 def prepare(data: TrialData, *, progress: Progress | None = None) -> Path:
-    """Return the folder of a trial's arrays, decoding the set if it is not there whole.
+    """Return the folder of a trial's arrays; decode the set if the folder is missing or incomplete.
 
     Any number of processes may call this at once: one decodes, the others wait for it.
-    Raises DataError where the set is missing, damaged or no longer what it was when `data` was resolved, or the cache
-    has no room.
+    Raises DataError if the set is missing, damaged or has changed since `data` was resolved, or the cache has no room.
     """
     return _ready(data, ("train", "test"), progress)
 
 
 def is_decoded(data: TrialData) -> bool:
-    """Say whether the arrays to train on are there whole; the test set's files are not opened."""
+    """Return whether the arrays to train on are complete and undamaged; the test set's files are not opened."""
     return _whole(_folder(data), ("train",))
 
 
@@ -88,7 +87,7 @@ def load_test(data: TrialData) -> tuple[Images, Indices]:
 
 
 def _mapped(path: Path) -> Images:
-    # A plain array on the map: indexing numpy's own memmap class costs more per batch.
+    # A plain array over the map: indexing numpy's memmap class takes longer per batch.
     return np.asarray(np.load(path, mmap_mode="r"))
 
 
@@ -107,7 +106,7 @@ def _ready(data: TrialData, splits: tuple[str, ...], progress: Progress | None =
 
 
 def _whole(folder: Path, splits: tuple[str, ...]) -> bool:
-    """Say whether all files of the given splits are there as they were written."""
+    """Return whether all files of the given splits are there as they were written."""
     try:
         files = json.loads((folder / "meta.json").read_text())["files"]
         names = [name for split in splits for name in SPLIT_FILES[split]]
@@ -146,7 +145,7 @@ def _build(data: TrialData, folder: Path, progress: Progress | None) -> None:
             temporary.mkdir()
             files, digest = write_arrays(temporary, path, index, splits, data.image_size, data.channels, progress)
             if digest != data.digest:
-                forget_scan(path)  # or it would be believed again
+                forget_scan(path)  # the cached digest is wrong
                 raise DataError(f"{path}: the content has changed since it was looked at: {digest}, not {data.digest}")
             (temporary / "meta.json").write_text(json.dumps({"source": str(path), "files": files}, indent=1))
     except OSError as error:

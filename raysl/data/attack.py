@@ -1,9 +1,9 @@
-"""The 1-pixel attack on D_l: what is written where in the labelled images of each class.
+"""The 1-pixel attack on D_l: the place and the value of the pixel that is overwritten in each class's images.
 
 Cavallari & Ponti 2021, section III-C: in all labelled images of a class one pixel, at one place, has the same value.
 Cavallari & Ponti 2022, section 3.4: that value is white.  Both choose the places arbitrarily; here they are seeded.
-A class takes the first place, in the seeded order, where a value of its own is seen: it differs by `SEEN` levels or
-more from what is there in `NEARLY_ALL` of the class's training images.
+A class takes the first place, in the seeded order, at which one of the values left is seen: it differs by `SEEN` levels
+or more from the clean pixel in `NEARLY_ALL` of the class's training images.
 """
 
 import math
@@ -23,7 +23,7 @@ SHOWN_SEED = 0
 LEVELS = 256
 SEEN = 32  # levels
 NEARLY_ALL = 0.95
-MOST_PLACES, MOST_TRIES = 256, 4096  # for one class; bounds of the time on images where no value is seen
+MOST_PLACES, MOST_TRIES = 256, 4096  # per class; they bound the time if no value is seen
 
 Colours = NDArray[np.uint8]
 
@@ -41,7 +41,7 @@ class Attack:
 
     def on(self, images: Images, labels: Indices) -> Images:
         """Return attacked copies of images, uint8 [N, H, W, C], of the classes `labels`, int64 [N]."""
-        attacked = images.copy()  # what is given may be D_u too
+        attacked = images.copy()  # the images may be part of D_u too
         rows, columns = self.places[labels].T
         attacked[np.arange(len(labels)), rows, columns] = self.colours[labels]
         return attacked
@@ -53,11 +53,11 @@ class Attack:
 
 
 def attack_of(data: TrialData, arrays: TrainArrays) -> Attack | None:
-    """Return the attack that a trial's data ask for.
+    """Return the attack of a trial's data; None if they have none.
 
-    It is a function of the data's settings and content, and of no trial's seed: what is seen is judged on all labelled
-    training images of the set, of which each seed draws its D_l.  A class for which no value is seen at the places that
-    are tried takes the place and the value that are seen in most of its images.
+    It depends on the settings and the content of the data, not on the trial's seed: whether a value is seen is judged
+    on all labelled training images of the set, from which each seed draws its D_l.  If no value is seen at the places
+    that are tried, a class takes the place and the value that are seen in most of its images.
     """
     if data.attack is None:
         return None
@@ -106,12 +106,12 @@ def _difference(pixels: Colours, colours: Colours) -> Indices:
 
 
 def _distinct_colours(data: TrialData) -> Colours:
-    """Return seeded colours, uint8 [M, C], M >= K; two are alike only where gray values are fewer than classes."""
+    """Return seeded colours, uint8 [M, C], M >= K; two are equal only if there are fewer gray values than classes."""
     assert data.attack is not None, "it is asked for"
     assert data.channels is not None, "`resolve` gave it"
     levels = permutations(data.channels, LEVELS, data.attack.seed, Purpose.ATTACK_COLOURS)
     number = np.arange(max(LEVELS, data.num_classes))[:, None]
     channel = np.arange(data.channels)
-    # Beyond 256 colours the channels fall out of step, so that they do not come round together.
+    # Beyond 256 colours the channels are shifted against one another, so that RGB colours do not repeat.
     colours: Indices = levels[channel, (number + channel * (number // LEVELS)) % LEVELS]
     return colours.astype(np.uint8)

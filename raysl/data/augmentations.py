@@ -1,8 +1,8 @@
 """Augmentations of a batch of images, each image with parameters of its own, as batched tensor operations.
 
-Images are float [B, C, H, W] in [0, 1] with C = 1 or 3, and so is what comes back. Parameters are drawn on the CPU
-through `Draw`, so that any number of ranks sees the same views; the images are worked on where they lie. What the
-parameters mean is what they mean in torchvision's transforms of the same names.
+Images are float [B, C, H, W] in [0, 1] with C = 1 or 3, and so are the results. Parameters are drawn on the CPU
+through `Draw`, so that any number of ranks sees the same views; images stay on their device. Parameters mean the same
+as in torchvision's transforms of the same names.
 """
 
 import math
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from raysl.data.views import Draw
 
-CROP_TRIES = 10  # as torchvision's RandomResizedCrop: then the largest crop at the centre is taken
+CROP_TRIES = 10  # as torchvision's RandomResizedCrop, which then takes the largest central crop
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it
-CONTRAST, SATURATION, HUE, UNCHANGED = range(1, 5)  # adjustments of colours after that of brightness; the last is none
+CONTRAST, SATURATION, HUE, UNCHANGED = range(1, 5)  # adjustments of colours; 0 is brightness, the last none
 
 Interpolation = Literal["bilinear", "bicubic"]  # PIL's filters; PyTorch's own bicubic one is another (a = -3/4)
-Change = Callable[[Tensor, Tensor], Tensor]  # of some of a batch's images, which are given with their rows
+Change = Callable[[Tensor, Tensor], Tensor]  # takes some images of a batch, and their rows
 
 
 def random_resized_crop(
@@ -31,8 +31,8 @@ def random_resized_crop(
 ) -> Tensor:
     """Cut a drawn box out of each image and enlarge it to the image's size.
 
-    scale: bounds of the box's share of the area.  ratio: bounds of its width over its height.  interpolation: decides
-    nothing that is drawn.
+    scale: bounds of the box's share of the area.  ratio: bounds of its width over its height.  interpolation: changes
+    no draw.
     """
     boxes = crop_boxes(draw, images.shape[2], images.shape[3], scale, ratio)
     return crop_and_resize(images, boxes, interpolation)
@@ -41,7 +41,7 @@ def random_resized_crop(
 def crop_boxes(draw: Draw, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
     """Draw boxes as RandomResizedCrop does: int64 [B, 4], each top, left, height, width.
 
-    Areas are uniform and ratios uniform in their logarithm; of ten pairs the first that fits into the image counts.
+    Areas are uniform and ratios log-uniform; the first of `CROP_TRIES` pairs that fits into the image is taken.
     """
     areas = draw.uniforms(CROP_TRIES, *scale).double() * (height * width)
     ratios = draw.uniforms(CROP_TRIES, *map(math.log, ratio)).double().exp()
@@ -52,7 +52,7 @@ def crop_boxes(draw: Draw, height: int, width: int, scale: tuple[float, float], 
     largest = image.minimum(torch.tensor([round(width / ratio[0]), round(height * ratio[1])]))
     found = fits.any(0).unsqueeze(1)
     size = torch.where(found, fitting, largest)
-    # In fp64: in fp32 a place just below 1 could be rounded up, to a box that sticks out.
+    # In fp64: in fp32 a value just below 1 could be rounded up, and the box would leave the image.
     places = draw.uniforms(2).T.double()
     corner = torch.where(found, (places * (image - size + 1)).long(), (image - size) // 2)
     return torch.cat([corner, size], 1)
@@ -71,7 +71,7 @@ def crop_and_resize(images: Tensor, boxes: Tensor, interpolation: Interpolation 
 
 
 def _enlarging_weights(start: Tensor, length: Tensor, size: int, interpolation: Interpolation) -> Tensor:
-    """Return what each pixel of a line counts in each pixel of its enlarged part: [B, size (new), size (old)]."""
+    """Return the weight of each pixel of a line in each pixel of its enlarged part: [B, size (new), size (old)]."""
     reach, kernel = {"bilinear": (1, _triangle), "bicubic": (2, _cubic)}[interpolation]
     start, length = start.view(-1, 1, 1), length.view(-1, 1, 1)
     centres = (torch.arange(size, device=start.device).view(1, -1, 1) + 0.5) * (length / size)
@@ -90,14 +90,14 @@ def _triangle(distances: Tensor) -> Tensor:
 def _cubic(distances: Tensor) -> Tensor:
     outer = (2 - distances).clamp_(min=0)
     inner = (outer - 1).clamp_(min=0)
-    # The outer of Keys' two cubics in what is left of a distance to 2, and what the inner one adds in that to 1.
+    # Keys' outer cubic, in 2 minus the distance, and what the inner cubic adds to it, in 1 minus the distance.
     return 0.5 * outer.square() * (outer - 1) + inner.square() * (1 - 2 * inner)
 
 
 def _filtered(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Weigh each image's rows and columns: [B, H, H] and [B, W, W], each line the weights of one new pixel.
+    """Filter each image along its rows and columns; values are clipped to [0, 1].
 
-    What overshoots, by its filter or by rounding, is clipped to [0, 1].
+    rows, columns: [B, H, H] and [B, W, W]; each line holds the weights of one new pixel.
     """
     batch, channels, height, width = images.shape
     lines = images.reshape(batch, channels * height, width) @ columns.mT
@@ -114,8 +114,8 @@ def colour_jitter(
 ) -> Tensor:
     """Change brightness, contrast, saturation and hue by drawn amounts in a drawn order, each image with probability p.
 
-    brightness, contrast, saturation: factors are uniform in [max(0, 1 - value), 1 + value].  hue: its shift, in turns,
-    is uniform in [-value, value].  A gray image has no saturation and no hue to change.
+    brightness, contrast, saturation: factors are uniform in [max(0, 1 - value), 1 + value].  hue: the shift, in turns,
+    is uniform in [-value, value].  Saturation and hue leave gray images as they are.
     """
     return adjust_colours(images, *colour_changes(draw, brightness, contrast, saturation, hue, p))
 
@@ -141,9 +141,9 @@ def adjust_colours(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     if not len(chosen):
         return images
     hue_at = (order[chosen] == HUE).long().argmax(1)
-    # By the place of hue in their order: those that are blended before it lie together, and those that are after it.
+    # Sorted by the place of hue in their order: images blended before hue are contiguous, and so are those after it.
     rows = chosen[hue_at.argsort()]
-    with_hue_by = torch.bincount(hue_at, minlength=4).cumsum(0).tolist()  # how many have come to hue by each place
+    with_hue_by = torch.bincount(hue_at, minlength=4).cumsum(0).tolist()  # images with hue at or before each place
     factors, order = factors[rows], order[rows]
     by_place = list(zip(factors.gather(1, order).unbind(1), order.unbind(1), with_hue_by, strict=True))
     changed = images.index_select(0, rows.to(images.device))
@@ -157,7 +157,7 @@ def adjust_colours(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
 
 
 def _blend(images: Tensor, factor: Tensor, numbers: Tensor) -> None:
-    """Change brightness, contrast or saturation, whichever number an image has, in place.
+    """Change brightness, contrast or saturation of each image, as its number says, in place.
 
     Each is a blend: with black, with the image's mean gray, with its gray image.  factor, numbers: [B], on the CPU.
     """
@@ -180,12 +180,12 @@ def _gray(images: Tensor) -> Tensor:
 
 
 def _hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue of HSV: a hexagon with red at 0, green at 2 and blue at 4, of which a whole turn is 6."""
+    """Shift the hue of HSV by some turns: on its hexagon red is at 0, green at 2 and blue at 4, and a turn is 6."""
     red, green, blue = torch.split(images, 1, 1)
     low, high = red.minimum(green).minimum(blue), red.maximum(green).maximum(blue)  # a third of aminmax's time
     chroma = high - low
     scaled = chroma.masked_fill(chroma == 0, 1)  # a gray pixel has no hue: any will do
-    # An exact choice by `lerp`: `where` takes three times as long on a CPU.
+    # `lerp` with weight 0 or 1 chooses exactly; `where` takes three times as long on a CPU.
     hue = ((red - green) / scaled + 4).lerp((blue - red) / scaled + 2, (high == green).to(scaled))
     hue = hue.lerp((green - blue) / scaled, (high == red).to(scaled)) + turns * 6
     away = hue - torch.tensor([0.0, 2.0, 4.0], device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
@@ -194,7 +194,7 @@ def _hue(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def grayscale(images: Tensor, draw: Draw, p: float = 0.2) -> Tensor:
-    """Take the colour out of images, each with probability p; the channels stay, all equal."""
+    """Make images gray, each with probability p; the number of channels stays, and all become equal."""
     return _on(draw.bernoulli(p), images, lambda group, rows: _gray(group).expand_as(group))
 
 
@@ -207,15 +207,15 @@ def gaussian_blur(images: Tensor, draw: Draw, p: float = 1.0, sigma: tuple[float
 def blurred(images: Tensor, sigma: Tensor) -> Tensor:
     """Blur each image with a Gaussian of its own standard deviation, in pixels.
 
-    sigma: [B].  Images are continued by reflection at the centres of their border pixels, once at each side; the
-    Gaussian is not cut off, as torchvision's is at its kernel's size.
+    sigma: [B].  Images are padded by reflection at the centres of their border pixels, once at each side. The Gaussian
+    is not truncated; torchvision's is, at its kernel's size.
     """
     sigma = sigma.to(images.device, images.dtype)
     return _filtered(images, *(_gaussian_weights(sigma, size) for size in images.shape[2:]))
 
 
 def _gaussian_weights(sigma: Tensor, size: int) -> Tensor:
-    """Return what each pixel of a line counts in each pixel of its blurred copy: [B, size (new), size (old)]."""
+    """Return the weight of each pixel of a line in each pixel of its blurred copy: [B, size (new), size (old)]."""
     places = torch.arange(1 - size, 2 * size - 1, device=sigma.device)
     bell = torch.exp(-0.5 * (places / sigma.unsqueeze(1)).square())
     # Windows of one line of values, so that no value is computed or looked up twice.
@@ -227,14 +227,14 @@ def _gaussian_weights(sigma: Tensor, size: int) -> Tensor:
 
 
 def solarise(images: Tensor, draw: Draw, p: float, threshold: float = 0.5) -> Tensor:
-    """Turn pixels from a threshold on into their negatives, in each image with probability p."""
+    """Invert the pixels at or above a threshold, in each image with probability p."""
     return _on(draw.bernoulli(p), images, lambda group, rows: torch.where(group >= threshold, 1 - group, group))
 
 
 def _on(chosen: Tensor, images: Tensor, change: Change) -> Tensor:
     """Change the chosen images and leave the others as they are.
 
-    chosen: bool [B], on the CPU: where it was drawn, so that the device need not be waited for.
+    chosen: bool [B], on the CPU, so that nothing waits for the device.
     """
     rows = torch.nonzero(chosen).squeeze(1)
     if len(rows) == len(images):
@@ -243,5 +243,5 @@ def _on(chosen: Tensor, images: Tensor, change: Change) -> Tensor:
 
 
 def _put(images: Tensor, rows: Tensor, changed: Tensor) -> Tensor:
-    """Return the images with some rows (int64, on the CPU) as they have changed."""
+    """Return the images with some rows (int64, on the CPU) replaced by their changed images."""
     return images.index_copy(0, rows.to(images.device), changed)

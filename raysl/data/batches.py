@@ -13,8 +13,8 @@ PURPOSES = {"labelled": Purpose.LABELLED_BATCHES, "unlabelled": Purpose.UNLABELL
 class Batch(NamedTuple):
     """One step's images, by stream (`labelled`, `unlabelled`).
 
-    rows: the places of this rank's images in D_l and in D_u, int64 [B].
-    positions: places of this rank's rows in the stream's global batch, int64 [B].
+    rows: indices of this rank's images in D_l and in D_u, int64 [B].
+    positions: indices of this rank's rows in the stream's global batch, int64 [B].
     sizes: rows of the stream's global batch.  step: number of the batch in its epoch.
     """
 
@@ -54,14 +54,14 @@ def epoch_batches(
 ) -> Iterator[Batch]:
     """Yield the batches of an epoch, as this rank sees them; a stream given as None is absent.
 
-    The covered images are each in one batch, and the sizes of batches differ by one at most and never exceed
-    `batch_size`. With both streams a batch holds as many labelled images as unlabelled ones, from one permutation of
-    D_l after the other: each is seen floor or ceil(N_u / N_l) times.
-    ratio: unlabelled images for each labelled one, where there are both; `batch_size` is of the labelled ones.
-    steps: of an epoch that is no pass over the images: batches are full, and one permutation of a stream follows the
-        other, over the ends of epochs.
-    Orders depend on the seed and the epoch alone. Rank r takes rows r::world_size of each batch, which are none where
-    a batch has fewer rows than there are ranks.
+    An epoch covers the unlabelled images if given, else the labelled ones. Each of them is in one batch; the sizes of
+    batches differ by at most one and never exceed `batch_size`. With both streams a batch holds as many labelled images
+    as unlabelled ones, from successive permutations of D_l: each is seen floor or ceil(N_u / N_l) times.
+    ratio: unlabelled images per labelled one, if both streams are present; `batch_size` then counts the labelled ones.
+    steps: number of batches of an epoch that is not one pass over the images. All batches are full, and successive
+        permutations of a stream run on from one epoch into the next.
+    Orders depend on the seed and the epoch alone. Rank r takes rows r::world_size of each batch: none if the batch has
+    fewer rows than there are ranks.
     """
     counts = {"labelled": num_labelled, "unlabelled": num_unlabelled}
     present = {stream: count for stream, count in counts.items() if count is not None}
@@ -80,7 +80,7 @@ def epoch_batches(
 def _sizes(
     num_labelled: int | None, num_unlabelled: int | None, batch_size: int, ratio: int, steps: int | None
 ) -> Iterator[dict[str, int]]:
-    """Yield how many images a batch has of each stream, be it there or not."""
+    """Yield the size of each batch by stream, present or not."""
     per_labelled = 1 if num_labelled is None or num_unlabelled is None else ratio
     number = num_steps(num_labelled, num_unlabelled, batch_size, ratio=ratio, steps=steps)
     smallest, larger = divmod(_covered(num_labelled, num_unlabelled), number)
@@ -96,12 +96,12 @@ def _covered(num_labelled: int | None, num_unlabelled: int | None) -> int:
 
 
 def _pass(number: int, total: int, seed: int, purpose: Purpose, epoch: int) -> Indices:
-    """Return as many places as an epoch takes, from permutations that are the epoch's own."""
+    """Return at least `total` indices, from permutations of the epoch's own."""
     return permutations(-(-total // number), number, seed, purpose, epoch).ravel()
 
 
 def _endless(number: int, total: int, seed: int, purpose: Purpose, epoch: int) -> Indices:
-    """Return the places that an epoch takes from permutations that do not end with it."""
+    """Return the `total` indices of an epoch, from permutations that run on from one epoch into the next."""
     start, end = epoch * total, (epoch + 1) * total
     first = start // number
     orders = [permutation(number, seed, purpose, place) for place in range(first, -(-end // number))]

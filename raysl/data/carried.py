@@ -1,4 +1,4 @@
-"""Sets that a search brings along to machines that lack them, each kept by the digest of its content."""
+"""Sets that a search ships to machines that lack them, each stored under the digest of its content."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from raysl.data.parquet import ContentDigest, read_batches, read_labels
 from raysl.data.places import cache_home, exclusive, replacing
 from raysl.errors import DataError
 
-VARIABLE = "RAYSL_CARRIED"  # in the environment of a search whose sources lie on another machine
+VARIABLE = "RAYSL_CARRIED"  # set for a search whose sources lie on another machine
 
 
 class Carried(NamedTuple):
-    """What stands for a source that lies on another machine.
+    """A source that lies on another machine and was shipped here.
 
-    source: what it is there, in whatever folder.  digest: of its content.
+    source: the source on that machine, with an absolute path.  digest: of its content.
     """
 
     source: str
@@ -24,28 +24,28 @@ class Carried(NamedTuple):
 
 
 def carried_sources() -> dict[str, Carried]:
-    """Return what stands for the sources of this search, as its YAML writes them."""
+    """Return the shipped sources of this search, by the source as its YAML writes it."""
     return {source: Carried(*facts) for source, facts in json.loads(os.environ.get(VARIABLE) or "{}").items()}
 
 
 def as_variable(carried: Mapping[str, Carried]) -> dict[str, str]:
-    """Return the environment variable that says so to a search on another machine."""
+    """Return the environment variable that passes shipped sources to a search; empty if there are none."""
     return {VARIABLE: json.dumps(carried)} if carried else {}
 
 
 def carried_path(digest: str) -> Path:
-    """Return the place of a set that was brought here."""
+    """Return the path of a shipped set, be it here or not."""
     return cache_home() / "carried" / f"{digest}.parquet"
 
 
 def receive(digest: str, write: Callable[[Path], None], origin: str) -> None:
-    """Have a set's file in its place here, brought once by however many processes ask for it at once.
+    """Store a shipped set's file unless it is here; of several processes at once, one does.
 
-    write: writes the file, as it comes from its origin, to a path.
-    Raises DataError where what comes has another content, or the cache has no room.
+    write: writes the file to a path.  origin: where the file comes from, for messages.
+    Raises DataError if the file's content has another digest, or the cache has no room.
     """
     path = carried_path(digest)
-    if path.is_file():  # before the lock, which a cache that can only be read has no room for
+    if path.is_file():  # checked before the lock, which a read-only cache cannot hold
         return
     with exclusive(path):
         if path.is_file():  # another process was faster
@@ -61,12 +61,12 @@ def receive(digest: str, write: Callable[[Path], None], origin: str) -> None:
 
 
 def _check(path: Path, digest: str, origin: str) -> None:
-    mend = f"{origin}: not the images that its name says"
+    wrong = f"{origin}: its content does not have the digest in its name"
     try:
         found = ContentDigest(read_labels(path).class_names)
         for batch in read_batches(path):
             found.update(batch)
     except DataError as error:
-        raise DataError(f"{mend} (damaged); delete it, and the same command brings it there again") from error
+        raise DataError(f"{wrong} (damaged); delete it, and the same command ships it again") from error
     if found.hexdigest() != digest:
-        raise DataError(f"{mend} ({found.hexdigest()}); delete it, and the same command brings it there again")
+        raise DataError(f"{wrong} ({found.hexdigest()}); delete it, and the same command ships it again")

@@ -1,6 +1,6 @@
-"""CIFAR's binary archives (Krizhevsky 2009), which hold bytes alone; the same images and labels as the Python ones.
+"""CIFAR's binary archives (Krizhevsky 2009), with the same images and labels as the Python archives.
 
-A record is the labels, a byte each and the finest last, and then 32 x 32 red, green and blue bytes.
+A record is its labels, one byte each with the finest last, and then 32 x 32 bytes each of red, green and blue.
 """
 
 import tarfile
@@ -63,7 +63,7 @@ def write_cifar(
 ) -> None:
     """Write an archive's images to `path`.
 
-    Raises DataError where the archive does not hold what it is known to hold.
+    Raises DataError if the archive's content is not the published one.
     """
     facts = BINARIES[name]
     with tarfile.open(archive, "r:gz") as files:
@@ -88,7 +88,7 @@ def _rows(files: tarfile.TarFile, facts: Binary, num_classes: int) -> Iterator[R
 
 
 def _read(files: tarfile.TarFile, facts: Binary, name: str) -> bytes:
-    member = files.extractfile(f"{facts.folder}/{name}")  # a KeyError where it is missing
+    member = files.extractfile(f"{facts.folder}/{name}")  # a KeyError if it is missing
     if member is None:
         raise DataError(f"{facts.folder}/{name} is no file")
     with member:

@@ -1,4 +1,4 @@
-"""A set's images written out decoded, in one pass over the file."""
+"""Write a set's decoded images as .npy files, in one pass over its Parquet file."""
 
 import zlib
 from io import BytesIO
@@ -13,7 +13,7 @@ from raysl.data.parquet import SPLITS, TRAIN, UNLABELLED, ContentDigest, Labels,
 from raysl.data.progress import Progress
 from raysl.errors import DataError
 
-LEAST_STD = 1 / 255  # of a channel that is the same everywhere; keeps normalised values finite
+LEAST_STD = 1 / 255  # least standard deviation: keeps normalised values of a constant channel finite
 
 Images = NDArray[np.uint8]
 FileFacts = tuple[int, int]  # size in bytes, CRC-32
@@ -28,10 +28,11 @@ def write_arrays(
     channels: int,
     progress: Progress | None,
 ) -> tuple[dict[str, FileFacts], str]:
-    """Write SPLIT_images.npy, SPLIT_labels.npy and train_statistics.npy; return their facts and the content's digest.
+    """Write SPLIT_images.npy, SPLIT_labels.npy and train_statistics.npy.
 
     splits: int8 [N], the split of each row of the file.
-    Raises DataError naming the place of an image that cannot be decoded.
+    Returns each file's size and checksum, and the digest of the set's content.
+    Raises DataError for an image that cannot be decoded, with its place.
     """
     counts = np.bincount(splits, minlength=len(SPLITS)).tolist()
     pool = UNLABELLED if counts[UNLABELLED] else TRAIN
@@ -105,7 +106,7 @@ def _closed(files: list[_Npy]) -> dict[str, FileFacts]:
 
 
 class _Statistics:
-    """Mean and deviation of each channel, from whole numbers, so that no order of adding shows."""
+    """Mean and standard deviation of each channel; integer sums make them independent of the order of images."""
 
     def __init__(self, channels: int) -> None:
         self.count = 0

@@ -1,4 +1,4 @@
-"""The distortions of images that methods share, each method with numbers of its own."""
+"""Distortions of images that methods share; each method passes its own parameters."""
 
 from torch import Tensor
 
@@ -38,7 +38,7 @@ def distorted(
     """Crop, flip, recolour, blur and solarise images, each image with parameters of its own.
 
     images, min_crop, interpolation: as `cropped` takes them.  saturation: of the colour jitter.  p_blur, p_solarise:
-    shares of images; 0 is none, and changes nothing else that is drawn.
+    probabilities of an image; 0 turns the distortion off, and changes no other draw.
     """
     views, _ = cropped(images, draw, min_crop=min_crop, interpolation=interpolation)
     views = colour_jitter(views, draw, brightness=0.4, contrast=0.4, saturation=saturation, hue=0.1, p=0.8)

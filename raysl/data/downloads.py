@@ -1,7 +1,7 @@
-"""Known sets from where their authors keep them, written in our Parquet form.
+"""Known sets, downloaded from their authors and written in raysl's Parquet form.
 
-Of some sets torchvision knows the addresses and checksums and reads the files; we fetch them (`archives`). The others
-are one file each, which a module of their own reads.
+For some sets torchvision has the addresses and checksums, and reads the files that `archives` fetches. Each other set
+is one archive, which a module of its own reads.
 """
 
 import tarfile
@@ -38,7 +38,7 @@ TORCHVISION = {
     "svhn": "SVHN",
     "stl10": "STL10",
 }
-# The files of these sets, by name; torchvision has their addresses, and takes a second to import.
+# The files of these sets, by name. torchvision has them too, with their addresses, but takes a second to import.
 FILES = {
     "mnist": tuple(f"MNIST/raw/{file}.gz" for file in idx.FILES),
     "fashion_mnist": tuple(f"FashionMNIST/raw/{file}.gz" for file in idx.FILES),
@@ -60,7 +60,7 @@ class Writer(Protocol):
 
 
 class Archived(NamedTuple):
-    """A set that is published as one file, and what writes it in our form."""
+    """A set that is published as one file, and the function that converts it."""
 
     archive: Archive
     write: Writer
@@ -74,9 +74,9 @@ ARCHIVED = {
 
 
 def origin_of(name: str) -> str:
-    """Return what a search does to have a set that is not here, as `downloads FILE`; nothing is read or fetched.
+    """Return, as text, what a search does to get a missing set, for example `downloads FILE`.
 
-    Files are told by their names alone.
+    Nothing is read or downloaded; published files that lie here are recognised by name alone.
     """
     ways = (FILES[name], (BINARIES[name].archive.name,)) if name in BINARIES else (_names(name),)
     for names in ways:
@@ -100,8 +100,8 @@ def _names(name: str) -> tuple[str, ...]:
 def download_set(name: str, path: Path, source: str, licence: str, progress: Progress | None = None) -> None:
     """Download a known set and write it to `path`, whose folder exists; nothing else is left there.
 
-    Of the published files, those that lie in a folder of sets already are used.
-    Raises DataError naming the addresses or the files, what went wrong and what to do instead.
+    Published files that already lie in a folder of sets are used instead of a download.
+    Raises DataError with the addresses or files, the cause and the remedy.
     """
     archived = ARCHIVED.get(name) or _given_binary(name)
     archives = [archived.archive] if archived else _archives(name)
@@ -120,7 +120,7 @@ def download_set(name: str, path: Path, source: str, licence: str, progress: Pro
             _write_torchvision(name, path, scratch, source, licence, progress)
     except FAILURES as error:
         if len(given) == len(archives):
-            raise DataError(f"{', '.join(map(str, given.values()))}: no {name} can be made of it: {error}") from error
+            raise DataError(f"{', '.join(map(str, given.values()))}: cannot be converted to {name}: {error}") from error
         raise DataError(
             f"data.source: {name} could not be downloaded: {error}. Without a connection, put {path.name} or "
             f"{_listed(name)} there by hand: in {path.parent}, or in a folder that RAYSL_DATA names"
@@ -130,14 +130,14 @@ def download_set(name: str, path: Path, source: str, licence: str, progress: Pro
 
 
 def _given_binary(name: str) -> Archived | None:
-    """Return CIFAR's binary archive where it is given and the one that torchvision reads is not."""
+    """Return CIFAR's binary archive if it is given and the one that torchvision reads is not."""
     if name not in BINARIES or lying(FILES[name][0]) or not find_given(BINARIES[name].archive):
         return None
     return Archived(BINARIES[name].archive, partial(write_cifar, name))
 
 
 def _find_given(name: str, archive: Archive) -> Path | None:
-    """Return where a set's file lies, compressed or not."""
+    """Return the path of a given file of a set, compressed or not; None if it is not given."""
     file = uncompressed(name, archive)
     if file is None:
         return find_given(archive)
@@ -153,7 +153,7 @@ def _idx_files(name: str) -> Iterator[Archive]:
 
 
 def _place(found: Path, archive: Archive, scratch: Path) -> None:
-    """Put a file where torchvision looks for it, uncompressed where it is gzip; one that is given is linked to."""
+    """Put a file where torchvision looks for it: link to a given one, and uncompress MNIST's gzip files."""
     path = scratch / archive.name
     path.parent.mkdir(parents=True, exist_ok=True)
     if found.suffix != path.suffix:
@@ -205,13 +205,13 @@ def _open_split(kind: Any, folder: Path, split: str) -> Any:
 
 
 def _rows(data: Any, split: str) -> Iterator[Row]:
-    """Yield a torchvision data set's (PIL image, label) as PNG; indexed, for it need not know its end."""
+    """Yield the images of a torchvision data set as PNG; by index, because iterating over it may not end."""
     for number in range(len(data)):
         image, label = data[number]
         yield Row(encode(np.asarray(image)), int(label), split)
 
 
 def _class_names(data: Any) -> Sequence[str]:
-    # torchvision calls MNIST's classes `0 - zero`, and SVHN's nothing.
+    # torchvision calls MNIST's classes `0 - zero`, and has no names for SVHN's.
     names: Sequence[str] = getattr(data, "classes", [str(digit) for digit in range(10)])
     return [name.split(" - ")[0] for name in names]

@@ -1,4 +1,4 @@
-"""A known set that is not on this machine, as far as its authors' numbers tell: enough to list trials and to plan."""
+"""A known set that is not on this machine: its published numbers, which are enough to list trials and to plan."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def is_missing(source: str) -> bool:
 
 
 def expected_facts(settings: DataSettings) -> DataFacts:
-    """Return what a missing set holds, without its content: no digest, classes by number and of equal size."""
+    """Return the facts about a missing set: no digest of its content, and numbered classes of equal size."""
     known = KNOWN[settings.source]
     num_train, num_test = known.num_train, known.num_test
     if settings.train_fraction is not None:
@@ -38,12 +38,12 @@ def expected_facts(settings: DataSettings) -> DataFacts:
 
 
 def missing_text(source: str) -> str:
-    """Return what a user is told of a missing set: what a search does to have it."""
+    """Return the message about a missing set, with what a search does to get it."""
     return f"{source}: not on this machine, so that its trials have no ids yet; a search {origin_of(source)}"
 
 
 def stand_in(data: TrialData) -> TrainArrays:
-    """Return arrays of a missing set's size, in which all images are one of noise; it takes no memory."""
+    """Return arrays of a missing set's shapes; all images are views of one image of noise, which takes no memory."""
     assert data.image_size is not None, "`resolve` gave it"
     assert data.channels is not None, "`resolve` gave it"
     shape = (data.image_size, data.image_size, data.channels)

@@ -1,4 +1,4 @@
-"""What a file among images is: an image, or known to be none. What may be either is refused, never passed over."""
+"""Which files in a folder are images. A file that may or may not be one is refused, never skipped."""
 
 import os
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from raysl.data.formats import COMMON, MOST_BYTES, recognise, suffixes
 from raysl.errors import DataError
 
-# In lower case, as all names here. Hidden files and folders, `._x.png` and `.DS_Store` among them, need no mention.
+# All names here are in lower case. Hidden files and folders, such as `._x.png` and `.DS_Store`, are ignored anyway.
 NO_IMAGE_SUFFIXES = frozenset(
     (
         *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg"),
@@ -35,15 +35,15 @@ NO_IMAGE_NAMES = frozenset(
 )
 SYSTEM_FOLDERS = frozenset({"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "lost+found"})
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-SHOWN = 3  # names of what a folder holds, in a message
+SHOWN = 3  # names that a message lists
 
 
 def entries(folder: Path) -> list[Path]:
-    """Return what lies in a folder, in the order of names, without what is hidden and systems' own folders.
+    """Return the files and folders in a folder, in the order of names, without hidden ones and `SYSTEM_FOLDERS`.
 
-    Raises DataError for a link to nothing and what is neither a file nor a folder; OSError where it cannot be read.
+    Raises DataError for a broken link and for what is neither file nor folder, OSError if the folder cannot be read.
     """
-    # Not `glob`, which passes over folders that cannot be read.
+    # Not `glob`, which skips folders that cannot be read.
     found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     for path in found:
         if not (path.is_file() or path.is_dir()):
@@ -52,9 +52,9 @@ def entries(folder: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Say whether a file is an image that counts, by its suffix or else by its content, or known to be none.
+    """Return whether a file is an image, by its suffix or else by its content; False if it is known to be none.
 
-    Raises DataError for a file that is neither: it might be an image, and would be lost.
+    Raises DataError for a file of an unknown kind, which might be an image and would be lost.
     """
     suffix, name = path.suffix.lower(), path.name.lower()
     if suffix in suffixes():
@@ -73,14 +73,14 @@ def is_image(path: Path) -> bool:
 
 
 def named(paths: Sequence[Path]) -> str:
-    """Return the first of some names, to be shown in a message."""
+    """Return the first names of some paths, for a message."""
     names = [path.name + "/" if path.is_dir() else path.name for path in paths[:SHOWN]]
     others = [f"and {len(paths) - SHOWN} more"] if len(paths) > SHOWN else []
     return ", ".join([*names, *others]) or "nothing"
 
 
 def shown(path: Path) -> str:
-    """Return a path as text that any file can hold; bytes of a name that are no UTF-8 are replaced."""
+    """Return a path as valid UTF-8 text; other bytes of its names are replaced."""
     return os.fsencode(path).decode(errors="replace")
 
 

@@ -1,7 +1,7 @@
-"""Folders of image files, as sets: train/CLASS/*.png, test/CLASS/*.png and, where there is one, unlabelled/*.png.
+"""Folders of image files, as sets: train/CLASS/*.png, test/CLASS/*.png and, optionally, unlabelled/*.png.
 
-Every file is an image that counts, or known to be none (`file_kinds`), or refused: no image is passed over. Splits may
-be spelled in capitals, and `unlabelled` as `unlabeled`. Hidden files and folders are no part of the set.
+Every file is read as an image, ignored because it is known to be none (`file_kinds`), or refused: no image is skipped
+silently. Splits may be spelled in capitals, and `unlabelled` as `unlabeled`. Hidden files and folders are ignored.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from raysl.data.progress import Progress, reported
 from raysl.data.split_names import NO_VALIDATION, is_validation, split_of
 from raysl.errors import DataError, choices
 
-FOLDER_VERSION = 3  # raised when the same folder comes to give another file
+FOLDER_VERSION = 3  # increase when the same folder gives another file
 LAYOUT = "images lie in train/CLASS/, test/CLASS/ and, without a class, in unlabelled/"
 
 
@@ -31,11 +31,11 @@ class _File(NamedTuple):
 
 
 def convert_folder(folder: Path, progress: Progress | None = None) -> Path:
-    """Return the Parquet file of a folder of images, made again when a file in it has been touched.
+    """Return the Parquet file of a folder of images; it is rebuilt after a file in the folder has changed.
 
-    The classes are the folders under train/, in the order of their names. Image files are taken as they are.
-    Raises DataError where train/ has fewer than two classes, test/ a class that train/ has not, a class no image, or
-    images lie elsewhere or cannot be read, and for a file that may be an image and is not read.
+    The classes are the folders under train/, in the order of their names. Image files are stored as they are.
+    Raises DataError if train/ has fewer than two classes, test/ has a class that train/ lacks, a class has no image, an
+    image lies elsewhere or cannot be read, or a file may be an image of a format that is not read.
     """
     with _errors_named():
         files = list(_files(folder))
@@ -47,7 +47,7 @@ def convert_folder(folder: Path, progress: Progress | None = None) -> Path:
         if file.class_name and file.class_name not in class_names:
             raise DataError(f"{file.path.parent}: no such class in train/; {choices(file.class_name, class_names)}")
     path = cache_home() / "folders" / f"{key}.parquet"
-    if not path.is_file():  # before the lock, which a cache that can only be read has no room for
+    if not path.is_file():  # checked before the lock, which a read-only cache cannot hold
         with exclusive(path):
             if not path.is_file():  # no other process has made it meanwhile
                 rows = reported(_rows(files, class_names), f"read {folder.name}", len(files), progress)
@@ -76,7 +76,7 @@ def _files(folder: Path) -> Iterator[_File]:
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:
-    """Return the folder of each split; anything else in the folder is refused, or known to be no image."""
+    """Return the folder of each split; refuse other folders, and images outside those of splits."""
     found: dict[str, Path] = {}
     others = []
     for path in _without_images(folder, LAYOUT):
@@ -114,7 +114,7 @@ def _class_folders(folder: Path) -> dict[str, Path]:
 
 
 def _without_images(folder: Path, wanted: str) -> list[Path]:
-    """Return the folders in a folder that has no images of its own."""
+    """Return the subfolders of a folder; refuse images that lie directly in it."""
     found = entries(folder)
     stray = [path for path in found if path.is_file() and is_image(path)]
     if stray:
@@ -136,7 +136,7 @@ def _key(folder: Path, files: list[_File]) -> str:
     for file in files:
         stat = file.path.stat()
         name = file.path.relative_to(folder).as_posix()
-        # Copies and archives keep sizes and times; what the file system counts itself they cannot.
+        # Copies and archives preserve sizes and times, but not the inode and the time of its change.
         facts.append([name, stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns])
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 

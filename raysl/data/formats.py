@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-# Each with its module of Pillow. Those without a signature come last: they may take other bytes for theirs.
+# Each with its module of Pillow. Formats without a signature come last: their decoders may accept other formats.
 FORMATS = {
     "PNG": "Png",
     "JPEG": "Jpeg",
@@ -59,33 +59,33 @@ FORMATS = {
 SIGNED = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "PSD", "QOI", "DDS", "ICO")
 COMMON = "PNG, JPEG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000, AVIF and other raster formats of Pillow's"
 
-MOST_PIXELS = 50_000_000  # 400 MB while their mode is changed; photographs of 48 megapixels fit
-# Where a decoder takes more than 8 bytes for a pixel: as many pixels as fit into 500 MB.
+MOST_PIXELS = 50_000_000  # 400 MB while the mode is converted; photographs of 48 megapixels fit
+# Formats whose decoder takes more than 8 bytes per pixel: as many pixels as fit into 500 MB.
 HEAVY_PIXELS = {"WEBP": 30_000_000, "AVIF": 40_000_000, "JPEG2000": 24_000_000}
 MOST_EDGE = 65_535  # pixels; JPEG's own bound, and resizing longer edges takes much memory
 MOST_BYTES = 5 * MOST_PIXELS  # of an encoded image: more than its pixels take uncompressed
-SLOW_PIXELS = 1_000_000  # where Pillow decodes in Python, some microseconds a pixel
+SLOW_PIXELS = 1_000_000  # if Pillow decodes in Python, some microseconds a pixel
 MOST_SCANNED = 20 * MOST_PIXELS  # pixels of all scans of a JPEG; each scan takes as long as an image
 
 GRAY_MODES = ("1", "L", "LA", "La")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
-ONE_PICTURE = ("MPO", "PSD")  # further pictures of theirs are previews, gain maps, second views and layers
+ONE_PICTURE = ("MPO", "PSD")  # their further pictures are previews, gain maps, second views and layers
 SCAN, END = b"\xff\xda", b"\xff\xd9"  # markers of a JPEG
-MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # those that no coded data have in them
+MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # markers that do not occur in coded data
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DEPTH_IN_PNG = 16  # place of the bits per channel after the signature
-CODESTREAM = b"\xff\x4f\xff\x51"  # how JPEG 2000's begins
+CODESTREAM = b"\xff\x4f\xff\x51"  # start of a JPEG 2000 codestream
 TIFF_DEPTH = 258  # tag of a TIFF's bits per channel
-HALF_FLOATS = 6  # the number of DDS's block compression of colours with 16 bits
+HALF_FLOATS = 6  # number of DDS's block compression with 16-bit colours
 
 
 class UnfitError(ValueError):
-    """An image that is whole, and that raysl does not decode; says why, to follow the image's name."""
+    """An undamaged image that raysl does not decode; the message follows the image's name."""
 
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Have Pillow refuse embedded images of too many pixels too, and not warn of odd metadata."""
+    """Make Pillow refuse images of too many pixels, embedded ones too, and not warn about metadata."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS
     try:
@@ -100,8 +100,8 @@ def bounded() -> Iterator[None]:
 def open_image(image: bytes) -> ImageFile:
     """Return the image of encoded bytes with its header read; pixels are not decoded.
 
-    Raises UnfitError for what is too large, holds several pictures or has values that 8 bits per channel cannot hold,
-    and whatever Pillow raises for bytes that are no image.
+    Raises UnfitError for an image that is too large, holds several pictures or cannot be 8 bits per channel without
+    loss, and whatever Pillow raises for bytes that are no image.
     """
     if not image:
         raise UnfitError("is empty")
@@ -121,7 +121,7 @@ def open_image(image: bytes) -> ImageFile:
 
 
 def recognise(image: IO[bytes]) -> str | None:
-    """Return the name of the format that a file's first bytes are of; None where it is none that is told so."""
+    """Return the name of the format that a file's signature shows; None if it is none of `SIGNED`."""
     with bounded():
         try:
             return Image.open(image, formats=[name for name in SIGNED if name in _known()]).format
@@ -138,9 +138,9 @@ def suffixes() -> frozenset[str]:
 
 @cache
 def _known() -> tuple[str, ...]:
-    """Return the formats that this Pillow has; no other module of its is imported, nor what those import."""
+    """Return the formats that this Pillow has; only their modules of Pillow are imported."""
     for module in FORMATS.values():
-        with suppress(ImportError):  # older ones have no AVIF
+        with suppress(ImportError):  # older versions have no AVIF
             import_module(f"PIL.{module}ImagePlugin")
     return tuple(name for name in FORMATS if name in Image.OPEN)  # MPO is opened as JPEG
 
@@ -158,13 +158,13 @@ def _check_size(opened: ImageFile) -> None:
 
 def _check_scans(opened: ImageFile, image: bytes) -> None:
     most = MOST_SCANNED // max(1, opened.width * opened.height)
-    # Counting these bytes is quick; they may also lie in a preview or in what follows the image.
+    # Counting these bytes is quick, but they may also lie in a preview or after the image.
     if opened.format in ("JPEG", "MPO") and image.count(SCAN) > most and _has_scans(image, most + 1):
         raise UnfitError(f"has more than {most} scans of {opened.width} x {opened.height} pixels; save it anew")
 
 
 def _has_scans(image: bytes, count: int) -> bool:
-    """Say whether a JPEG has at least so many scans before it ends."""
+    """Return whether a JPEG has at least `count` scans before its end marker."""
     match = MARKER.search(image, 2)
     while match and count and match[0] != END:
         place = match.start()
@@ -174,7 +174,7 @@ def _has_scans(image: bytes, count: int) -> bool:
 
 
 def _depth(opened: ImageFile, image: bytes) -> int:
-    """Return the bits per channel that are stored: Pillow cuts more than 8 to 8 and calls the mode RGB all the same."""
+    """Return the stored bits per channel; Pillow truncates more than 8 to 8, and still calls the mode RGB."""
     depth = DEPTHS.get(opened.format or "")
     return depth(opened, image) if depth else 8
 
@@ -189,7 +189,7 @@ def _tiff_depth(opened: ImageFile, image: bytes) -> int:
 
 
 def _ppm_depth(opened: ImageFile, image: bytes) -> int:
-    # Its decoders take the mode and the largest value.
+    # The decoders' arguments are the mode and the largest value.
     largest = [stored[1] for codec, *_, stored in opened.tile if codec.startswith("ppm") and isinstance(stored, tuple)]
     return max([8, *(int(value).bit_length() for value in largest)])
 
@@ -205,7 +205,7 @@ def _jpeg2000_depth(opened: ImageFile, image: bytes) -> int:
 
 
 def _icon_depth(opened: ImageFile, image: bytes) -> int:
-    """Return the most bits of the PNG and JPEG 2000 images that are embedded."""
+    """Return the most bits per channel of the embedded PNG and JPEG 2000 images."""
     depths = [part[DEPTH_IN_PNG] for part in image.split(PNG_SIGNATURE)[1:] if len(part) > DEPTH_IN_PNG]
     return max([8, *depths, *([_jpeg2000_depth(opened, image)] if CODESTREAM in image else [])])
 
@@ -217,7 +217,7 @@ def _avif_depth(opened: ImageFile, image: bytes) -> int:
 
 
 def _dds_depth(opened: ImageFile, image: bytes) -> int:
-    # Its decoder takes the number of the compression first.
+    # The decoder's first argument is the number of the compression.
     return (
         16
         if any(

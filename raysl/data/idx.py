@@ -1,4 +1,4 @@
-"""The files of MNIST and Fashion-MNIST, which have the same names in both; compressed or not."""
+"""The files of MNIST and Fashion-MNIST, compressed or not; both sets use the same names."""
 
 import gzip
 import shutil
@@ -25,7 +25,7 @@ UNCOMPRESSED = {
 
 
 def uncompressed(name: str, archive: Archive) -> Archive | None:
-    """Return the file that a set's archive is compressed from; None where it is no file of these sets."""
+    """Return the uncompressed file of a set's archive; None for other sets than these."""
     if name not in UNCOMPRESSED:
         return None
     path = archive.name.removesuffix(".gz")

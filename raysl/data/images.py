@@ -1,8 +1,8 @@
-"""Encoded images: what their headers say, their pixels, and the way back.
+"""Encoded images: reading their headers, decoding their pixels, and encoding pixels.
 
-Images are taken as a viewer shows them on white paper: turned as their EXIF or XMP data ask for, and with white under
-what is transparent. Colour profiles are not applied. Of an icon its largest picture counts, and of a photograph with
-previews, gain maps or a second view (MPO), or of layers (PSD), the picture itself.
+Images are decoded as a viewer shows them on a white background: turned as their EXIF or XMP data say, with transparent
+pixels on white. Colour profiles are not applied. Of an icon, the largest picture is decoded; of a photograph with
+previews, gain maps or a second view (MPO), and of an image with layers (PSD), the main picture.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,15 +26,15 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-ON_THEIR_SIDE = (5, 6, 7, 8)  # orientations whose width and height change places
+ON_THEIR_SIDE = (5, 6, 7, 8)  # orientations that swap width and height
 # A PNG without these has no orientation; with them Pillow may have to decode it to know.
 PNG_ORIENTED = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 STRIP = 256  # rows that are flattened at once: less memory than the whole
-LONGEST = 200  # letters of a decoder's reason in a message
+LONGEST = 200  # characters of a decoder's reason in a message
 
 
 class ImageError(DataError):
-    """What is wrong with the image of a row; whoever knows where the rows are from names the place."""
+    """A fault of the image of a row; the caller, which knows the file, adds the place."""
 
     def __init__(self, row: int, wrong: str) -> None:
         super().__init__(f"the image in row {row} {wrong}")
@@ -46,9 +46,9 @@ class ImageError(DataError):
 
 
 class Header(NamedTuple):
-    """What an image is when it is decoded.
+    """The size and the channels of an image as it is decoded.
 
-    channels: 1 or 3.  altered: whether it is turned, or has something transparent that becomes white.
+    channels: 1 or 3.  altered: whether it is turned, or has transparent pixels, which are put on white.
     """
 
     width: int
@@ -60,7 +60,7 @@ class Header(NamedTuple):
 def encode(pixels: NDArray[np.uint8]) -> bytes:
     """Return the PNG of uint8 pixels [H, W] or [H, W, 3].
 
-    Stored, not deflated: Parquet's zstd makes it as small, and the bytes do not depend on the zlib at hand.
+    Stored without compression: Parquet's zstd makes it as small, and the bytes do not depend on the version of zlib.
     """
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
@@ -68,9 +68,10 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def headers(images: Sequence[bytes], first_row: int) -> set[Header]:
-    """Return the headers that occur; pixels are not decoded.
+    """Return the distinct headers of images; pixels are not decoded.
 
-    Raises ImageError for an image that is none, or that is not decoded (`formats.open_image`).
+    first_row: the row of the first image, for errors.
+    Raises ImageError for bytes that are no image, and for an image that `formats.open_image` refuses.
     """
     found = set()
     with bounded():
@@ -81,9 +82,9 @@ def headers(images: Sequence[bytes], first_row: int) -> set[Header]:
 
 
 def decode(images: Sequence[bytes], size: int, channels: int, first_row: int) -> NDArray[np.uint8]:
-    """Return the pixels of images as uint8 [N, size, size, channels], resized (bilinear, antialiased) where due.
+    """Return the pixels of images as uint8 [N, size, size, channels], resized (bilinear, antialiased) if necessary.
 
-    One image is decoded at a time, in at most some 500 MB.
+    One image is decoded at a time, in at most about 500 MB.
     Raises ImageError for an image that cannot be decoded.
     """
     pixels = np.empty((len(images), size, size, channels), np.uint8)
@@ -104,9 +105,9 @@ def _named(row: int) -> Iterator[None]:
         raise ImageError(
             row, f"has more than {MOST_PIXELS} pixels, the most that are decoded; make it smaller"
         ) from error
-    except UnidentifiedImageError as error:  # its message has the address of a buffer
+    except UnidentifiedImageError as error:  # its message holds a memory address
         raise ImageError(row, f"cannot be decoded (not an image); formats: {COMMON}") from error
-    except Exception as error:  # damaged bytes have decoders raise anything
+    except Exception as error:  # decoders may raise anything for damaged bytes
         raise ImageError(row, f"cannot be decoded ({_reason(error)})") from error
 
 
@@ -129,13 +130,13 @@ def _decoded(image: bytes, size: int, mode: str) -> NDArray[np.uint8]:
     picture = _upright(image, mode)
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-    if picture.mode != mode:  # gray is made RGB after the resizing: the same values for a third of the work
+    if picture.mode != mode:  # gray becomes RGB after the resizing: the same values for a third of the work
         picture = picture.convert(mode)
     return np.asarray(picture)
 
 
 def _upright(image: bytes, mode: str) -> Image.Image:
-    """Return an image, gray or of the mode, as it is seen on white; no more than two copies of it are in memory."""
+    """Return an image upright and on white, gray or in the mode; at most two copies of it are in memory."""
     picture: Image.Image = open_image(image)
     turn = TURNS.get(_orientation(picture, image))
     if _has_transparency(picture):
@@ -152,18 +153,18 @@ def _has_transparency(picture: Image.Image) -> bool:
 
 
 def _orientation(opened: Image.Image, image: bytes) -> int:
-    """Return the number of the orientation that is asked for: 1 is upright, as is what no reader understands."""
+    """Return the EXIF orientation; 1, upright, if there is none or it cannot be read."""
     turned_by_pillow = opened.format == "TIFF"
     if turned_by_pillow or (opened.format == "PNG" and not any(mark in image for mark in PNG_ORIENTED)):
         return 1
     try:
         return int(opened.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged metadata of a whole image, or a damaged image, which decoding names
+    except Exception:  # damaged metadata; a damaged image fails when it is decoded
         return 1
 
 
 def _on_white(opened: Image.Image) -> Image.Image:
-    """Return the image, gray or RGB, with white under it."""
+    """Return the image, gray or RGB, with transparent pixels on white."""
     opened.load()
     width, height = opened.size
     flat = Image.new("L" if opened.mode in GRAY_MODES else "RGB", opened.size, "white")

@@ -1,4 +1,4 @@
-"""What a set holds, and the data of a trial that it allows."""
+"""The facts about a set, and the data of a trial on it."""
 
 import hashlib
 import json
@@ -21,18 +21,18 @@ from raysl.data.settings import DECODING, DataSettings, Labels, TrialData
 from raysl.data.subsets import assign_splits
 from raysl.errors import DataError
 
-SCAN_VERSION = 3  # raised when the digest or the headers of the same file come out differently
+SCAN_VERSION = 3  # increase when the same file gets another digest or other headers
 SMALLEST = 4  # pixels
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a set holds under given settings.
+    """The facts about a set under given settings.
 
     digest: of the whole content, 32 hex digits (`parquet.ContentDigest`).
     class_counts: images of each class in the train pool, after `train_fraction`.
-    num_unlabelled: size of the D_u that is there: the `unlabelled` split, or the train pool where the set has none.
-    image_size: pixels of an edge; None where images differ in size or are not square.
+    num_unlabelled: size of D_u's pool: the `unlabelled` split, or the train pool if the set has no such split.
+    image_size: pixels of an edge; None if images differ in size or are not square.
     channels: 3 if any image has colours, else 1.
     altered: whether any image is turned upright or flattened on white when it is decoded.
     """
@@ -51,7 +51,7 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Scan:
-    """What takes a pass over all images to know."""
+    """The facts that take a pass over all images."""
 
     digest: str
     image_size: int | None
@@ -60,9 +60,9 @@ class Scan:
 
 
 def inspect(settings: DataSettings, *, download: bool = True, progress: Progress | None = None) -> DataFacts:
-    """Return what the set holds; all of a file's images are read once, afterwards only its labels.
+    """Return the facts about a set; a file's images are all read the first time, later only its labels.
 
-    Raises DataError where the set cannot be had, is damaged, or an image's header cannot be read.
+    Raises DataError if the set cannot be obtained, is damaged, or an image's header cannot be read.
     """
     path = locate(settings.source, download=download, progress=progress)
     index = read_labels(path)
@@ -86,7 +86,7 @@ def inspect(settings: DataSettings, *, download: bool = True, progress: Progress
 
 
 def _check_names(names: Sequence[str], source: str) -> None:
-    """Refuse classes whose names look alike: what one system wrote as one class another may have written as two."""
+    """Refuse class names that differ only in their Unicode form: one class may have become two on another system."""
     known: dict[str, str] = {}
     for name in names:
         before = known.setdefault(normalize("NFC", name), name)
@@ -97,11 +97,11 @@ def _check_names(names: Sequence[str], source: str) -> None:
 
 
 def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
-    """Return the data of a trial, with counts for fractions and paths that hold in any folder.
+    """Return the data of a trial, with counts instead of fractions, and absolute paths.
 
-    A fraction of a whole number of per cent k gives k * (N_u // 100) labels, as the papers count them (N_u: unlabelled
-    images in use); any other f gives floor(f N_u). `all` gives the size of the train pool.
-    Raises DataError for what the set is too small for, or images whose size must be given.
+    A fraction that is a whole number k of per cent gives k * (N_u // 100) labels, as the papers count them (N_u:
+    unlabelled images in use); any other f gives floor(f N_u). `all` gives the size of the train pool.
+    Raises DataError if the set is too small for the settings, or `image_size` must be given.
     """
     unlabelled = settings.unlabelled or facts.num_unlabelled
     if unlabelled > facts.num_unlabelled:
@@ -126,7 +126,7 @@ def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
 
 
 def has_content(path: Path, digest: str) -> bool:
-    """Say whether a set's file is there with that content; all its images are read once."""
+    """Return whether a set's file exists and its content has that digest; all its images are read the first time."""
     try:
         return _scanned(path, read_labels(path).class_names, None).digest == digest
     except DataError:  # missing or damaged
@@ -134,7 +134,7 @@ def has_content(path: Path, digest: str) -> bool:
 
 
 def forget_scan(path: Path) -> None:
-    """Let the next `inspect` look at all images of a file again."""
+    """Make the next `inspect` read all images of a file again."""
     discard(_scan_file(path))
 
 
@@ -160,7 +160,7 @@ def _whole_percent(fraction: float) -> int | None:
 
 
 def _asked(labels: Labels, count: int, unlabelled: int) -> str:
-    """Say what was asked for and, of a fraction or `all`, what count it comes to."""
+    """Return the setting `labels` as text, with the count that a fraction or `all` gives."""
     if labels == "all":
         return f"all ({count} labelled training images)"
     if isinstance(labels, int):
@@ -186,7 +186,7 @@ def _check_labels(settings: DataSettings, facts: DataFacts, labels: int, unlabel
 
 
 def _check_balance(asked: str, facts: DataFacts, labels: int) -> None:
-    """Refuse counts that no draw with class counts differing by one at most can have."""
+    """Refuse a count that cannot be drawn with class counts that differ by at most one."""
     each, extra = divmod(labels, len(facts.class_names))
     smallest = min(facts.class_counts)
     richer = sum(count > each for count in facts.class_counts)
@@ -219,9 +219,9 @@ def _native_size(settings: DataSettings, facts: DataFacts) -> int:
 
 
 def _scanned(path: Path, class_names: Sequence[str], progress: Progress | None) -> Scan:
-    """Return the scan of a file, which is kept for as long as nobody touches the file."""
+    """Return the scan of a file; it is cached until the file changes."""
     kept = _scan_file(path)
-    scan = _kept(kept)  # before the lock, which a cache that can only be read has no room for
+    scan = _kept(kept)  # checked before the lock, which a read-only cache cannot hold
     if scan is None:
         with exclusive(kept):
             scan = _kept(kept)  # another process may have made it meanwhile
@@ -243,7 +243,7 @@ def _keep(kept: Path, scan: Scan) -> None:
 
 def _scan_file(path: Path) -> Path:
     stat = path.stat()
-    # Size and time can be those of the file that stood there before: `cp -p` keeps the one, equal sets have the other.
+    # Size and time alone may be those of an earlier file: `cp -p` preserves times, and sets may be of equal size.
     facts = [SCAN_VERSION, str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns]
     name = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
     return cache_home() / "scans" / f"{name}.json"

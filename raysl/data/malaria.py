@@ -26,7 +26,7 @@ CELLS = 13_779  # of each class
 def write_malaria(archive: Path, path: Path, source: str, licence: str, progress: Progress | None = None) -> None:
     """Write the archive's cells to `path`.
 
-    Raises DataError where the archive does not hold what it is known to hold.
+    Raises DataError if the archive's content is not the published one.
     """
     with zipfile.ZipFile(archive) as cells:
         rows = reported(_cells(cells), "read malaria", 2 * CELLS, progress)
@@ -36,7 +36,7 @@ def write_malaria(archive: Path, path: Path, source: str, licence: str, progress
 def _cells(archive: zipfile.ZipFile) -> Iterator[Row]:
     """Yield the cells, class by class in the order of their names.
 
-    Half of them train: those that `train_fraction: 0.5` has.
+    Half of them train, the same as with `train_fraction: 0.5`.
     """
     pictures = [PurePosixPath(name) for name in sorted(archive.namelist()) if name.endswith(".png")]
     cells = [(path, label) for label, kind in enumerate(CLASSES) for path in pictures if path.parent.name == kind]

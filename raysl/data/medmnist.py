@@ -22,7 +22,7 @@ from raysl.errors import DataError
 # (MedMNIST/MedMNIST, medmnist/info.py). Version 2.1.0 has the same sums for these files in record 6496656.
 ADDRESS = "https://zenodo.org/records/10519652/files/{name}.npz?download=1"
 SIZE = 28
-SPLITS = ("train", "test")  # called alike there and here
+SPLITS = ("train", "test")  # MedMNIST's names and raysl's
 
 
 class MedMnist(NamedTuple):
@@ -109,7 +109,7 @@ def write_medmnist(
 ) -> None:
     """Write a set's training and test images to `path`.
 
-    Raises DataError where the archive does not hold what it is known to hold; nothing in it is unpickled.
+    Raises DataError if the archive's content is not the published one; nothing in it is unpickled.
     """
     facts = SETS[name]
     source = f"{source}; the published train and test splits, its {facts.val} validation images left out"

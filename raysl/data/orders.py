@@ -1,7 +1,7 @@
-"""Seeded orders, the same on every machine and numpy.
+"""Seeded permutations, the same on every machine and with every version of numpy.
 
-numpy keeps the streams of its bit generators over versions, but not what its `permutation` makes of them; so the
-orders are those of raw 64-bit draws.
+numpy's versions keep the streams of its bit generators, but not the results of its `permutation`; permutations are
+therefore made by sorting raw 64-bit draws.
 """
 
 from enum import IntEnum
@@ -13,7 +13,7 @@ Indices = NDArray[np.int64]
 
 
 class Purpose(IntEnum):
-    """What an order is for; orders for different purposes are independent though their seed is the same."""
+    """What a permutation is for; those for different purposes are independent even if their seed is the same."""
 
     TRAIN_SPLIT = 0
     LABELLED_SUBSET = 1
@@ -27,7 +27,7 @@ class Purpose(IntEnum):
 
 def permutations(times: int, total: int, seed: int, purpose: Purpose, epoch: int = 0) -> Indices:
     """Return independent permutations of range(total), int64 [times, total]."""
-    # SeedSequence takes [a, b] and [a, b, 0] for the same, so the purpose stands before what may be left out.
+    # SeedSequence treats [a, b] and [a, b, 0] alike, so only the last entry, the epoch, has a default.
     generator = np.random.PCG64(np.random.SeedSequence([seed, purpose, epoch]))
     draws = generator.random_raw(times * total).reshape(times, total)
     return np.argsort(draws, axis=1, kind="stable").astype(np.int64, copy=False)

@@ -1,8 +1,8 @@
 """The form that data sets are kept in: one Parquet file of encoded images.
 
-Columns: `image` (binary: PNG, JPEG or what else Pillow reads), `label` (int32, -1 for unlabelled), `split` (string, one
-of `SPLITS`) and, where images were files, `file` (string). Schema metadata: `class_names` (a JSON list; a label is a
-place in it), `source`, `licence`. Other forms that people have are read by `shards`, and then written in this one.
+Columns: `image` (binary: PNG, JPEG or another format of `formats`), `label` (int32, -1 for unlabelled), `split`
+(string, one of `SPLITS`) and, if images were files, `file` (string). Schema metadata: `class_names` (a JSON list; a
+label is an index into it), `source`, `licence`. `shards` converts other forms to this one.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ READ_AS = {"image": pa.large_binary(), "label": pa.int32(), "split": pa.string()
 COLUMNS = tuple(READ_AS)
 GROUP_ROWS = 2048
 GROUP_BYTES = 64_000_000  # of images in a row group, all of which are in memory when it is written
-BATCH_ROWS = 1024  # that are put together
-BATCH_BYTES = 64_000_000  # of images that are put together
+BATCH_ROWS = 1024  # at most, in a record batch
+BATCH_BYTES = 64_000_000  # of images, at most, in a record batch of more than one row
 DIGEST_BYTES = 16
 
 
 class Row(NamedTuple):
-    """An encoded image, its class (-1: unlabelled), its split, and the file it was, for messages."""
+    """An encoded image, its class (-1: unlabelled), its split, and its original file, for messages."""
 
     image: bytes
     label: int
@@ -47,9 +47,9 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Labels:
-    """What a set says of its images, in the file's order.
+    """The labels and splits of a set's images, in the file's order.
 
-    labels: int64 [N], -1 for unlabelled.  splits: int8 [N], numbers of `SPLITS`.
+    labels: int64 [N], -1 for unlabelled.  splits: int8 [N], indices into `SPLITS`.
     """
 
     labels: Indices
@@ -63,7 +63,7 @@ def write(
     """Write a set, row group by row group; the file appears when it is whole. One writer at a time (`exclusive`).
 
     Pages carry checksums, which `read_batches` verifies.
-    with_files: the rows name the files they were, which is kept.
+    with_files: also write the original file of each row.
     """
     metadata = {"class_names": json.dumps(list(class_names)), "source": source, "licence": licence}
     fields = [("image", pa.binary()), ("label", pa.int32()), ("split", pa.string())]
@@ -94,9 +94,9 @@ def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def read_labels(path: Path) -> Labels:
-    """Read all but the images.
+    """Return the labels, splits and class names of a set; its images are not read.
 
-    Raises DataError where the file is missing, damaged or not of this form, or a label is out of range.
+    Raises DataError if the file is missing, damaged or not of this form, or a label is out of range.
     """
     with _opened(path) as file:
         class_names = class_names_of(path, metadata_of(file))
@@ -117,9 +117,9 @@ def read_labels(path: Path) -> Labels:
 def read_batches(path: Path) -> Iterator[Any]:
     """Yield image (large_binary), label (int32) and split (string) as record batches, in the file's order.
 
-    A batch has at most `BATCH_ROWS` rows, and fewer where images are large. To be called after `read_labels`, which
-    finds what is wrong with labels and splits.
-    Raises DataError where the file is missing or damaged.
+    A batch has at most `BATCH_ROWS` rows, and fewer if images are large. Call `read_labels` first: it checks labels and
+    splits.
+    Raises DataError if the file is missing or damaged.
     """
     with _opened(path) as file:
         yield from _joined(_read(path, file))
@@ -153,7 +153,7 @@ def _joined(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def image_place(path: Path, row: int) -> str:
-    """Return where the image of a row is, to open a message with: its own file where the set was made of files."""
+    """Return the place of a row's image, to begin a message with: its original file if the set has it, or the row."""
     with _opened(path) as file:
         if file.schema_arrow.names != [*COLUMNS, "file"]:  # as `write` has them
             return f"{path}: the image in row {row}"
@@ -161,9 +161,9 @@ def image_place(path: Path, row: int) -> str:
 
 
 class ContentDigest:
-    """The digest of a set's content, fed batch by batch; how the file groups or compresses its rows changes nothing.
+    """The digest of a set's encoded images, labels and splits, in the file's order, and its class names.
 
-    Of the encoded images, labels and splits, in the file's order, and the class names.
+    It is fed batch by batch; how the file groups or compresses its rows does not change it.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
@@ -172,7 +172,7 @@ class ContentDigest:
         self._parts["names"].update(names)
 
     def update(self, batch: Any) -> None:
-        """Take in the next batch of `read_batches`."""
+        """Add the next batch of `read_batches`."""
         images = batch.column("image")
         _, offsets, content = images.buffers()
         ends = np.frombuffer(offsets, np.int64)[images.offset : images.offset + len(images) + 1]
@@ -235,7 +235,7 @@ def _integers(path: Path, column: Any) -> Indices:
 
 
 def _split_numbers(path: Path, column: Any) -> NDArray[np.int8]:
-    names = column.cast(pa.binary())  # bytes: what is no UTF-8 is to be named like any other
+    names = column.cast(pa.binary())  # as bytes, so that a name that is not UTF-8 gets the same message
     numbers = pc.index_in(names, value_set=pa.array(SPLITS).cast(pa.binary()))
     if numbers.null_count:
         other = names.filter(numbers.is_null())[0].as_py()

@@ -1,4 +1,4 @@
-"""Parquet files of any form: opened, with one error for all that is wrong with them, and read a little at a time."""
+"""Parquet files with any columns: opened with one error for every fault, and read in small batches."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,19 +10,19 @@ import pyarrow.parquet as pq
 from raysl.data.formats import MOST_BYTES
 from raysl.errors import DataError
 
-READ_ROWS = 16  # that are read at once: beside many thumbnails a file may hold many photographs
-READ_BYTES = 64_000_000  # of images that are read at once, going by their mean size
+READ_ROWS = 16  # per read: a file of thumbnails may also hold photographs
+READ_BYTES = 64_000_000  # of images per read, estimated from their mean size
 CHECKED = {"page_checksum_verification": True, "pre_buffer": False}
-# As it comes, pyarrow reads a whole file into memory, and at best a column of a whole row group.
+# By default pyarrow reads a whole file into memory; without a buffer, a column of a whole row group at a time.
 BUFFER = 1 << 20
-SMALL = 16_000_000  # bytes; read through a buffer, damaged files of any size have pyarrow allocate gigabytes
+SMALL = 16_000_000  # bytes; read without a buffer, with which pyarrow allocates gigabytes for damaged files
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """Open a Parquet file of any form.
 
-    Raises DataError where the file is missing or damaged, also for what is read while it is open.
+    Raises DataError if the file is missing or damaged, also while it is being read.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
@@ -32,13 +32,13 @@ def opened(path: Path) -> Iterator[Any]:
             yield file
     except DataError:
         raise
-    except Exception as error:  # damaged bytes have the reader raise anything
+    except Exception as error:  # the reader may raise anything for damaged bytes
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{path}: damaged, or not a Parquet file ({reason}); replace or delete it") from error
 
 
 def check_rows(path: Path, file: Any, count: int) -> None:
-    """Raise DataError where fewer rows were read than a file says to have: pyarrow skips pages of no known kind."""
+    """Raise DataError if fewer rows were read than the file's metadata says: pyarrow skips pages of unknown type."""
     if count != file.metadata.num_rows:
         raise DataError(
             f"{path}: damaged ({count} of its {file.metadata.num_rows} rows are there); replace or delete it"
@@ -46,9 +46,10 @@ def check_rows(path: Path, file: Any, count: int) -> None:
 
 
 def rows_at_once(path: Path, metadata: Any, column: str) -> int:
-    """Return how many rows to read at once of a file whose images lie in a column, or in a field of it.
+    """Return how many rows of a file to read at once.
 
-    Raises DataError where images are larger than any that is decoded, which would fill the memory.
+    column: that of the images, or of the structs that hold them.
+    Raises DataError if images are larger than the largest that is decoded, because they would fill the memory.
     """
     paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
     places = [number for number, name in enumerate(paths) if name == column or name.startswith(f"{column}.")]

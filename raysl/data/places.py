@@ -1,4 +1,4 @@
-"""Folders that data are kept in, and the locks and renames that keep them whole."""
+"""The folders of data, and the locks and atomic renames that keep their files complete."""
 
 import fcntl
 import os
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from raysl.errors import DataError, checked_path
 
-_LOCK = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link that another user has put there is no lock
+_LOCK = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # refuses a link that another user has put there
 
 
 def cache_home() -> Path:
-    """Return the folder of what can be made again: $RAYSL_CACHE or ~/.cache/raysl."""
+    """Return the folder of files that can be rebuilt: $RAYSL_CACHE or ~/.cache/raysl."""
     return _home(os.environ.get("RAYSL_CACHE") or "~/.cache/raysl", "cache (RAYSL_CACHE)")
 
 
 def given_home() -> Path | None:
-    """Return $RAYSL_DATA, or None where it is not set."""
+    """Return $RAYSL_DATA, or None if it is not set."""
     given = os.environ.get("RAYSL_DATA")
     return _home(given, "RAYSL_DATA") if given else None
 
@@ -40,7 +40,7 @@ def data_homes() -> list[Path]:
 
 
 def _writable(folder: Path) -> bool:
-    # A folder that is still to be made can be written to where its nearest ancestor can.
+    # A folder that does not exist yet is writable if its nearest existing ancestor is.
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
@@ -55,10 +55,10 @@ def discard(path: Path) -> None:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Be the only process and thread that makes `path`; its folder is made first.
+    """Hold the lock on making `path` against other processes and threads; its folder is made first.
 
-    The lock is the file `.NAME.lock` beside it, which stays. The system frees the lock of a process that dies.
-    Raises DataError where the folder cannot be written to, or the lock is a link.
+    The lock is the file `.NAME.lock` beside `path`, which stays. The system frees the lock of a process that dies.
+    Raises DataError if the folder cannot be written to, or the lock is a link.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,9 +74,9 @@ def exclusive(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give the hidden path `.NAME.tmp` to write to, which takes the place of `path` if all goes well.
+    """Yield the hidden path `.NAME.tmp` to write to; it replaces `path` unless an error is raised.
 
-    One writer at a time (see `exclusive`): what a killed one left under that name is removed first.
+    One writer at a time (see `exclusive`): the leftovers of a killed writer are removed first.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     discard(temporary)

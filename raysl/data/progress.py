@@ -1,4 +1,4 @@
-"""What a slow step tells of how far it has come."""
+"""Progress reports of slow steps."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
@@ -8,13 +8,13 @@ STEP = 512  # images between two reports
 
 
 class Progress(Protocol):
-    """Called with what is being done, how much of it is done, and of how much (bytes or images; None: unknown)."""
+    """Called with the step's name, the bytes or images that are done, and their total (None: unknown)."""
 
     def __call__(self, what: str, done: int, total: int | None) -> None: ...
 
 
 def reported(items: Iterable[T], what: str, total: int | None, progress: Progress | None) -> Iterator[T]:
-    """Yield the items and report their number now and then."""
+    """Yield the items; report their number after every `STEP` items and at the end."""
     done = 0
     for done, item in enumerate(items, start=1):
         yield item

@@ -8,14 +8,14 @@ from raysl.errors import DataError
 
 
 def metadata_of(file: Any) -> dict[bytes, bytes]:
-    """Return the metadata of a file: what Arrow keeps with its schema, and before it what polars and others write."""
+    """Return a file's key-value metadata, which polars and others write, overridden by that of its Arrow schema."""
     return {**(file.metadata.metadata or {}), **(file.schema_arrow.metadata or {})}
 
 
 def class_names_of(path: Path, metadata: dict[bytes, bytes], label: str = "label") -> tuple[str, ...]:
-    """Return the names of the classes, from `class_names` or from HuggingFace's ClassLabel of the column of labels.
+    """Return the class names, from `class_names` or from HuggingFace's ClassLabel of the label column.
 
-    Raises DataError where neither is there, the two differ, or are no list of at least 2 names.
+    Raises DataError if both are missing, they differ, or they are not a list of at least 2 names.
     """
     own = _parsed(path, "class_names", metadata) if b"class_names" in metadata else None
     features = features_of(path, metadata)
@@ -38,9 +38,9 @@ def class_names_of(path: Path, metadata: dict[bytes, bytes], label: str = "label
 
 
 def features_of(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any]:
-    """Return what HuggingFace's metadata says of each column; nothing where there are none.
+    """Return HuggingFace's description of each column; empty if the file has none.
 
-    Raises DataError where they are damaged.
+    Raises DataError if it is not JSON.
     """
     found: Any = _parsed(path, "huggingface", metadata) if b"huggingface" in metadata else {}
     for key in ("info", "features"):

@@ -1,4 +1,4 @@
-"""Where a set's Parquet file is; one that is nowhere yet is downloaded, made or converted."""
+"""Locate a set's Parquet file; a missing one is downloaded, made or converted."""
 
 import os
 from collections.abc import Iterator
@@ -29,8 +29,8 @@ MEDMNIST = "MedMNIST v2 (Yang 2023)"  # its licences as the medmnist package 3.0
 class KnownSet:
     """A set that raysl can get by its name.
 
-    num_unlabelled: None where D_u is the training images themselves.
-    image_size: pixels of an edge; None where images differ in size.
+    num_unlabelled: None if D_u is the training images themselves.
+    image_size: pixels of an edge; None if images differ in size.
     """
 
     name: str
@@ -67,10 +67,10 @@ KNOWN = {
 def locate(source: str, *, download: bool = True, progress: Progress | None = None) -> Path:
     """Return the Parquet file of a source: `digits`, a known set, `parquet:PATH` or `folder:PATH`.
 
-    `parquet:PATH` is a file or a folder of shards; what is not in raysl's own form is written so into the cache.
-    A known set is looked for in $RAYSL_DATA and in the cache. Where it is in neither, it is made from the file that its
-    authors publish, if that lies there, or is downloaded.
-    What was carried here takes the place of a source that lies on another machine.
+    `parquet:PATH` is a file or a folder of shards; other forms than raysl's own are converted into the cache.
+    A known set is looked for in $RAYSL_DATA and in the cache. If neither has it, it is made from the file that its
+    authors publish, which is looked for in the same folders and downloaded if they lack it.
+    For a source that lies on another machine, the file is the shipped one.
     Raises DataError for a source that is unknown, missing, or cannot be downloaded.
     """
     if carried := carried_sources().get(source):
@@ -92,13 +92,13 @@ def locate(source: str, *, download: bool = True, progress: Progress | None = No
 
 
 def locate_content(source: str, digest: str, *, progress: Progress | None = None) -> Path:
-    """Return the Parquet file of a content: the one that was carried here, or that of its source."""
+    """Return the Parquet file of a set's content: the shipped one if it is here, else that of its source."""
     carried = carried_path(digest)
     return carried if carried.is_file() else locate(source, progress=progress)
 
 
 def find(name: str) -> Path | None:
-    """Return the Parquet file of a known set if it is here already."""
+    """Return the Parquet file of a known set; None if it is not on this machine."""
     folders = [cache_home() / "data"] if name == "digits" else data_homes()
     paths = (folder / f"{name}.parquet" for folder in folders)
     return next((path for path in paths if path.is_file()), None)

@@ -1,4 +1,4 @@
-"""What an experiment says of its data."""
+"""The settings of the data, of an experiment and of a trial."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,8 +9,8 @@ from raysl.settings import Settings
 
 Fraction = Annotated[float, Gt(0.0), Lt(1.0)]
 Count = Annotated[int, Ge(1)]
-NO_DIGEST = "missing:"  # and the name of a set, in the place of the digest of one that is not on this machine
-DECODING = 2  # raised when images that are turned or flattened come to have other pixels
+NO_DIGEST = "missing:"  # followed by the set's name: the digest of a set that is not on this machine
+DECODING = 2  # increase when turned or flattened images get other pixels
 
 
 def _in_one_message(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -24,12 +24,12 @@ Labels = Annotated[Count | Fraction | Literal["all"], Field(union_mode="left_to_
 
 
 class OnePixel(Settings):
-    """One pixel of each labelled image is overwritten: all images of a class at one place, each class at its own.
+    """The 1-pixel attack: one pixel of each labelled image is overwritten, at one place per class.
 
-    value: `white` (Cavallari & Ponti 2022), or `per_class`, a colour of its own for each class, or a gray value where
+    value: `white` (Cavallari & Ponti 2022), or `per_class`, another colour for each class, or another gray value if
         images are gray (Cavallari & Ponti 2021).
-    seed: of the order in which places and colours are tried; trials of all seeds see the same attack, whose pixels
-        differ from the clean ones in nearly all labelled training images.
+    seed: of the order in which places and colours are tried. It is not the trial's seed: all trials see the same
+        attack. The attacked pixels differ from the clean ones in nearly all labelled training images.
     """
 
     name: Literal["one_pixel"]
@@ -45,16 +45,16 @@ class DataSettings(Settings):
     image_size: height and width in pixels that images are resized to when they are decoded; None keeps their own,
         which must then be the same for all.
     channels: 1 (gray) or 3 (RGB); None keeps the images' own.
-    train_fraction: pools all labelled images and splits them anew, class by class, into this part for training and
-        the rest for the test; None keeps the set's own split.
+    train_fraction: fraction of all labelled images that trains, drawn class by class; the others test. None keeps the
+        set's own split.
     labels: size of D_l, as a count, as a fraction of the number of unlabelled images in use, or `all` labelled
         training images.
     draw: D_l has equally many images of each class (`balanced`), or is drawn without regard to class (`uniform`).
         With `all` labels nothing is drawn.
     unlabelled: number of images of D_u in use; None is all.
-    attack: on D_l as it is trained on and as probes are fitted on it; D_u, the test set and the normalising statistics
-        stay clean. A stage whose method sees no labelled images has the trials of the clean data, probe included: its
-        features depend on no attack, so that one pre-training serves the clean and the attacked search.
+    attack: on D_l, in training and when probes are fitted; D_u, the test set and the normalisation statistics stay
+        clean. A stage whose method sees no labelled images has the trials of the clean data, probe included: its
+        features do not depend on the attack, so that the clean and the attacked search share one pre-training.
     """
 
     source: str = "digits"
@@ -71,11 +71,11 @@ class TrialData(DataSettings):
     """The data of one trial: the settings with everything resolved, and the content's digest.
 
     labels: the count of D_l, never a fraction or `all`.  unlabelled: the count of D_u in use.
-    draw: `uniform` where all labelled images are taken, whatever was said: the subset is the same.
-    digest: of the images, labels and splits themselves, whatever file they came from; `NO_DIGEST` and the set's name
-        where they are not on this machine.
-    decoding: how images are turned upright and flattened on white; None where the set has none such, so that its trials
-        keep the names that they had before raysl did either.
+    draw: `uniform` if all labelled images are taken, whatever the settings say: the subset is the same.
+    digest: of the images, labels and splits, whatever file holds them; `NO_DIGEST` and the set's name if they are not
+        on this machine.
+    decoding: version of how images are turned upright and flattened on white; None if the set has no such images, so
+        that its trials keep the ids from before raysl did either.
     """
 
     digest: str

@@ -1,9 +1,9 @@
-"""Parquet files as other programs leave them: HuggingFace's image structs and class labels, and folders of shards.
+"""Parquet files of other programs: HuggingFace's image structs and class labels, and folders of shards.
 
-A file in our own form is used as it is. Any other is written in that form into the cache, as folders of images are.
-The split of a row is that of its column `split` or, without one, of its file's name (`train-00000-of-00002.parquet`,
-`test/0000.parquet`). HuggingFace's own metadata say which columns hold images and labels where these are not called
-`image` and `label`. What is ambiguous is refused.
+A file in raysl's own form is used as it is. Any other is converted to it in the cache, as folders of images are.
+The split of a row is in its column `split` or, without one, in its file's name (`train-00000-of-00002.parquet`,
+`test/0000.parquet`). Columns of images and labels that are not called `image` and `label` are found through
+HuggingFace's metadata. Ambiguous files are refused.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ from raysl.data.schema_metadata import class_names_of, features_of, metadata_of
 from raysl.data.split_names import NO_VALIDATION, is_validation, split_of, words
 from raysl.errors import DataError, choices
 
-SHARDS_VERSION = 1  # raised when the same files come to give another file
-DEEPEST = 8  # folders in one another; more is a link to a folder above
+SHARDS_VERSION = 1  # increase when the same files give another file
+DEEPEST = 8  # folders in one another; more means a link to a folder above
 NUMBERED = re.compile(r"(.*?)-?(\d+)-of-(\d+)(?:-[0-9a-f]{16})?$")  # some end with a digest
 NAMES = "train, test or unlabelled in the name of the file or of its folder"
 
@@ -42,15 +42,15 @@ class _Shard(NamedTuple):
 
 
 def convert_parquet(place: Path, progress: Progress | None = None) -> Path:
-    """Return the Parquet file in our own form of a file, or of a folder of shards, in whatever form.
+    """Return the path of a file, or of a folder of shards, in raysl's own form; other forms are converted.
 
-    Raises DataError for what is damaged, missing or ambiguous: shards of a split, columns, class names.
+    Raises DataError if shards, columns or class names are damaged, missing or ambiguous.
     """
     if place.is_file() and _is_own(place):
         return place
     paths = [place] if place.is_file() else _shard_paths(place)
     path = cache_home() / "shards" / f"{_key(place, paths)}.parquet"
-    if not path.is_file():  # before the lock, which a cache that can only be read has no room for
+    if not path.is_file():  # checked before the lock, which a read-only cache cannot hold
         with exclusive(path):
             if not path.is_file():  # no other process has made it meanwhile
                 shards = [_shard(place, shard) for shard in paths]
@@ -93,7 +93,7 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _check_whole(paths: Sequence[Path]) -> None:
-    """Refuse a series of numbered shards of which some are missing, or of which there are two."""
+    """Refuse a series of numbered shards with one missing or given twice, and two series of the same name."""
     series: dict[tuple[Path, str, int], list[int]] = defaultdict(list)
     for path in paths:
         if match := NUMBERED.match(path.stem):
@@ -129,7 +129,7 @@ def _shard(place: Path, path: Path) -> _Shard:
 
 
 def _column(path: Path, schema: Any, features: dict[str, Any], name: str, kind: str) -> str | None:
-    """Return the column of that name, or else the only one of that kind of HuggingFace's; None where there is none."""
+    """Return the column of that name, or else the only one of that HuggingFace type; None if there is none."""
     found = [column for column in schema.names if column == name]
     if not found:
         kinds = {column: feature.get("_type") for column, feature in features.items() if isinstance(feature, dict)}
@@ -152,18 +152,18 @@ def _check_image(path: Path, image: str, kind: Any) -> None:
 
 
 def _split_of(place: Path, path: Path) -> str:
-    """Return the split that a file's name says, or else its folders, from the nearest on."""
+    """Return the split in the name of a file, or else of its nearest folder that names one."""
     parts = [path.stem] if place == path else [path.stem, *reversed(path.relative_to(place).parts[:-1])]
     for part in parts:
-        said = {split for word in words(part) if (split := split_of(word))}
+        splits = {split for word in words(part) if (split := split_of(word))}
         validation = any(is_validation(word) for word in words(part))
-        if validation and not said:
+        if validation and not splits:
             raise DataError(f"{path}: {NO_VALIDATION}")
-        if len(said) > 1 or validation:
-            raise DataError(f"{path}: its name says more than one split; wanted is one of {NAMES}")
-        if said:
-            return said.pop()
-    raise DataError(f"{path}: no column split, and no split in its name; wanted is a column split, or {NAMES}")
+        if len(splits) > 1 or validation:
+            raise DataError(f"{path}: its name says more than one split; expected one of {NAMES}")
+        if splits:
+            return splits.pop()
+    raise DataError(f"{path}: no column split, and no split in its name; expected a column split, or {NAMES}")
 
 
 def _check_folders(shards: Sequence[_Shard]) -> None:
@@ -240,6 +240,6 @@ def _key(place: Path, paths: Sequence[Path]) -> str:
     facts: list[object] = [SHARDS_VERSION, str(place)]
     for path in paths:
         stat = path.stat()
-        # Copies and archives keep sizes and times; what the file system counts itself they cannot.
+        # Copies and archives preserve sizes and times, but not the inode and the time of its change.
         facts.append([str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns])
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()

@@ -16,12 +16,12 @@ NO_VALIDATION = "raysl uses no validation images; put them into train or test, o
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that a name stands for, in whatever capitals; None for another name."""
+    """Return the split that a name stands for, in any case of letters; None for another name."""
     return SPELLINGS.get(name.casefold())
 
 
 def is_validation(name: str) -> bool:
-    """Say whether a name is that of validation images."""
+    """Return whether a name is that of validation images."""
     return name.casefold() in VALIDATION
 
 

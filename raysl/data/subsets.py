@@ -1,4 +1,4 @@
-"""Seeded subsets: which images train, which carry labels, which are used without."""
+"""Seeded subsets: the training images, the labelled ones (D_l) and the unlabelled ones (D_u)."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from raysl.data.orders import Indices, Purpose, permutation
 from raysl.data.parquet import TEST, TRAIN, UNLABELLED
 
-SPLIT_SEED = 0  # of `train_fraction`; which images are tested on is no part of what a trial's seed varies
+SPLIT_SEED = 0  # of `train_fraction`; a trial's seed does not change the test set
 
 
 def labelled_subset(
@@ -17,9 +17,9 @@ def labelled_subset(
     """Return the sorted indices of D_l in the train pool, int64 [count].
 
     The same seed gives the same subset whatever the method, and a larger count contains a smaller one's images.
-    `balanced`: counts of the classes differ by one at most, and which ones get the extra image is drawn from those that
-    have it.
-    labels: int64 [N] of the train pool, which `resolve` has found large enough.
+    `balanced`: class counts differ by at most one; the classes that get an extra image are drawn among those that have
+    enough.
+    labels: int64 [N] of the train pool, which `resolve` has checked to be large enough.
     """
     order = permutation(len(labels), seed, Purpose.LABELLED_SUBSET)
     if draw == "uniform":
@@ -38,10 +38,10 @@ def unlabelled_subset(total: int, count: int, seed: int) -> Indices:
 
 
 def train_split(labels: Indices, num_classes: int, count: int) -> NDArray[np.bool_]:
-    """Return which of the images train, bool [N], `count` in all and of each class its share.
+    """Return the mask of the images that train, bool [N]: `count` in all, stratified by class.
 
-    Shares are rounded down, and what is left goes to the largest remainders, lower classes first. Always the same
-    images: the seed is fixed.
+    Class shares are rounded down; the remaining images go to the classes with the largest remainders, lower classes
+    first. The seed is fixed, so that the images are always the same.
     """
     shares = np.bincount(labels, minlength=num_classes) * count
     quotas, remainders = np.divmod(shares, len(labels))
@@ -54,7 +54,7 @@ def train_split(labels: Indices, num_classes: int, count: int) -> NDArray[np.boo
 def assign_splits(
     labels: Indices, splits: NDArray[np.int8], num_classes: int, train_fraction: float | None
 ) -> NDArray[np.int8]:
-    """Return the split of each image as numbers of `parquet.SPLITS`, int8 [N].
+    """Return the split of each image as an index into `parquet.SPLITS`, int8 [N].
 
     With a `train_fraction`, floor(train_fraction * N) of the N labelled images train and the others test.
     """

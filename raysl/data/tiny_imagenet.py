@@ -1,8 +1,8 @@
 """Tiny ImageNet (Le & Yang 2015): 200 classes of ImageNet at 64 x 64, from the archive of Stanford's CS231n.
 
 Its validation images are the test set here, as in the literature: the labels of its own test images were never
-published, and those images are left out. JPEG files are kept as they are; the gray ones among them become RGB where
-images are decoded.
+published, and those images are left out. JPEG files are stored as they are; the gray ones become RGB when they are
+decoded.
 """
 
 import zipfile
@@ -38,7 +38,7 @@ class _Image(NamedTuple):
 def write_tiny_imagenet(archive: Path, path: Path, source: str, licence: str, progress: Progress | None = None) -> None:
     """Write the archive's labelled images to `path`; classes are in the order of their WordNet ids.
 
-    Raises DataError where the archive does not hold what it is known to hold.
+    Raises DataError if the archive's content is not the published one.
     """
     with zipfile.ZipFile(archive) as files:
         wnids = sorted(_lines(files, "wnids.txt"))
@@ -80,7 +80,7 @@ def _check_counts(images: Sequence[_Image], wnids: Sequence[str]) -> None:
 
 
 def _class_names(files: zipfile.ZipFile, wnids: Sequence[str]) -> list[str]:
-    """Return the first of each class's words; where two classes share it, the id is added."""
+    """Return the first word of each class; if classes share it, their WordNet ids are added."""
     words = {wnid: text for wnid, _, text in (line.partition("\t") for line in _lines(files, "words.txt"))}
     first = [words[wnid].split(",")[0].strip() for wnid in wnids]
     shared = {name for name, count in Counter(first).items() if count > 1}

@@ -13,7 +13,7 @@ class Draw:
 
     Every parameter is drawn on the CPU for the whole global batch, from a generator seeded by (seed, epoch, step,
     name), and this rank's rows are taken from it: any number of ranks, on any device, sees the same views.
-    positions: int64 [B], places of this rank's rows in the global batch of `size` rows (see `batches.Batch`).
+    positions: int64 [B], indices of this rank's rows in the global batch of `size` rows (see `batches.Batch`).
     """
 
     def __init__(self, seed: int, epoch: int, step: int, name: str, positions: NDArray[np.int64], size: int) -> None:
@@ -31,7 +31,7 @@ class Draw:
         return self.uniforms(1, low, high)[0]
 
     def uniforms(self, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Return float32 [count, B], what so many draws of `uniform` one after the other would be."""
+        """Return float32 [count, B], the same as `count` calls of `uniform` in a row."""
         drawn = self._generator.random((count, self._size), np.float32)
         return torch.from_numpy(drawn[:, self._positions]) * (high - low) + low
 
@@ -65,7 +65,7 @@ def rotated(images: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     turns = draw.integers(4)
     views = torch.empty_like(images)
     for number in range(4):
-        # Grouped on the CPU, where the turns were drawn: the device need not be waited for.
+        # Grouped on the CPU, where the turns were drawn, so that nothing waits for the device.
         chosen = torch.nonzero(turns == number).squeeze(1).to(images.device)
         views[chosen] = torch.rot90(images[chosen], number, (2, 3))
     return views, turns.to(images.device)

@@ -1,6 +1,6 @@
 """Learning methods, one file each; the file's name is the method's name.
 
-The catalogue reads the files' text, so that an experiment can be checked without waiting for torch.
+The catalogue reads the files' text, so that an experiment can be checked without importing torch.
 """
 
 from collections.abc import Mapping
@@ -42,9 +42,9 @@ def classifiers() -> tuple[str, ...]:
 
 @cache
 def describe(name: str) -> MethodFacts:
-    """Return a method's facts, from its file, without importing it.
+    """Return a method's facts, read from its file without importing it.
 
-    Raises MethodError with the file and the line where they cannot be read.
+    Raises MethodError, with the file and the line, if they cannot be read.
     """
     return read_facts(FOLDER / f"{name}.py")
 
@@ -69,7 +69,7 @@ def build(settings: Mapping[str, Any], encoder: "Encoder", num_classes: int) -> 
     """Build a method around an encoder; methods nested in it share the encoder.
 
     settings: `{"name": ..., hyperparameter: value, ...}`, as an experiment's YAML gives them.
-    Raises MethodError where its views are of other streams than those that it declares, which alone are fed.
+    Raises MethodError if its views are not of exactly the streams that it declares: only those are loaded.
     """
     facts = describe(settings["name"])
     hyperparameters = {key: value for key, value in settings.items() if key != "name"}

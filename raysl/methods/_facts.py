@@ -1,4 +1,4 @@
-"""What a method's file says of the method, from its text: an experiment is checked without waiting for torch."""
+"""The facts about a method, read from its file's text, so that experiments are checked without importing torch."""
 
 import ast
 import builtins
@@ -22,13 +22,13 @@ WORDS = vars(builtins) | vars(typing) | vars(annotated_types)
 
 @dataclass(frozen=True)
 class MethodFacts:
-    """What the catalogue knows of a method.
+    """The facts about a method in the catalogue.
 
-    hyperparameters: name -> (annotation, default); the default is `...` where one must be given.
+    hyperparameters: name -> (annotation, default); the default is `...` if the hyperparameter is required.
     nested: hyperparameters that are methods themselves, each of unlabelled images alone.
-    streams: the streams of its views; none of a method that trains nothing.
+    streams: the streams of its views; empty for a method that trains nothing.
     shapes_loss: hyperparameters that change what the training loss means.
-    diagnostics: what it can show of itself.
+    diagnostics: names of the diagnostics that it can make.
     """
 
     name: str
@@ -41,20 +41,20 @@ class MethodFacts:
 
     @property
     def trains(self) -> bool:
-        """Whether there is anything that it learns from."""
+        """Whether it learns from any stream."""
         return bool(self.streams)
 
 
 def class_name(name: str) -> str:
-    """Return the class that a method's file holds: `barlow_twins` -> `BarlowTwins`."""
+    """Return the name of the class in a method's file: `barlow_twins` -> `BarlowTwins`."""
     return "".join(word.capitalize() for word in name.split("_"))
 
 
 def read_facts(path: Path) -> MethodFacts:
-    """Return what a method's file says.
+    """Return the facts in a method's file.
 
-    Raises MethodError with the file and the line for what would otherwise be passed over: such a method would train
-    nothing, or lack a hyperparameter.
+    Raises MethodError, with the file and the line, for anything that would otherwise be ignored silently: the method
+    would train nothing, or lack a hyperparameter.
     """
     try:
         tree = ast.parse(path.read_text())
@@ -128,7 +128,7 @@ class _Reader:
         return value
 
     def _check_names(self) -> None:
-        """Refuse a constant that is spelt as none is, or that stands where it is not read."""
+        """Refuse a misspelt constant, and one that stands where it is not read."""
         read = {id(node.targets[0]) for node in self._constants().values()}
         for target in _assigned(self.definition):
             near = get_close_matches(target.id.lower(), CONSTANTS, n=1, cutoff=0.8)
@@ -138,7 +138,7 @@ class _Reader:
                 self._refuse(target, f"{target.id} is read by nothing; did you mean {near[0]!r}?")
 
     def _constants(self) -> dict[str, ast.Assign]:
-        """Return what is assigned as constants are to be, by name; the first of each."""
+        """Return the assignments of the form `name = value` in the class's body, by name; the first of each."""
         found: dict[str, ast.Assign] = {}
         for node in self.definition.body:
             if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
@@ -190,7 +190,7 @@ def _literal(written: ast.expr) -> Any:
 
 
 def _assigned(definition: ast.ClassDef) -> Iterator[ast.Name]:
-    """Return what is assigned in a class's body, in branches and loops too, but not in its functions."""
+    """Yield the names assigned in a class's body, in branches and loops too, but not in its functions."""
     waiting: list[ast.AST] = list(definition.body)
     while waiting:
         node = waiting.pop(0)

@@ -1,4 +1,4 @@
-"""What a method is to the training loop: the views it consumes and the loss terms it returns."""
+"""The interface of methods to the training loop: the views that a method consumes and the losses that it returns."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -17,7 +17,7 @@ class View(NamedTuple):
 
     images: float [B, C, H, W], normalised.
     labels: int64 [B], the classes of a `labelled` stream; None for `unlabelled`.
-    drawn: [B, ...], what the method needs of what the view drew (a rotation's number, TriMix's lambda); else None.
+    drawn: [B, ...], random parameters of the view that the method needs (rotations, TriMix's lambda); else None.
     """
 
     images: Tensor
@@ -37,7 +37,7 @@ class ViewSpec(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Which step of the training this is.
+    """The position of a step in the training.
 
     number: steps taken before it, over all epochs, from 0.  total: steps of the whole training.
     """
@@ -47,15 +47,16 @@ class Step(NamedTuple):
 
     @property
     def progress(self) -> float:
-        """k / K: 0 at the first step, never quite 1."""
+        """k / K: 0 at the first step, and below 1 at the last."""
         return self.number / self.total
 
 
 class Losses(NamedTuple):
-    """total: the scalar that is minimised.  terms: each named scalar that it is made of, unweighted.
+    """The losses of a step.
 
-    spread: scalar without gradient, how far apart a siamese method's embeddings lie (`embedding_spread`): 1 where
-        they are spread evenly, 0 where they have collapsed to a point.  None for other methods.
+    total: the scalar that is minimised.  terms: its named terms, scalars without their weights.
+    spread: scalar without gradient, how far apart a siamese method's embeddings lie (`embedding_spread`): 1 if they are
+        spread evenly, 0 if they have collapsed to a point.  None for other methods.
     outputs: tensors of this rank that `after_step` needs, by name.
     """
 
@@ -65,12 +66,15 @@ class Losses(NamedTuple):
     outputs: Mapping[str, Tensor] = MappingProxyType({})
 
     def outputs_of(self, part: str) -> dict[str, Tensor]:
-        """Return the outputs as the method hands them on that holds these losses' method as its attribute `part`."""
+        """Return the outputs, renamed for the method of which these losses' method is the attribute `part`."""
         return {f"{part}.{name}": value for name, value in self.outputs.items()}
 
 
 class Matrix(NamedTuple):
-    """values: float [rows, columns].  low, high: ends of the scale that they are shown on; None is their largest."""
+    """A matrix of a diagnostic.
+
+    values: float [rows, columns].  low, high: ends of the scale that they are shown on; None is their largest.
+    """
 
     title: str
     values: Tensor
@@ -79,7 +83,7 @@ class Matrix(NamedTuple):
 
 
 class Diagnostic(NamedTuple):
-    """What a method shows of a batch: matrices whose rows and columns are of images.
+    """A figure of a method on a batch: matrices with an image for each row and each column.
 
     title: what is shown.  caption: how to read it.
     rows, columns: float [N, C, H, W], normalised as the views are.
@@ -93,7 +97,7 @@ class Diagnostic(NamedTuple):
 
 
 class ParameterGroup(NamedTuple):
-    """Parameters that are trained otherwise than the stage's optimizer says.
+    """Parameters with a learning rate or a weight decay of their own.
 
     lr, weight_decay: factors of the stage's learning rate, at each step of its schedule, and of its weight decay.
     """
@@ -107,7 +111,7 @@ class Evaluation(NamedTuple):
     """The networks that are probed and scored, and that a later trial starts from; submodules of their method.
 
     encoder: images -> features [B, encoder.num_features].
-    classifier: features -> logits [B, K]; None of a method that learns no classes.
+    classifier: features -> logits [B, K]; None for a method that learns no classes.
     """
 
     encoder: Encoder
@@ -119,7 +123,7 @@ class Method(nn.Module):
 
     A subclass takes `(encoder, num_classes, *, hyperparameters...)`; each hyperparameter is an annotated keyword
     with a default, and those that change what the loss means are named in `shapes_loss`.  `streams` are those of its
-    views; `diagnostics` names what it can show of itself.
+    views; `diagnostics` names the diagnostics that `diagnose` makes.
     """
 
     streams: ClassVar[tuple[Stream, ...]] = ()
@@ -135,16 +139,16 @@ class Method(nn.Module):
         raise TypeError(f"{type(self).__name__} declares no views")
 
     def forward(self, views: Mapping[str, View], step: Step) -> Losses:
-        """Return the loss over the whole global batch, as seen from this rank."""
+        """Return this rank's share of the losses of the global batch: over ranks, shares average to them."""
         raise TypeError(f"{type(self).__name__} has no forward")
 
     def after_step(self, step: Step, outputs: Mapping[str, Tensor]) -> None:
-        """Do what follows an optimizer step: here, what follows it in methods that are part of this one.
+        """Update the method's state after an optimizer step; by default, that of the methods nested in it.
 
-        Called on every rank alike, on the method itself and not on what wraps its `forward`.
+        Called on every rank, on the method itself and not on the wrapper of its `forward`.
         step: the one that `forward` was called with.
         outputs: those of this rank's `forward` in this step, without gradient.  State must be the same on all ranks:
-            what is kept of them goes through `collectives.gather`.
+            pass outputs through `collectives.gather` before keeping them.
         """
         for name, part in self.named_children():
             if isinstance(part, Method):
@@ -153,7 +157,7 @@ class Method(nn.Module):
                 part.after_step(step, own)
 
     def parameter_groups(self) -> Mapping[str, ParameterGroup]:
-        """Return the groups of parameters that are trained otherwise, by name: here, those of parts.
+        """Return the groups of parameters with factors of their own, by name; by default, those of nested methods.
 
         A parameter in no group is trained as the stage says; one that requires no gradient is not trained at all.
         """
@@ -161,20 +165,20 @@ class Method(nn.Module):
         return {f"{name}.{key}": own for name, part in parts.items() for key, own in part.parameter_groups().items()}
 
     def diagnose(self, name: str, batches: Iterable[Mapping[str, View]]) -> Diagnostic:
-        """Return one of its `diagnostics` of a batch, with the method as it stands: in eval mode or not.
+        """Return one of its `diagnostics` of a batch; the method stays in its mode, train or eval.
 
-        batches: small ones of training images, as `forward` takes them, of which it may choose; one at least.
+        batches: at least one small batch of training images, as `forward` takes them; the method chooses among them.
         """
         raise TypeError(f"{type(self).__name__} has no diagnostic {name!r}")
 
     def evaluation(self) -> Evaluation:
-        """Return what is evaluated, in the place of what is trained: here, the trained encoder itself."""
+        """Return the networks that are evaluated; by default, the trained encoder itself."""
         return Evaluation(self.encoder)
 
     def classify(self, images: Tensor) -> Tensor:
-        """Return the logits [B, K] of the classifier that is evaluated, of one of `methods.classifiers()`.
+        """Return the logits [B, K] of the evaluated classifier, of one of `methods.classifiers()`.
 
-        images: float [B, C, H, W], normalised, or what the backbone has made of them (`Encoder.forward`).
+        images: float [B, C, H, W], normalised, or the backbone's output for them (`Encoder.forward`).
         """
         encoder, classifier = self.evaluation()
         if classifier is None:

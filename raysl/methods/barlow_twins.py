@@ -53,7 +53,7 @@ def redundancy(correlation: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class BarlowTwins(Method):
-    """Two distorted views of an unlabelled image whose features agree, each feature unlike the others.
+    """Two distorted views of an unlabelled image whose features agree, and are uncorrelated with one another.
 
     lambd: weight of the off-diagonal term.  projector: width of each of the projector's three layers.
     min_crop: least share of an image's area that a view shows.
@@ -76,7 +76,7 @@ class BarlowTwins(Method):
         super().__init__(encoder)
         self.lambd = lambd
         self.min_crop, self.interpolation = min_crop, interpolation
-        # The last layer's normalisation, without parameters, is that of the cross-correlation.
+        # The cross-correlation normalises the last layer, without parameters.
         self.projector = nn.Sequential(
             nn.Linear(encoder.num_features, projector, bias=False),
             nn.BatchNorm1d(projector),

@@ -1,15 +1,15 @@
 """BYOL: Grill et al. 2020, "Bootstrap your own latent: a new approach to self-supervised learning",
 arXiv:2006.07733, equation 2: L = |q - z'|^2 = 2 - 2 cos(q, z') of unit vectors, where q is the online network's
-prediction of one view and z' the target network's projection of the other, added up over both ways round (section
-3.1). After each optimizer step the target's parameters xi follow those of the online network, theta: xi <- tau xi +
+prediction of one view and z' the target network's projection of the other, summed over both assignments of the views
+(section 3.1). After each optimizer step the target's parameters xi follow the online network's, theta: xi <- tau xi +
 (1 - tau) theta (equation 1), where tau = 1 - (1 - momentum) (cos(pi k / K) + 1) / 2 at step k of K ("Implementation
 details").
 
-Buffers are not averaged, as in the authors' implementation, deepmind-research/byol: the target's batch normalisation
-takes each batch's own statistics, as the online network's does, and its running statistics are of what it has itself
-seen. As there, the first k is 0, so that the last tau is not quite 1; the last layers have no biases; the views pass
-each network one after the other. Not as there: the target starts as a copy of the online network, an encoder from an
-earlier stage included; there it is drawn by itself, without a notable difference according to its authors.
+As in the authors' implementation, deepmind-research/byol, buffers are not averaged: the target normalises by each
+batch's own statistics, as the online network does, and has running statistics of its own. As there, the first k is 0,
+so that the last tau is below 1; the last layers have no biases; the views pass each network one after the other. Unlike
+there, the target starts as a copy of the online network, also if its encoder is of an earlier stage; there it is
+initialised separately, without a notable difference according to its authors.
 
 As a baseline of TriMix (Bdair et al. 2022, "TriMix: Virtual embeddings and self-consistency for self-supervised
 learning"), with that paper's views, and momentum from 0.99, the authors' for 100 and for 300 epochs.
@@ -31,15 +31,15 @@ from raysl.models.encoder import Encoder
 from raysl.models.projector import build_projector
 
 NUM_LAYERS = 2  # of the projector and of the predictor
-# Rectified normal activations have a mean, so that what random weights make of them shares a direction.
+# Rectified normal activations have a positive mean, so that their images under random weights share a direction.
 RANDOM_SPREAD = math.sqrt(1 - 1 / math.pi)
 
 
 def byol_loss(q1: Tensor, q2: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
-    """Return equation 2 with both terms, their sum, over the global batch: 0 to 8, in fp32 at least.
+    """Return the sum of both terms of equation 2 over the global batch: 0 to 8, in fp32 at least.
 
-    q1, q2: [B, D] of any precision, this rank's predictions of the two views.  z1, z2: [B, D], their targets, of which
-    each is predicted by the other view.
+    q1, q2: [B, D] of any precision, this rank's predictions from the two views.  z1, z2: [B, D], the targets of the two
+    views; q1 predicts z2, and q2 predicts z1.
     """
     return 2 + 2 * negative_cosine(q1, z2) + 2 + 2 * negative_cosine(q2, z1)
 
@@ -47,7 +47,7 @@ def byol_loss(q1: Tensor, q2: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
 def target_rate(momentum: float, progress: float) -> float:
     """Return 1 - tau, the share of the online network in the target after a step.
 
-    progress: k / K, from 0, where it is 1 - momentum, to 1, where it is 0.
+    progress: k / K; at 0 the share is 1 - momentum, at 1 it is 0.
     """
     return (1 - momentum) * (math.cos(math.pi * progress) + 1) / 2
 
@@ -56,8 +56,8 @@ def target_rate(momentum: float, progress: float) -> float:
 def relative_spread(z1: Tensor, z2: Tensor) -> Tensor:
     """Return how far apart embeddings lie by `embedding_spread`, relative to those of random weights, 1 at most.
 
-    Without batch normalisation at its end a projector gives embeddings of any length, and of directions that have
-    something in common: half of the spread that sound training keeps elsewhere would be no collapse here.
+    A projector without batch normalisation at its end gives embeddings of any length, whose directions share a
+    component: half of the spread that sound training keeps in other methods is no collapse here.
     z1, z2: [B, D] of any precision, this rank's projections.  Returns a scalar, the same on every rank.
     """
     rows = (F.normalize(z, dim=1) * math.sqrt(z.shape[1]) for z in (z1, z2))
@@ -65,16 +65,16 @@ def relative_spread(z1: Tensor, z2: Tensor) -> Tensor:
 
 
 class Byol(Method):
-    """Two distorted views of an unlabelled image, each predicting what an average of past encoders makes of the other.
+    """Two distorted views of an unlabelled image, each predicting the other's embedding by an average of past encoders.
 
-    momentum: share of the target that stays at the first step; it goes to 1 by a cosine.
+    momentum: share of the target that is kept at the first step; it rises to 1 along a cosine.
     hidden: width of the hidden layer of projector and predictor.  projector: width of the embeddings.
     min_crop: least share of an image's area that a view shows.
     interpolation: filter of that crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)
-    # A target that stays behind is another one. The hidden layer changes how well it can be met, and not what it is.
+    # A slower target is another target. The hidden layer changes how well a target is predicted, not which it is.
     shapes_loss = ("momentum", "projector", "min_crop", "interpolation")
 
     def __init__(

@@ -2,9 +2,10 @@
 autoencoders", with two noisy views as in Baier et al. 2024, "Self-supervised Siamese autoencoders", section 3.2:
 L_dae = 1/2 D_mse(x, x1') + 1/2 D_mse(x, x2').
 
-The target is the image x as it is, as the formula has it and as Vincent et al. do; a sentence beside the formula says
-"the raw inputs, x1 and x2". The noise is that of SidAE's views; encoder, projector and decoder are those of SidAE. Left
-open and taken: images are normalised as the network sees them, and the error is the mean over pixels and channels.
+The target is the clean image x, as in the formula and in Vincent et al.; a sentence beside the formula says "the raw
+inputs, x1 and x2". The noise is that of SidAE's views; encoder, projector and decoder are those of SidAE. The paper
+leaves open, and raysl chooses: images are normalised as the network sees them, and the error is the mean over pixels
+and channels.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from raysl.models.encoder import Encoder
 def reconstruction_loss(original: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Return L_dae over the global batch, in fp32 at least.
 
-    original: [B, C, H, W], the images as they are.  first, second: the same shape, of any precision: what was made of
+    original: [B, C, H, W], the clean images.  first, second: the same shape, of any precision: the reconstructions from
     their noisy views.
     """
     return (squared_error(original, first) + squared_error(original, second)) / 2
@@ -38,7 +39,7 @@ def squared_error(original: Tensor, reconstruction: Tensor) -> Tensor:
 
 
 class DenoisingAutoencoder(Method):
-    """Two distorted views of an unlabelled image, from each of which the image is decoded as it was.
+    """Two distorted views of an unlabelled image, from each of which the clean image is reconstructed.
 
     projector: width of the code.  decoder: channels that the decoder begins with; each of its layers halves them.
     min_crop: least share of an image's area that a view shows.  p_blur: share of views that are blurred.
@@ -46,7 +47,7 @@ class DenoisingAutoencoder(Method):
     """
 
     streams = ("unlabelled",)
-    # Widths change how well the same pixels can be told, and not what is asked.
+    # Widths change how well the pixels can be reconstructed, not the task.
     shapes_loss = ("min_crop", "interpolation", "p_blur")
 
     def __init__(

@@ -1,4 +1,4 @@
-"""No training at all: a stage of this method measures what an earlier stage has learnt, by a probe of its own."""
+"""No training: a stage of this method measures the encoder of an earlier stage, with a probe of its own."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from raysl.models.encoder import Encoder
 
 
 class Frozen(Method):
-    """Trains nothing: what an earlier stage has learnt is probed as it is."""
+    """Trains nothing: the encoder of an earlier stage is probed as it is."""
 
     streams = ()
 

@@ -18,7 +18,7 @@ NUM_TURNS = 4
 
 
 class Rotation(Method):
-    """Which of four quarter turns was applied to an unlabelled image.
+    """Predicts which of four quarter turns was applied to an unlabelled image.
 
     copies: 1 turns each image once, at random; 4 shows it in all four turns, as Gidaris et al. do.
     """

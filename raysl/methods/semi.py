@@ -18,10 +18,11 @@ from raysl.models.encoder import Encoder
 class Semi(Method):
     """Cross-entropy on the labelled images plus a pretext method on the unlabelled ones.
 
-    The branches pass the encoder one after the other, as in a siamese network: batch norm normalises each by itself.
+    The branches pass the encoder one after the other, as in a siamese network, so that batch normalisation normalises
+    each by itself.
 
-    pretext: a method of unlabelled images alone, built around the same encoder.  views: of the labelled images, as
-    `supervised` has them.
+    pretext: a method of unlabelled images alone, built around the same encoder.  views: of the labelled images, as in
+    `supervised`.
     """
 
     streams = ("labelled", "unlabelled")

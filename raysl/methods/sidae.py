@@ -2,8 +2,8 @@
 L_sidae = w L_dae + (1 - w) L_si, with L_dae of `denoising_autoencoder` and L_si of `simsiam` on the same embeddings.
 
 w = 0 trains the encoder as `simsiam` does, and w = 1 as `denoising_autoencoder` does: with the same seed all three have
-the same first weights and see the same views. The embeddings that the siamese part takes for targets are learned by
-the denoising part all the same: the stop is within L_si.
+the same initial weights and see the same views. The denoising part also trains the embeddings that are targets of the
+siamese part: gradients are stopped in L_si alone.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,8 @@ class Sidae(Method):
         super().__init__(encoder)
         self.w, self.min_crop, self.p_blur, self.interpolation = w, min_crop, p_blur, interpolation
         self.projector = build_projector(encoder.num_features, projector)
-        # Predictor and decoder are both drawn next after the projector, as in the methods that have one of them.
+        # Predictor and decoder are both initialised from the random state after the projector, as in `simsiam` and
+        # `denoising_autoencoder`.
         with torch.random.fork_rng(devices=[]):
             self.predictor = build_predictor(projector, predictor)
         self.decoder = Decoder(projector, decoder, encoder.channels, encoder.image_size)

@@ -4,11 +4,11 @@ cosine similarity of two of a batch's 2B embeddings, i and j are the views of on
 others; the mean over all i.
 
 As a baseline of TriMix (Bdair et al. 2022, "TriMix: Virtual embeddings and self-consistency for self-supervised
-learning"), with that paper's projector and views. It gives no temperature: 0.2 is solo-learn's for CIFAR. The views
-pass the encoder one after the other.
+learning"), with that paper's projector and views. That paper gives no temperature: 0.2 is solo-learn's for CIFAR. The
+views pass the encoder one after the other.
 
-No spread: where all embeddings are alike the loss is log(2B - 1), that of a guess and above that of any sound
-training, so that no selection takes a collapse for success.
+No spread: if all embeddings are equal, the loss is log(2B - 1), that of guessing and above that of any sound training,
+so that no selection by the loss prefers a collapse.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def nt_xent_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 
 class Simclr(Method):
-    """Two distorted views of an unlabelled image, alike among those of all other images of the batch.
+    """Two distorted views of an unlabelled image, more alike than those of different images of the batch.
 
     temperature: of the softmax over similarities.  projector: width of each of the projector's three layers.
     min_crop: least share of an image's area that a view shows.
@@ -53,7 +53,7 @@ class Simclr(Method):
     """
 
     streams = ("unlabelled",)
-    # Fewer dimensions hold fewer directions that are unlike.
+    # Fewer dimensions have fewer dissimilar directions.
     shapes_loss = ("temperature", "projector", "min_crop", "interpolation")
 
     def __init__(

@@ -1,13 +1,14 @@
 """SimSiam: Chen & He 2021, "Exploring simple Siamese representation learning", arXiv:2011.10566, equation 2:
 L = 1/2 D(p1, stopgrad(z2)) + 1/2 D(p2, stopgrad(z1)), where D is the negative cosine similarity of equation 1, z a
-view's projection and p what a predictor makes of it; section 4.1 on how collapse shows.
+view's projection and p the predictor's output for z; section 4.1 on how to recognise a collapse.
 
 As L_si of SidAE (Baier et al. 2024, "Self-supervised Siamese autoencoders", equation 1), with that paper's views: a
 blur on MNIST and Fashion-MNIST alone (`p_blur: 0.5`). What the papers leave open is as in the reference
 implementation, facebookresearch/simsiam: hidden layers of the projector as wide as the features, no biases before a
-batch normalisation, none of its parameters at the projector's end, the views passed through the encoder one after the
-other. Not taken over from there: the last batch normalisation of residual blocks starting at zero (backbones are
-initialised alike for all methods), and a predictor whose lr does not decay (the CIFAR experiments have none).
+batch normalisation, a last batch normalisation of the projector without parameters, the views passed through the
+encoder one after the other. Not taken from there: the last batch normalisation of residual blocks that starts at zero
+(backbones are initialised alike for all methods), and a predictor whose lr does not decay (the CIFAR experiments have
+none).
 """
 
 import math
@@ -49,14 +50,14 @@ def negative_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
 def embedding_spread(z1: Tensor, z2: Tensor) -> Tensor:
     """Return how evenly the embeddings of two views are spread over all directions, the mean of both: a scalar.
 
-    For each view the standard deviation of z / ||z|| over the global batch, mean over its dimensions, times sqrt(D): 1
-    where all directions are equally likely, 0 where they have collapsed to one (section 4.1). The same on every rank,
-    in fp32 at least, without gradient. Since batch normalisation centres the embeddings, collapse leaves an image or
-    two on the far side: the spread is then about 2 / sqrt(B), with B of the global batch.
+    For each view, it is the standard deviation of z / ||z|| over the global batch, mean over dimensions, times sqrt(D):
+    1 if all directions are equally likely, 0 if they have collapsed to one (section 4.1). It is the same on every rank,
+    in fp32 at least, without gradient. Batch normalisation centres the embeddings, so that after a collapse one or two
+    images lie opposite the others: the spread is then about 2 / sqrt(B), where B is the size of the global batch.
     z1, z2: [B, D] of any precision, this rank's projections.
     """
     scale = math.sqrt(z1.shape[1])
-    # Norms are about the scale, by batch normalisation; those far below it are rounding, which has any direction.
+    # Batch normalisation gives norms of about `scale`; those far below it are rounding errors of any direction.
     units = (F.normalize(_wide(z), dim=1, eps=SMALLEST_NORM * scale) for z in (z1, z2))
     return torch.stack([centred(rows)[1].sqrt().mean() for rows in units]).mean() * scale
 
@@ -106,7 +107,7 @@ class Simsiam(Method):
     """
 
     streams = ("unlabelled",)
-    # Fewer dimensions are more easily alike; the predictor only serves to make them so.
+    # Embeddings of fewer dimensions agree more easily; the predictor's width changes only how well they agree.
     shapes_loss = ("projector", "min_crop", "interpolation", "p_blur")
 
     def __init__(

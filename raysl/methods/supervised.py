@@ -3,8 +3,8 @@
 Cavallari & Ponti 2022, "Training strategies with unlabeled and few labeled examples under 1-pixel attack", experiment
 1 and l_l of equation 1: softmax cross-entropy over the classes, on images that are never augmented.
 
-Linear classifiers and fine-tuning of Bdair et al. 2022 ("TriMix") and Baier et al. 2024 ("SidAE"), which do not say
-whether they augment: on crops and mirror images, as facebookresearch/simsiam and most others do.
+Bdair et al. 2022 ("TriMix") and Baier et al. 2024 ("SidAE") do not say whether they augment for linear classifiers and
+fine-tuning; `views: crop_flip` augments as facebookresearch/simsiam and most others do.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from raysl.data.views import Draw, identity
 from raysl.methods._method import Evaluation, Losses, Method, Step, View, ViewSpec
 from raysl.models.encoder import Encoder
 
-MIN_CROP = 0.08  # torchvision's RandomResizedCrop, as it is without arguments
+MIN_CROP = 0.08  # the default of torchvision's RandomResizedCrop
 VIEWS: Mapping[str, Callable[[Tensor, Draw], tuple[Tensor, None]]] = {
     "none": identity,
     "crop_flip": partial(cropped, min_crop=MIN_CROP, interpolation="bilinear"),
@@ -43,12 +43,12 @@ def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
 class Supervised(Method):
     """Cross-entropy on the labelled images, augmented or as they are.
 
-    views: what is seen of labelled images in training, and only there: `none`, the images as they are; `crop_flip`,
-    crops of 8 % of the area and more, half of them mirrored; `distorted`, those with colour jitter and grayscale too.
+    views: augmentation of labelled images, in training alone: `none`; `crop_flip`, crops of at least 8 % of the area,
+    half of them mirrored; `distorted`, the same with colour jitter and grayscale.
     """
 
     streams = ("labelled",)
-    shapes_loss = ("views",)  # what is harder to see has a higher loss
+    shapes_loss = ("views",)  # stronger augmentation raises the loss
 
     def __init__(
         self, encoder: Encoder, num_classes: int, *, views: Literal["none", "crop_flip", "distorted"] = "none"

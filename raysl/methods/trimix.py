@@ -2,20 +2,20 @@
 arXiv:2206.06023, section III and Algorithm 1: L = L_BT + beta L_vrt + gamma L_con (equation 11).
 
 L_BT is the loss of `barlow_twins`, alpha its lambd. The images x of the first view, mixed with themselves in reverse
-order, pass the network as a third batch, after the two views: running statistics of batch normalisation are of mixed
-images too. No gradient is stopped.
+order, pass the network as a third batch, after the two views: running statistics of batch normalisation include mixed
+images. No gradient is stopped.
 
-Where the paper leaves a choice:
+Choices that the paper leaves:
 - Equation 6 divides M by the norms of z's and z_vrt's rows, Algorithm 1 by D: it is D here. Rows of z_vrt have the
-  norm sqrt(D) where they are normalised over features; those of z, which never are, have it on average.
-- Algorithm 1 takes torch's unbiased standard deviations, which leave C_ii = (B - 1) / B of two equal views; they are
+  norm sqrt(D) if they are normalised over features; those of z never are, and have that norm on average.
+- Algorithm 1 takes torch's unbiased standard deviations, with which two equal views have C_ii = (B - 1) / B; they are
   biased here, over batch and features, as in equation 4 and in Barlow Twins' own implementation, with its eps of 1e-5.
 - z~ is not normalised again (Algorithm 1, line 26): mixed from unrelated rows it has a variance of
-  lambda^2 + (1 - lambda)^2, and z_vrt one of 1, so that L_con never comes to 0 and goes up and down with lambda.
-- lambda is drawn for each batch (Algorithm 1, line 21), where the text on Figure 5 has GT "created at each epoch".
+  lambda^2 + (1 - lambda)^2, while z_vrt has one of 1, so that L_con never reaches 0 and varies with lambda.
+- lambda is drawn for each batch (Algorithm 1, line 21); the text on Figure 5 has GT "created at each epoch".
 - The softmax is over the virtual images n that an original m is compared with (equation 7, Figure 1).
-- Equation 8's norm is the mean of absolute differences (L1Loss); with tau = 2 it hardly knows a perfect M from an
-  empty one, so M is held against its ground truth before the softmax too, for reporting: `mixing_error`.
+- Equation 8's norm is the mean of absolute differences (L1Loss). With tau = 2 it is nearly the same for a perfect M and
+  for zeros; `mixing_error` therefore reports the distance of M from its ground truth before the softmax too.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -37,7 +37,7 @@ from raysl.models.projector import build_projector
 
 
 class Matrices(NamedTuple):
-    """What virtual images are made of: rows are this rank's originals m, columns all virtual images n, [B, global B].
+    """Which originals m virtual images n are mixed of: [B, global B], rows m of this rank, columns n of all ranks.
 
     truth: GT of equation 8.  before: M of equation 6, about -1 to 1.  after: M of equation 7, rows that sum to 1.
     """
@@ -48,7 +48,7 @@ class Matrices(NamedTuple):
 
 
 class Mixing(NamedTuple):
-    """A batch and what is made of it (Figure 5).
+    """A batch, its virtual images and their matrices (Figure 5).
 
     images, virtual: x and x_vrt, [B, C, H, W], normalised as the views are.
     truth, before, after: as in `Matrices`.
@@ -71,7 +71,7 @@ def mixed(rows: Tensor, lambd: Tensor) -> Tensor:
 
 
 def mixing_matrices(z: Tensor, z_vrt: Tensor, lambd: Tensor, tau: float) -> Matrices:
-    """Return which originals each virtual image is made of, and what their embeddings say of it (equations 6 to 8).
+    """Return which originals each virtual image is mixed of: the truth and the predictions (equations 6 to 8).
 
     z, z_vrt: [B, D], this rank's rows, normalised.  lambd: as `mixed` takes it.  tau: temperature of the softmax.
     """
@@ -106,7 +106,7 @@ def with_mixing_factor(
 ) -> tuple[Tensor, Tensor]:
     """Return the view that `make` makes, and the batch's mixing factor lambda, float32 [B], on the images' device."""
     seen, _ = make(images, draw)
-    # Drawn last, so that the view is the one that `make` alone would have made.
+    # Drawn last, so that the view is the same as that of `make` alone.
     return seen, draw.shared_uniform().to(images.device)
 
 
@@ -121,15 +121,15 @@ def _own(rows: Tensor) -> Tensor:
 
 
 class Trimix(Method):
-    """Barlow Twins whose encoder also tells which images a mixed image is made of, and embeds it in between them.
+    """Barlow Twins whose encoder also predicts which images a mixed image is made of, and embeds it between them.
 
     alpha: weight of Barlow Twins' off-diagonal term.  beta, gamma: weights of the terms `virtual` (L_vrt) and
-    `consistency` (L_con). One that weighs 0 trains nothing but is reported; if both do, no images are mixed, nothing is
-    reported of them, and all is as in Barlow Twins.
+    `consistency` (L_con). A term with weight 0 is reported, but not trained; if both weights are 0, no images are mixed
+    and neither term is reported, as in Barlow Twins.
     tau: temperature of the softmax over virtual images.
     feature_norms: virtual embeddings are normalised over the batch and then over their features; else over the batch
-    alone (Table VI).  virtual_on, consistency_on: a term is of the embeddings z, or of the encoder's features y, which
-    are normalised alike (Table VII).
+    alone (Table VI).  virtual_on, consistency_on: whether the term takes the embeddings z or the encoder's features y,
+    which are normalised in the same way (Table VII).
     projector: width of the embeddings.  hidden: width of the projector's two hidden layers; None is that of the
     embeddings.
     min_crop: least share of an image's area that a view shows.  interpolation: filter of that crop, by torchvision's
@@ -191,9 +191,9 @@ class Trimix(Method):
         return Losses(total + sum(weight * terms[name] for name, weight in weights.items()), terms)
 
     def diagnose(self, name: str, batches: Iterable[Mapping[str, View]]) -> Diagnostic:
-        """Return the mixing matrices (Figure 5), rows for virtual images and columns for those that they are made of.
+        """Return the mixing matrices (Figure 5), with virtual images as rows and the originals as columns.
 
-        Of the batches the one whose lambda is nearest a half, where both images of a mixture can be seen.
+        It takes the batch whose lambda is nearest 0.5, in which both images of a mixture can be seen.
         """
         found = self.mixing(min(batches, key=_one_sided))
         size, lambd = len(found.images), float(found.truth[0, 0])
@@ -212,7 +212,7 @@ class Trimix(Method):
 
     @torch.no_grad()
     def mixing(self, views: Mapping[str, View]) -> Mixing:
-        """Return what is mixed of a batch, and how it is taken apart, as the method stands: in eval mode or not.
+        """Return a batch's virtual images and their matrices; the method stays in its mode, train or eval.
 
         views: as `forward` takes them; `first` alone is used.
         """
@@ -233,7 +233,7 @@ class Trimix(Method):
 
     def _mixing_terms(self, first: dict[str, Tensor], virtual: dict[str, Tensor], lambd: Tensor) -> dict[str, Tensor]:
         with torch.autocast(lambd.device.type, enabled=False):
-            # Each once, and in an order that all ranks share, for they normalise together.
+            # Each once, and in the same order on all ranks, because normalisation is collective.
             places = dict.fromkeys((self.virtual_on, self.consistency_on))
             pairs = {on: self._normalised(on, first, virtual) for on in places}
             truth, before, after = mixing_matrices(*pairs[self.virtual_on], lambd, self.tau)

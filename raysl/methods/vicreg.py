@@ -1,12 +1,12 @@
 """VICReg: Bardes, Ponce & LeCun 2021, "VICReg: variance-invariance-covariance regularization for self-supervised
 learning", arXiv:2105.04906, equation 6: l(Z, Z') = lambda s(Z, Z') + mu [v(Z) + v(Z')] + nu [c(Z) + c(Z')].
 
-As a baseline of TriMix (Bdair et al. 2022), with that paper's projector and views. Where the equations and the
-reference implementation, facebookresearch/vicreg, differ, it is as there: s is a mean over dimensions too, where
-equation 5 sums over them, and v is the mean of both views', where equation 6 adds them; c is their sum in both.
+As a baseline of TriMix (Bdair et al. 2022), with that paper's projector and views. Where the equations differ from the
+reference implementation, facebookresearch/vicreg, this follows the implementation: s is a mean over dimensions too,
+which equation 5 sums; v is the mean over both views, which equation 6 adds; c is the sum over both views in both.
 
-No spread: nothing holds the embeddings' mean, so that their directions from the origin tell no collapse, and their
-deviations are what the term `variance` says already: 0.99 where all lie on one point.
+No spread: the embeddings' mean is free, so that their directions from the origin do not show a collapse. The term
+`variance` shows it: it is 0.99 if all embeddings are equal.
 """
 
 from collections.abc import Mapping

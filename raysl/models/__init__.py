@@ -1,1 +1,1 @@
-"""Backbones, feature heads and what of them must agree over ranks."""
+"""Networks: encoders, projectors, a decoder, batch normalisation over ranks and moving averages."""

@@ -12,7 +12,7 @@ TIMM_NAMES = {"mobilenet_v2": "mobilenetv2_100", "inception_v3": "inception_v3",
 
 
 def build_backbone(settings: ModelSettings, channels: int) -> tuple[nn.Module, int]:
-    """Return a backbone with random weights and its width; it takes square images from `SMALLEST_IMAGE` on.
+    """Return a backbone with random weights and its width; it takes square images of at least `SMALLEST_IMAGE`.
 
     channels: of the images.
     """

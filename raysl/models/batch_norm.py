@@ -1,6 +1,6 @@
 """Batch normalisation over the global batch: two ranks of 128 normalise as one of 256 does.
 
-torch's SyncBatchNorm refuses CPU tensors; this one asks nothing of device or backend, and takes uneven or empty shards.
+torch's SyncBatchNorm refuses CPU tensors; this one takes any device and backend, and uneven or empty shards.
 """
 
 from typing import Any, TypeVar, cast
@@ -19,9 +19,9 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 def sync_batch_norm(module: AnyModule) -> AnyModule:
     """Replace every BatchNorm1d and BatchNorm2d in a module by one over the global batch.
 
-    Parameters and buffers are kept, the very same tensors under the same state_dict keys. Changes the module in
-    place and returns it; a module that is itself a batch norm is returned anew.
-    Raises TypeError for a subclass with a forward of its own, timm's BatchNormAct2d apart.
+    Parameters and buffers stay the same tensors under the same state_dict keys. Changes the module in place and returns
+    it; for a module that is itself a batch norm, its replacement is returned.
+    Raises TypeError for a subclass with a forward of its own, except timm's BatchNormAct2d.
     """
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         return cast(AnyModule, _synchronised(module))
@@ -44,7 +44,7 @@ def _synchronised(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> "GlobalBatchNorm":
 
 
 def _kind(norm: nn.Module) -> "type[GlobalBatchNorm]":
-    """Return what replaces a batch norm; told without timm, whose import takes two seconds."""
+    """Return the class that replaces a batch norm, without importing timm, which takes two seconds."""
     if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d):
         return GlobalBatchNorm
     if type(norm).__name__ == "BatchNormAct2d":
@@ -136,7 +136,7 @@ class _Normalise(torch.autograd.Function):
         direct, scaled, plain = _constant_statistics_backward(gradient, x, weight, mean, var, ctx.eps)
         slope = torch.rsqrt(var + ctx.eps) * (1 if weight is None else weight)
         mean_scaled, mean_plain = all_reduce_sum(torch.stack([scaled, plain])) / n
-        # What reaches x through mean and variance, slope * (mean(dy) + xhat * mean(dy * xhat)), is affine in xhat.
+        # x's gradient through mean and variance, slope * (mean(dy) + xhat * mean(dy * xhat)), is affine in xhat.
         through = F.batch_norm(x, mean, var, slope * mean_scaled, slope * mean_plain, eps=ctx.eps)
         own = (None, None) if weight is None else (scaled, plain)
         return (direct - through).to(narrow.dtype), *own, None, None, None, None

@@ -1,8 +1,8 @@
 """From embeddings back to images: the decoder of SidAE (Baier et al. 2024, "Self-supervised Siamese autoencoders",
 section 3.2): a fully connected layer and five transposed convolutions of 3x3 pixels, stride 2 and output padding 1.
 
-Left open and taken: 512 channels that each layer halves, batch normalisation and ReLU between layers, none after the
-last one, padding 1, with which each layer doubles the edge: 1, 2, 4, 8, 16, 32 pixels.
+The paper leaves open, and raysl chooses: 512 channels that each layer halves, batch normalisation and ReLU between
+layers, none after the last one, padding 1, with which each layer doubles the edge: 1, 2, 4, 8, 16, 32 pixels.
 """
 
 from itertools import pairwise
@@ -22,10 +22,10 @@ def map_sizes(image_size: int) -> list[int]:
 
 
 class PixelToPixel(nn.ConvTranspose2d):
-    """A transposed convolution of maps of one pixel to such maps, in fp32 under autocast too.
+    """A transposed convolution from maps of one pixel to maps of one pixel, in fp32 under autocast too.
 
-    On a CPU oneDNN's bfloat16 kernel leaves the gradient of the weights outside their centre as the memory was, which
-    may be anything (torch 2.15).
+    On a CPU oneDNN's bfloat16 kernel leaves the gradient of the weights outside their centre uninitialised (torch
+    2.15).
     """
 
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -36,7 +36,7 @@ class PixelToPixel(nn.ConvTranspose2d):
 class Decoder(nn.Module):
     """Embeddings [B, inputs] -> images [B, channels, image_size, image_size], of any real value.
 
-    width: channels of the first map, a multiple of 16.  Where the edge is no multiple of 32, the output padding of some
+    width: channels of the first map, a multiple of 16.  If the edge is no multiple of 32, the output padding of some
     layers is 0.
     """
 

@@ -1,7 +1,7 @@
-"""Exponential moving averages of weights: a teacher, or what is evaluated in the place of the weights that are trained.
+"""Exponential moving averages of weights: a teacher, or the weights that are evaluated instead of the trained ones.
 
-An average is a module of its own, which its method holds as any other: so it is in checkpoints and models, and since
-weights and synchronised statistics are the same on all ranks, so is their average.
+An average is a submodule of its method, and so part of checkpoints and models. Weights and synchronised statistics are
+the same on all ranks, and so is their average.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,18 +18,18 @@ Buffers = Literal["own", "copied", "averaged"]
 
 
 def average_of(module: AnyModule) -> AnyModule:
-    """Return an average of a module's weights that begins with what they are: a copy, which no gradient reaches."""
+    """Return the initial average of a module's weights: a copy that requires no gradient."""
     return deepcopy(module).requires_grad_(False)
 
 
 @torch.no_grad()
 def update_average(averages: Sequence[nn.Module], modules: Sequence[nn.Module], rate: float, buffers: Buffers) -> None:
-    """Move the parameters w' of averages towards those of the modules that they are of: w' <- w' + rate (w - w').
+    """Move the parameters w' of averages towards the parameters w of their modules: w' <- w' + rate (w - w').
 
-    rate: from 0, where the average stays, to 1, where it becomes the module; one less the momentum.
-    buffers: what becomes of the average's, running statistics above all.  `own`: nothing, for an average that passes
-        images in train mode has statistics of its own.  `copied`: they become those of the module.  `averaged`: they
-        move as parameters do; those that are no floats are copied.
+    rate: from 0 (the average stays) to 1 (it becomes the module); 1 - momentum.
+    buffers: how those of the average change, running statistics above all.  `own`: not here; an average that passes
+        images in train mode updates its own.  `copied`: they are copied from the module.  `averaged`: they move as
+        parameters do; those that are no floats are copied.
     """
     _lerp(averages, modules, nn.Module.parameters, rate)
     if buffers == "averaged":

@@ -13,9 +13,9 @@ class Encoder(nn.Module):
     """Images [B, channels, image_size, image_size] -> features [B, num_features].
 
     backbone: images -> pooled [B, width].  head: a linear layer with ReLU (Cavallari & Ponti 2022, section 3), two of
-    them where a hidden width is given (Cavallari & Ponti 2021, section III-B), or the identity where the pooled
-    features themselves are wanted: `num_features` is then the width.
-    channels, image_size: of the images that it is made for, which a decoder must give back.
+    them if `hidden` is given (Cavallari & Ponti 2021, section III-B), or the identity if `features` is None:
+    `num_features` is then `width`.
+    channels, image_size: of its input images, which a decoder reconstructs.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class Encoder(nn.Module):
         self.backbone_frozen = False
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the features [B, num_features] of images, or of what the backbone has already made of them.
+        """Return the features [B, num_features] of images, or of the backbone's output for them.
 
-        inputs: images [B, C, H, W], or pooled [B, width], to which only the head is applied: those of a frozen
-        backbone are the same in every epoch.
+        inputs: images [B, C, H, W], or the backbone's output [B, width], to which only the head is applied: that of a
+        frozen backbone is the same in every epoch.
         """
         features: Tensor = self.head(inputs if inputs.dim() == 2 else self.backbone(inputs))
         return features
@@ -66,9 +66,9 @@ def build_encoder(settings: ModelSettings, channels: int, image_size: int) -> En
 
 
 def freeze_backbone(module: nn.Module) -> None:
-    """Keep the backbone of every encoder in a module as it is, averages of an encoder among them.
+    """Freeze the backbone of every encoder in a module, averages of an encoder included.
 
-    It gets no gradient, and is in eval mode for good, so that the statistics of batch normalisation stay too.
+    A frozen backbone gets no gradient and stays in eval mode, so that its batch normalisation statistics stay too.
     """
     for encoder in module.modules():
         if isinstance(encoder, Encoder):

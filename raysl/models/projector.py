@@ -7,9 +7,9 @@ def build_projector(features: int, hidden: int, width: int, layers: int = 3) -> 
     """Return an MLP, features [B, features] -> embeddings [B, width], with random weights.
 
     Each hidden layer, `hidden` wide, is followed by batch normalisation and ReLU; the last layer is linear. No linear
-    layer has a bias: batch normalisation takes hidden ones away, and the reference implementations of Barlow Twins,
-    VICReg and BYOL have none in the last layer either.
-    layers: linear ones, from 1 on.
+    layer has a bias: batch normalisation cancels those of hidden layers, and the reference implementations of Barlow
+    Twins, VICReg and BYOL have none in the last layer either.
+    layers: number of linear layers, at least 1.
     """
     parts: list[nn.Module] = []
     inputs = features

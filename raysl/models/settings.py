@@ -1,4 +1,4 @@
-"""What an experiment says of its model; torch-free."""
+"""The settings of the model; torch-free."""
 
 from typing import Annotated, Literal, Self
 
@@ -20,8 +20,8 @@ class ModelSettings(Settings):
         stride 1, max pooling; for 64 to 96) or `cifar` (3x3, stride 1, no pooling; for 28 and 32).
     features: width of the fully connected layer with ReLU after the pooling; None gives the pooled features.
     hidden: width of one more such layer between the pooling and `features`.
-    norm_momentum: weight of the new batch in the running statistics of every batch normalisation of the backbone;
-        Keras writes the same as one minus it.  norm_eps: what they add to the variance.  None keeps the backbone's own.
+    norm_momentum: weight of the new batch in the running statistics of every batch normalisation of the backbone; in
+        Keras, momentum is 1 minus this.  norm_eps: added to their variance.  None keeps the backbone's own.
     """
 
     backbone: Literal["small_resnet", "resnet18", "resnet50", "mobilenet_v2", "inception_v3", "resnet50v2"] = (

@@ -1,4 +1,4 @@
-"""What leaves this program as text: secrets are masked in it, and nothing in it steers a terminal."""
+"""Text that leaves this program: its secrets are masked, and nothing in it steers a terminal."""
 
 from raysl.outgoing.addresses import ADDRESS, Address, read_address
 from raysl.outgoing.harmless import harmless

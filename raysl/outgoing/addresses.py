@@ -1,4 +1,4 @@
-"""Addresses (URIs) taken apart: what of them is secret, and how they may be shown."""
+"""Parsing of addresses (URIs): their secrets, and how they may be shown."""
 
 import re
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 MASK = "***"
-LEAST_PART = 4  # characters of a part of a password that is masked alone
+LEAST_PART = 4  # characters; shorter parts of a password are not masked by themselves
 _DATABASE_USER = re.compile("[^:/]*(:[^@]*)?@")  # as SQLAlchemy's own pattern has it
 DATABASES = re.compile(r"(sqlite|postgres(ql)?|mysql|mariadb|mssql|oracle)(\+\w+)?://", re.IGNORECASE)
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://.*", re.DOTALL)  # bounded: quick on a text without any
-# What may stand alone before an @ and is shown, for it is no token: a container's name, a user's, and `anonymous`.
+# Schemes in which the name before an @ is shown: it is a container's or a user's, and no token.
 _CONTAINERS = {"abfs", "abfss", "hdfs", "viewfs"}
 _STORES = _CONTAINERS | {"s3", "gs", "gcs"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+|[A-Za-z][A-Za-z0-9+.-]*:(?=[^@]*:[^@]*@)|/*")
-# Parameters that are shown: they say how a place is reached, and not by whom.
+# Parameters that are shown: they are options of the connection, not credentials.
 _HARMLESS = frozenset(
     re.findall(
         r"\w+",
@@ -32,11 +32,11 @@ _ODBC_HARMLESS = frozenset({"driver", "server", "database", "port", "uid", "encr
 
 
 class Address(NamedTuple):
-    """An address, and what is secret of it.
+    """An address and its secrets.
 
     shown: with `***` in the place of each secret.  bare: without user, password, parameters and fragment.
-    user: that goes with the password; empty where there is none.  secrets: as they are written, and decoded.
-    is_ambiguous: it cannot be told where a password in it ends.
+    user: that of the password; empty if there is none.  secrets: as they are written, and decoded.
+    is_ambiguous: whether the end of a password in it is unclear.
     """
 
     shown: str
@@ -47,10 +47,10 @@ class Address(NamedTuple):
 
 
 def read_address(address: str) -> Address:
-    """Return an address taken apart, whatever is wrong with it: rather too much of it counts as secret than too little.
+    """Return the parts of an address, malformed ones included; a part that may be secret counts as secret.
 
-    Databases are read as SQLAlchemy does, others by their delimiters; where the two ways that there are to read one
-    differ, what either takes for secret is.
+    Databases are parsed as by SQLAlchemy, others by their delimiters. If an address can be read in two ways, the
+    secrets of both count.
     """
     if not re.search("[@?#;]", address):
         return Address(address, address.rstrip("/") if "://" in address else address, "", frozenset())
@@ -60,7 +60,7 @@ def read_address(address: str) -> Address:
 
 
 def _database(address: str) -> Address | None:
-    """Return a database's address; None where SQLAlchemy cannot read it, or what it reads may be meant otherwise."""
+    """Return the parts of a database's address; None if SQLAlchemy cannot parse it, or it can be read otherwise."""
     scheme, _, rest = address.partition("://")
     found = _DATABASE_USER.match(rest)
     who = found[0].removesuffix("@") if found else ""
@@ -91,7 +91,7 @@ def _sqlalchemy_url(address: str) -> "URL | None":
 
 def _other(address: str) -> Address:
     found = _SCHEME.match(address)
-    assert found is not None, "it matches nothing, too"
+    assert found is not None, "the pattern matches an empty text too"
     scheme, rest = found[0], address[found.end() :]
     name = scheme.partition(":")[0].lower()
     if re.fullmatch("file:(/|//{2,})", scheme, re.IGNORECASE):
@@ -106,7 +106,7 @@ def _other(address: str) -> Address:
             secrets |= {password or user, unquote(password or user), f"{user}:{password}"}
         elif not DATABASES.match(address):
             secrets |= {user, unquote(user)}
-    if is_ambiguous:  # who reads it otherwise will name a part of it
+    if is_ambiguous:  # a program that splits it elsewhere may print a part of it
         secrets |= {part for part in re.split("[/?#@:]", who) if len(part) >= LEAST_PART}
     if is_ambiguous and name not in _STORES and re.search("[?#]", who):
         secrets |= {part for part in re.split("[/?#@:=&]", place) if len(part) >= LEAST_PART}
@@ -128,7 +128,7 @@ def _parts_of_place(text: str) -> tuple[str, str, set[str]]:
 
 
 def _split(rest: str, scheme: str) -> tuple[str, str, bool]:
-    """Return user and password, and the place after them; and whether it cannot be told where the password ends."""
+    """Return user and password, the place after them, and whether the end of the password is unclear."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     beyond = rest[len(authority) :]
     if "@" in beyond and (":" in authority or scheme not in _STORES):
@@ -167,7 +167,7 @@ def _secrets_of_fragment(fragment: str) -> set[str]:
 
 
 def is_readable(address: str) -> bool:
-    """Say whether urllib finds a host in an address, and a port that can be."""
+    """Return whether urllib finds a host in an address, and no port or a valid one."""
     try:
         parts = urlsplit(address)
         return bool(parts.hostname) and (parts.port is None or parts.port > 0)

@@ -1,4 +1,4 @@
-"""Text of other people's files, which may be printed."""
+"""Text from untrusted files, made safe to print."""
 
 import re
 import unicodedata
@@ -7,16 +7,16 @@ _DOUBTFUL = re.compile(r"\r\n|[^\x20-\x7e\n\t]")
 
 
 def harmless(text: str) -> str:
-    r"""Return a text with every character that steers a terminal, or is not seen, written as `\x1b` or `\u202e`.
+    r"""Return a text with escapes such as `\x1b` or `\u202e` for characters that steer a terminal or are invisible.
 
-    Those are control characters but for tabs and ends of lines, marks of the direction of writing, characters without
-    width, and halves of characters.
+    Those are control characters except tabs and line ends, marks of the direction of writing, characters without
+    width, and lone surrogates.
     """
     return _DOUBTFUL.sub(_visible, text)
 
 
 def one_line(text: str) -> str:
-    r"""Return a text with its ends of lines written as `\n`, so that none of it looks like a line of the program's."""
+    r"""Return a text with its line ends written as `\n`, so that no part of it looks like a line of the program."""
     return text.replace("\r\n", "\n").replace("\n", "\\n")
 
 

@@ -1,7 +1,7 @@
 """The secrets that this process knows, and texts without them.
 
-They come from addresses and from the environment. A server, a library or a traceback may repeat one in any form: as it
-is written in an address, quoted, in JSON, in HTML, or in base64 with the user's name.
+Secrets come from addresses and from the environment. A server, a library or a traceback may repeat one in any form: as
+it is written in an address, quoted, in JSON, in HTML, or in base64 with the user's name.
 """
 
 import json
@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from raysl.outgoing.addresses import MASK, read_address
 
-LONG = 6  # characters from which on a secret is masked within a word too
+LONG = 6  # characters; a secret of at least as many is masked within a word too
 _WORDS = ("PASSWORD", "PASSWD", "PASSPHRASE", "SSHPASS", "SECRET", "TOKEN", "APIKEY", "CREDENTIAL", "CREDENTIALS")
 _NO_SECRET = frozenset(("FILE", "PATH", "DIR", "FOLDER", "SOCK", "URI", "URL", "MODE", "NAME", "TTL", "TIMEOUT", "ID"))
 _CERTAIN = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN", "AWS_ACCESS_KEY_ID", "MYSQL_PWD")
@@ -22,7 +22,7 @@ _ADDRESS_NAMES = re.compile(r"(^|_)(URI|URL|PROXY|DSN|ADDRESS|ENDPOINT)(_|$)", r
 _NUMBER = re.compile(r"[-+]?[\d.,]+([eE][-+]?\d+)?")
 _BASE64_ENDS = "[A-Za-z0-9+/=_-]*"
 
-# What is secret by the place where it stands, whoever's it is.
+# Secrets that are recognised by their position, known or not.
 _IN_ADDRESS = re.compile(
     r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{0,30}://)"
     r"(?:[^\s/?#@'\"<>:]{0,500}:(?!\d{1,5}[/?#])[^\s@'\"<>]{0,500}(?:@[^\s@/'\"<>]{0,500}){0,9}"
@@ -45,9 +45,9 @@ _learnt: dict[tuple[str, str], None] = {}  # secrets with the user that each goe
 
 
 def learn(secret: str, user: str = "") -> None:
-    """Have a secret masked from now on.
+    """Mask a secret from now on.
 
-    user: that goes with it, as the two are sent to a server together.
+    user: the name that is sent to a server together with the secret.
     """
     if secret.strip(MASK[0]):
         with _lock:
@@ -55,16 +55,16 @@ def learn(secret: str, user: str = "") -> None:
 
 
 def learn_address(address: str) -> None:
-    """Have what is secret of an address masked from now on."""
+    """Mask the secrets of an address from now on."""
     found = read_address(address)
     for secret in found.secrets:
         learn(secret, found.user)
 
 
 def mask(text: str) -> str:
-    """Return a text without the secrets that are known, and without what stands where secrets do: `***` instead.
+    """Return a text with `***` for each known secret, and for any text at the position of a secret.
 
-    Short ones are masked only where they are words, and numbers only in addresses: else tables could not be read.
+    Short secrets are masked only as whole words, and short numbers only in addresses, so that tables stay readable.
     """
     text = mask_known(text)
     if "://" in text:
@@ -77,7 +77,7 @@ def mask(text: str) -> str:
 
 
 def mask_known(text: str) -> str:
-    """Return a text without the secrets that are known."""
+    """Return a text with `***` for each known secret."""
     pattern = _pattern(tuple(_learnt), _from_environment())
     return text if pattern is None else pattern.sub(MASK, text)
 
@@ -119,7 +119,7 @@ def _holds_secret(name: str) -> bool:
 
 
 def _is_secret(value: str) -> bool:
-    """Say whether the value of a variable that is named like a secret is one: no switch, number, address or path."""
+    """Return whether the value of a variable named like a secret is one: no switch, number, address or path."""
     return len(value) >= LONG and "://" not in value and not _NUMBER.fullmatch(value) and not _is_there(value)
 
 
@@ -140,7 +140,7 @@ def _pattern(*known: tuple[tuple[str, str], ...]) -> re.Pattern[str] | None:
 
 
 def _forms(secret: str, user: str) -> Iterator[str]:
-    """Yield patterns of all that a secret may be written as."""
+    """Yield patterns of all forms in which a secret may be written."""
     written = "".join(map(_character, secret))
     if _NUMBER.fullmatch(secret):
         yield rf"(?<=[:/]){written}(?=@)" if len(secret) < LONG else rf"(?<![\w.]){written}(?![\w.])"
@@ -156,7 +156,7 @@ def _forms(secret: str, user: str) -> Iterator[str]:
 
 
 def _character(character: str) -> str:
-    """Return a pattern of what a character may be written as: in an address, in Python, in JSON, in HTML."""
+    """Return a pattern of the forms of a character in an address, in Python, in JSON and in HTML."""
     code = ord(character)
     forms = [
         re.escape(character),
@@ -185,7 +185,7 @@ def _character(character: str) -> str:
 
 
 def _base64_forms(secret: str, user: str) -> Iterator[str]:
-    """Yield what a secret is in base64: with its user as a server is sent it, and within any other text."""
+    """Yield patterns of a secret in base64: with its user, as it is sent to a server, and within any other text."""
     contents = [f"{user}:{secret}", f"{secret}:"] + ([secret] if len(secret) >= LONG else [])
     for encoding in ("utf-8", "latin-1"):
         for content in contents:
@@ -196,7 +196,7 @@ def _base64_forms(secret: str, user: str) -> Iterator[str]:
 
 
 def _encoded(content: bytes, before: int) -> Iterator[str]:
-    """Yield patterns of bytes in base64 that follow some others, by the characters that they alone decide."""
+    """Yield patterns of bytes in base64 after `before` other bytes: of the characters that these bytes alone decide."""
     for encode in (b64encode, urlsafe_b64encode):
         whole = encode(b"\0" * before + content).decode()
         sure = whole[(0, 2, 3)[before] : (len(content) + before) * 8 // 6]

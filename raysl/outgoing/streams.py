@@ -1,4 +1,4 @@
-"""Standard output and error through which no secret and nothing that steers a terminal passes."""
+"""Standard output and error that mask secrets and let nothing through that steers a terminal."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,11 +17,11 @@ def presentable(text: str) -> str:
 class Guarded:
     """A text stream that makes all that is written to it presentable.
 
-    It is no terminal to those who ask, for what they would write to one is not let through; `stream` may be.
+    `isatty` returns False, because terminal codes are not let through; the stream beneath may be a terminal.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        """Take what it is written to."""
+        """stream: the one that texts are written to."""
         self.stream = stream
 
     def write(self, text: str) -> int:
@@ -59,6 +59,6 @@ def guarded() -> Iterator[None]:
 
 
 def _encodable(text: str, stream: TextIO) -> str:
-    r"""Return a text with what a stream's encoding lacks written as `\u2013`: it would end in a traceback."""
+    r"""Return a text with an escape such as `\u2013` for each character that a stream's encoding lacks."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,1 +1,1 @@
-"""What is measured on frozen features."""
+"""Probes: measurements of frozen features."""

@@ -1,10 +1,10 @@
-"""How well k-means finds the classes again in features that it is given without labels; torch-free.
+"""Clustering accuracy: how well k-means recovers the classes from features, without labels; torch-free.
 
-Clustering accuracy is the field's: the images that are evaluated are clustered, without their labels, into as many
-clusters as they have classes; each cluster is then taken for a class, one to one, in the way that makes the most of
-these images right (Xu et al. 2022, "Revisiting Pretraining for Semi-Supervised Learning in the Low-Label Regime",
-section IV-E, equations 8 and 9, by the Hungarian algorithm). So clusters of the test set are matched with the test
-set's labels, and no labelled training image is used at all: it measures features, and is no classifier.
+The evaluated images are clustered, without their labels, into as many clusters as they have classes. Clusters are then
+mapped to classes, one to one, such that the most images are right (Xu et al. 2022, "Revisiting Pretraining for
+Semi-Supervised Learning in the Low-Label Regime", section IV-E, equations 8 and 9, by the Hungarian algorithm).
+Clusters of the test set are thus matched with the test set's labels, and no labelled training image is used: the
+accuracy measures features, not a classifier.
 Features are divided by their L2 norms first, as Caron et al. 2018 (arXiv:1807.05520) do before their k-means.
 """
 
@@ -23,7 +23,7 @@ def clustering_accuracy(features: Features, labels: Labels, settings: Clustering
 
 
 def matched_classes(features: Features, labels: Labels, settings: Clustering, seed: int) -> Labels:
-    """Return the class that each image's cluster is taken for, [N].
+    """Return the class that each image's cluster is mapped to, [N].
 
     features: [N, D].  labels: [N].  There are as many clusters as classes among the labels.
     """
@@ -32,9 +32,9 @@ def matched_classes(features: Features, labels: Labels, settings: Clustering, se
 
 
 def best_map(clusters: Labels, labels: Labels) -> Labels:
-    """Return the class of each image under the one-to-one map of clusters to classes that makes the most right, [N].
+    """Return the class of each image, [N], under the one-to-one map of clusters to classes with the highest accuracy.
 
-    clusters: [N], numbers below that of the classes.  labels: [N].
+    clusters: [N], from 0 to the number of classes - 1.  labels: [N].
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -52,6 +52,6 @@ def _clusters(features: Features, num_clusters: int, settings: Clustering, seed:
 
     means = KMeans(num_clusters, n_init=settings.restarts, random_state=seed)
     with warnings.catch_warnings():
-        # Collapsed features have fewer distinct values than there are classes; that is a low accuracy, and no trouble.
+        # Collapsed features have fewer distinct values than there are classes: a low accuracy, and no error.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return np.asarray(means.fit_predict(unit_length(features.astype(np.float64))), np.int64)

@@ -15,8 +15,8 @@ def cross_validated(features: Features, labels: Labels, folds: int, seed: int, p
     """Return the mean accuracy, in [0, 1], over stratified folds shuffled by the seed.
 
     features: [N, D].  labels: [N].
-    There are `folds` folds, or as many as the smallest class has images. None where that cannot be done: a class with
-    fewer than 2 images, or one class only.
+    There are `folds` folds, or as many as the smallest class has images. None if a class has fewer than 2 images, or
+    there is one class only.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -30,7 +30,7 @@ def cross_validated(features: Features, labels: Labels, folds: int, seed: int, p
 
 
 def accuracy(predicted: Labels, labels: Labels) -> float:
-    """Return the fraction of images that are taken for what they are."""
+    """Return the fraction of images whose predicted class is right."""
     return float(np.mean(predicted == labels))
 
 

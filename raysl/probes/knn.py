@@ -2,7 +2,7 @@
 
 The k images of the bank whose features are the most similar to an image's, by the cosine s, each vote for their class
 with the weight exp(s / T). k = 200 is the paper's; T = 0.1 is that of the kNN monitor in the CIFAR-10 notebook that
-belongs to MoCo (github.com/facebookresearch/moco), where the paper has 0.07.
+belongs to MoCo (github.com/facebookresearch/moco); the paper has 0.07.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ CHUNK = 2**22  # similarities at once, 16 MiB of them; a fixed number, so that e
 
 
 def cross_validated_accuracy(features: Features, labels: Labels, settings: KNN, seed: int) -> float | None:
-    """Return the mean accuracy, in [0, 1], over the folds of `cross_validated`; the bank is what is not held out."""
+    """Return the mean accuracy, in [0, 1], over the folds of `cross_validated`; the bank is the other folds."""
 
     def predict(bank: Features, bank_labels: Labels, held: Features) -> Labels:
         return predictions(bank, bank_labels, held, settings)
@@ -26,10 +26,10 @@ def cross_validated_accuracy(features: Features, labels: Labels, settings: KNN, 
 
 
 def predictions(bank: Features, bank_labels: Labels, features: Features, settings: KNN) -> Labels:
-    """Return what images are taken for, [M]; of classes with equal votes, the lowest.
+    """Return the predicted classes of images, [M]; of classes with equal votes, the lowest.
 
     bank: [N, D], with labels [N].  features: [M, D].
-    As many as the bank has vote where that is fewer than k; images that are as near as the k-th vote too, so that the
+    If the bank has fewer than k images, all of them vote. Images as near as the k-th neighbour vote too, so that the
     bank's order decides nothing.
     """
     classes, places = np.unique(bank_labels, return_inverse=True)
@@ -54,7 +54,7 @@ def _votes(
 ) -> NDArray[np.float64]:
     """Return the votes, [M, K], up to a factor of each row.
 
-    similarities: [M, N].  places: of the bank's images among the classes, [N].
+    similarities: [M, N].  places: class numbers of the bank's images, [N].
     """
     num_images, bank_size = similarities.shape
     kth = np.partition(similarities, bank_size - k, axis=1)[:, bank_size - k]

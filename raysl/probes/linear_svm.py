@@ -1,12 +1,11 @@
 """The linear SVM that measures how separable frozen features are (Cavallari & Ponti 2022, section 3.4); torch-free.
 
-The paper names no scaling, and LinearSVC is not free of scale: `scale: none` is the paper's, `standard` makes models of
-different learning rates alike in scale.  A unit that hardly varies on the images that the SVM is fitted on is divided
-by `LEAST_DEVIATION` times the units' mean deviation instead of by its own, which would make a rare activation decide.
-Primal and dual have the same solution, and each solver crawls where the other is fast: the primal where features are
-wide and the classes separable (600 x 1024: 80 s against 0.5 s), the dual where they are not (1500 x 512: 62 s
-against 1 s).  Each ends after a fixed number of steps; a primal that has not converged by then is named in the trial's
-log.
+The paper names no scaling, and LinearSVC depends on the scale: `scale: none` is the paper's, `standard` gives models of
+different learning rates the same scale.  A unit that hardly varies on the images that the SVM is fitted on is divided
+by `LEAST_DEVIATION` times the units' mean deviation instead of by its own, so that rare activations do not decide.
+Primal and dual have the same solution, and each solver is slow where the other is fast: the primal if features are wide
+and the classes separable (600 x 1024: 80 s against 0.5 s), the dual if they are not (1500 x 512: 62 s against 1 s).
+Each ends after a fixed number of steps; the trial's log says if the primal has not converged by then.
 """
 
 import logging
@@ -33,8 +32,8 @@ def cross_validated_accuracy(features: Features, labels: Labels, settings: Linea
     """Return the mean accuracy, in [0, 1], over stratified folds shuffled by the seed.
 
     features: [N, D] of labelled training images.  labels: [N].
-    There are `settings.folds` folds, or as many as the smallest class has images. None where that cannot be done:
-    a class with fewer than 2 images, or one class only.
+    There are `settings.folds` folds, or as many as the smallest class has images. None if a class has fewer than 2
+    images, or there is one class only.
     """
 
     def predict(train_features: Features, train_labels: Labels, held: Features) -> Labels:
@@ -54,9 +53,9 @@ def test_accuracy(
 
 
 def predictions(train_features: Features, train_labels: Labels, test_features: Features, settings: LinearSVM) -> Labels:
-    """Return what a classifier fitted on training images alone takes test images for, [M].
+    """Return the classes of test images, [M], predicted by a classifier fitted on training images alone.
 
-    train_features: [N, D].  test_features: [M, D].  A single training class is what every image is taken for.
+    train_features: [N, D].  test_features: [M, D].  With a single training class, every prediction is that class.
     """
     classes = np.unique(train_labels)
     if len(classes) == 1:
@@ -70,7 +69,7 @@ def predictions(train_features: Features, train_labels: Labels, test_features: F
 
 
 def _scale(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what features [N, D] are divided by, [D]: 1 where no unit varies."""
+    """Return the divisors [D] of features [N, D]; all are 1 if no unit varies."""
     deviations = features.std(axis=0)
     least = LEAST_DEVIATION * deviations.mean()
     return np.maximum(deviations, least) if least > 0 else np.ones_like(deviations)

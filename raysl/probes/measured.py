@@ -1,4 +1,4 @@
-"""The probe that settings ask for, applied to features: one place for all who measure."""
+"""The choice of a probe by its settings: the one place where probes are applied to features."""
 
 from raysl.probes import clustering, knn, linear_svm
 from raysl.probes.folds import Features, Labels
@@ -8,7 +8,7 @@ from raysl.probes.settings import KNN, Clustering, LinearSVM, ProbeSettings
 def training_accuracy(features: Features, labels: Labels, settings: ProbeSettings, seed: int) -> float | None:
     """Return the accuracy, in [0, 1], on labelled training images alone, which selection may read.
 
-    features: [N, D] of D_l.  labels: [N].  None where there are too few for a cross-validation.
+    features: [N, D] of D_l.  labels: [N].  None if there are too few for a cross-validation.
     """
     match settings:
         case LinearSVM():
@@ -22,10 +22,10 @@ def training_accuracy(features: Features, labels: Labels, settings: ProbeSetting
 def predictions(
     train: tuple[Features, Labels], test: tuple[Features, Labels], settings: ProbeSettings, seed: int
 ) -> Labels:
-    """Return what the images of the test set are taken for, [M].
+    """Return the predicted classes of the images of the test set, [M].
 
-    train: features [N, D] and labels [N] of D_l, which a classifier is fitted on.
-    test: features [M, D] and labels [M]; clusters alone are matched with these labels, as their measure has it.
+    train: features [N, D] and labels [N] of D_l, on which a classifier is fitted.
+    test: features [M, D] and labels [M]; only clustering uses these labels, to map clusters to classes.
     """
     features, labels = train
     test_features, test_labels = test

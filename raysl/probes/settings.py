@@ -1,4 +1,4 @@
-"""What an experiment says of its probes."""
+"""The settings of probes."""
 
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ class LinearSVM(Settings):
     """A linear SVM on features; `folds` are those of the cross-validation on D_l.
 
     scale: `standard` subtracts each unit's mean and divides by its deviation, over the images that it is fitted on;
-        `none` takes the features as they are.  `standard` is kept as None, so that trials named before stay.
+        `none` takes the features as they are.  `standard` is stored as None, which keeps the ids of earlier trials.
     """
 
     C: Annotated[float, Gt(0.0)] = 1.0
@@ -29,7 +29,7 @@ class LinearSVM(Settings):
 class KNN(Settings):
     """Weighted k nearest neighbours by cosine similarity; `folds` are those of the cross-validation on D_l.
 
-    k: neighbours that vote; all images where there are fewer.  temperature: of their weights.
+    k: neighbours that vote; all images if there are fewer.  temperature: of their weights.
     """
 
     k: Annotated[int, Ge(1)] = 200
@@ -47,17 +47,17 @@ ProbeSettings = LinearSVM | KNN | Clustering
 
 
 class ProbesSettings(Settings):
-    """The probes of an experiment, by name; one that is not given has its defaults where a stage asks for it."""
+    """The probes of an experiment, by name; one that is not given has its defaults."""
 
     linear_svm: LinearSVM = LinearSVM()
     knn: KNN | None = None
     clustering: Clustering | None = None
 
     def only(self, name: FeatureProbe) -> "ProbesSettings":
-        """Return what decides the numbers of a trial that is measured by one probe.
+        """Return the settings that decide the numbers of a trial with one probe.
 
-        The linear SVM's settings are always part of it, those of the others only where they are used: so have trials
-        that were named before there were others.
+        The linear SVM's settings are always included, those of other probes only if they are used: this keeps the ids
+        of trials from before there were others.
         """
         match name:
             case "linear_svm":

@@ -1,4 +1,4 @@
-"""The code that trials are of: one JSON file for each that differs in what it does."""
+"""The code that made trials: one JSON file for each distinct code."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ UNKNOWN = "code that was not recorded"
 
 @dataclass(frozen=True)
 class Code:
-    """What decides a trial's numbers beside its spec.
+    """The code that decides a trial's numbers, beside its spec.
 
-    files: those of raysl, each with a digest of what it does.  start: digest of the code of the trial that it starts
-    from; None where it starts from scratch, or that is not known.
+    files: the deciding files of raysl, each with its digest.  start: digest of the code of the trial whose weights it
+    starts from; None if it starts from scratch, or that code is unknown.
     """
 
     files: dict[str, str]
@@ -24,7 +24,7 @@ class Code:
 
     @property
     def digest(self) -> str:
-        """16 hex digits that name it."""
+        """16 hex digits that name the code."""
         return code_digest(self.files, self.start)
 
 
@@ -32,12 +32,12 @@ _CODE = TypeAdapter(Code)
 
 
 def code_path(digest: str) -> str:
-    """Return the place of a code's record."""
+    """Return the path of a code's record in a results folder."""
     return f"code/{digest}.json"
 
 
 def write_code(store: Store, code: Code) -> str:
-    """Write what a code is made of, unless it is there; return its digest, for a row."""
+    """Write the record of a code, unless it is there; return the code's digest, for a row."""
     path = code_path(code.digest)
     if not store.exists(path):
         write_record(store, path, _CODE, code)
@@ -45,14 +45,14 @@ def write_code(store: Store, code: Code) -> str:
 
 
 def read_code(store: Store, digest: str) -> Code | None:
-    """Return what a code is made of; None where that is not known."""
+    """Return the code of a digest; None if its record is missing or damaged."""
     return read_record(store, code_path(digest), _CODE)
 
 
 def differing(store: Store, row: str | None, now: Code) -> list[str]:
-    """Return the files in which a row's code differs from another one, or `UNKNOWN`.
+    """Return the sorted files in which a row's code differs from `now`, and `UNKNOWN` if a record is missing.
 
-    row: the digest in the row.
+    row: the digest in the row; None if it has none.
     """
     return sorted(_differing(store, row, now))
 

@@ -21,9 +21,9 @@ OUTDATED = "it started from models that are no longer selected; the same command
 class ComparedCell:
     """A cell with our number.
 
-    ours: test accuracy over the seeds of the selected config, in per cent; None where `missing` says why.
-    best, published_best: whether it is among its column's best (`best_of`).
-    trial_ids: the trials that it is the mean of, by seed.
+    ours: test accuracy over the seeds of the selected config, in per cent; None if `missing` says why.
+    best, published_best: whether our and the published number are among the best of their column (`best_of`).
+    trial_ids: the trials that are averaged, by seed.
     num_configs, num_eligible: of the stage: its configs, and those that the rule could choose from.
     """
 
@@ -40,7 +40,7 @@ class ComparedCell:
 
     @property
     def standard_error(self) -> float | None:
-        """Of our mean over the seeds, in per cent; None where there is no number, or that of one seed."""
+        """The standard error of our mean over the seeds, in per cent; None if there is no number, or one seed only."""
         std = self.ours[1] if self.ours else None
         return None if std is None else std / len(self.trial_ids) ** 0.5
 
@@ -54,7 +54,7 @@ class ComparedTable:
 
 
 def best_of(values: Mapping[str, Spread]) -> set[str]:
-    """Return the names of the best values: the highest mean, and every other that its standard deviation reaches.
+    """Return the names of the best values: the highest mean, and every mean within its standard deviation.
 
     Cavallari & Ponti 2022, section 4, bold "the highest accuracies considering also the standard deviation
     superposition". Means within one standard deviation of the highest give their bold values, at the printed
@@ -108,7 +108,7 @@ def _compare(
 
 
 def _missing(trials: Sequence[Row], selection: Row, starts: Collection[str]) -> str:
-    """Return why there is no number, or one that cannot be trusted; empty where all is well."""
+    """Return why a cell has no valid number; empty if it has one."""
     if not trials:
         return str(selection.get("reason", "not selected yet"))
     own = {str(start) for trial in trials if (start := spec_of(trial["spec"]).get("start")) is not None}
@@ -132,7 +132,7 @@ def _best(table: PaperTable, values: Mapping[tuple[str, str], Spread | None]) ->
 
 
 def long_form(tables: PaperTables, compared: Iterable[ComparedTable]) -> pa.Table:
-    """Return one row per cell, with what it was made of."""
+    """Return one row per cell, with the stage, config and trials of its number."""
     rows = [
         {
             "source": tables.source,

@@ -1,4 +1,4 @@
-"""A trial's epochs, as Arrow holds them."""
+"""The epochs of a trial, stored as Arrow arrays."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class Epoch:
     """One epoch of training.
 
     epoch: counted from 0.  lr: at the epoch's first step.  loss, terms: means over the epoch's samples.
-    terms: of the loss, by name; and `spread` of a siamese method, how far apart its embeddings lie: 1 where they are
-        spread evenly, 0 where they have collapsed to a point.
+    terms: of the loss, by name; and `spread` of a siamese method, how far apart its embeddings lie: 1 if they are
+        spread evenly, 0 if they have collapsed to a point.
     """
 
     epoch: int
@@ -37,12 +37,12 @@ CURVE = pa.list_(EPOCH)
 
 
 class Curve(Sequence[Epoch]):
-    """Epochs that are made when they are looked at: thousands of trials' would fill the memory."""
+    """A sequence of epochs that are created on access; those of thousands of trials would fill the memory."""
 
     __slots__ = ("values",)
 
     def __init__(self, values: pa.StructArray) -> None:
-        """Take the epochs as an array of `EPOCH`."""
+        """values: the epochs, an array of `EPOCH`."""
         self.values = values
 
     @classmethod
@@ -76,7 +76,7 @@ class Curve(Sequence[Epoch]):
 
 
 def plain(epoch: Epoch) -> dict[str, Any]:
-    """Return an epoch as Arrow takes it."""
+    """Return an epoch as a dict of the form that Arrow converts."""
     return vars(epoch) | {"terms": list(epoch.terms.items())}
 
 
@@ -99,7 +99,7 @@ def parted(column: pa.ChunkedArray) -> list[Curve]:
 
 
 def is_curves(column: pa.ChunkedArray) -> bool:
-    """Say whether a column holds curves of this version, each whole."""
+    """Return whether a column holds curves of this version's type, without nulls."""
     if column.type != CURVE or column.null_count:
         return False
     return not any(chunk.values.null_count or chunk.values.field("terms").null_count for chunk in column.chunks)

@@ -1,4 +1,4 @@
-"""Digests that tell whether what is read is still what was written."""
+"""Digests that show whether content that is read is the content that was written."""
 
 import hashlib
 import io
@@ -26,12 +26,12 @@ CHANGED = "its digest is not the one written with it"
 
 
 def digest_of(*facts: Any) -> str:
-    """Return 32 hex digits of plain values, the same for those that JSON gives back."""
+    """Return the digest of plain values, 32 hex digits; writing them as JSON and reading them back keeps it."""
     return _digest(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode())
 
 
 def digest_of_pieces(pieces: Iterable[bytes]) -> str:
-    """Return 32 hex digits of bytes that come in pieces."""
+    """Return the digest of bytes that come in pieces, 32 hex digits."""
     digest = hashlib.blake2b(digest_size=_BYTES)
     for piece in pieces:
         digest.update(piece)
@@ -44,7 +44,7 @@ def arrow_file(table: pa.Table) -> Iterator[bytes]:
 
 
 def _arrow_pieces(table: pa.Table, digest: bytes) -> Iterator[bytes]:
-    # The digest stands in the header, before the content that it is of; so the file is made twice, and held never.
+    # The digest is in the header, before the content: the file is made twice, to never hold all of it in memory.
     sink = _Pieces()
     schema = table.schema.with_metadata((table.schema.metadata or {}) | {_KEY: digest})
     with pa.ipc.new_file(sink, schema) as writer:
@@ -55,7 +55,7 @@ def _arrow_pieces(table: pa.Table, digest: bytes) -> Iterator[bytes]:
 
 
 class _Pieces(io.RawIOBase):
-    """A file of which only what was written last is held."""
+    """A file for writing that holds only the pieces that have not been taken yet."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -79,9 +79,9 @@ class _Pieces(io.RawIOBase):
 
 
 def read_arrow_file(content: bytes) -> pa.Table:
-    """Return the table of an Arrow file; one without a digest, of an earlier version, is taken as it is.
+    """Return the table of an Arrow file; a file without a digest, of an earlier version, is not checked.
 
-    Raises ValueError where it is not what was written with its digest, ValueError or OSError where it is none at all.
+    Raises ValueError if the content does not match its digest, ValueError or OSError if it is no Arrow file.
     """
     file = pa.ipc.open_file(pa.BufferReader(content))
     metadata = dict(file.schema.metadata or {})
@@ -99,9 +99,9 @@ def with_digest(table: pa.Table) -> pa.Table:
 
 
 def checked_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """Return a small table's rows; ValueError where they are not those that its digest is of.
+    """Return a small table's rows; raises ValueError if they do not match its digest.
 
-    One without a digest, of an earlier version, is taken as it is.
+    A table without a digest, of an earlier version, is not checked.
     """
     table.validate(full=True)
     rows: list[dict[str, Any]] = table.to_pylist()

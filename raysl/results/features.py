@@ -1,7 +1,7 @@
-"""Test features of selected trials, and what the probe takes each image for: an Arrow file per trial.
+"""Test features of selected trials, and the probe's predictions: an Arrow file per trial.
 
-One row per test image, in the test set's order. Columns: `label` and `predicted` (int64, places in the class names) and
-`features` (fixed_size_list<float32>[D]). The schema's metadata hold the trial, the class names (a JSON list), the
+One row per test image, in the test set's order. Columns: `label` and `predicted` (int64, indices into the class names)
+and `features` (fixed_size_list<float32>[D]). The schema's metadata hold the trial, the class names (a JSON list), the
 source of the images, and a digest of all of it.
 """
 
@@ -24,9 +24,9 @@ _DIGEST_BYTES = 16
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What a trial makes of the test set.
+    """The features and predictions of a trial for the test set.
 
-    labels, predicted: int64 [N], places in class_names.  features: float32 [N, D].  source: of the images.
+    labels, predicted: int64 [N], indices into class_names.  features: float32 [N, D].  source: of the images.
     """
 
     trial_id: str
@@ -38,7 +38,7 @@ class Features:
 
 
 def features_path(trial_id: str) -> str:
-    """Return the place of a trial's test features in a results folder."""
+    """Return the path of a trial's test features in a results folder."""
     return f"features/{trial_id}.arrow"
 
 
@@ -65,7 +65,7 @@ def read_features(folder: Store | str, trial_id: str) -> Features:
     """Return a trial's test features, checked against the digest that was written with them.
 
     folder: a results folder, or its path or URI.
-    Raises ResultsError where there is no such folder, or the features are missing, damaged or of a later version.
+    Raises ResultsError if there is no such folder, or the features are missing, damaged or of a later version.
     """
     store = folder if isinstance(folder, Store) else Store.open(folder, create=False)
     place = store.address(features_path(trial_id))
@@ -83,7 +83,7 @@ def read_features(folder: Store | str, trial_id: str) -> Features:
 
 
 def has_features(store: Store, trial_id: str) -> bool:
-    """Say whether a trial's test features are there and undamaged (damage is logged, with the path)."""
+    """Return whether a trial's test features are there and undamaged (damage is logged, with the path)."""
     path = features_path(trial_id)
     try:
         content = store.read(path)

@@ -1,8 +1,8 @@
-"""Many small files of a results folder, gathered: in memory, and in one file for the processes to come.
+"""Copies of the records in a results folder's many small files: in memory, and in one file for later processes.
 
-Both are only copies. What is taken from them is what the listing of the folder shows to be there still, unchanged in
-size and time; all else is read from the small files, which are the truth. A file that is young enough to be replaced
-without a trace in the listing is not copied yet.
+A copy is used only if the folder's listing shows its file with the same size and time; all other records are read from
+the small files, which are the truth. A file that is so new that it may be replaced without a change in the listing is
+not copied yet.
 """
 
 import time
@@ -24,8 +24,8 @@ from raysl.results.store import Store, warn_damaged
 
 T = TypeVar("T")
 
-FEW = 100  # files that are read one by one sooner than the copies of all
-SHARE = 0.05  # of all files, that may be missing in the file of copies
+FEW = 100  # at most so many files are read one by one, without the file of copies
+SHARE = 0.05  # fraction of all files that may be missing in the file of copies
 _THREADS = 16  # reading is waiting: for the disk, or for the object store
 _NAME, _SIZE, _WRITTEN, _FORMAT = "file_name", "file_size", "file_written", b"raysl.gathered"
 
@@ -34,8 +34,8 @@ _NAME, _SIZE, _WRITTEN, _FORMAT = "file_name", "file_size", "file_written", b"ra
 class Kind(Generic[T]):
     """A kind of small files.
 
-    read: a file's record, by its name without suffix; None where it is absent or damaged.
-    schema, to_table, from_table: records as a table, and back to the last bit; None where no file of copies is kept.
+    read: returns a file's record, by its name without suffix; None if it is absent or damaged.
+    schema, to_table, from_table: convert records to a table and back without loss; None if no file of copies is kept.
     """
 
     folder: str
@@ -47,22 +47,22 @@ class Kind(Generic[T]):
 
     @property
     def path(self) -> str:
-        """Return the place of the file of copies."""
+        """The path of the file of copies."""
         return f"gathered/{self.folder}.arrow"
 
     @property
     def format(self) -> bytes:
-        """Return what tells a file of copies from that of another version, which may have known less of a file."""
+        """The format of a file of copies: that of another version of raysl may hold less of each record."""
         return digest_of(raysl.__version__, str(self.schema)).encode()
 
 
 def read_all(store: Store, kind: Kind[T], names: Iterable[str] | None = None) -> dict[str, T]:
-    """Return the records of a folder's files, by name: of all in order, or of those given, in theirs."""
+    """Return the records of a folder's files, by name: of all, sorted, or of the given ones, in their order."""
     return _gathered(store.uri, kind).read(store, names)
 
 
 def write_copies(store: Store, kind: Kind[Any]) -> None:
-    """Write the file of copies, if many files are missing in it; where it cannot be written, there is none."""
+    """Write the file of copies, if many files are missing in it; failing to write it is no error."""
     with suppress(ResultsError):
         _gathered(store.uri, kind).write(store)
 
@@ -76,8 +76,8 @@ class _Gathered(Generic[T]):
     def __init__(self, kind: Kind[T]) -> None:
         self._kind = kind
         self._known: dict[str, tuple[Stamp, T]] = {}
-        self._copied: dict[str, Stamp] = {}  # in the file of copies, when it was last seen
-        self._seen: Stamp | None = None  # of that file
+        self._copied: dict[str, Stamp] = {}  # in the file of copies, when it was last read or written
+        self._seen: Stamp | None = None  # the stamp of that file
         self._lock = RLock()  # a search and its tracking read in two threads
 
     def read(self, store: Store, names: Iterable[str] | None) -> dict[str, T]:
@@ -138,7 +138,7 @@ class _Gathered(Generic[T]):
         self._known = {n: copy for n, copy in copies.items() if listed.get(n) == copy[0]} | self._known
 
     def _new_copies(self, store: Store) -> dict[str, tuple[Stamp, T]]:
-        """Return what the file of copies holds; nothing where there is none, or it is the one that was read before."""
+        """Return the copies in the file of copies; none if there is no such file, or it has been read before."""
         folder, _, name = self._kind.path.rpartition("/")
         before, self._seen = self._seen, store.stamps(folder, name).get(name)
         if self._seen in (None, before):

@@ -1,4 +1,4 @@
-"""A paper's tables as they were searched: which stage gives each cell, beside what the paper published."""
+"""The record of a paper's tables in a results folder: the stage of each cell, and the published numbers."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -15,12 +15,12 @@ NOT_YET = "not searched yet"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table, and what its number comes from.
+    """One cell of a table, and the origin of its number.
 
     key: TABLE/ROW/COLUMN.
-    published: mean and standard deviation in per cent; the latter None where the paper gives none.
+    published: mean and standard deviation in per cent; the latter is None if the paper gives none.
     experiment: the YAML's file name.  overrides: `key=value`, over file and profile.
-    digest: of all that the experiment says of its numbers; empty where it is not of the tables' profile.
+    digest: of all settings of the experiment that decide the number; empty if the cell is not in the tables' profile.
     """
 
     key: str
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Difference:
-    """A column that is the difference of two others: `column` less `less`."""
+    """A column that is the difference of two others: `column` minus `less`."""
 
     title: str
     column: str
@@ -45,9 +45,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table; rows and columns are titles by name, in order, and not every pair need be a cell.
+    """A table.
 
-    differences: columns after the others, which are computed of them.
+    rows, columns: titles by name, in order; not every pair need be a cell.
+    differences: computed columns, after the others.
     """
 
     name: str
@@ -60,7 +61,7 @@ class PaperTable:
 
 @dataclass(frozen=True)
 class ClassReport:
-    """What a paper publishes of a cell's classes.
+    """The published class report of a cell.
 
     cell: its key.  title: of the table in the paper.  accuracy: of all classes, 0 to 1.
     classes: precision, recall and F1 of each class, 0 to 1, by the data set's names.
@@ -77,8 +78,8 @@ class PaperTables:
     """The tables of one table file, under one of its profiles.
 
     source: the paper.  stages: id of the stage that gives a cell, by the cell's key.
-    reasons: why a cell has no stage, by its key, where it is not that it was not searched yet.
-    class_reports: what the paper publishes of the classes of some cells.
+    reasons: why a cell has no stage, by its key; cells that are only not searched yet have none.
+    class_reports: the published class reports of some cells.
     """
 
     name: str
@@ -91,7 +92,7 @@ class PaperTables:
 
     @property
     def path(self) -> str:
-        """Where they lie in a results folder, without the suffix."""
+        """The path of the record in a results folder, without the suffix."""
         return f"{FOLDER}/{self.name}@{self.profile}"  # no name has an @
 
     @property
@@ -100,7 +101,7 @@ class PaperTables:
         return [cell for table in self.tables for cell in table.cells]
 
     def found(self, stages: dict[str, str | None], why_none: str) -> "PaperTables":
-        """Return the tables with the stages of some cells; None where there is none, which `why_none` explains."""
+        """Return the tables with the ids of some cells' stages; None is no stage, for the reason `why_none`."""
         known = {key: stage_id for key, stage_id in (self.stages | stages).items() if stage_id is not None}
         reasons = {key: why for key, why in self.reasons.items() if key not in stages}
         return replace(
@@ -110,14 +111,14 @@ class PaperTables:
         )
 
     def carried_over(self, before: "PaperTables") -> "PaperTables":
-        """Return the tables with the stages of cells that an earlier search gave, where nothing of them has changed."""
+        """Return the tables with the stages of an earlier record, for the cells that have not changed."""
         known = {cell.key: cell for cell in before.cells}
         same = {cell.key for cell in self.cells if cell.digest and known.get(cell.key) == cell}
         return self.found({key: stage_id for key, stage_id in before.stages.items() if key in same}, "")
 
 
 def _coherent(tables: PaperTables) -> PaperTables:
-    """Return tables; ValueError where a cell or a difference is in no row or column of them."""
+    """Return tables; raises ValueError if a cell or a difference names a row or a column that they lack."""
     for table in tables.tables:
         for one in table.differences:
             if not {one.column, one.less} <= table.columns.keys():
@@ -143,9 +144,9 @@ def read_paper_tables(store: Store) -> list[PaperTables]:
 
 
 def earlier_record(store: Store, tables: PaperTables) -> PaperTables | None:
-    """Return what a results folder already holds of some tables.
+    """Return a results folder's earlier record of some tables; None if it has none.
 
-    Raises ResultsError where it holds tables of that name from another source.
+    Raises ResultsError if it holds tables of that name from another source.
     """
     before = next((other for other in read_paper_tables(store) if other.path == tables.path), None)
     if before is not None and before.source != tables.source:

@@ -1,4 +1,4 @@
-"""The points of trials' curves, as the published table has them; column by column, for there may be millions."""
+"""The points of trials' curves as the published table; built column by column, because there may be millions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,14 +12,14 @@ from raysl.results.curve import Curve, Epoch, joined
 from raysl.results.stages import Member
 
 TOTAL = "total"
-AT_ONCE = 500  # trials
+AT_ONCE = 500  # trials in a part
 Indices = NDArray[np.int64]
 
 
 def points(place: Mapping[str, Any], curves: Sequence[tuple[Member, Sequence[Epoch]]]) -> Iterator[pa.Table]:
-    """Yield the points of a stage's trials, part by part: of each epoch the total loss, then its terms.
+    """Yield the points of a stage's trials, part by part: for each epoch the total loss, then its terms.
 
-    place: what the columns say of the stage.
+    place: the values of the columns that describe the stage.
     """
     for start in range(0, len(curves), AT_ONCE):
         yield _points(place, curves[start : start + AT_ONCE])
@@ -43,9 +43,9 @@ def _points(place: Mapping[str, Any], curves: Sequence[tuple[Member, Sequence[Ep
 
 
 def _layout(first_terms: Indices) -> tuple[Indices, NDArray[np.bool_], Indices]:
-    """Return of each point its epoch, whether it is the total, and its term otherwise, by their places.
+    """Return, for each point, the index of its epoch, whether it is the total, and otherwise the index of its term.
 
-    first_terms: of each epoch, and the end of the last one's.
+    first_terms: index of the first term of each epoch, and the end of the last epoch's.
     """
     counts = np.diff(first_terms) + 1
     starts = np.cumsum(counts) - counts

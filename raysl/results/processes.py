@@ -1,13 +1,13 @@
-"""Which process is which, on which machine."""
+"""Identities of processes, over machines and containers."""
 
 import os
 from pathlib import Path
 
 
 def place() -> str:
-    """Name the kernel and the set of processes that this process sees; containers of one machine may share a name.
+    """Return a name for the kernel's boot and the pid namespace of this process; empty if they are unknown.
 
-    Within a place a pid means one process at a time.  Empty where that cannot be told.
+    Within such a place, a pid belongs to one process at a time.  Host names do not suffice: containers may share one.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -17,7 +17,7 @@ def place() -> str:
 
 
 def started(pid: int) -> str | None:
-    """Return when a process began, in its kernel's ticks; None where it is not there, or only waits to be buried."""
+    """Return when a process began, in its kernel's clock ticks; None if it does not exist, or is a zombie."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

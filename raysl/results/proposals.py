@@ -1,4 +1,4 @@
-"""What an adaptive search was asked and told, in order: one JSON file for each stage."""
+"""The configs that an adaptive search proposed, and the results that it was told, in order: a JSON file per stage."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,10 +14,10 @@ FOLDER = "proposals"
 
 @dataclass(frozen=True)
 class Told:
-    """What became of a config.
+    """The result of a config.
 
     number: of its proposal, from 0.
-    status: `diverged` where a seed diverged or collapsed.
+    status: `diverged` if a seed diverged or collapsed.
     values: of the search's objectives, means over the seeds; empty unless all seeds finished.
     """
 
@@ -30,7 +30,7 @@ class Told:
 class Proposal:
     """A config that was proposed.
 
-    params: the values of the searched keys.  told: what the search learnt since the proposal before this one.
+    params: the values of the searched keys.  told: results that the search was told since the previous proposal.
     """
 
     params: dict[str, Value]
@@ -46,5 +46,5 @@ def write_proposals(store: Store, stage_id: str, proposals: list[Proposal]) -> N
 
 
 def read_proposals(store: Store, stage_id: str) -> list[Proposal]:
-    """Return a stage's proposals, in order; none where there are none, or damaged ones (logged, with their path)."""
+    """Return a stage's proposals, in order; empty if their record is missing, or damaged (logged, with its path)."""
     return read_record(store, f"{FOLDER}/{stage_id}.json", _PROPOSALS) or []

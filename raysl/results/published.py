@@ -1,4 +1,4 @@
-"""What the published tables were made of, so that those of which nothing has changed are not made again."""
+"""The record of what the published tables were made of, so that unchanged tables are not made again."""
 
 import time
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ _PUBLISHED = TypeAdapter(Published)
 
 
 def made_of(store: Store) -> str | None:
-    """Return a digest of the listing of all that tables are made of, and of this version.
+    """Return a digest of the listing of all files that tables are made of, and of raysl's version.
 
-    None where some of it is so young that it may be replaced without a trace in the listing.
+    None if a file is so new that it may be replaced without a change in the listing.
     """
     now = time.time()
     listed = [sorted(store.stamps(folder, suffix).items()) for folder, suffix in _MADE_OF.items()]
@@ -43,16 +43,16 @@ def made_of(store: Store) -> str | None:
 
 
 def is_published(store: Store, made: str | None) -> bool:
-    """Return whether the tables that lie in a folder are those of what it holds.
+    """Return whether the published tables of a folder are up to date.
 
-    made: as `made_of` returned it.
+    made: as `made_of` returns it now.
     """
     known = read_record(store, PATH, _PUBLISHED)
     return known is not None and known.made_of == made and known.tables == _stamps(store)
 
 
 def note_published(store: Store, made: str | None) -> None:
-    """Take note that the tables in a folder are those of what it held when `made_of` returned this."""
+    """Record that a folder's published tables were made of the state for which `made_of` returned `made`."""
     if made is not None:
         write_record(store, PATH, _PUBLISHED, Published(made, _stamps(store)))
 

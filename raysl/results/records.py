@@ -1,4 +1,4 @@
-"""Records: one JSON file for each fact, with a digest that tells whether it is still what was written, and where."""
+"""Records: one JSON file for each fact, with a digest of its content and its path."""
 
 import json
 from typing import Any, TypeVar
@@ -14,16 +14,16 @@ _DIGEST, _CONTENT = "digest", "content"
 
 
 def write_record(store: Store, path: str, adapter: TypeAdapter[R], record: R) -> None:
-    """Write a record; a list stands under `content`."""
+    """Write a record; a list is stored under the key `content`."""
     content = json.loads(adapter.dump_json(record))
     facts = content if isinstance(content, dict) else {_CONTENT: content}
     store.write(path, json.dumps(facts | {_DIGEST: digest_of(path, content)}, indent=1).encode())
 
 
 def read_record(store: Store, path: str, adapter: TypeAdapter[R]) -> R | None:
-    """Return a record; None where there is none, or a damaged one, or that of another place (logged, with its path).
+    """Return a record; None if it is missing, or damaged or of another path (logged, with its path).
 
-    One without a digest, of an earlier version, is taken as it is.
+    A record without a digest, of an earlier version, is not checked against one.
     """
     try:
         return adapter.validate_json(json.dumps(_checked(path, store.read(path))))

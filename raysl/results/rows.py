@@ -1,4 +1,4 @@
-"""What one trial came to: a Parquet file of one row, and its test score in another."""
+"""The result of a trial: a Parquet file of one row, and its test score in another."""
 
 import json
 import math
@@ -21,7 +21,7 @@ from raysl.results.store import Store, warn_damaged
 T = TypeVar("T")
 Status = Literal["finished", "diverged", "collapsed", "stopped", "failed"]
 
-# Without these nothing can be said of a trial; every version has written them.
+# The columns that a row must have; every version has written them.
 _NEEDED = frozenset({"trial_id", "status", "final_loss", "seconds", "started_at", "finished_at", "curve"})
 _MAY_BE_NULL = frozenset({"final_loss", "curve"})
 SPREAD = "spread"  # among an epoch's terms
@@ -31,12 +31,12 @@ SPREAD = "spread"  # among an epoch's terms
 class TrialRow:
     """One trial that has ended.
 
-    final_loss: mean training loss over the last epoch; None unless finished, and where nothing is trained.
-    probe_accuracy: of the trial's probe, on D_l alone; None where it cannot be had.
-    epochs: those that were completed.  seconds: spent in training.  started_at, finished_at: unix seconds.
-    spec: JSON of everything that decides the trial's numbers.
-    code: names the sources that trained it (`results.code`); None where an earlier version did, or it failed.
-    weights_of: the trial that was trained in its place, whose weights it has; None if it was trained itself.
+        final_loss: mean training loss over the last epoch; None if the trial did not finish, or trains nothing.
+        probe_accuracy: of the trial's probe, on D_l alone; None if it cannot be computed.
+        epochs: those that were completed.  seconds: spent in training.  started_at, finished_at: unix seconds.
+        spec: JSON of everything that decides the trial's numbers.
+    code: digest of the code that trained it (`results.code`); None if an earlier version did, or it failed.
+        weights_of: id of the trial whose training gave these weights; None if the trial was trained itself.
     """
 
     trial_id: str
@@ -78,7 +78,7 @@ class TrialRow:
 class Score:
     """A trial's score on the sealed test set; kept apart, where no selection rule reads.
 
-    probe: JSON of the probe's settings.  code: names the sources that scored it; None where an earlier version did.
+    probe: JSON of the probe's settings.  code: digest of the code that scored it; None if an earlier version did.
     """
 
     trial_id: str
@@ -107,12 +107,12 @@ def write_row(store: Store, row: TrialRow) -> None:
 
 
 def read_row(store: Store, trial_id: str) -> TrialRow | None:
-    """Return a trial's row; None where there is none, or a damaged one (logged, with its path)."""
+    """Return a trial's row; None if it is missing, or damaged (logged, with its path)."""
     return _read("rows", _parse_row, _ROW, store, trial_id)
 
 
 def read_rows(store: Store, ids: Iterable[str] | None = None) -> dict[str, TrialRow]:
-    """Return the rows that there are, by trial id: of all trials, or of those given, in their order."""
+    """Return the existing rows by trial id: of all trials, or of the given ones, in their order."""
     return read_all(store, _ROWS, ids)
 
 
@@ -122,17 +122,17 @@ def write_score(store: Store, score: Score) -> None:
 
 
 def read_score(store: Store, trial_id: str) -> Score | None:
-    """Return a trial's test score; None where there is none, or a damaged one (logged, with its path)."""
+    """Return a trial's test score; None if it is missing, or damaged (logged, with its path)."""
     return _read("scores", _parse_score, _SCORE, store, trial_id)
 
 
 def read_scores(store: Store, ids: Iterable[str] | None = None) -> dict[str, Score]:
-    """Return the test scores that there are, by trial id: of all trials, or of those given, in their order."""
+    """Return the existing test scores by trial id: of all trials, or of the given ones, in their order."""
     return read_all(store, _SCORES, ids)
 
 
 def write_row_copies(store: Store) -> None:
-    """Write what this process has read of rows and scores, for the processes to come, where that is much."""
+    """Write copies of the rows and scores that this process has read, for later processes, if they are many."""
     for kind in (_ROWS, _SCORES):
         write_copies(store, kind)
 
@@ -161,7 +161,7 @@ def _parse_row(table: pa.Table, values: dict[str, Any]) -> TrialRow:
 
 
 def _check_finite(values: Mapping[str, Any], *names: str) -> None:
-    """Raise ValueError for a number of which there is no mean; a trial whose loss is none has another status."""
+    """Raise ValueError for a number that is not finite; a trial with such a loss has another status."""
     for name in names:
         if (value := values.get(name)) is not None and not math.isfinite(value):
             raise ValueError(f"{name} {value!r}")
@@ -175,9 +175,9 @@ def _parse_score(table: pa.Table, values: dict[str, Any]) -> Score:
 
 
 def _known(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Make a record of the columns that it knows: another version of raysl may have written more, or fewer.
+    """Return a record of the columns that it knows; another version of raysl may have written more, or fewer.
 
-    What an earlier one did not write is the field's default, or None.
+    A column that an earlier version did not write gets the field's default, or None.
     """
     return kind(**{name: values.get(name, getattr(kind, name, None)) for name in kind.__annotations__})
 
@@ -210,7 +210,7 @@ def _parquet(values: Mapping[str, Any], schema: pa.Schema) -> bytes:
 
 
 def spec_of(text: str | None) -> dict[str, Any]:
-    """Return what a row's JSON of a spec holds; nothing where it is none."""
+    """Return the spec in a row's JSON; empty if the JSON is no spec."""
     try:
         spec = json.loads(text or "{}")
     except (ValueError, RecursionError):

@@ -169,7 +169,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 
 
 def with_params(schema: pa.Schema, numeric: Mapping[str, bool]) -> pa.Schema:
-    """Add a nullable column `params.<key>` per searched key: float64 where all its values are numbers, else string."""
+    """Return a schema with a nullable column `params.<key>` per searched key.
+
+    numeric: whether all values of a key are numbers; its column is then float64, else string.
+    """
     for key, is_number in numeric.items():
         kind = _REAL if is_number else _TEXT
         description = f"value of {key}; null where the stage does not search it"

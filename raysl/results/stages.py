@@ -1,4 +1,4 @@
-"""What a stage is made of, and what its selection rule chose: one JSON file each."""
+"""The record of a stage, and that of its selection: one JSON file each."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from raysl.results.store import Store
 Rule = Literal["train_loss", "probe_accuracy"]
 Value = float | int | str | bool
 LARGEST = 2**63  # of whole numbers in a table
-LATEST = 1e11  # unix seconds: no later time has a place in the tables
+LATEST = 1e11  # unix seconds: the tables cannot hold later times
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Member:
 class StageRecord:
     """A stage of an experiment, as it was searched.
 
-    profile: "" where there is none.  order: the stage's place in its experiment, from 0.
+    profile: "" if there is none.  order: the stage's place in its experiment, from 0.
     data: the settings of the data.  searched: dotted keys.  members: in the order of the search.
-    created_at: unix seconds; of its first search, or of the last that came back to it after a later one.
+    created_at: unix seconds; of its first search, or of the last search that made it current again.
     model: the settings of the model; empty in records of a version that did not write them.
-    variant: what tells the stage from others like it in one command, as the rows of a paper's table.
-    objectives: what the search weighs against each other, where it is more than one thing (`selection.OBJECTIVES`).
+    variant: distinguishes the stage from similar ones of the same command, as in the rows of a paper's table.
+    objectives: those of the search, if it has more than one (`selection.OBJECTIVES`).
     """
 
     experiment: str
@@ -78,7 +78,7 @@ class Ranked:
 class SelectionRecord:
     """What a stage's selection rule chose, and why.
 
-    config_id, params: None and empty where no config was eligible.  trial_ids: the chosen config's, by seed.
+    config_id, params: None and empty if no config was eligible.  trial_ids: the chosen config's, by seed.
     ranking: best first.  selected_at: unix seconds.
     """
 
@@ -94,7 +94,7 @@ class SelectionRecord:
 
 
 def _coherent(stage: StageRecord) -> StageRecord:
-    """Return a stage; ValueError where the tables could not be made of it."""
+    """Return a stage; raises ValueError if the tables cannot hold it."""
     if not isinstance(stage.data.get("source", ""), str):
         raise ValueError("data.source is no text")
     if not isinstance(stage.data.get("attack") or {}, dict):
@@ -131,10 +131,10 @@ _SELECTIONS = Kind("selections", ".json", _selection_of)
 
 
 def write_stage(store: Store, stage: StageRecord) -> StageRecord:
-    """Write `stages/<stage_id>.json`, so that the stage is current; return what is there then.
+    """Write `stages/<stage_id>.json`, which makes the stage current; return the record that is there then.
 
-    One that is current already, and says the same but of its members, keeps its `created_at`: a search that goes on
-    has more configs, and its place among others stays.
+    A stage that is current already and differs in its members alone keeps its `created_at`: a continued search has more
+    configs, and stays at its place among other searches.
     """
     stages = read_stages(store)
     old = next((other for other in stages if other.stage_id == stage.stage_id), None)
@@ -150,7 +150,7 @@ def write_stage(store: Store, stage: StageRecord) -> StageRecord:
 def read_stages(store: Store) -> list[StageRecord]:
     """Return all stages; damaged records are left out (logged, with their path).
 
-    Searches come in the order of their beginning, the stages of each in the experiment's order, then of their making.
+    Searches are in the order in which they began, the stages of each in the experiment's order, then by `created_at`.
     """
     stages = sorted(read_all(store, _STAGES).values(), key=_made)
     begun: dict[tuple[str, ...], int] = {}
@@ -160,9 +160,9 @@ def read_stages(store: Store) -> list[StageRecord]:
 
 
 def current_ids(stages: Iterable[StageRecord]) -> set[str]:
-    """Return the ids of current stages: the last made of each name, experiment, profile, data and model settings.
+    """Return the ids of current stages: the newest of each name, experiment, profile, data and model settings.
 
-    One without model settings, of an earlier version, counts as one of any model.
+    A stage without model settings, of an earlier version, counts as one of any model.
     """
     last = {(*_search(stage), stage.stage): stage for stage in sorted(stages, key=_made)}
     newest = {_whatever_model(stage): stage for stage in sorted(last.values(), key=_made)}
@@ -193,7 +193,7 @@ def _made(stage: StageRecord) -> tuple[float, str]:
 
 
 def write_selection(store: Store, selection: SelectionRecord) -> SelectionRecord:
-    """Write `selections/<stage_id>.json`, unless all but `selected_at` is there already; return what is."""
+    """Write `selections/<stage_id>.json`, unless only `selected_at` would change; return the record that is there."""
     path = f"selections/{selection.stage_id}.json"
     old = read_record(store, path, _SELECTION)
     if old is not None and replace(old, selected_at=selection.selected_at) == selection:

@@ -1,23 +1,23 @@
-"""What a listing says of a file, and how far that can be trusted."""
+"""Size and time of a file in a listing, and whether they identify its content."""
 
 from typing import NamedTuple
 
-# Seconds within which a file may be written anew and look the same: a file system's clock ticks some hundred times
-# in a second, an object store's once.
+# Seconds within which a file may be written again with the same time: the clock of a file system ticks some hundred
+# times per second, that of an object store once.
 _TICK, _COARSE_TICK = 0.05, 2.0
 _SECOND = 10**9  # nanoseconds
 
 
 class Stamp(NamedTuple):
-    """What a listing says of a file.  size: bytes.  written: unix nanoseconds, by the clock of the storage."""
+    """A file in a listing.  size: bytes.  written: unix nanoseconds, by the clock of the storage."""
 
     size: int
     written: int
 
     def is_settled(self, now: float) -> bool:
-        """Return whether a file of this stamp is sure to be the one that was there at a time: unix seconds.
+        """Return whether the file is older than the storage clock's granularity, so that its stamp identifies it.
 
-        One that is as young as the storage's clock is coarse may be replaced without a trace.
+        now: unix seconds.  A newer file may be replaced without a change of its stamp.
         """
         tick = _TICK if self.written % _SECOND else _COARSE_TICK
         return self.written / _SECOND < now - tick

@@ -24,11 +24,11 @@ Names = list[str]
 
 # S3 without delayed opening starts a multipart upload for every small file; GCS retries for 15 minutes by default.
 _OPTIONS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=30", "gcs": "retry_limit_seconds=30"}
-_KEY_AND_BUCKET = re.compile(r"^When .*?: (?=AWS Error)")  # in S3's messages; the place says as much
+_KEY_AND_BUCKET = re.compile(r"^When .*?: (?=AWS Error)")  # begins S3's messages; the place in ours names both
 _FOLDER = "folder.json"
 _PROBE_BYTES = 4096  # a full disk may still have room for an empty file
-# An object store that does not answer is given up within a minute, and one that is started anew is waited for. What
-# pyarrow makes of an address would try for 99 s, and not once more where the store only asks for patience (503).
+# raysl gives up on an object store that does not answer within a minute, and waits for one that restarts. pyarrow's
+# defaults would try for 99 s, but would not retry after a 503 (slow down).
 _ATTEMPTS, _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 5.0, 8.0
 _PIECE = 8 << 20  # bytes
 
@@ -37,7 +37,7 @@ class Store:
     """Files of a results folder, by path relative to it; each write is atomic.
 
     Picklable: a worker opens the same folder by its `uri`.
-    Raises ResultsError where the address is of no known kind.
+    Raises ResultsError if the address is of an unknown kind.
     """
 
     def __init__(self, uri: str) -> None:
@@ -53,8 +53,8 @@ class Store:
     def open(cls, uri_or_path: str, *, create: bool) -> "Store":
         """Open a results folder: a local path, or a URI such as `s3://bucket/folder`.
 
-        create: make it where it is missing, and make sure that it can be written to.
-        Raises ResultsError where it is missing (not `create`), not a folder, unreachable or not writable.
+        create: make the folder if it is missing, and check that it is writable.
+        Raises ResultsError if it is missing (not `create`), not a folder, unreachable or not writable.
         """
         store = cls(uri_or_path)
         place = f"results folder {store}"
@@ -81,7 +81,7 @@ class Store:
     def read(self, path: str) -> bytes:
         """Return a file's content.
 
-        Raises FileNotFoundError where there is no such file, ResultsError where it cannot be read.
+        Raises FileNotFoundError if there is no such file, ResultsError if it cannot be read.
         """
         where = self._absolute(path)
         with _named(self.address(path), absent=True), self._fs.open_input_stream(where, compression=None) as stream:
@@ -108,7 +108,7 @@ class Store:
                 yield bytes(piece)
 
     def write_pieces(self, path: str, pieces: Iterable[bytes]) -> None:
-        """Write a large file of pieces that need not be in memory together; atomic, and raises, as `write`."""
+        """Write a large file of pieces that need not be in memory together; atomic as `write`, with the same errors."""
         with _named(self.address(path)):
             if self._local is not None:
                 _write_local(self._local, self._inside(path), pieces)
@@ -117,7 +117,7 @@ class Store:
             try:
                 for piece in pieces:
                     stream.write(piece)
-                    stream.flush()  # else what is read faster than it is sent piles up in memory
+                    stream.flush()  # else pieces that are read faster than they are sent fill the memory
             except BaseException:
                 # A stream that is dropped publishes what it has.
                 with suppress(OSError, pa.ArrowException):
@@ -127,9 +127,9 @@ class Store:
             stream.close()
 
     def create(self, path: str, content: bytes) -> None:
-        """Write a file as a whole unless there is one, also where several processes do so at once.
+        """Write a file as a whole unless it exists; of several processes at once, the first one wins.
 
-        (On an object store, which cannot promise that, the last of those wins.)  Raises ResultsError as `write` does.
+        On an object store, which cannot promise that, the last one wins.  Raises ResultsError as `write` does.
         """
         if self._local is None:
             if not self.exists(path):
@@ -139,12 +139,12 @@ class Store:
             _write_local(self._local, self._inside(path), [content], _publish_first)
 
     def exists(self, path: str) -> bool:
-        """Say whether there is such a file."""
+        """Return whether a file exists."""
         with _named(self.address(path)):
             return bool(self._kind(path) == fs.FileType.File)
 
     def list(self, folder: str, suffix: str) -> Names:
-        """Return the names of a folder's files that end in `suffix`, sorted; none where there is no such folder."""
+        """Return the names of a folder's files that end in `suffix`, sorted; empty if there is no such folder."""
         return sorted(self.modified(folder, suffix))
 
     def modified(self, folder: str, suffix: str) -> dict[str, float]:
@@ -152,13 +152,13 @@ class Store:
         return {name: stamp.written / 1e9 for name, stamp in self.stamps(folder, suffix).items()}
 
     def stamps(self, folder: str, suffix: str) -> dict[str, Stamp]:
-        """Return what the listing of a folder says of the files that `list` names, in no order."""
+        """Return the stamps of the files that `list` names, in no order."""
         with _named(self.address(folder)):
             if self._local is not None:
                 files = _stamps(self._local / self._inside(folder))
             else:
                 infos = self._fs.get_file_info(fs.FileSelector(self._absolute(folder), allow_not_found=True))
-                # What has no size is no file; to ask for the type takes longer, and there may be thousands.
+                # An entry without a size is no file; asking for its type takes longer, and there may be thousands.
                 found = ((info.base_name, info.size, info.mtime_ns) for info in infos)
                 files = {name: Stamp(size, written or 0) for name, size, written in found if size is not None}
         return {name: stamp for name, stamp in files.items() if name.endswith(suffix) and not name.startswith(".")}
@@ -169,11 +169,11 @@ class Store:
             self._fs.delete_file(self._absolute(path))
 
     def local_path(self, path: str) -> Path | None:
-        """Return where a file lies on this machine; None on an object store."""
+        """Return a file's path on this machine; None on an object store."""
         return None if self._local is None else self._local / self._inside(path)
 
     def clear_temporaries(self) -> None:
-        """Delete what killed processes have left of their writes."""
+        """Delete the temporary files of killed processes."""
         if self._local is not None:
             clear(self._local)
 
@@ -185,7 +185,7 @@ class Store:
         return f"{self._root}/{self._inside(path)}" if path else self._root
 
     def _inside(self, path: str) -> str:
-        """Return a path; ResultsError where it leaves the folder: parts of paths may come from a foreign record."""
+        """Return a path; raises ResultsError if it leaves the folder: parts of it may come from an untrusted record."""
         if ".." in path.split("/") or path.startswith("/") or "\0" in path:
             raise ResultsError(f"{self}: {path!r} is no place in a results folder")
         return path
@@ -194,13 +194,13 @@ class Store:
         return self._fs.get_file_info(self._absolute(path)).type
 
     def check_writable(self) -> None:
-        """Raise ResultsError where nothing can be written, or there is next to no room."""
+        """Raise ResultsError if the folder is not writable, or has hardly any room."""
         with _named(f"results folder {self}"):
             self._make_writable()
 
     def _make_writable(self) -> None:
         if self._local is None:
-            self._fs.create_dir(self._root)  # writes a marker object: fails where nothing can be written
+            self._fs.create_dir(self._root)  # writes a marker object: fails if nothing can be written
             return
         self._local.mkdir(parents=True, exist_ok=True)
         self.clear_temporaries()
@@ -227,7 +227,7 @@ def warn_damaged(address: str, reason: str) -> None:
 
 
 def without_keys(uri: str) -> str:
-    """Return an address without what may be secret: keys before an @, which may hold a slash, and the query."""
+    """Return an address without its secrets: keys before an @, which may hold a slash, and the query."""
     return read_address(uri).bare if "://" in uri else uri
 
 
@@ -245,7 +245,7 @@ def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
 
 
 def _patient(s3: fs.S3FileSystem) -> fs.S3FileSystem:
-    """Return the same file system with time-outs and attempts that no address can say."""
+    """Return the same file system with timeouts and retries, which no address can set."""
     _, (options,) = s3.__reduce__()
     attempts = fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS)
     times = {"connect_timeout": _CONNECT_SECONDS, "request_timeout": _ANSWER_SECONDS}
@@ -267,7 +267,7 @@ def _named(place: str, *, absent: bool = False) -> Iterator[None]:
 
 
 def _stamps(folder: Path) -> dict[str, Stamp]:
-    # Not through Arrow, whose listing fails where the folder is made meanwhile.
+    # Not through Arrow, whose listing fails if the folder is made meanwhile.
     found: dict[str, Stamp] = {}
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:

@@ -35,15 +35,15 @@ class Tables:
     def current(self) -> "Tables":
         """Return the tables without the stages that a later search of the same stage has superseded."""
         tables = {field.name: getattr(self, field.name) for field in fields(Tables)}
-        # Null in the tables of an earlier version, which could not tell.
+        # Null in the tables of an earlier version, which did not record it.
         return Tables(**{name: table.filter(pc.fill_null(table["current"], True)) for name, table in tables.items()})
 
 
 @dataclass(frozen=True)
 class ConfigSummary:
-    """A config over its seeds; means and sample standard deviations (n - 1) are None where there is nothing to take.
+    """A config over its seeds; means and sample standard deviations (n - 1) are None if there are too few values.
 
-    pareto: whether it is on the front of the stage's objectives; None where the stage weighs fewer than two.
+    pareto: whether it is on the front of the stage's objectives; None if the stage has fewer than two.
     """
 
     stage_id: str
@@ -101,7 +101,7 @@ def build(
 
 
 def publish(store: Store, tables: Tables) -> None:
-    """Write `<table>.arrow` and `<table>.parquet` for each table, each atomically; the unchanged stay untouched."""
+    """Write `<table>.arrow` and `<table>.parquet` for each table, each atomically; unchanged files are not written."""
     for field in fields(tables):
         table = getattr(tables, field.name)
         _write_changed(store, f"{field.name}.arrow", partial(arrow_file, table))
@@ -111,7 +111,7 @@ def publish(store: Store, tables: Tables) -> None:
 def read(uri: str) -> Tables:
     """Read the tables of a results folder; columns that its writer did not know yet come as nulls.
 
-    Raises ResultsError where there is no such folder, it holds no tables, or they are damaged or of a later version.
+    Raises ResultsError if there is no such folder, it holds no tables, or they are damaged or of a later version.
     """
     store = Store.open(uri, create=False)
     return Tables(**{name: _read(store, name, known) for name, known in schema.SCHEMAS.items()})

@@ -1,4 +1,4 @@
-"""Files that are being written, under names that tell whose they are."""
+"""Temporary files, under names that identify the process that writes them."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ LIFETIME = 3600.0  # seconds; no write takes as long
 
 
 def temporary_of(target: Path) -> Path:
-    """Return where to write a file before it takes its place: a hidden name that tells who writes."""
+    """Return the temporary path of a file: a hidden name that identifies the writing process."""
     return target.with_name(f".{target.name}.{_machine()}-{os.getpid()}.{uuid4().hex}.tmp")
 
 
@@ -24,7 +24,7 @@ def _machine() -> str:
 
 
 def clear(root: Path) -> None:
-    """Delete what killed processes left of their writes: at once those of this machine, others when they are old."""
+    """Delete the temporary files of killed processes: those of this machine at once, others when they are old."""
     for path in root.rglob(".*.tmp"):
         with suppress(OSError):
             if (found := NAME.fullmatch(path.name)) and (_is_widowed(found) or _age(path) > LIFETIME):

@@ -1,4 +1,4 @@
-"""The result tables' facts in MLflow, for looking at. MLflow itself is imported at the first sync."""
+"""Sync of the result tables to MLflow. MLflow itself is imported at the first sync."""
 
 from raysl.tracking.mlflow import SyncReport, TrackingError, sync
 from raysl.tracking.tracker import Tracker, TrackingStatus

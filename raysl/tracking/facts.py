@@ -1,4 +1,4 @@
-"""What MLflow is to hold: the runs that the result tables come to, as plain values."""
+"""The MLflow runs of the result tables, as plain values."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from raysl.results.tables import Tables
 Kind = Literal["stage", "config", "trial"]
 Record = dict[str, Any]
 
-VERSION = 2  # raised when the same rows are to be written otherwise, so that the next sync brings runs up to date
+VERSION = 2  # increase when the same rows are written differently, so that the next sync updates runs
 _STATUSES = {"finished": "FINISHED", "stopped": "KILLED"}  # any other is FAILED
 _MAX_NAME, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000  # characters that MLflow takes
 
@@ -36,11 +36,11 @@ class Point(NamedTuple):
 class RunFacts:
     """One MLflow run.
 
-    id, parent: of the run and of the run above it; unlike `raysl.id`, without the results folder's own id.
+    id, parent: ids of the run and of its parent; unlike `raysl.id`, without the results folder's own id.
     status: RUNNING, FINISHED, FAILED, or KILLED of a trial that was stopped early.
     start, end: unix milliseconds, of the trials that have ended.
-    tags: `raysl.attempt` of a trial changes when it is trained anew.
-    metrics: the single values; NaN where not finite.  (A trial's curves: `curve`.)
+    tags: `raysl.attempt` of a trial changes when it is trained again.
+    metrics: the single values; NaN if not finite.  (A trial's curves: `curve`.)
     """
 
     experiment: str
@@ -64,9 +64,9 @@ class RunFacts:
 
 
 def run_facts(tables: Tables) -> list[RunFacts]:
-    """Return the runs of the current stages, each after the one above it.
+    """Return the runs of the current stages, each after its parent.
 
-    A trial has one once it has ended, a config and a stage once one of their trials has.
+    A trial has a run once it has ended, a config and a stage once one of their trials has.
     """
     tables = tables.current()
     selections = {record["stage_id"]: record for record in tables.selections.to_pylist()}
@@ -83,9 +83,10 @@ def run_facts(tables: Tables) -> list[RunFacts]:
 
 
 def curve(curves: pa.Table, trial: RunFacts) -> list[Point]:
-    """Return a trial's curves, which are among those of a table, at the times of the epochs' ends.
+    """Return the points of a trial's curves, at the times when its epochs ended.
 
-    They are `loss/total`, `loss/<term>`, `schedule/lr` and, of a siamese method, `embedding/spread`.
+    curves: a table of curves that includes the trial's.
+    The curves are `loss/total`, `loss/<term>`, `schedule/lr` and, of a siamese method, `embedding/spread`.
     """
     trial_id = trial.tags["raysl.trial_id"]
     chosen = pc.and_(pc.equal(curves["trial_id"], trial_id), pc.equal(curves["stage_id"], trial.stage_id))
@@ -219,7 +220,7 @@ def _text(value: Any) -> str:
 
 
 def _finite(value: float) -> float:
-    return value if math.isfinite(value) else math.nan  # MLflow turns an infinity into 1.8e308, which no chart survives
+    return value if math.isfinite(value) else math.nan  # MLflow turns an infinity into 1.8e308, which spoils charts
 
 
 def _milliseconds(time: datetime) -> int:

@@ -1,9 +1,9 @@
-"""Writes the runs that the result tables come to into MLflow; a second sync of the same tables writes nothing.
+"""Writes the runs of the result tables to MLflow; a second sync of the same tables writes nothing.
 
-Every run carries `raysl.id`, by which it is found again and which begins with its results folder's own id, so that
-folders can share a server; and, once it is written as a whole, `raysl.digest` of what was written. What is logged has
-its times and steps from the tables, and MLflow takes the same point twice as one: so a run that was half written when
-its writer was killed is simply written again.
+Every run has the tag `raysl.id`, by which it is found again. It begins with the results folder's own id, so that
+folders can share a server. A completely written run also has `raysl.digest`, the digest of what was written. Logged
+points have their times and steps from the tables, and MLflow stores a repeated point once: a run that was half written
+when its writer was killed is simply written again.
 """
 
 import configparser
@@ -37,7 +37,7 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_DISABLE_AGENT_HINT": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # A request that is repeated after a time-out can create a run twice; the next sync looks first.
+    # A request that is repeated after a timeout can create a run twice; the next sync looks for the run first.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
@@ -69,9 +69,9 @@ def sync(tables: Tables, uri: str, folder_id: str, curves: Callable[[RunFacts], 
     """Bring MLflow up to date with the current stages: a run per stage, config and trial, each nested in the one above.
 
     folder_id: of the tables' results folder; runs of other folders are left alone.
-    curves: the part of the table of curves that a trial has; the table's own if None.
-    Sets MLflow's environment variables for short timeouts, no retries and no telemetry where they are unset.
-    Raises UserError for a URI that MLflow cannot take, TrackingError where the store cannot be reached or written.
+    curves: returns the rows of the table of curves of a trial; None takes `tables.curves`.
+    Sets MLflow's environment variables for short timeouts, no retries and no telemetry if they are unset.
+    Raises UserError for a URI that MLflow cannot take, TrackingError if the store cannot be reached or written.
     """
     validate_uri(uri)
     _learn_credentials()
@@ -91,13 +91,13 @@ def sync(tables: Tables, uri: str, folder_id: str, curves: Callable[[RunFacts], 
                 outcomes[writer.write(run)] += 1
     except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
         missing = len(facts) - outcomes.total()
-        # Not from the error, whose text holds the address as it is.
+        # `from None`: the error's text holds the address, with its password.
         raise TrackingError(f"MLflow at {without_password(uri)}: {_reason(error)}", missing) from None
     return SyncReport(outcomes["created"], outcomes["updated"], outcomes["unchanged"])
 
 
 class _Writer:
-    """Writes run after run, each after the one above it."""
+    """Writes runs, each after its parent."""
 
     def __init__(self, client: "MlflowClient", folder_id: str, curves: Callable[[RunFacts], pa.Table]) -> None:
         self._client = client
@@ -116,7 +116,7 @@ class _Writer:
             return "created"
         if _is_current(run, facts, parent):
             return "unchanged"
-        if run.data.tags.get(_ATTEMPT) != facts.tags.get(_ATTEMPT):  # trained anew: its old curve is no longer true
+        if run.data.tags.get(_ATTEMPT) != facts.tags.get(_ATTEMPT):  # trained again: the old curve is outdated
             self._client.delete_run(run.info.run_id)
             run = self._create(experiment_id, facts, parent)
         self._fill(run, facts, parent)
@@ -232,7 +232,7 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _check_sqlite(uri: str) -> None:
-    """Fail at once on a file that is no database: MLflow would try again for two minutes."""
+    """Raise an error at once for a file that is no database: MLflow would retry for two minutes."""
     if path := sqlite_path(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path)) as connection:
@@ -240,7 +240,7 @@ def _check_sqlite(uri: str) -> None:
 
 
 def _learn_credentials() -> None:
-    """Have the password masked that MLflow reads from its own file."""
+    """Mask the password that MLflow reads from its own file."""
     parser = configparser.ConfigParser(interpolation=None)
     with suppress(configparser.Error, OSError, ValueError):
         parser.read(Path("~/.mlflow/credentials").expanduser(), encoding="utf-8")
@@ -259,7 +259,7 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _quiet(names: Iterable[str] = _LOGGERS) -> Iterator[None]:
-    """Keep MLflow and what it stands on off the console: what matters of it comes as an exception."""
+    """Silence the loggers of MLflow and its libraries: errors that matter are raised."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

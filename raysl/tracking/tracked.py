@@ -1,6 +1,6 @@
-"""What a tracking store in one file is known to hold, so that it is not asked when nothing has changed.
+"""The state of a results folder that a tracking store in one file holds; if neither has changed, no sync is needed.
 
-A server is always asked: only a file's own stamp tells that nobody has changed it meanwhile.
+A server is always asked: only a file has a stamp that shows whether it has changed.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ from raysl.results.store import Store
 from raysl.tracking.facts import VERSION
 from raysl.tracking.uri import sqlite_path
 
-_SETTLING = 0.1  # seconds until a file that was just written is no longer young
+_SETTLING = 0.1  # seconds after a write until the file's stamp is settled
 
 
 @dataclass(frozen=True)
 class Held:
-    """A state of a results folder that is in a store.
+    """A state of a results folder that a store holds.
 
     made_of: of the results folder, as `made_of` returned it.  size, written: of the store's file, as in its stamp.
     """
@@ -47,7 +47,7 @@ class Tracked:
         self._made: str | None = None
 
     def is_up_to_date(self) -> bool:
-        """Return whether the store holds what the results folder does, and was left alone since it was written."""
+        """Return whether the store holds the results folder's present state, and is unchanged since its last sync."""
         if self._database is None:
             return False
         self._made = made_of(self._store)
@@ -55,17 +55,17 @@ class Tracked:
         return held is not None and held == read_record(self._store, self._path, _HELD)
 
     def note(self) -> None:
-        """Take note that the store holds what the results folder did when `is_up_to_date` was asked."""
+        """Record that the store holds the state that the results folder had when `is_up_to_date` was called."""
         if self._database is None or self._made is None:
             return
         time.sleep(_SETTLING)
         held = self._now(self._database)
         if held is not None:
-            with suppress(ResultsError):  # it is asked again then
+            with suppress(ResultsError):  # the store is asked again then
                 write_record(self._store, self._path, _HELD, held)
 
     def _now(self, database: Path) -> Held | None:
-        """Return what may be noted at this moment; None where there is no such file, or it is being written."""
+        """Return the state to record now; None if there is no such file, or it is being written."""
         try:
             status = database.stat()
         except OSError:

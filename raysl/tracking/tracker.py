@@ -1,4 +1,4 @@
-"""Keeps MLflow up to date while a search goes on, without ever holding it up."""
+"""Keeps MLflow up to date while a search runs, without ever delaying the search."""
 
 import threading
 import time
@@ -18,16 +18,16 @@ from raysl.tracking.tracked import Tracked
 from raysl.tracking.uri import validate_uri, without_password
 
 _PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two syncs; it doubles while the store does not answer
-_REST = 4.0  # times as long as a sync took: so that tracking takes a fifth of one core at most
+_REST = 4.0  # pause, in times that a sync took: tracking takes at most a fifth of one core
 
 
 @dataclass(frozen=True)
 class TrackingStatus:
-    """Where tracking stood when it was closed.
+    """The state of tracking when it was closed.
 
-    tracked: everything is in the store.
-    missing: runs that are not up to date in the store; None where that is not known.
-    reason: what kept them out; empty when tracked.
+    tracked: whether everything is in the store.
+    missing: number of runs that are not up to date in the store; None if it is unknown.
+    reason: why they are missing; empty if `tracked`.
     """
 
     uri: str
@@ -43,15 +43,15 @@ class TrackingStatus:
 
 
 class Tracker:
-    """Syncs what `snapshot` gives into a tracking store, in a thread of its own.
+    """Syncs the tables of `snapshot` to a tracking store, in a thread of its own.
 
-    snapshot: called in that thread; the tables as they stand.  folder_id: of their results folder.
-    curves: called in that thread; the part of the table of curves that a trial has, where `snapshot` leaves it empty.
-    tracked: what remembers that the store is up to date, so that it need not be asked.
-    turn: entered in that thread for each sync; waits while another process syncs the same tables, for two at once
-        would each create the runs that are missing.
-    rest: seconds before the first sync, which imports MLflow: that would hold up what the caller begins with.
-    Raises UserError for a URI that MLflow cannot take; nothing else of the store's troubles reaches the caller.
+    snapshot: returns the present tables; called in that thread.  folder_id: of their results folder.
+    curves: returns a trial's rows of the table of curves, if `snapshot` leaves that table empty; called in that thread.
+    tracked: remembers whether the store is up to date, which saves a sync.
+    turn: entered in that thread for each sync; it waits while another process syncs the same tables, because two syncs
+        at once would both create the missing runs.
+    rest: seconds before the first sync, which imports MLflow and would slow down the caller's start.
+    Raises UserError for a URI that MLflow cannot take; other errors of the store do not reach the caller.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class Tracker:
         self._snapshot = snapshot
         self._curves, self._tracked = curves, tracked
         self._folder_id = folder_id
-        # Not a lock: an interrupt of the main thread, between its taking a lock and knowing it, would leave it taken.
-        self._told: SimpleQueue[bool] = SimpleQueue()  # whether the last sync is wanted
-        self._changed = self._closing = False  # of what was told, what this thread has read
+        # Not a lock: an interrupt of the main thread just after it has acquired a lock would leave it locked.
+        self._requests: SimpleQueue[bool] = SimpleQueue()  # of a sync; True for the last one
+        self._changed = self._closing = False  # the requests that the thread has received
         self._warning: str | None = None
         self._missing: int | None = None
         # A daemon: a server that accepts a request and never answers must not keep the process alive.
@@ -81,16 +81,16 @@ class Tracker:
 
     @property
     def warning(self) -> str | None:
-        """What keeps the store from being up to date; None while all is well."""
+        """The error of the last sync; None if it succeeded."""
         return self._warning
 
     def notify(self) -> None:
-        """Say that the tables have changed; many changes make one sync."""
-        self._told.put(False)
+        """Request a sync, because the tables have changed; one sync may serve many requests."""
+        self._requests.put(False)
 
     def finish(self) -> None:
-        """Begin the last sync; what changes after this is not in it."""
-        self._told.put(True)
+        """Request the last sync; changes after this call are not in it."""
+        self._requests.put(True)
 
     def close(self, timeout: float = 60.0) -> TrackingStatus:
         """Sync a last time and stop; returns after `timeout` seconds at the latest."""
@@ -116,7 +116,7 @@ class Tracker:
                 return
 
     def _wait(self, pause: float) -> None:
-        """Wait until the last sync is wanted, or the pause is over and something has changed."""
+        """Wait until the last sync is requested, or the pause is over and a sync is requested."""
         end = time.monotonic() + pause
         while not self._closing and (left := end - time.monotonic()) > 0:
             self._listen(left)
@@ -125,7 +125,7 @@ class Tracker:
 
     def _listen(self, seconds: float | None) -> None:
         with suppress(Empty):
-            self._closing |= self._told.get(timeout=seconds)
+            self._closing |= self._requests.get(timeout=seconds)
             self._changed = True
 
     def _attempt(self) -> bool:

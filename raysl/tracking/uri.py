@@ -21,10 +21,10 @@ _FORMS: Mapping[str, str] = {
 
 
 def validate_uri(uri: str) -> str:
-    """Return a tracking URI that MLflow can take; cheap, without importing MLflow.
+    """Return a tracking URI, checked without importing MLflow.
 
-    What is secret of it is masked from now on in all that raysl shows.
-    Raises UserError, naming the value and the valid forms.
+    Its secrets are masked in raysl's output from now on.
+    Raises UserError, with the value and the valid forms, if MLflow cannot take it.
     """
     learn_address(uri)
     plugins = _plugins()
@@ -45,7 +45,7 @@ def _plugins() -> list[str]:
 
 
 def _why_unreadable(uri: str) -> str:
-    """Return what MLflow would stumble over in an address of a valid form; empty where it is well."""
+    """Return why MLflow cannot take an address of a valid form; empty if it can."""
     if uri.startswith("sqlite:"):
         return ""
     if not uri.isprintable() or " " in uri:
@@ -56,11 +56,11 @@ def _why_unreadable(uri: str) -> str:
         return ""
     if re.search("[?#]", uri):
         return "MLflow takes neither ?... nor #... on a server; MLFLOW_TRACKING_TOKEN holds a token"
-    return "" if is_readable(uri) else f"no host, or no port that can be; valid form: {_FORMS[r'https?://[^/].*']}"
+    return "" if is_readable(uri) else f"no host, or an invalid port; valid form: {_FORMS[r'https?://[^/].*']}"
 
 
 def default_uri(store: Store) -> str:
-    """Return the SQLite database of a results folder; in the working directory where that is an object store."""
+    """Return the URI of a results folder's SQLite database; for an object store, of one in the working directory."""
     path = store.local_path("mlflow.db") or Path("mlflow.db").absolute()
     return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
@@ -72,5 +72,5 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def without_password(uri: str) -> str:
-    """Return a URI as it may be shown."""
+    """Return a URI with its secrets masked, for messages."""
     return read_address(uri).shown

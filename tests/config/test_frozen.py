@@ -113,7 +113,7 @@ def test_all_of_it_is_named_at_once_by_the_lines_of_the_file(file: Path) -> None
 REFUSED = {
     "selecting by a training loss": (
         ["stages.knn.select=train_loss"],
-        "stages.knn.select: 'train_loss': frozen trains nothing, so there is none; probe_accuracy, which is also taken",
+        "stages.knn.select: 'train_loss': frozen trains nothing, so there is none; use probe_accuracy, the default",
     ),
     "a rule that is none": (["stages.knn.select=knn"], "stages.knn.select: must be one of 'probe_accuracy', not 'knn'"),
     "nothing to start from": (
@@ -140,7 +140,7 @@ REFUSED = {
     "a hyperparameter": (["stages.knn.method.k=5"], "stages.knn.method.k: unknown key"),
     "as a part of another method": (
         ["stages.finetune.method={name: semi, pretext: {name: frozen}}"],
-        "stages.finetune.method.pretext: 'frozen' is no method that can stand here",
+        "stages.finetune.method.pretext: 'frozen' is no method that is allowed here",
     ),
     "no neighbours": (["probes.knn.k=0"], "probes.knn.k: must be greater than or equal to 1, not 0"),
     "no temperature": (["probes.knn.temperature=0.0"], "probes.knn.temperature: must be greater than 0"),

@@ -116,7 +116,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "ends the wrong way round": ([OPTUNA, "stages.pretrain.method.w={uniform: [1, 0]}"], "with low below high"),
     "one end": ([OPTUNA, "stages.pretrain.method.w={uniform: [1]}"], "is [low, high], two numbers of"),
-    "a logarithm of 0": ([OPTUNA, "stages.pretrain.optimizer.lr={loguniform: [0, 1]}"], "low is above 0, not 0"),
+    "a logarithm of 0": ([OPTUNA, "stages.pretrain.optimizer.lr={loguniform: [0, 1]}"], "with low above 0, not 0"),
     "halves of whole numbers": ([OPTUNA, "stages.pretrain.epochs={int: [10, 20.5]}"], "two whole numbers of"),
     "an end that the setting refuses": (
         [OPTUNA, "stages.pretrain.method.w={uniform: [0, 2]}"], "method.w: must be less"),
@@ -136,7 +136,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ],
         "stages.pretrain.batch_size: must be a valid integer, not 0.5",
     ),
-    "no value among values": (["stages.linear.start_epoch={grid: [5, null]}"], "a grid holds values, and null is none"),
+    "no value among values": (["stages.linear.start_epoch={grid: [5, null]}"], "a grid cannot hold null"),
     "an end beyond all floats": ([OPTUNA, f"stages.pretrain.method.w={{uniform: [0, {10**99}]}}"], "at most 1e+15"),
     "an end that is no number": ([OPTUNA, "stages.pretrain.method.w={uniform: [.nan, 1]}"], "of at most 1e+15"),
     "an objective twice": (
@@ -179,7 +179,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "more workers than the smallest batch has images": (
         ["stages.pretrain.batch_size={grid: [64, 2]}", "resources.workers=4"], "--set resources.workers=4"),
-    "an epoch of nothing": (["stages.pretrain.start_epoch=5"], "stages.pretrain.start_epoch: an epoch of no stage"),
+    "an epoch of nothing": (["stages.pretrain.start_epoch=5"], "stages.pretrain.start_epoch: there is no stage"),
     "a stage's unknown data": (
         ["stages.linear.data={lables: all}"], "stages.linear.data.lables: unknown key; did you mean"),
 }  # fmt: skip

@@ -58,7 +58,9 @@ def test_what_is_not_the_content_asked_for_is_refused_and_not_kept(make_set: Mak
     other = make_set("other", train=42)
     if bad == "truncated":
         other.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"s3://bucket/there\.parquet: not the images that its name says.*delete it"):
+    with pytest.raises(
+        DataError, match=r"s3://bucket/there\.parquet: its content does not have the digest in its name.*delete it"
+    ):
         receive(digest, copying(other), "s3://bucket/there.parquet")
     assert not carried_path(digest).exists()
     receive(digest, copying(path), "there")

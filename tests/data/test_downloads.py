@@ -356,7 +356,7 @@ def test_a_binary_archive_of_other_content_is_named(harm: str, given: Path, monk
     files, wrong = HARMS[harm]
     name, archive, _, _ = binary("cifar10", monkeypatch, **files)
     lay(given, {name: archive})
-    with pytest.raises(DataError, match=f"^{given / name}: no cifar10 can be made of it: {wrong}"):
+    with pytest.raises(DataError, match=f"^{given / name}: cannot be converted to cifar10: {wrong}"):
         locate("cifar10")
     assert left_in(given) == {name}
 
