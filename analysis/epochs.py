@@ -20,8 +20,9 @@ from analysis.command import Arguments, execute, out_folder, parser, say, say_wr
 from raysl.errors import ResultsError, UserError, choices
 from raysl.results import read as read_tables
 from raysl.results.comparison import ComparedCell, ComparedTable, compare
+from raysl.results.file_systems import without_keys
 from raysl.results.paper_tables import PaperTables, read_paper_tables
-from raysl.results.store import Store, without_keys
+from raysl.results.store import Store
 
 MOST_TICKS = 5  # that a panel of half a column has room for
 X_LABEL = "pre-training epochs"

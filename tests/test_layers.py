@@ -118,3 +118,22 @@ def test_command_line_starts_without_the_heavy_imports() -> None:
         "import sys, raysl.cli; print([m for m in ('torch', 'ray', 'mlflow', 'pyarrow', 'numpy') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def own_imports(path: Path) -> set[str]:
+    return {name for name in imports(path) if name.split(".")[0] == "raysl"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_fits_one_head(path: Path) -> None:
+    """At most 15 of raysl's modules are imported, files have fewer than 300 lines, and functions fewer than 40."""
+    assert len(own_imports(path)) <= 15
+    text = path.read_text()
+    assert text.count("\n") < 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            documented = ast.get_docstring(node) is not None
+            first = node.body[1].lineno if documented and len(node.body) > 1 else node.lineno
+            signature = node.body[0].lineno - node.lineno
+            lines = (node.end_lineno or 0) - first + 1 + (signature if documented else 0)
+            assert lines < 40, f"{node.name}: {lines} lines without its docstring"

@@ -160,8 +160,8 @@ def expected(
 
 
 def _measure(spec: TrialSpec, experiment: Experiment, steps: int) -> "Cost":
-    from raysl.training.loop import Execution
     from raysl.training.measure import measure
+    from raysl.training.process import Execution
     from raysl.training.torch_state import kept_torch_state
 
     with tempfile.TemporaryDirectory() as scratch, kept_torch_state():

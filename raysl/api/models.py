@@ -121,7 +121,7 @@ def check_version(spec: TrialSpec, row: TrialRow, store: Store) -> None:
 
 
 def _model(store: Store, spec: TrialSpec) -> "TrainedModel":
-    from raysl.training.scoring import trained_method
+    from raysl.training.building import trained_method
     from raysl.training.torch_state import kept_torch_state
     from raysl.training.trained_model import TrainedModel
 

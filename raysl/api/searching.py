@@ -13,6 +13,7 @@ from raysl.launch.leases import Leases
 from raysl.launch.limits import LimitError
 from raysl.launch.options import Options, Outcome
 from raysl.launch.search import Search
+from raysl.launch.session import Session
 from raysl.launch.watcher import Observer
 from raysl.results.store import Store, folder_id
 from raysl.search.summary import curves_of, summarise_store
@@ -67,7 +68,8 @@ def _searcher(search: PreparedSearch, options: Options, leases: Leases, observer
         tracker.notify()
         recorder(outcome.stage_ids)
 
-    return Search(search.resolved, leases, options, observer, changed, tracker.finish)
+    experiments = [experiment for experiment, _ in search.resolved]
+    return Search(search.resolved, Session(experiments, leases, options, observer, changed), tracker.finish)
 
 
 def _tracker(store: Store, uri: str, folder_id: str, turn: Callable[[], AbstractContextManager[None]]) -> Tracker:

@@ -33,7 +33,7 @@ class PreparedTrial:
 
     def run(self, report: Callable[[Epoch], None]) -> TrialRow:
         """Train it, unless it is done, and return its row; report: called after each epoch."""
-        from raysl.training.loop import Execution, device_for
+        from raysl.training.process import Execution, device_for
         from raysl.training.torch_state import kept_torch_state
         from raysl.training.trial import run_trial
 

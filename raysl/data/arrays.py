@@ -80,6 +80,11 @@ def load(data: TrialData) -> TrainArrays:
     )
 
 
+def class_names(data: TrialData) -> tuple[str, ...]:
+    """Return the names of the images' classes, in the order of their labels."""
+    return read_labels(locate_content(data.source, data.digest)).class_names
+
+
 def load_test(data: TrialData) -> tuple[Images, Indices]:
     """Return the sealed test set: images uint8 [N, H, W, C], memory-mapped, and labels int64 [N]."""
     folder = _ready(data, ("test",))

@@ -23,19 +23,19 @@ class TrialQueue:
         searches: Sequence[AdaptiveSearch],
         rows: Mapping[str, TrialRow],
         leases: Leases,
+        weights: SharedWeights | None = None,
         *,
         proposed: Callable[[AdaptiveSearch], None] = lambda search: None,
         found: Callable[[TrialRow], None] = lambda row: None,
         done: Callable[[Trial], TrialRow | None] | None = None,
-        weights: SharedWeights | None = None,
     ) -> None:
         """Take what is known.
 
         rows: of trials that are done; those that end later are added.
+        weights: what trials can take instead of being trained; all of the results folder if None.
         proposed: told of a search that has a new config, before its trials are handed out.
         found: told of a trial that another driver has done, which is not handed out then.
         done: returns the row of a trial of which nothing is left to train.
-        weights: whose weights a trial can take instead of being trained; those of the results folder if None.
         """
         self.searches = deque(searches)
         self.rows = dict(rows)

@@ -50,7 +50,7 @@ def _train(task: TrainTask, rank: int, report: Callable[[Report], None]) -> None
     with trial_log(store, task.name, rank):
         log.info("begins on %s, process %d", socket.gethostname(), os.getpid())
         _check_libraries(task)
-        from raysl.training.loop import Execution, device_for
+        from raysl.training.process import Execution, device_for
         from raysl.training.spec import TrialSpec
         from raysl.training.stopping import Race
         from raysl.training.trial import run_trial
@@ -68,7 +68,7 @@ def _score(task: ScoreTask) -> None:
     store, spec = Store.open(task.store, create=False), TrialSpec.model_validate_json(task.spec)
     with trial_log(store, spec.id, rank=0):
         _check_libraries(task)
-        from raysl.training.loop import Execution, device_for
+        from raysl.training.process import Execution, device_for
         from raysl.training.scoring import score_trial
 
         ensure_data(spec.data, store, file=True)

@@ -3,9 +3,8 @@
 import json
 import logging
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
@@ -14,22 +13,18 @@ import pyarrow as pa
 from pyarrow import fs
 
 from raysl.errors import ResultsError, checked_path
-from raysl.outgoing import learn_address, presentable, read_address
+from raysl.outgoing import learn_address, presentable
+from raysl.results.file_systems import file_system, named, without_keys
+from raysl.results.local_files import discard, publish_first, stamps_of, write_file
 from raysl.results.stamps import Stamp
-from raysl.results.temporaries import clear, temporary_of
+from raysl.results.temporaries import clear
 
 logger = logging.getLogger("raysl.results")
 
 Names = list[str]
 
-# S3 without delayed opening starts a multipart upload for every small file; GCS retries for 15 minutes by default.
-_OPTIONS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=30", "gcs": "retry_limit_seconds=30"}
-_KEY_AND_BUCKET = re.compile(r"^When .*?: (?=AWS Error)")  # begins S3's messages; the place in ours names both
 _FOLDER = "folder.json"
 _PROBE_BYTES = 4096  # a full disk may still have room for an empty file
-# raysl gives up on an object store that does not answer within a minute, and waits for one that restarts. pyarrow's
-# defaults would try for 99 s, but would not retry after a 503 (slow down).
-_ATTEMPTS, _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 5.0, 8.0
 _PIECE = 8 << 20  # bytes
 
 
@@ -45,8 +40,8 @@ class Store:
         checked_path(Path(self.uri), "results folder", ResultsError)
         if "://" in uri:
             learn_address(uri)
-        with _named(f"results folder {self}"):
-            self._fs, self._root = _file_system(self.uri)
+        with named(f"results folder {self}"):
+            self._fs, self._root = file_system(self.uri)
         self._local = Path(self._root) if isinstance(self._fs, fs.LocalFileSystem) else None
 
     @classmethod
@@ -58,7 +53,7 @@ class Store:
         """
         store = cls(uri_or_path)
         place = f"results folder {store}"
-        with _named(place):
+        with named(place):
             kind = store._kind("")
             if kind == fs.FileType.File:
                 raise ResultsError(f"{place}: is a file, not a folder")
@@ -84,7 +79,7 @@ class Store:
         Raises FileNotFoundError if there is no such file, ResultsError if it cannot be read.
         """
         where = self._absolute(path)
-        with _named(self.address(path), absent=True), self._fs.open_input_stream(where, compression=None) as stream:
+        with named(self.address(path), absent=True), self._fs.open_input_stream(where, compression=None) as stream:
             return bytes(stream.read())
 
     def write(self, path: str, content: bytes) -> None:
@@ -92,9 +87,9 @@ class Store:
 
         Raises ResultsError (disk full, read-only, unreachable), leaving the old content and nothing else.
         """
-        with _named(self.address(path)):
+        with named(self.address(path)):
             if self._local is not None:
-                _write_local(self._local, self._inside(path), [content])
+                write_file(self._local, self._inside(path), [content])
             else:
                 stream = self._fs.open_output_stream(self._absolute(path), compression=None)
                 stream.write(content)
@@ -103,15 +98,15 @@ class Store:
     def read_pieces(self, path: str) -> Iterator[bytes]:
         """Yield a large file's content, piece by piece; raises as `read` does."""
         where = self._absolute(path)
-        with _named(self.address(path), absent=True), self._fs.open_input_stream(where, compression=None) as stream:
+        with named(self.address(path), absent=True), self._fs.open_input_stream(where, compression=None) as stream:
             while piece := stream.read(_PIECE):
                 yield bytes(piece)
 
     def write_pieces(self, path: str, pieces: Iterable[bytes]) -> None:
         """Write a large file of pieces that need not be in memory together; atomic as `write`, with the same errors."""
-        with _named(self.address(path)):
+        with named(self.address(path)):
             if self._local is not None:
-                _write_local(self._local, self._inside(path), pieces)
+                write_file(self._local, self._inside(path), pieces)
                 return
             stream = self._fs.open_output_stream(self._absolute(path), compression=None)
             try:
@@ -135,12 +130,12 @@ class Store:
             if not self.exists(path):
                 self.write(path, content)
             return
-        with _named(self.address(path)):
-            _write_local(self._local, self._inside(path), [content], _publish_first)
+        with named(self.address(path)):
+            write_file(self._local, self._inside(path), [content], publish_first)
 
     def exists(self, path: str) -> bool:
         """Return whether a file exists."""
-        with _named(self.address(path)):
+        with named(self.address(path)):
             return bool(self._kind(path) == fs.FileType.File)
 
     def list(self, folder: str, suffix: str) -> Names:
@@ -153,9 +148,9 @@ class Store:
 
     def stamps(self, folder: str, suffix: str) -> dict[str, Stamp]:
         """Return the stamps of the files that `list` names, in no order."""
-        with _named(self.address(folder)):
+        with named(self.address(folder)):
             if self._local is not None:
-                files = _stamps(self._local / self._inside(folder))
+                files = stamps_of(self._local / self._inside(folder))
             else:
                 infos = self._fs.get_file_info(fs.FileSelector(self._absolute(folder), allow_not_found=True))
                 # An entry without a size is no file; asking for its type takes longer, and there may be thousands.
@@ -165,7 +160,7 @@ class Store:
 
     def delete(self, path: str) -> None:
         """Delete a file, if it is there."""
-        with suppress(FileNotFoundError), _named(self.address(path), absent=True):
+        with suppress(FileNotFoundError), named(self.address(path), absent=True):
             self._fs.delete_file(self._absolute(path))
 
     def local_path(self, path: str) -> Path | None:
@@ -195,7 +190,7 @@ class Store:
 
     def check_writable(self) -> None:
         """Raise ResultsError if the folder is not writable, or has hardly any room."""
-        with _named(f"results folder {self}"):
+        with named(f"results folder {self}"):
             self._make_writable()
 
     def _make_writable(self) -> None:
@@ -204,7 +199,7 @@ class Store:
             return
         self._local.mkdir(parents=True, exist_ok=True)
         self.clear_temporaries()
-        _write_local(self._local, "probe", [bytes(_PROBE_BYTES)], _discard)
+        write_file(self._local, "probe", [bytes(_PROBE_BYTES)], discard)
 
 
 def folder_id(store: Store) -> str:
@@ -224,93 +219,3 @@ def folder_id(store: Store) -> str:
 def warn_damaged(address: str, reason: str) -> None:
     """Log, once per process, that a damaged file is treated as absent."""
     logger.warning("%s is damaged and treated as absent: %s", presentable(address), presentable(reason))
-
-
-def without_keys(uri: str) -> str:
-    """Return an address without its secrets: keys before an @, which may hold a slash, and the query."""
-    return read_address(uri).bare if "://" in uri else uri
-
-
-def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
-    scheme, separator, _ = uri.partition("://")
-    if not separator:
-        return fs.LocalFileSystem(), uri
-    if option := _OPTIONS.get(scheme):
-        uri = f"{uri}{'&' if '?' in uri else '?'}{option}"
-    try:
-        file_system, root = fs.FileSystem.from_uri(uri)
-    except pa.ArrowInvalid as error:
-        raise pa.ArrowInvalid(str(error).replace(uri, without_keys(uri))) from None
-    return _patient(file_system) if scheme == "s3" else file_system, root.rstrip("/")
-
-
-def _patient(s3: fs.S3FileSystem) -> fs.S3FileSystem:
-    """Return the same file system with timeouts and retries, which no address can set."""
-    _, (options,) = s3.__reduce__()
-    attempts = fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS)
-    times = {"connect_timeout": _CONNECT_SECONDS, "request_timeout": _ANSWER_SECONDS}
-    return fs.S3FileSystem(**options | times, retry_strategy=attempts)
-
-
-@contextmanager
-def _named(place: str, *, absent: bool = False) -> Iterator[None]:
-    """Turn file system errors into a ResultsError that names the place; `absent` lets FileNotFoundError through."""
-    try:
-        yield
-    except UnicodeEncodeError:
-        raise ResultsError(f"{place}: its name is not UTF-8, and Arrow opens no other") from None
-    except (OSError, pa.ArrowException) as error:
-        if absent and isinstance(error, FileNotFoundError):
-            raise
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise ResultsError(f"{place}: {_KEY_AND_BUCKET.sub('', reason)}") from None  # its text may hold the keys
-
-
-def _stamps(folder: Path) -> dict[str, Stamp]:
-    # Not through Arrow, whose listing fails if the folder is made meanwhile.
-    found: dict[str, Stamp] = {}
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                if entry.is_file():
-                    status = entry.stat()
-                    found[entry.name] = Stamp(status.st_size, status.st_mtime_ns)
-    return found
-
-
-def _publish(temporary: Path, target: Path) -> None:
-    temporary.replace(target)
-
-
-def _discard(temporary: Path, target: Path) -> None:
-    temporary.unlink()
-
-
-def _publish_first(temporary: Path, target: Path) -> None:
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without hard links
-        temporary.replace(target)
-    temporary.unlink(missing_ok=True)
-
-
-def _write_local(
-    root: Path, path: str, pieces: Iterable[bytes], publish: Callable[[Path, Path], None] = _publish
-) -> None:
-    if not root.is_dir():  # on a worker of another machine, a folder made here would never be seen
-        raise FileNotFoundError(2, "the results folder does not exist on this machine")
-    target = root / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_of(target)
-    try:
-        with temporary.open("xb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        publish(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -11,9 +11,9 @@ from torch import Tensor
 from raysl.data.decoding import Images
 from raysl.methods._method import Diagnostic
 from raysl.results.store import Store
+from raysl.training.building import trained_method
 from raysl.training.feed import Feed, Normaliser
-from raysl.training.loop import Execution, prepare_process
-from raysl.training.scoring import trained_method
+from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
 
 NUM_BATCHES = 20  # that a method may choose from

@@ -2,36 +2,29 @@
 
 import math
 import time
-from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from raysl import collectives, methods
+from raysl import collectives
 from raysl.data.arrays import TrainArrays
-from raysl.errors import CheckpointError
 from raysl.methods._method import Losses, Method, Step, View
 from raysl.models.batch_norm import sync_batch_norm
-from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.results.rows import SPREAD, Epoch, Status
 from raysl.results.store import Store
-from raysl.training import checkpoint
+from raysl.training.building import build_method
 from raysl.training.code import code_of
 from raysl.training.features import pooled_features
 from raysl.training.feed import Feed
-from raysl.training.memory import keep_freed_memory
-from raysl.training.model_file import evaluated_encoder, model_state
 from raysl.training.optimizers import build_optimizer
-from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.process import Execution, derive, prepare_process
 from raysl.training.schedules import lr_factor
-from raysl.training.spec import STREAMS, Stream, TrialSpec
+from raysl.training.spec import TrialSpec
 
 COLLAPSED = 0.05  # a mean spread below this is a collapse, in batches of any size
 SPREAD_OUT = 0.5  # and one above this is none
-CUDA_CONTEXT = 600 << 20  # bytes, roughly, that a process takes of a card beside its tensors
 
 
 class Ending(NamedTuple):
@@ -39,20 +32,6 @@ class Ending(NamedTuple):
 
     status: Status
     reason: str
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a trial is executed; nothing here decides its numbers beyond rounding.
-
-    device: `cpu` or `cuda:N`.  threads: of this process.  checkpoint_seconds: least time between two checkpoints.
-    milestones: after how many epochs the model is kept, beside that of the end.
-    """
-
-    device: str = "cpu"
-    threads: int = 1
-    checkpoint_seconds: float = 30.0
-    milestones: tuple[int, ...] = ()
 
 
 def collapse_below(batch_size: int) -> float:
@@ -63,66 +42,6 @@ def collapse_below(batch_size: int) -> float:
     SPREAD_OUT: sound training keeps 0.8 and more.
     """
     return max(COLLAPSED, min(SPREAD_OUT, 4 / math.sqrt(batch_size)))
-
-
-def device_for(gpus: float) -> str:
-    """Return the device that a process with this share of GPUs trains on, and keep it to its share of the memory.
-
-    So a trial that needs more fails by itself, and takes none of its neighbours on the card with it.
-    """
-    if not gpus or not torch.cuda.is_available():
-        return "cpu"
-    device = torch.cuda.current_device()
-    torch.cuda.set_per_process_memory_fraction(memory_share(gpus, torch.cuda.mem_get_info(device)[1]), device)
-    return f"cuda:{device}"
-
-
-def memory_share(gpus: float, memory: int) -> float:
-    """Return which fraction of a card's memory (bytes) a process may fill with tensors that has this share of it."""
-    return 1.0 if gpus >= 1 else max(gpus - CUDA_CONTEXT / memory, 0.0)
-
-
-def prepare_process(spec: TrialSpec, execution: Execution) -> torch.device:
-    """Set threads, determinism, memory and the seed of the initialisation in this process."""
-    device = torch.device(execution.device)
-    torch.set_num_threads(execution.threads)
-    torch.use_deterministic_algorithms(device.type == "cpu")
-    # Determinism would have torch fill all fresh memory, lest anything reads it before it is written: nothing does.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if device.type == "cpu":
-        keep_freed_memory()
-    torch.backends.cudnn.benchmark = device.type == "cuda"
-    torch.manual_seed(derive(spec, "init"))
-    return device
-
-
-def derive(spec: TrialSpec, stream: Stream, *more: int) -> int:
-    """Return the 64-bit seed of a named stream, apart from those of all other streams."""
-    entropy = [spec.stream_seed(stream), STREAMS.index(stream), *more]
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
-
-
-def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
-    """Build a trial's method, its encoder taken over from what is evaluated of the trial that it starts from."""
-    assert spec.data.image_size is not None, "a trial's data are resolved"
-    encoder = build_encoder(spec.model, channels, spec.data.image_size)
-    if spec.start is not None:
-        start = checkpoint.load(store, model_path(spec.start, spec.start_epoch))
-        encoder.load_state_dict(evaluated_encoder(start))
-    method = methods.build(spec.method, encoder, spec.data.num_classes)
-    if spec.freeze == "backbone":
-        freeze_backbone(method)
-    return method
-
-
-def loaded_method(spec: TrialSpec, channels: int, store: Store, trial_id: str) -> Method:
-    """Build a trial's method with the weights of a model: its own, or that of a trial with the same weights.
-
-    Raises CheckpointError where the model is damaged.
-    """
-    method = build_method(spec.model_copy(update={"start": None}), channels, store)
-    method.load_state_dict(checkpoint.load(store, model_path(trial_id))["method"])
-    return method
 
 
 class Loop:
@@ -233,40 +152,6 @@ class Loop:
         factor = lr_factor(self.spec.schedule, position, self.spec.epochs)
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr * factor
-
-    def save_model(self, epoch: int | None = None) -> None:
-        """Write this trial's model: that of its end, or of a milestone."""
-        checkpoint.save(self.store, model_path(self.spec.id, epoch), model_state(self.spec.id, self.method))
-
-    def save(self) -> None:
-        """Write this trial's checkpoint."""
-        state = {
-            "id": self.spec.id,
-            "started": self.started,
-            "code": self.code.digest,
-            "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "curve": [[e.epoch, e.lr, e.loss, dict(e.terms), e.seconds] for e in self.curve],
-        }
-        checkpoint.save(self.store, checkpoint_path(self.spec.id), state)
-
-    def resume(self) -> None:
-        """Take up the last checkpoint.
-
-        Raises CheckpointError where it is damaged, does not fit, or is of other code; the loop is of no use then.
-        """
-        path = checkpoint_path(self.spec.id)
-        state = checkpoint.load(self.store, path)
-        if state.get("code", self.code.digest) != self.code.digest:
-            raise CheckpointError(f"{self.store.address(path)}: written by other code")
-        try:
-            self.method.load_state_dict(state["method"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.curve = [Epoch(*entry) for entry in state["curve"]]
-            self.started = float(state["started"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:  # of a version that had other parameters
-            reason = str(error).partition("\n")[0]
-            raise CheckpointError(f"{self.store.address(path)}: does not fit this trial: {reason}") from None
 
 
 def _channels(spec: TrialSpec) -> int:

@@ -8,8 +8,10 @@ from itertools import islice
 from raysl.data.expected import stand_in
 from raysl.methods._method import Method
 from raysl.results.store import Store
+from raysl.training.building import build_method
 from raysl.training.features import FEATURE_BATCH, pooled_features
-from raysl.training.loop import Execution, Loop, build_method, prepare_process
+from raysl.training.loop import Loop
+from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
 
 

@@ -7,9 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from raysl.data.arrays import load_test
-from raysl.data.parquet import read_labels
-from raysl.data.sets import locate_content
+from raysl.data.arrays import class_names, load_test
 from raysl.methods._method import Method
 from raysl.probes.folds import accuracy
 from raysl.probes.measured import predictions
@@ -17,10 +15,11 @@ from raysl.results.code import write_code
 from raysl.results.features import Features, write_features
 from raysl.results.rows import Score, read_scores, write_score
 from raysl.results.store import Store
+from raysl.training.building import trained_method
 from raysl.training.code import code_of
 from raysl.training.features import extract_features, logits
 from raysl.training.feed import Feed
-from raysl.training.loop import Execution, build_method, loaded_method, prepare_process
+from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
 
 log = logging.getLogger(__name__)
@@ -57,23 +56,12 @@ def _test_features(spec: TrialSpec, store: Store, execution: Execution) -> Featu
     test_features = extract_features(method.evaluation().encoder, test_images, feed.normalise)
     return Features(
         trial_id=spec.id,
-        class_names=read_labels(locate_content(spec.data.source, spec.data.digest)).class_names,
+        class_names=class_names(spec.data),
         source=spec.data.source,
         labels=test_labels,
         predicted=_predicted(method, feed, test_images, (test_features, test_labels)),
         features=test_features,
     )
-
-
-def trained_method(spec: TrialSpec, store: Store) -> Method:
-    """Return a trial's method as it was trained; one that trains nothing is what it starts from.
-
-    Raises CheckpointError where the model is damaged.
-    """
-    assert spec.data.channels is not None, "a trial's data are resolved"
-    if not spec.trains:
-        return build_method(spec, spec.data.channels, store)
-    return loaded_method(spec, spec.data.channels, store, spec.id)
 
 
 def _predicted(

@@ -10,10 +10,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from raysl import methods
-from raysl.data.arrays import load
+from raysl.data.arrays import class_names, load
 from raysl.data.images import decode, encode
-from raysl.data.parquet import read_labels
-from raysl.data.sets import locate_content
 from raysl.errors import DataError, UserError, quoted
 from raysl.methods._method import Method
 from raysl.training.feed import Normaliser
@@ -35,7 +33,7 @@ class TrainedModel(nn.Module):
         """
         super().__init__()
         self.trial_id, self.spec = spec.id, spec
-        self.class_names = read_labels(locate_content(spec.data.source, spec.data.digest)).class_names
+        self.class_names = class_names(spec.data)
         self.encoder, self.method = method.evaluation().encoder, method
         normalise = Normaliser.of(load(spec.data), torch.device("cpu"))
         self.register_buffer("mean", normalise.mean)

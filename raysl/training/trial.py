@@ -7,22 +7,21 @@ from dataclasses import replace
 
 import torch
 
-import raysl
 from raysl import collectives
 from raysl.errors import CheckpointError
-from raysl.methods._method import Method
-from raysl.results.code import write_code
 from raysl.results.rows import Epoch, TrialRow, read_row, write_row
 from raysl.results.store import Store
 from raysl.training.code import code_of
-from raysl.training.feed import Feed
-from raysl.training.loop import Ending, Execution, Loop, build_method, prepare_process
+from raysl.training.loop import Ending, Loop
+from raysl.training.measuring import is_unprobed, measure_start, take_over
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.probing import probed
+from raysl.training.process import Execution
+from raysl.training.progress import resume, save_checkpoint, save_model
 from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
 from raysl.training.stopping import Race
-from raysl.training.taken_over import is_unprobed, take_over
+from raysl.training.trained_row import write_trained
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ def run_trial(
     Raises CheckpointError where models of a finished trial are gone that other code has made.
     """
     if not spec.trains:
-        return _measure_start(spec, store, execution)
+        return measure_start(spec, store, execution)
     milestones = [epoch for epoch in execution.milestones if epoch < spec.epochs]
     if weights_of is not None:
         take_over(spec, store, execution, weights_of, milestones)
@@ -68,25 +67,6 @@ def run_trial(
     return finish(loop, stopped)
 
 
-def _measure_start(spec: TrialSpec, store: Store, execution: Execution) -> TrialRow | None:
-    """Probe the model that a trial starts from and write the trial's row; nothing is trained, and no model written."""
-    if collectives.rank() != 0:
-        return None
-    known = read_row(store, spec.id)
-    if known is not None and known.status != "failed":
-        return known
-    started = time.time()
-    assert spec.data.channels is not None, "a trial's data are resolved"
-    device = prepare_process(spec, execution)
-    method = build_method(spec, spec.data.channels, store)
-    method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ending, accuracy = probed(spec, method, Feed(spec, method.views(), device))
-    code = write_code(store, code_of(spec, store))
-    row = _row(spec, method, device, (), started, ending, accuracy, code)
-    write_row(store, row)
-    return row
-
-
 def _is_done(row: TrialRow, store: Store, lost: Sequence[int], race: Race | None) -> bool:
     """Return whether nothing is left of a trial to do: a process may die after its row is written.
 
@@ -108,7 +88,7 @@ def _resumed(spec: TrialSpec, store: Store, execution: Execution, lost: Sequence
     loop = Loop(spec, store, execution)
     if store.exists(checkpoint_path(spec.id)):
         try:
-            loop.resume()
+            resume(loop)
         except CheckpointError as error:
             # Starting again gives the same numbers; going on from damage would not.
             log.warning("starts again: %s", error)
@@ -171,9 +151,9 @@ def _keep(loop: Loop, last: int, milestones: Sequence[int], saved: float) -> flo
     """Write what a later trial or a resume needs of this epoch; return when a checkpoint was last written."""
     done = loop.epochs_done
     if done in milestones and not is_whole(loop.store, model_path(loop.spec.id, done)):
-        loop.save_model(done)  # first: a checkpoint past a milestone without its model is of no use
+        save_model(loop, done)  # first: a checkpoint past a milestone without its model is of no use
     if done < last and time.time() - saved >= loop.execution.checkpoint_seconds:
-        loop.save()
+        save_checkpoint(loop)
         return time.time()
     return saved
 
@@ -189,7 +169,7 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
     if ending is None:
         ending, accuracy = probed(spec, loop.method, loop.feed)
     if ending is None:
-        loop.save_model()
+        save_model(loop)
     known = read_row(store, spec.id)
     if known is not None and known.status == "finished":
         # Trained again for its model alone, which had been dropped: the row is written once.
@@ -200,45 +180,8 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
             write_row(store, known)
         store.delete(checkpoint_path(spec.id))
         return known
-    code = write_code(store, loop.code)
-    row = _row(spec, loop.method, loop.device, tuple(loop.curve), loop.started, ending, accuracy, code)
-    write_row(store, row)
+    row = write_trained(
+        store, spec, loop.method, loop.device, tuple(loop.curve), loop.started, ending, accuracy, loop.code
+    )
     store.delete(checkpoint_path(spec.id))
     return row
-
-
-def _row(
-    spec: TrialSpec,
-    method: Method,
-    device: torch.device,
-    curve: tuple[Epoch, ...],
-    started: float,
-    ending: Ending | None,
-    accuracy: float | None,
-    code: str,
-) -> TrialRow:
-    return TrialRow(
-        trial_id=spec.id,
-        status=ending.status if ending else "finished",
-        reason=ending.reason if ending else "",
-        method=str(spec.method["name"]),
-        seed=spec.seed,
-        final_loss=curve[-1].loss if curve and ending is None else None,
-        probe_accuracy=accuracy,
-        epochs=len(curve),
-        num_parameters=sum(p.numel() for p in method.parameters()),
-        seconds=sum(epoch.seconds for epoch in curve),
-        started_at=started,
-        finished_at=time.time(),
-        workers=collectives.world_size(),
-        device=_device_name(device),
-        raysl_version=raysl.__version__,
-        torch_version=str(torch.__version__),
-        spec=spec.model_dump_json(),
-        curve=curve,
-        code=code,
-    )
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -32,7 +32,8 @@ from raysl.data.inspect import inspect, resolve
 from raysl.data.sets import locate
 from raysl.data.settings import DataSettings
 from raysl.results.store import Store
-from raysl.training.loop import Execution, Loop
+from raysl.training.loop import Loop
+from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
 
 MIB = 1 << 20

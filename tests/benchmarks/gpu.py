@@ -22,7 +22,8 @@ import torch
 from training_steps import spec_of, write_images
 
 from raysl.results.store import Store
-from raysl.training.loop import Execution, Loop
+from raysl.training.loop import Loop
+from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
 
 EPOCHS, IMAGES = 200, 50_000  # of SidAE on CIFAR-10

@@ -27,7 +27,7 @@ from raysl.data.inspect import inspect, resolve
 from raysl.results.rows import read_rows
 from raysl.results.store import Store
 from raysl.search.trials import Trial, expand
-from raysl.training.loop import Execution
+from raysl.training.process import Execution
 from raysl.training.trial import run_trial
 
 FILE = Path(__file__).parents[2] / "search_spaces" / "rotation_semi.yaml"

@@ -39,7 +39,7 @@ from raysl.results.rows import TrialRow, read_rows
 from raysl.results.store import Store
 from raysl.search.experiment import Resources
 from raysl.search.trials import Trial, expand
-from raysl.training.loop import Execution
+from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
 from raysl.training.trial import run_trial
 

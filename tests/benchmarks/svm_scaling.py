@@ -25,9 +25,9 @@ from raysl.probes.settings import LinearSVM
 from raysl.results.rows import read_rows
 from raysl.results.stages import read_selections, read_stages
 from raysl.results.store import Store
+from raysl.training.building import trained_method
 from raysl.training.features import extract_features
 from raysl.training.feed import Feed
-from raysl.training.scoring import trained_method
 from raysl.training.spec import TrialSpec
 
 SEARCHES = {

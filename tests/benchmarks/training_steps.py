@@ -37,8 +37,10 @@ from raysl.data.inspect import inspect, resolve
 from raysl.data.parquet import Row, write
 from raysl.results.store import Store
 from raysl.search.trials import expand
+from raysl.training.building import build_method
 from raysl.training.feed import Feed
-from raysl.training.loop import Execution, Loop, build_method
+from raysl.training.loop import Loop
+from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
 
 SEARCH_SPACES = Path(__file__).parents[2] / "search_spaces"

@@ -27,10 +27,11 @@ from raysl.results.store import Store
 from raysl.search.selection import select
 from raysl.search.trials import expand, stage_record
 from raysl.training import checkpoint
+from raysl.training.building import build_method
 from raysl.training.diagnostics import Shown, diagnosed
 from raysl.training.feed import Feed
-from raysl.training.loop import Execution, build_method, prepare_process
 from raysl.training.paths import model_path
+from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
 from raysl.training.trial import run_trial
 

@@ -9,7 +9,8 @@ from raysl.config import load
 from raysl.data.settings import TrialData
 from raysl.launch.leases import Leases
 from raysl.launch.options import Options
-from raysl.launch.search import Search, Working
+from raysl.launch.search import Search
+from raysl.launch.session import Session, Working
 from raysl.launch.step import Step, num_todo, searches_of
 from raysl.results.store import Store
 
@@ -35,14 +36,8 @@ def test_a_stage_that_experiments_share_is_searched_once(tmp_path: Path, other: 
     found = [load(file, overrides=[*OPTUNA, *more]) for more in ([], [other])]
     store = Store.open(str(tmp_path / "results"), create=True)
     observer: object = None
-    search = Search(
-        [(experiment, of_stages(experiment, DATA)) for experiment in found],
-        Leases(store),
-        Options(),
-        observer,  # type: ignore[arg-type]
-        lambda outcome: None,
-        lambda: None,
-    )
+    session = Session(found, Leases(store), Options(), observer, lambda outcome: None)  # type: ignore[arg-type]
+    search = Search([(experiment, of_stages(experiment, DATA)) for experiment in found], session, lambda: None)
     steps = [step for index in range(2) if (step := _without_work(search._open(index, 0))) is not None]
     assert len(searches_of(steps)) == num_searches
     assert num_todo(steps) == num_searches * 6 * 2

@@ -28,7 +28,7 @@ from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 from raysl.results.store import Store
 from raysl.search.trials import expand
-from raysl.training.loop import Execution
+from raysl.training.process import Execution
 from raysl.training.trial import run_trial
 
 DEFAULTS = {"lambd": 0.0051, "projector": 2048, "min_crop": 0.08, "interpolation": "bicubic"}

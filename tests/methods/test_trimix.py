@@ -30,7 +30,7 @@ from raysl.models.encoder import Encoder, build_encoder
 from raysl.models.settings import ModelSettings
 from raysl.results.store import Store
 from raysl.search.trials import expand
-from raysl.training.loop import Execution
+from raysl.training.process import Execution
 from raysl.training.trial import run_trial
 
 DEFAULTS = {

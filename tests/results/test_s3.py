@@ -12,7 +12,8 @@ from s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 
 from raysl.errors import ResultsError
 from raysl.results import store as module
-from raysl.results.store import Store, folder_id, without_keys
+from raysl.results.file_systems import without_keys
+from raysl.results.store import Store, folder_id
 
 
 @pytest.fixture

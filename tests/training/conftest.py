@@ -12,7 +12,7 @@ from raysl.data.inspect import inspect, resolve
 from raysl.results.rows import Epoch, TrialRow
 from raysl.results.store import Store
 from raysl.search.trials import expand
-from raysl.training.loop import Execution
+from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
 from raysl.training.stopping import Race
 from raysl.training.trial import run_trial

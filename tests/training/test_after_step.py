@@ -18,9 +18,10 @@ from raysl.methods.semi import Semi
 from raysl.results.rows import TrialRow
 from raysl.results.store import Store
 from raysl.training import checkpoint
-from raysl.training.loop import Execution, Loop
+from raysl.training.loop import Loop
 from raysl.training.measure import measure
 from raysl.training.paths import model_path
+from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
 

@@ -17,11 +17,13 @@ from raysl.results.features import read_features
 from raysl.results.rows import TrialRow
 from raysl.results.store import Store
 from raysl.training import checkpoint, scoring, trial
+from raysl.training.building import build_method
 from raysl.training.features import extract_features, pooled_features
 from raysl.training.feed import Feed
-from raysl.training.loop import Execution, Loop, build_method
+from raysl.training.loop import Loop
 from raysl.training.measure import measure
 from raysl.training.paths import model_path
+from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
 

@@ -12,8 +12,8 @@ from raysl.errors import CheckpointError
 from raysl.results.rows import TrialRow
 from raysl.results.store import Store
 from raysl.training import checkpoint
-from raysl.training.loop import Execution
 from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.seal import is_whole, seal
 from raysl.training.spec import TrialSpec

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from raysl.training.loop import CUDA_CONTEXT, device_for, memory_share
+from raysl.training.process import CUDA_CONTEXT, device_for, memory_share
 
 GIB = 1 << 30
 

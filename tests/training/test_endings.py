@@ -14,8 +14,9 @@ from raysl.methods.semi import Semi
 from raysl.results.rows import Epoch, TrialRow, read_row
 from raysl.results.store import Store
 from raysl.training import checkpoint
-from raysl.training.loop import Execution, Loop, collapse_below
+from raysl.training.loop import Loop, collapse_below
 from raysl.training.paths import checkpoint_path, model_path, race_path
+from raysl.training.process import Execution
 from raysl.training.settings import Asha, MedianRule
 from raysl.training.spec import TrialSpec
 from raysl.training.stopping import Race

@@ -11,9 +11,10 @@ from gloo import spawn
 from raysl.results.rows import TrialRow, read_row
 from raysl.results.store import Store
 from raysl.training import checkpoint
-from raysl.training.loop import Execution, Loop
+from raysl.training.loop import Loop
 from raysl.training.measure import measure
 from raysl.training.paths import model_path
+from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
 from raysl.training.trial import run_trial
 

@@ -21,10 +21,11 @@ from raysl.results.features import read_features
 from raysl.results.rows import TrialRow
 from raysl.results.store import Store
 from raysl.training import checkpoint
+from raysl.training.building import build_method, trained_method
 from raysl.training.feed import Feed
-from raysl.training.loop import Execution, build_method
 from raysl.training.paths import model_path
-from raysl.training.scoring import score_trial, trained_method
+from raysl.training.process import Execution
+from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
 
 MakeSpec = Callable[..., TrialSpec]

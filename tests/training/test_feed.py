@@ -19,8 +19,9 @@ from raysl.results.rows import Epoch, TrialRow
 from raysl.results.store import Store
 from raysl.search.trials import expand
 from raysl.training import scoring, trial
+from raysl.training.building import build_method
 from raysl.training.feed import Feed, Normaliser
-from raysl.training.loop import Execution, build_method
+from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
 
 ATTACK = "data.attack={name: one_pixel}"

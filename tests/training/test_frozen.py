@@ -16,11 +16,12 @@ from raysl.results.features import read_features
 from raysl.results.rows import TrialRow, read_row, read_rows, read_scores, write_row
 from raysl.results.store import Store
 from raysl.training import checkpoint
+from raysl.training.building import build_method
 from raysl.training.features import extract_features
 from raysl.training.feed import Feed
-from raysl.training.loop import Execution, build_method
 from raysl.training.measure import measure
 from raysl.training.paths import model_path
+from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
 from raysl.training.trial import run_trial

@@ -9,8 +9,9 @@ import torch
 from raysl.results.rows import TrialRow, read_row
 from raysl.results.store import Store
 from raysl.training import checkpoint
-from raysl.training.loop import Execution, Loop
+from raysl.training.loop import Loop
 from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.process import Execution
 from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
 

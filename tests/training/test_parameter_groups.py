@@ -15,8 +15,10 @@ from raysl.methods.supervised import Supervised
 from raysl.results.rows import TrialRow
 from raysl.results.store import Store
 from raysl.training import checkpoint
-from raysl.training.loop import Execution, Loop
+from raysl.training.loop import Loop
 from raysl.training.paths import model_path
+from raysl.training.process import Execution
+from raysl.training.progress import resume
 from raysl.training.spec import TrialSpec
 
 MakeSpec = Callable[..., TrialSpec]
@@ -87,7 +89,7 @@ def test_a_killed_trial_goes_on_with_its_factors(
     undisturbed = train(spec, whole)
     kill(spec, killed, 2)
     loop = Loop(spec, killed, Execution())
-    loop.resume()
+    resume(loop)
     assert [each["new"] / each["rest"] for each in rates(loop, 1)] == pytest.approx([LR] * 2)
     decays = {group["weight_decay"] for group in loop.optimizer.param_groups}
     assert decays - {0.0} == {0.1, 0.1 * DECAY}

@@ -10,8 +10,9 @@ from gloo import spawn
 from raysl.results.rows import TrialRow, read_row
 from raysl.results.store import Store
 from raysl.training import checkpoint
-from raysl.training.loop import Execution, Loop
+from raysl.training.loop import Loop
 from raysl.training.paths import model_path, race_path
+from raysl.training.process import Execution
 from raysl.training.settings import Asha
 from raysl.training.spec import TrialSpec
 from raysl.training.stopping import Race

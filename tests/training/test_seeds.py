@@ -10,8 +10,10 @@ from raysl import methods
 from raysl.results.rows import TrialRow
 from raysl.results.store import Store
 from raysl.training import scoring, trial
+from raysl.training.building import build_method
 from raysl.training.feed import Feed
-from raysl.training.loop import Execution, Loop, build_method, prepare_process
+from raysl.training.loop import Loop
+from raysl.training.process import Execution, prepare_process
 from raysl.training.scoring import score_trial
 from raysl.training.spec import STREAMS, TrialSpec
 

@@ -27,10 +27,12 @@ from raysl.results.rows import Epoch, TrialRow, read_row, read_scores, write_sco
 from raysl.results.store import Store
 from raysl.search.trials import expand
 from raysl.training import checkpoint
+from raysl.training.building import build_method
 from raysl.training.features import extract_features
 from raysl.training.feed import Feed
-from raysl.training.loop import Execution, Loop, build_method
+from raysl.training.loop import Loop
 from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
 from raysl.training.trial import finish, run_trial

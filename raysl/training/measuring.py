@@ -1,5 +1,6 @@
-"""A trial that has the weights of another: its models are copied, and it is measured."""
+"""Trials that are measured without any training: they have the weights of another trial."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,12 +10,30 @@ from raysl import collectives
 from raysl.results.rows import TrialRow, read_row, write_row
 from raysl.results.store import Store
 from raysl.training import checkpoint
+from raysl.training.building import trained_method
+from raysl.training.code import code_of
 from raysl.training.feed import Feed
-from raysl.training.loop import Execution, loaded_method, prepare_process
 from raysl.training.paths import model_path
 from raysl.training.probing import probed
+from raysl.training.process import Execution, prepare_process
 from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
+from raysl.training.trained_row import write_trained
+
+
+def measure_start(spec: TrialSpec, store: Store, execution: Execution) -> TrialRow | None:
+    """Probe the model that a trial starts from and write the trial's row; nothing is trained, and no model written."""
+    if collectives.rank() != 0:
+        return None
+    known = read_row(store, spec.id)
+    if known is not None and known.status != "failed":
+        return known
+    started = time.time()
+    device = prepare_process(spec, execution)
+    method = trained_method(spec, store)
+    method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ending, accuracy = probed(spec, method, Feed(spec, method.views(), device))
+    return write_trained(store, spec, method, device, (), started, ending, accuracy, code_of(spec, store))
 
 
 def take_over(spec: TrialSpec, store: Store, execution: Execution, donor: str, milestones: Sequence[int]) -> None:
@@ -38,8 +57,7 @@ def _measure(spec: TrialSpec, store: Store, device: torch.device, donor: TrialRo
     known = read_row(store, spec.id)
     if known is not None and known.status == "finished" and not is_unprobed(known):
         return
-    assert spec.data.channels is not None, "a trial's data are resolved"
-    method = loaded_method(spec, spec.data.channels, store, spec.id)
+    method = trained_method(spec, store)
     method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ending, accuracy = probed(spec, method, Feed(spec, method.views(), device))
     row = donor.for_another(spec.id, spec.model_dump_json(), accuracy)

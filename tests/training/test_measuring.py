@@ -11,8 +11,8 @@ from gloo import spawn
 from raysl.results.rows import TrialRow, read_row, write_row
 from raysl.results.store import Store
 from raysl.training import checkpoint
-from raysl.training.loop import Execution
 from raysl.training.paths import model_path
+from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
 from raysl.training.trial import run_trial

@@ -1,0 +1,36 @@
+"""A trial's method: built, and with the weights that it starts from or was trained to."""
+
+from raysl import methods
+from raysl.methods._method import Method
+from raysl.models.encoder import build_encoder, freeze_backbone
+from raysl.results.store import Store
+from raysl.training import checkpoint
+from raysl.training.model_file import evaluated_encoder
+from raysl.training.paths import model_path
+from raysl.training.spec import TrialSpec
+
+
+def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
+    """Build a trial's method, its encoder taken over from what is evaluated of the trial that it starts from."""
+    assert spec.data.image_size is not None, "a trial's data are resolved"
+    encoder = build_encoder(spec.model, channels, spec.data.image_size)
+    if spec.start is not None:
+        start = checkpoint.load(store, model_path(spec.start, spec.start_epoch))
+        encoder.load_state_dict(evaluated_encoder(start))
+    method = methods.build(spec.method, encoder, spec.data.num_classes)
+    if spec.freeze == "backbone":
+        freeze_backbone(method)
+    return method
+
+
+def trained_method(spec: TrialSpec, store: Store) -> Method:
+    """Return a trial's method as it was trained; one that trains nothing is what it starts from.
+
+    Raises CheckpointError if the model is damaged.
+    """
+    assert spec.data.channels is not None, "a trial's data are resolved"
+    if not spec.trains:
+        return build_method(spec, spec.data.channels, store)
+    method = build_method(spec.model_copy(update={"start": None}), spec.data.channels, store)
+    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    return method

@@ -1,0 +1,45 @@
+"""How far a training is, written to the results folder and taken up again."""
+
+from raysl.errors import CheckpointError
+from raysl.results.rows import Epoch
+from raysl.training import checkpoint
+from raysl.training.loop import Loop
+from raysl.training.model_file import model_state
+from raysl.training.paths import checkpoint_path, model_path
+
+
+def save_model(loop: Loop, epoch: int | None = None) -> None:
+    """Write a trial's model: that of its end, or of a milestone."""
+    checkpoint.save(loop.store, model_path(loop.spec.id, epoch), model_state(loop.spec.id, loop.method))
+
+
+def save_checkpoint(loop: Loop) -> None:
+    """Write a trial's checkpoint."""
+    state = {
+        "id": loop.spec.id,
+        "started": loop.started,
+        "code": loop.code.digest,
+        "method": loop.method.state_dict(),
+        "optimizer": loop.optimizer.state_dict(),
+        "curve": [[e.epoch, e.lr, e.loss, dict(e.terms), e.seconds] for e in loop.curve],
+    }
+    checkpoint.save(loop.store, checkpoint_path(loop.spec.id), state)
+
+
+def resume(loop: Loop) -> None:
+    """Take up the last checkpoint.
+
+    Raises CheckpointError if it is damaged, does not fit, or is of other code; the loop is of no use then.
+    """
+    path = checkpoint_path(loop.spec.id)
+    state = checkpoint.load(loop.store, path)
+    if state.get("code", loop.code.digest) != loop.code.digest:
+        raise CheckpointError(f"{loop.store.address(path)}: written by other code")
+    try:
+        loop.method.load_state_dict(state["method"])
+        loop.optimizer.load_state_dict(state["optimizer"])
+        loop.curve = [Epoch(*entry) for entry in state["curve"]]
+        loop.started = float(state["started"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # of a version that had other parameters
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{loop.store.address(path)}: does not fit this trial: {reason}") from None

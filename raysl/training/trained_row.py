@@ -1,0 +1,58 @@
+"""The row of a trial that was trained, or measured, in this process."""
+
+import time
+
+import torch
+
+import raysl
+from raysl import collectives
+from raysl.methods._method import Method
+from raysl.results.code import Code, write_code
+from raysl.results.rows import Epoch, TrialRow, write_row
+from raysl.results.store import Store
+from raysl.training.loop import Ending
+from raysl.training.spec import TrialSpec
+
+
+def write_trained(
+    store: Store,
+    spec: TrialSpec,
+    method: Method,
+    device: torch.device,
+    curve: tuple[Epoch, ...],
+    started: float,
+    ending: Ending | None,
+    accuracy: float | None,
+    code: Code,
+) -> TrialRow:
+    """Write the row of a trial, and the code that it is of, and return the row.
+
+    started: unix seconds.  ending: None if it finished.  accuracy: its probe accuracy.
+    """
+    row = TrialRow(
+        trial_id=spec.id,
+        status=ending.status if ending else "finished",
+        reason=ending.reason if ending else "",
+        method=str(spec.method["name"]),
+        seed=spec.seed,
+        final_loss=curve[-1].loss if curve and ending is None else None,
+        probe_accuracy=accuracy,
+        epochs=len(curve),
+        num_parameters=sum(p.numel() for p in method.parameters()),
+        seconds=sum(epoch.seconds for epoch in curve),
+        started_at=started,
+        finished_at=time.time(),
+        workers=collectives.world_size(),
+        device=_device_name(device),
+        raysl_version=raysl.__version__,
+        torch_version=str(torch.__version__),
+        spec=spec.model_dump_json(),
+        curve=curve,
+        code=write_code(store, code),
+    )
+    write_row(store, row)
+    return row
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
