@@ -11,7 +11,7 @@ from moto import settings
 from s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 
 from raysl.errors import ResultsError
-from raysl.results import store as module
+from raysl.results import file_systems as module
 from raysl.results.file_systems import without_keys
 from raysl.results.store import Store, folder_id
 
