@@ -71,17 +71,26 @@ class Cluster:
 
     def add(self, name: str, cpus: int, **environment: str) -> None:
         """Start a raylet and wait until it has joined."""
-        self.nodes[name] = _ray_start(
-            [f"--address={self.address}", f"--num-cpus={cpus}"],
-            self.folder / f"{name}.log",
-            {**self.environment, **environment},
-        )
+        self.begin(name, cpus, **environment)
+        _wait_until_started(self.nodes[name], self._log(name))
+
+    def begin(self, name: str, cpus: int, **environment: str) -> None:
+        """Start a raylet without waiting until it has joined."""
+        arguments = [f"--address={self.address}", f"--num-cpus={cpus}"]
+        self.nodes[name] = _ray_start(arguments, self._log(name), {**self.environment, **environment})
+
+    def joined(self) -> list[str]:
+        """Return the names of the raylets that have joined, sorted."""
+        return sorted(name for name in self.nodes if _is_started(self._log(name)))
 
     def kill(self, name: str) -> None:
         """Kill a raylet with all that runs under it, as a preempted machine goes."""
         process = self.nodes.pop(name)
         kill_tree(process.pid)
         process.wait()
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
 
 
 @contextmanager
@@ -115,7 +124,10 @@ def cluster(
             "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "1",
             "RAY_CLOUD_INSTANCE_ID": HEAD_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
         }  # fmt: skip
+    else:
+        arguments.append("--no-monitor")
     head = _ray_start(arguments, folder / "head.log", head_environment)
+    _wait_until_started(head, folder / "head.log")
     found = Cluster(address, environment, folder, head, {})
     try:
         yield found
@@ -132,15 +144,23 @@ def _ports(dashboard_port: int) -> list[str]:
 
 
 def _ray_start(arguments: list[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *arguments]
+    # Its log monitor takes a second of a core to start, and searches do not ask for what it sends.
+    options = ["--block", "--disable-usage-stats", "--include-log-monitor=false"]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *arguments]
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+
+
+def _is_started(log: Path) -> bool:
+    return b"Ray runtime started" in log.read_bytes()
+
+
+def _wait_until_started(process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + PATIENCE
-    while b"Ray runtime started" not in log.read_bytes():
+    while not _is_started(log):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
-    return process
 
 
 def _fake_config(address: str, cpus: int, autoscaling: Mapping[str, object]) -> dict[str, object]:

@@ -140,7 +140,7 @@ def _local_cluster(quiet: dict[str, Any], own_process: bool) -> Iterator[None]:
             copy_package(Path(folder, MODULES))
             # Ray sets handlers of its own, also below Python's; and what a signal raises in a fork is lost.
             bounded = _bounded() if own_process else nullcontext()
-            with undisturbed(), _first_on_path(Path(folder, MODULES)), _without_sigterm_handler(), bounded:
+            with undisturbed(), _first_on_path(Path(folder, MODULES)), _changed_ray(), bounded:
                 # Below it, for Ray has everybody write to its folders, and this one nobody else can enter.
                 _start(f"{folder}/r", quiet)
             yield
@@ -179,15 +179,33 @@ class _OfNoFolder(JobConfig):
         return True
 
 
+class _LocalNode(ray._private.node.Node):
+    """Ray's processes without those that only a user of its dashboard, logs or autoscaler asks for.
+
+    Each imports for seconds while the trials' processes do, and `ray.init` waits for the dashboard's server.
+    """
+
+    def start_api_server(self, **options: object) -> None:
+        """Start no server of the dashboard, which Ray has even where the dashboard is left out."""
+
+    def start_log_monitor(self) -> None:
+        """Start no process that sends the workers' output to the driver."""
+
+    def start_monitor(self) -> None:
+        """Start no autoscaler."""
+
+
 @contextmanager
-def _without_sigterm_handler() -> Iterator[None]:
-    """Keep Ray from handling SIGTERM: it would wait for half a minute for the cluster to drain."""
-    before = ray._private.utils.set_sigterm_handler
+def _changed_ray() -> Iterator[None]:
+    """Have Ray start a `_LocalNode`, and handle no SIGTERM, on which it would wait half a minute for a drain."""
+    handler, node = ray._private.utils.set_sigterm_handler, ray._private.node.Node
     ray._private.utils.set_sigterm_handler = lambda handler: None
+    ray._private.node.Node = _LocalNode  # type: ignore[misc]
     try:
         yield
     finally:
-        ray._private.utils.set_sigterm_handler = before
+        ray._private.utils.set_sigterm_handler = handler
+        ray._private.node.Node = node  # type: ignore[misc]
 
 
 @contextmanager

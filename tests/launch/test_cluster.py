@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from clusters import descendants
 from hostile_server import hostile_server
-from tiny import EXPERIMENT, start, write
+from tiny import EXPERIMENT, ONE_PROCESS, start, write
 from waiting import PATIENCE
 
 from raysl.errors import SearchError
@@ -128,7 +128,7 @@ def test_no_process_of_a_search_has_its_password_on_the_command_line(
     with hostile_server("429") as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://alice:s3cretpw@127.0.0.1:{server.server_port}")
         short = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("[1e-2, 1e-3]", "[1e-3]")
-        driver = start(write(tmp_path, short), tmp_path / "results")
+        driver = start(write(tmp_path, short), tmp_path / "results", *ONE_PROCESS)
         while driver.poll() is None:
             for pid in [driver.pid, *descendants(driver.pid)]:
                 try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from clusters import descendants
-from tiny import EXPERIMENT, Finished, here, inline, start, tables_of, write
+from tiny import EXPERIMENT, ONE_PROCESS, Finished, here, inline, start, tables_of, write
 from waiting import PATIENCE, wait_for
 
 import raysl as package
@@ -184,7 +184,7 @@ def test_beside_files_named_like_libraries_a_search_ends_as_elsewhere(undisturbe
         (here / f"{name}.py").write_text(f"raise AssertionError('{name} of the current directory')\n")
     script = Path(sys.executable).with_name("raysl")
     done = subprocess.run(
-        [script, "tune", undisturbed.file, "--results", "r"],
+        [script, "tune", undisturbed.file, "--results", "r", *ONE_PROCESS],
         cwd=here,
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
-from tiny import Finished, here, inline, raysl, start, tables_of
+from tiny import ONE_PROCESS, Finished, here, inline, raysl, start, tables_of
 from waiting import wait_for
 
 import raysl as package
@@ -168,7 +168,7 @@ def test_a_search_that_was_killed_between_stages_goes_on(searched: Finished, tmp
     for path in results.glob("*/*"):
         if path.stem in lost or path.parent.name == "selections":
             path.unlink()
-    driver = start(file, results)
+    driver = start(file, results, *ONE_PROCESS)
     fewest = {"selections": 2, "scores": 1}[after]
 
     def done() -> int:

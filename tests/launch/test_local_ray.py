@@ -30,9 +30,6 @@ PROCESSES = {
     "dashboard agent": (r"ray::DashboardAgent", False),
     "runtime environment agent": (r"ray::RuntimeEnvAgent", False),
     "idle worker": (r"ray::IDLE", True),
-    "dashboard": (r"\S+python.* \S+/dashboard/dashboard\.py", True),
-    "log monitor": (r"\S+python.* \S+/log_monitor\.py", True),
-    "autoscaler's monitor": (r"\S+python.* \S+/monitor\.py", True),
     "trial": (r"ray::TrialProcess", True),
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from clusters import descendants
-from tiny import EXPERIMENT, Finished, here, inline, raysl, runs_by_kind, start, tables_of, write
+from tiny import EXPERIMENT, ONE_PROCESS, Finished, here, inline, raysl, runs_by_kind, start, tables_of, write
 from waiting import PATIENCE, wait_for
 
 import raysl as package
@@ -126,7 +126,7 @@ def test_a_killed_driver_loses_nothing(undisturbed: Finished, tmp_path: Path) ->
     wait_for("end of the killed search's trials", lambda: not any(Path(f"/proc/{pid}").exists() for pid in trials))
     rows = {path.name: path.read_bytes() for path in (results / "rows").iterdir()}
     assert len(rows) < 6, "the search was over before it was killed"
-    again = raysl("tune", file, "--results", results)
+    again = raysl("tune", file, "--results", results, *ONE_PROCESS)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"{4 - min(4, len(rows))} to train" in again.stdout
     assert tables_of(results) == tables_of(reference)
@@ -191,7 +191,7 @@ def test_a_killed_trial_of_two_workers_leaves_room_for_itself(tmp_path: Path) ->
         EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("[1e-2, 1e-3]", "[1e-3]").replace("seeds: 2", "seeds: 1")
     )
     results = tmp_path / "results"
-    file = write(tmp_path, text.replace("epochs: 4", "epochs: 40"))
+    file = write(tmp_path, text.replace("epochs: 4", "epochs: 15"))
     driver = start(file, results, "--set", f"resources.workers={os.cpu_count()}", "--set", "stages.semi.batch_size=16")
     wait_for("checkpoint", lambda: list((results / "checkpoints").glob("*.pt")))
     trials = [pid for pid, line in descendants(driver.pid).items() if line.startswith(TRIAL)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from tiny import EXPERIMENT, Finished, here, of_stages, start, tables_of, write
+from tiny import EXPERIMENT, ONE_PROCESS, Finished, here, of_stages, start, tables_of, write
 from waiting import PATIENCE, wait_for
 
 import raysl as package
@@ -136,7 +136,7 @@ def test_one_finishes_what_the_other_was_killed_in(alone: tuple[Path, Path], tmp
 @pytest.mark.slow
 def test_one_proposes_at_a_time_and_the_other_goes_on_from_there(tmp_path: Path) -> None:
     file, results = write(tmp_path, OPTUNA), tmp_path / "results"
-    both = [start(file, results, "--score", "all") for _ in range(2)]
+    both = [start(file, results, *ONE_PROCESS, "--score", "all") for _ in range(2)]
     printed = [end(driver) for driver in both]
     waits = [f"waiting for the search of {socket.gethostname()}, pid {driver.pid}" in text
              for driver, text in zip(both, reversed(printed), strict=True)]  # fmt: skip
