@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 from analysis.command import say
 from analysis.stages import Searched, read_selected
 from raysl.errors import ResultsError, UserError, choices
-from raysl.results.file_systems import without_keys
-from raysl.results.paper_tables import NOT_YET, read_paper_tables
-from raysl.results.store import Store
+from raysl.results.records.paper_tables import NOT_YET, read_paper_tables
+from raysl.results.storage.file_systems import without_keys
+from raysl.results.storage.store import Store
 
 
 def add_choice(options: ArgumentParser, words: str = "only these") -> None:

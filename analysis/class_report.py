@@ -22,9 +22,9 @@ from analysis.command import Arguments, execute, out_folder, parser, say, say_wr
 from analysis.stages import Row, Searched, titles, without_common
 from analysis.tables import Table
 from raysl.errors import UserError
-from raysl.results.features import Features
-from raysl.results.paper_tables import ClassReport, read_paper_tables
-from raysl.results.store import Store
+from raysl.results.records.features import Features
+from raysl.results.records.paper_tables import ClassReport, read_paper_tables
+from raysl.results.storage.store import Store
 
 PROBES = {
     "linear_svm": "Linear SVM",

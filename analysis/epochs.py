@@ -19,10 +19,10 @@ from analysis import figures
 from analysis.command import Arguments, execute, out_folder, parser, say, say_written
 from raysl.errors import ResultsError, UserError, choices
 from raysl.results import read as read_tables
-from raysl.results.comparison import ComparedCell, ComparedTable, compare
-from raysl.results.file_systems import without_keys
-from raysl.results.paper_tables import PaperTables, read_paper_tables
-from raysl.results.store import Store
+from raysl.results.records.paper_tables import PaperTables, read_paper_tables
+from raysl.results.storage.file_systems import without_keys
+from raysl.results.storage.store import Store
+from raysl.results.tables.comparison import ComparedCell, ComparedTable, compare
 
 MOST_TICKS = 5  # that a panel of half a column has room for
 X_LABEL = "pre-training epochs"

@@ -17,7 +17,7 @@ from analysis.choosing import add_choice, chosen
 from analysis.command import Arguments, out_folder, parser, say, say_written
 from analysis.stages import Searched, titles, without_common
 from raysl.errors import UserError
-from raysl.results.features import Features
+from raysl.results.records.features import Features
 
 Indices = NDArray[np.int64]
 Points = NDArray[np.float32]  # [N, D], or [N, 2] of a figure

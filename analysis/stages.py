@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from raysl.errors import ResultsError, UserError, choices
 from raysl.results import read as read_tables
-from raysl.results.features import Features, read_features
-from raysl.results.file_systems import without_keys
+from raysl.results.records.features import Features, read_features
+from raysl.results.storage.file_systems import without_keys
 
 Row = Mapping[str, Any]
 

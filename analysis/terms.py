@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis import figures
 from analysis.stages import Searched
 from raysl.errors import UserError, choices
-from raysl.results.rows import SPREAD
+from raysl.results.records.rows import SPREAD
 
 Curve = NDArray[np.float64]  # [seeds, epochs]
 Curves = Mapping[str, Curve]

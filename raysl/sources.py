@@ -17,7 +17,7 @@ TRIAL = ("raysl.training.trial", "raysl.training.scoring")  # train and score a 
 # Modules that decide no number: storage, messages, this one, and how images get here (their digest is in the spec).
 APART = re.compile(
     r"raysl$|raysl\.(results|errors|outgoing|sources)\b|raysl\.training\.code$|"
-    r"raysl\.data\.(archives|carried|downloads|folders|inspect|malaria|medmnist|places|progress|sets|tiny_imagenet)$"
+    r"raysl\.data\.(registry\b|progress$|storage\.(paths|scan|shipped)$)"
 )
 
 

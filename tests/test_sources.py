@@ -21,7 +21,12 @@ def changed_files(before: Mapping[str, str], after: Mapping[str, str]) -> set[st
 @pytest.mark.parametrize("name", methods.names())
 def test_a_method_is_decided_by_its_own_file_and_by_what_trains_and_scores_it(name: str) -> None:
     files = deciding((name,))
-    wanted = {f"raysl/methods/{name}.py", "raysl/training/loop.py", "raysl/training/scoring.py", "raysl/data/views.py"}
+    wanted = {
+        f"raysl/methods/{name}.py",
+        "raysl/training/loop.py",
+        "raysl/training/scoring.py",
+        "raysl/data/augment/views.py",
+    }
     assert wanted <= files.keys()
     assert not [file for file in files if file.startswith(("raysl/launch", "raysl/results", "raysl/config"))]
     assert not [file for file in files if file.endswith("/trimix.py")] or "trimix" in name
@@ -34,7 +39,7 @@ def test_a_method_is_decided_by_its_own_file_and_by_what_trains_and_scores_it(na
         ("raysl.training.loop", lambda text: text + "\nCOLLAPSED = 0\n"),
         ("raysl.models.backbones", lambda text: text.replace("(", "(  ", 1).replace("3", "5", 1)),
         ("raysl.probes.linear_svm", lambda text: f"{text}\nC = 2\n"),
-        ("raysl.data.images", lambda text: text.replace("BILINEAR", "NEAREST")),
+        ("raysl.data.storage.images", lambda text: text.replace("BILINEAR", "NEAREST")),
     ],
 )
 def test_what_changes_a_number_changes_the_code(edit: Edit, module: str, change: Callable[[str], str]) -> None:
@@ -59,7 +64,7 @@ def test_what_changes_no_number_does_not(edit: Edit, change: Callable[[str], str
 
 @pytest.mark.parametrize(
     "module",
-    ["raysl.methods.byol", "raysl.launch.search", "raysl.console.live", "raysl.sources", "raysl.outgoing.known"],
+    ["raysl.methods.byol", "raysl.launch.driver.search", "raysl.console.live", "raysl.sources", "raysl.outgoing.known"],
 )
 def test_what_a_trial_does_without_is_none_of_its_code(edit: Edit, module: str) -> None:
     before = deciding(("supervised",))
@@ -81,7 +86,7 @@ def test_other_libraries_are_not_the_same_wherever_they_lie(edit: Edit) -> None:
     own = libraries()
     assert own.same(replace(own, raysl="elsewhere", torch="elsewhere"))
     assert not own.same(replace(own, torch_version="1.0"))
-    edit("raysl.launch.search", lambda text: f"{text}\n# a remark\n")
+    edit("raysl.launch.driver.search", lambda text: f"{text}\n# a remark\n")
     assert not libraries().same(own)
 
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raysl.api.target import Target
-from raysl.results.rows import read_rows
-from raysl.results.store import Store
+from raysl.results.records.rows import read_rows
+from raysl.results.storage.store import Store
 from raysl.search.adaptive import AdaptiveSearch
-from raysl.search.chain import selected_starts
 from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.shared_weights import SharedWeights
+from raysl.search.stage_starts import selected_starts
 from raysl.search.trials import Datas, Trial, expand
 from raysl.training.spec import TrialSpec
 
 if TYPE_CHECKING:
-    from raysl.training.measure import Cost
+    from raysl.training.step_benchmark import Cost
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ def expected(
 
 
 def _measure(spec: TrialSpec, experiment: Experiment, steps: int) -> "Cost":
-    from raysl.training.measure import measure
     from raysl.training.process import Execution
+    from raysl.training.step_benchmark import measure
     from raysl.training.torch_state import kept_torch_state
 
     with tempfile.TemporaryDirectory() as scratch, kept_torch_state():

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from raysl.api.observer import Preparation
-from raysl.data.expected import expected_facts, is_missing, missing_text
-from raysl.data.inspect import inspect, resolve
+from raysl.data.registry.expected import expected_facts, is_missing, missing_text
 from raysl.data.settings import DataSettings, TrialData
+from raysl.data.storage.scan import inspect, resolve
 from raysl.errors import DataError, dotted
-from raysl.search.checks import check
 from raysl.search.experiment import Experiment, Stage
+from raysl.search.preflight import check
 from raysl.search.trials import Datas
 
 

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from raysl.errors import UserError, checked_path, choices, quoted
-from raysl.launch.address import check_address, is_job_server
-from raysl.launch.connected import is_connected
-from raysl.launch.limits import Limits
-from raysl.launch.node_types import find_cluster_file
-from raysl.launch.options import Backend, Options, Retrain, WhoseScores
+from raysl.launch.cluster.address import check_address, is_job_server
+from raysl.launch.cluster.budget import Limits
+from raysl.launch.cluster.cluster_file import find_cluster_file
+from raysl.launch.cluster.connected import is_connected
+from raysl.launch.driver.options import Backend, Options, Retrain, WhoseScores
 
 
 @dataclass(frozen=True)
 class Launch:
     """Where a search goes and what it may take, as it was given.
 
-    own_process: whether the process is there for the search alone, as the command's is (`launch.options.Options`).
+    own_process: whether the process is there for the search alone, as the command's is (`launch.driver.options`).
     """
 
     results: str | None = None

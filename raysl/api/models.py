@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from raysl.api.launching import check_whole
 from raysl.api.turns import own_turn
 from raysl.errors import ResultsError, UserError, choices
-from raysl.results.rows import TrialRow, read_row
-from raysl.results.stages import Member, StageRecord, current_ids, read_selections, read_stages
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow, read_row
+from raysl.results.records.stages import Member, StageRecord, current_ids, read_selections, read_stages
+from raysl.results.storage.store import Store
 from raysl.training.paths import model_path
 from raysl.training.spec import TrialSpec
 

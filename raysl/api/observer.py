@@ -3,7 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 from raysl.errors import UserError, quoted
-from raysl.launch import watcher
+from raysl.launch.driver import observer as launch_observer
 
 
 class Preparation(Protocol):
@@ -19,7 +19,7 @@ class Preparation(Protocol):
 
 
 @runtime_checkable
-class Observer(watcher.Observer, Preparation, Protocol):
+class Observer(launch_observer.Observer, Preparation, Protocol):
     """Is told how a search goes, in the thread that called `raysl.tune`; a subclass overrides what it wants to know.
 
     What a method raises ends the search, and comes out of `raysl.tune`; finished trials are kept.

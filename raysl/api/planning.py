@@ -13,8 +13,8 @@ from raysl.api.observer import Observer, Preparation, checked_observer
 from raysl.api.search_request import SearchRequest
 from raysl.api.target import Target, target
 from raysl.api.turns import own_turn
-from raysl.data.arrays import prepare
 from raysl.data.settings import TrialData
+from raysl.data.storage.decoded_cache import prepare
 from raysl.search.experiment import Experiment, Resources
 
 

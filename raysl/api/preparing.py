@@ -8,15 +8,15 @@ from raysl.api.dataset_setup import resolve_data
 from raysl.api.launching import Launch
 from raysl.api.observer import Preparation
 from raysl.api.search_request import SearchRequest
-from raysl.data.arrays import prepare
-from raysl.data.carried import carried_sources
 from raysl.data.settings import TrialData
-from raysl.launch.carry import fetch, send
-from raysl.launch.connected import has_other_nodes
-from raysl.results.stages import read_stages
-from raysl.results.store import Store
-from raysl.search.checks import cautions
+from raysl.data.storage.decoded_cache import prepare
+from raysl.data.storage.shipped import carried_sources
+from raysl.launch.cluster.connected import has_other_nodes
+from raysl.launch.cluster.shipping import fetch, send
+from raysl.results.records.stages import read_stages
+from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment
+from raysl.search.preflight import cautions
 from raysl.search.trials import Datas
 from raysl.tracking.uri import default_uri, validate_uri
 

@@ -9,8 +9,8 @@ from raysl.config import load
 from raysl.config.document import read_document
 from raysl.config.paper_table import is_table_file, load_tables
 from raysl.errors import UserError
-from raysl.results.paper_tables import PaperTables, earlier_record, write_paper_tables
-from raysl.results.store import Store
+from raysl.results.records.paper_tables import PaperTables, earlier_record, write_paper_tables
+from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment
 
 StageIds = Mapping[tuple[int, str], str | None]  # by the experiment's place and the stage's name; None: none to be had

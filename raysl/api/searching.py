@@ -9,16 +9,16 @@ import pyarrow as pa
 
 from raysl.api.preparing import PreparedSearch
 from raysl.errors import ResultsError, SearchError
-from raysl.launch.leases import Leases
-from raysl.launch.limits import LimitError
-from raysl.launch.options import Options, Outcome
-from raysl.launch.search import Search
-from raysl.launch.session import Session
-from raysl.launch.watcher import Observer
-from raysl.results.store import Store, folder_id
+from raysl.launch.cluster.budget import LimitError
+from raysl.launch.coordination.leases import Leases
+from raysl.launch.driver.observer import Observer
+from raysl.launch.driver.options import Options, Outcome
+from raysl.launch.driver.search import Search
+from raysl.launch.driver.session import Session
+from raysl.results.storage.store import Store, folder_id
 from raysl.search.summary import curves_of, summarise_store
 from raysl.tracking.facts import RunFacts
-from raysl.tracking.tracked import Tracked
+from raysl.tracking.sync_manifest import Tracked
 from raysl.tracking.tracker import Tracker, TrackingStatus
 
 STARTING_SECONDS = 15.0  # before the first sync: until then, a search starts its processes

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysl.launch.connected import is_connected
-from raysl.launch.feasibility import Node
-from raysl.launch.node_types import ClusterFile, capacity, find_cluster_file
+from raysl.launch.cluster.capacity import Node
+from raysl.launch.cluster.cluster_file import ClusterFile, capacity, find_cluster_file
+from raysl.launch.cluster.connected import is_connected
 from raysl.search.experiment import Experiment
 
 
@@ -31,7 +31,7 @@ def target(address: str | None, path: Path | None) -> Target:
     """Return the cluster at an address, that which this process is in, or that of a file; without any, this machine."""
     file = find_cluster_file(path, address)
     if address is not None or (file is None and is_connected()):
-        from raysl.launch.cluster import cluster, nodes, priced_nodes
+        from raysl.launch.cluster.ray_cluster import cluster, nodes, priced_nodes
 
         with cluster(address):
             prices = [node.price for node in priced_nodes(file)]

@@ -12,12 +12,12 @@ from raysl.api.launching import check_whole
 from raysl.api.loading import Source, as_experiment
 from raysl.api.observer import Observer, Preparation, checked_observer
 from raysl.api.turns import own_turn
-from raysl.data.arrays import prepare
+from raysl.data.storage.decoded_cache import prepare
 from raysl.errors import UserError, choices, dotted
-from raysl.results.rows import Epoch, TrialRow
-from raysl.results.store import Store
-from raysl.search.chain import selected_starts
+from raysl.results.records.rows import Epoch, TrialRow
+from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment, Stage
+from raysl.search.stage_starts import selected_starts
 from raysl.search.trials import Datas, Trial, expand
 
 LARGEST_SEED = 2**32 - 1

@@ -13,9 +13,9 @@ from raysl.api.search_request import SearchRequest
 from raysl.api.searching import SearchEnd, run_search
 from raysl.api.turns import own_turn
 from raysl.errors import UserError, quoted
-from raysl.results.rows import TrialRow
-from raysl.results.store import Store
-from raysl.results.tables import Tables, read
+from raysl.results.records.rows import TrialRow
+from raysl.results.storage.store import Store
+from raysl.results.tables.build import Tables, read
 from raysl.search.experiment import Experiment
 
 

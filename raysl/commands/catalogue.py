@@ -6,7 +6,7 @@ from rich.table import Table
 
 from raysl import methods as catalogue
 from raysl.console.screen import screen
-from raysl.data import sets
+from raysl.data.registry import sets
 from raysl.models.settings import ModelSettings
 
 

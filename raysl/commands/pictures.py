@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from raysl.console.progress import progress
-from raysl.data.arrays import prepare
-from raysl.data.inspect import DataFacts, inspect
 from raysl.data.settings import TrialData
+from raysl.data.storage.decoded_cache import prepare
+from raysl.data.storage.scan import DataFacts, inspect
 from raysl.errors import DataError, UserError
 
 

@@ -12,9 +12,9 @@ from raysl.commands.show_diagnostic import methods_with, show_diagnostic
 from raysl.console import report
 from raysl.console.screen import screen
 from raysl.errors import ResultsError, UserError, choices
-from raysl.results.rows import read_rows
-from raysl.results.store import Store
-from raysl.results.tables import Tables
+from raysl.results.records.rows import read_rows
+from raysl.results.storage.store import Store
+from raysl.results.tables.build import Tables
 from raysl.search.code import other_code
 from raysl.search.summary import summarise_store
 

@@ -12,13 +12,13 @@ from raysl.commands.pictures import drawn, inspected, numbered, refuse
 from raysl.config import load
 from raysl.console.progress import preparation
 from raysl.console.screen import screen
-from raysl.data.arrays import load as load_arrays
-from raysl.data.attack import attack_of, shown_images
+from raysl.data.augment.attack import attack_of, shown_images
 from raysl.data.settings import TrialData
+from raysl.data.storage.decoded_cache import load as load_arrays
 from raysl.errors import ResultsError, UserError
-from raysl.results.rows import read_rows
-from raysl.results.stages import current_ids, read_stages
-from raysl.results.store import Store
+from raysl.results.records.rows import read_rows
+from raysl.results.records.stages import current_ids, read_stages
+from raysl.results.storage.store import Store
 from raysl.search.trials import stage_data
 
 

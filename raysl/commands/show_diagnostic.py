@@ -10,9 +10,9 @@ from raysl.api.models import check_version, read_spec
 from raysl.commands.pictures import drawn, inspected, numbered
 from raysl.console.screen import screen
 from raysl.errors import ResultsError, UserError, choices
-from raysl.results.rows import TrialRow, read_rows
-from raysl.results.stages import current_ids, read_selections, read_stages
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow, read_rows
+from raysl.results.records.stages import current_ids, read_selections, read_stages
+from raysl.results.storage.store import Store
 from raysl.training.paths import model_path
 
 

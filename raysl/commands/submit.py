@@ -18,11 +18,11 @@ from raysl.commands.public import check_public
 from raysl.console.output import write
 from raysl.console.progress import preparation, progress
 from raysl.console.screen import screen
-from raysl.data.carried import Carried, as_variable
+from raysl.data.storage.shipped import Carried, as_variable
 from raysl.errors import ResultsError, UserError
-from raysl.launch.address import shown
-from raysl.launch.carry import send
-from raysl.results.store import Store
+from raysl.launch.cluster.address import shown
+from raysl.launch.cluster.shipping import send
+from raysl.results.storage.store import Store
 from raysl.tracking.uri import sqlite_path, validate_uri
 
 
@@ -46,9 +46,9 @@ def submit(
     request = read_request(file, profile, overrides, cells)
     own = _own_sets(request, console)
     assert launch.address is not None, "it is that of a job server"
-    from raysl.launch import job
+    from raysl.launch.cluster import job_client
 
-    client = job.connect(launch.address)
+    client = job_client.connect(launch.address)
     _send(own, results, console)
     with tempfile.TemporaryDirectory() as folder:
         paths = _copied(
@@ -56,10 +56,10 @@ def submit(
         )
         cluster = [f"--cluster={paths[launch.cluster]}"] if launch.cluster else []
         arguments = ["tune", paths[file], *options, *cluster, "--address=auto"]
-        job_id = job.submit(client, arguments, Path(folder), as_variable(own))
+        job_id = job_client.submit(client, arguments, Path(folder), as_variable(own))
     _say_how_to_go_on(launch.address, job_id, console)
     try:
-        code = job.follow(client, job_id, write)
+        code = job_client.follow(client, job_id, write)
     except KeyboardInterrupt:
         console.print(Text.assemble(("no longer followed", "yellow"), ": the search goes on"))
         _say_how_to_go_on(launch.address, job_id, console)

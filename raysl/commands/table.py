@@ -11,9 +11,9 @@ from raysl.console import paper_table
 from raysl.console.screen import Screen, screen
 from raysl.errors import ResultsError, UserError, choices
 from raysl.outgoing import presentable
-from raysl.results.comparison import ComparedTable, compare, long_form
-from raysl.results.paper_tables import PaperTables, read_paper_tables
-from raysl.results.store import Store
+from raysl.results.records.paper_tables import PaperTables, read_paper_tables
+from raysl.results.storage.store import Store
+from raysl.results.tables.comparison import ComparedTable, compare, long_form
 from raysl.search.summary import summarise_store
 
 FORMATS = ("text", "markdown", "latex", "arrow")

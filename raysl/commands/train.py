@@ -11,7 +11,7 @@ from raysl.api.training import PreparedTrial, prepared_trial
 from raysl.config import load
 from raysl.console.progress import preparation
 from raysl.console.screen import screen
-from raysl.results.rows import Epoch, TrialRow, read_rows
+from raysl.results.records.rows import Epoch, TrialRow, read_rows
 from raysl.search.code import other_code
 from raysl.search.selection import params_text
 

@@ -20,9 +20,9 @@ from raysl.console.live import Display
 from raysl.console.progress import preparation
 from raysl.console.report import show
 from raysl.console.screen import screen
-from raysl.launch.limits import LimitError
+from raysl.launch.cluster.budget import LimitError
 from raysl.launch.signals import ended_by, raised
-from raysl.results.store import Store
+from raysl.results.storage.store import Store
 from raysl.search.summary import summarise_store
 
 GOES_ON = "finished trials are kept; the same command goes on from here"

@@ -12,7 +12,7 @@ from raysl.config.explain import validated
 from raysl.config.override import Override, parse_key
 from raysl.config.table_file import FileSettings, Part, ReportSettings, Scale, TableSettings
 from raysl.errors import choices
-from raysl.results.paper_tables import Cell, ClassReport, Difference, PaperTable, PaperTables
+from raysl.results.records.paper_tables import Cell, ClassReport, Difference, PaperTable, PaperTables
 from raysl.search.experiment import MOST_TRIALS, Experiment
 from raysl.search.trials import experiment_digest
 

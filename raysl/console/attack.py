@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from raysl.console.canvas import Canvas
-from raysl.data.attack import SEEN, SHOWN_SEED, Attack
-from raysl.data.decoding import Images
-from raysl.data.orders import Indices
+from raysl.data.augment.attack import SEEN, SHOWN_SEED, Attack
+from raysl.data.sampling.permutations import Indices
 from raysl.data.settings import TrialData
+from raysl.data.storage.decoding import Images
 
 MOST_ROWS = 10
 MOST_PAIRS = 3

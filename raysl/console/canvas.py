@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from raysl.data.decoding import Images
+from raysl.data.storage.decoding import Images
 
 DPI = 100
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from raysl.launch.feasibility import workers_on
-from raysl.launch.node_types import ClusterFile, NodeType
+from raysl.launch.cluster.capacity import workers_on
+from raysl.launch.cluster.cluster_file import ClusterFile, NodeType
 from raysl.search.experiment import Resources
 
 COLUMNS = ("node type", "CPUs", "GPUs", "at most", "USD/hour", "trials on one", "USD for all trials")

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from raysl.console.progress import note
 from raysl.outgoing.streams import Guarded
-from raysl.results.rows import Status, TrialRow
-from raysl.results.stages import Member, SelectionRecord, StageRecord
-from raysl.results.store import Store
+from raysl.results.records.rows import Status, TrialRow
+from raysl.results.records.stages import Member, SelectionRecord, StageRecord
+from raysl.results.storage.store import Store
 from raysl.search.code import OtherCode
 from raysl.search.selection import RULES, by_config, compared_value, is_tie, params_text
 from raysl.training.paths import log_path

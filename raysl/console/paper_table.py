@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from raysl.outgoing.harmless import one_line
-from raysl.results.comparison import ComparedCell, ComparedTable, Spread
-from raysl.results.paper_tables import Difference, PaperTables
+from raysl.results.records.paper_tables import Difference, PaperTables
+from raysl.results.tables.comparison import ComparedCell, ComparedTable, Spread
 
 NONE = "–"
 _LATEX = {

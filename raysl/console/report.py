@@ -13,8 +13,8 @@ from rich.text import Text
 
 from raysl.outgoing import presentable
 from raysl.outgoing.harmless import one_line
-from raysl.results.rows import spec_of
-from raysl.results.tables import Tables
+from raysl.results.records.rows import spec_of
+from raysl.results.tables.build import Tables
 from raysl.search.selection import OBJECTIVES, RULES
 
 Rows = list[dict[str, Any]]

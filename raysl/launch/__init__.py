@@ -17,7 +17,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # raysl comes back from its result table, not from Tune's state
     "OMP_WAIT_POLICY": "PASSIVE",
-    # A trial trains in a thread, and glibc keeps the large blocks of its memory (`training.memory`) only where all
+    # A trial trains in a thread, and glibc keeps the large blocks of its memory (`training.malloc`) only where all
     # threads share the pool of the main one; read when a process starts.
     "MALLOC_ARENA_MAX": "1",
 }

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from raysl.data.views import Draw
+from raysl.data.augment.views import Draw
 from raysl.models.encoder import Encoder
 
 Stream = Literal["labelled", "unlabelled"]
@@ -17,12 +17,12 @@ class View(NamedTuple):
 
     images: float [B, C, H, W], normalised.
     labels: int64 [B], the classes of a `labelled` stream; None for `unlabelled`.
-    drawn: [B, ...], random parameters of the view that the method needs (rotations, TriMix's lambda); else None.
+    aug_params: [B, ...], random parameters of the view that the method needs (rotations, TriMix's lambda); else None.
     """
 
     images: Tensor
     labels: Tensor | None
-    drawn: Tensor | None
+    aug_params: Tensor | None
 
 
 class ViewSpec(NamedTuple):

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from raysl.collectives import all_reduce_sum, num_rows, standardised
-from raysl.data.distortions import distorted
+from raysl.data.augment.siamese import distorted
 from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.models.encoder import Encoder
 

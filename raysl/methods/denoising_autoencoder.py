@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le, MultipleOf
 from torch import Tensor
 
 from raysl.collectives import sample_mean
-from raysl.data.views import identity
+from raysl.data.augment.views import identity
 from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.simsiam import build_projector, distorted_views, embedding_spread
 from raysl.models.decoder import Decoder

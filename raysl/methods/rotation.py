@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import nn
 
-from raysl.data.views import rotated, rotated_copies
+from raysl.data.augment.views import rotated, rotated_copies
 from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.supervised import cross_entropy
 from raysl.models.encoder import Encoder

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge, Gt, Le, MultipleOf
 
-from raysl.data.views import identity
+from raysl.data.augment.views import identity
 from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.denoising_autoencoder import reconstruction_loss
 from raysl.methods.simsiam import build_predictor, build_projector, distorted_views, embedding_spread, siamese_loss

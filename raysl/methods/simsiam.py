@@ -22,8 +22,8 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from raysl.collectives import centred, sample_mean
-from raysl.data.augmentations import Interpolation
-from raysl.data.distortions import distorted
+from raysl.data.augment.augmentations import Interpolation
+from raysl.data.augment.siamese import distorted
 from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.models.encoder import Encoder
 

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysl.collectives import sample_mean
-from raysl.data.distortions import cropped, distorted
-from raysl.data.views import Draw, identity
+from raysl.data.augment.siamese import cropped, distorted
+from raysl.data.augment.views import Draw, identity
 from raysl.methods._method import Evaluation, Losses, Method, Step, View, ViewSpec
 from raysl.models.encoder import Encoder
 

@@ -28,7 +28,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from raysl.collectives import gather, rank, sample_mean, standardised, world_size
-from raysl.data.views import Draw
+from raysl.data.augment.views import Draw
 from raysl.methods._method import Diagnostic, Losses, Matrix, Method, Step, View, ViewSpec
 from raysl.methods.barlow_twins import cross_correlation, redundancy
 from raysl.methods.simsiam import distorted_views
@@ -111,7 +111,7 @@ def with_mixing_factor(
 
 
 def _one_sided(views: Mapping[str, View]) -> float:
-    lambd = views["first"].drawn
+    lambd = views["first"].aug_params
     assert lambd is not None, "it is drawn for the first view"
     return abs(float(lambd[0]) - 0.5)
 

@@ -3,6 +3,6 @@
 Torch-free. `raysl.read(FOLDER)` gives the four published tables of a results folder.
 """
 
-from raysl.results.tables import Tables, read
+from raysl.results.tables.build import Tables, read
 
 __all__ = ["Tables", "read"]

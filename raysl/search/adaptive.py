@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from raysl.results.proposals import Told, read_proposals, write_proposals
-from raysl.results.rows import TrialRow
-from raysl.results.store import Store
+from raysl.results.records.proposals import Told, read_proposals, write_proposals
+from raysl.results.records.rows import TrialRow
+from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.sampling import Sampler, size, told_of
 from raysl.search.selection import OBJECTIVES, summarise
-from raysl.search.trials import Datas, Trial, expand, member, raced, stage_record
+from raysl.search.trials import Datas, Trial, expand, member, stage_record, with_cohorts
 
 
 class AdaptiveSearch:
@@ -77,7 +77,7 @@ class AdaptiveSearch:
     def _add(self, params: Mapping[str, Any]) -> None:
         config = self.stage.configure(params)
         trials = expand(self.experiment, self.stage, self.datas, self.starts, [config])
-        self.trials.append(raced(trials, self.record.stage_id))
+        self.trials.append(with_cohorts(trials, self.record.stage_id))
         self.record = replace(self.record, members=(*self.record.members, *map(member, self.trials[-1])))
 
     def _news(self, number: int, rows: Mapping[str, TrialRow]) -> Told | None:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysl.results.code import UNKNOWN, Code, differing
-from raysl.results.rows import Score, TrialRow, read_rows, read_scores
-from raysl.results.store import Store
+from raysl.results.records.code import UNKNOWN, Code, differing
+from raysl.results.records.rows import Score, TrialRow, read_rows, read_scores
+from raysl.results.storage.store import Store
 from raysl.sources import deciding, method_names
 
 

@@ -11,11 +11,11 @@ from raysl import methods
 from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
-from raysl.results.stages import Rule
+from raysl.results.records.stages import Rule
 from raysl.search.space import Space
 from raysl.settings import Settings
 from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
-from raysl.training.spec import Stream
+from raysl.training.spec import RandomStream
 
 MOST_CONFIGS = 10_000  # of a stage
 MOST_SEEDS = 1000
@@ -147,7 +147,7 @@ class ExperimentSettings(Settings):
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     seeds: Annotated[int, Ge(1), Le(MOST_SEEDS)] | Annotated[list[Seed], MinLen(1), MaxLen(MOST_SEEDS)] = 5
-    streams: dict[Stream, Seed] = Field(default_factory=dict)
+    streams: dict[RandomStream, Seed] = Field(default_factory=dict)
     resources: Resources = Resources()
     probes: ProbesSettings = ProbesSettings()
     stages: Annotated[dict[Name, dict[str, Any]], MinLen(1), MaxLen(MOST_STAGES)]
@@ -225,7 +225,7 @@ class Experiment:
     data: DataSettings
     model: ModelSettings
     seeds: tuple[int, ...]
-    streams: Mapping[Stream, int]
+    streams: Mapping[RandomStream, int]
     resources: Resources
     probes: ProbesSettings
     stages: tuple[Stage, ...]

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from raysl.errors import UserError, choices, quoted
-from raysl.results.proposals import Proposal, Told
+from raysl.results.records.proposals import Proposal, Told
 from raysl.search.experiment import SearchSettings
 from raysl.search.selection import OBJECTIVES
 from raysl.search.space import Dimension, Grid, IntRange, Space

@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from raysl.results.rows import Score, TrialRow
-from raysl.results.stages import Ineligible, Member, Ranked, SelectionRecord, StageRecord
-from raysl.results.tables import ConfigSummary
+from raysl.results.records.rows import Score, TrialRow
+from raysl.results.records.stages import Ineligible, Member, Ranked, SelectionRecord, StageRecord
+from raysl.results.tables.build import ConfigSummary
 from raysl.search.code import mixture
 
 FEWEST_TIED = 3  # configs of equal values that say something of the rule, unless they are as good as can be

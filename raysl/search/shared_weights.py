@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from raysl.errors import UserError
-from raysl.results.rows import TrialRow, read_row, read_rows
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow, read_row, read_rows
+from raysl.results.storage.checkpoint_checksums import is_whole
+from raysl.results.storage.store import Store
 from raysl.search.trials import Trial
 from raysl.training.code import code_of
 from raysl.training.paths import model_path
-from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
 
 LASTING = ("finished", "diverged", "collapsed")  # the same training would end so again

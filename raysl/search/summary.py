@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from raysl.results.published import is_published, made_of, note_published
-from raysl.results.rows import read_row, read_rows, read_scores, write_row_copies
+from raysl.results.records.rows import read_row, read_rows, read_scores, write_row_copies
+from raysl.results.records.stages import read_selections, read_stages
 from raysl.results.schema import CURVES
-from raysl.results.stages import read_selections, read_stages
-from raysl.results.store import Store
-from raysl.results.tables import Tables, build, publish
+from raysl.results.storage.store import Store
+from raysl.results.tables.build import Tables, build, publish
+from raysl.results.tables.published import is_published, made_of, note_published
 from raysl.search.selection import summarise
 
 SETTLING = 0.1  # seconds after which a local file is no longer young; what was just selected is published at once

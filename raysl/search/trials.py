@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raysl.data.settings import TrialData
-from raysl.results.stages import Member, StageRecord
+from raysl.results.records.stages import Member, StageRecord
 from raysl.search.experiment import Config, Experiment, Stage, StageSettings
 from raysl.training.settings import StopSettings
 from raysl.training.spec import IDENTITY_VERSION, TrialSpec, identity_of
@@ -33,7 +33,7 @@ class Trial:
     """A config x a seed.
 
     milestones: after how many epochs its model is kept, beside the end's.
-    stop: how it may be ended early; race: what names the trials that it is then held against.
+    stop: how it may be ended early; cohort: what names the trials that it is then held against.
     needs_probe: whether its stage's search or selection compares its probe accuracy.
     """
 
@@ -42,7 +42,7 @@ class Trial:
     spec: TrialSpec
     milestones: tuple[int, ...] = ()
     stop: StopSettings | None = None
-    race: str = ""
+    cohort: str = ""
     needs_probe: bool = False
 
 
@@ -148,9 +148,9 @@ def stage_record(
     )
 
 
-def raced(trials: Iterable[Trial], stage_id: str) -> tuple[Trial, ...]:
+def with_cohorts(trials: Iterable[Trial], stage_id: str) -> tuple[Trial, ...]:
     """Return trials that may be ended early with what names those that they are held against: stage and seed."""
-    return tuple(replace(trial, race=f"{stage_id}-{trial.spec.seed}") if trial.stop else trial for trial in trials)
+    return tuple(replace(trial, cohort=f"{stage_id}-{trial.spec.seed}") if trial.stop else trial for trial in trials)
 
 
 def member(trial: Trial) -> Member:

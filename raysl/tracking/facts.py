@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysl.outgoing import mask
-from raysl.results.rows import SPREAD
-from raysl.results.tables import Tables
+from raysl.results.records.rows import SPREAD
+from raysl.results.tables.build import Tables
 
 Kind = Literal["stage", "config", "trial"]
 Record = dict[str, Any]

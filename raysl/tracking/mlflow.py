@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from raysl.errors import UserError
 from raysl.outgoing import learn, mask
-from raysl.results.tables import Tables
+from raysl.results.tables.build import Tables
 from raysl.tracking.facts import RunFacts, curve, run_facts
 from raysl.tracking.uri import sqlite_path, validate_uri, without_password
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from raysl.errors import UserError
 from raysl.outgoing import presentable
-from raysl.results.tables import Tables
+from raysl.results.tables.build import Tables
 from raysl.tracking.facts import RunFacts
 from raysl.tracking.mlflow import TrackingError, sync
-from raysl.tracking.tracked import Tracked
+from raysl.tracking.sync_manifest import Tracked
 from raysl.tracking.uri import validate_uri, without_password
 
 _PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two syncs; it doubles while the store does not answer

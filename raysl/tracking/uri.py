@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from raysl.errors import UserError
 from raysl.outgoing import learn_address, read_address
 from raysl.outgoing.addresses import is_readable
-from raysl.results.store import Store
+from raysl.results.storage.store import Store
 
 _FORMS: Mapping[str, str] = {
     r"sqlite:///.+": "sqlite:///PATH.db",

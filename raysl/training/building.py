@@ -3,7 +3,7 @@
 from raysl import methods
 from raysl.methods._method import Method
 from raysl.models.encoder import build_encoder, freeze_backbone
-from raysl.results.store import Store
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.model_file import evaluated_encoder
 from raysl.training.paths import model_path

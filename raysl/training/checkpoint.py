@@ -6,15 +6,15 @@ from typing import Any
 import torch
 
 from raysl.errors import CheckpointError
-from raysl.results.store import Store
-from raysl.training.seal import seal, unseal
+from raysl.results.storage.checkpoint_checksums import add_checksum, checked_payload
+from raysl.results.storage.store import Store
 
 
 def save(store: Store, path: str, state: dict[str, Any]) -> None:
     """Write a state of tensors and plain values, atomically."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    store.write(path, seal(buffer.getvalue(), path))
+    store.write(path, add_checksum(buffer.getvalue(), path))
 
 
 def load(store: Store, path: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def load(store: Store, path: str) -> dict[str, Any]:
     Raises CheckpointError where the file is damaged, not one of raysl's, or holds more than tensors and plain values.
     """
     place = store.address(path)
-    payload = unseal(store.read(path), path, place)
+    payload = checked_payload(store.read(path), path, place)
     try:
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a forged file makes of the reader

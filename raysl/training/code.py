@@ -1,8 +1,8 @@
 """The code that a trial is of."""
 
-from raysl.results.code import Code
-from raysl.results.rows import read_row
-from raysl.results.store import Store
+from raysl.results.records.code import Code
+from raysl.results.records.rows import read_row
+from raysl.results.storage.store import Store
 from raysl.sources import deciding, method_names
 from raysl.training.spec import TrialSpec
 

@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raysl.data.decoding import Images
+from raysl.data.storage.decoding import Images
 from raysl.methods._method import Diagnostic
-from raysl.results.store import Store
+from raysl.results.storage.store import Store
 from raysl.training.building import trained_method
-from raysl.training.feed import Feed, Normaliser
+from raysl.training.input_pipeline import Feed, Normaliser
 from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
 

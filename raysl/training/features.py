@@ -8,7 +8,7 @@ from torch import Tensor
 
 from raysl.methods._method import Method
 from raysl.models.encoder import Encoder
-from raysl.training.feed import Normaliser
+from raysl.training.input_pipeline import Normaliser
 
 FEATURE_BATCH = 256  # images at once; in eval mode it changes no number
 

@@ -9,15 +9,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raysl import collectives
-from raysl.data.arrays import TrainArrays
+from raysl.data.storage.decoded_cache import TrainArrays
 from raysl.methods._method import Losses, Method, Step, View
 from raysl.models.batch_norm import sync_batch_norm
-from raysl.results.rows import SPREAD, Epoch, Status
-from raysl.results.store import Store
+from raysl.results.records.rows import SPREAD, Epoch, Status
+from raysl.results.storage.store import Store
 from raysl.training.building import build_method
 from raysl.training.code import code_of
 from raysl.training.features import pooled_features
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 from raysl.training.optimizers import build_optimizer
 from raysl.training.process import Execution, derive, prepare_process
 from raysl.training.schedules import lr_factor

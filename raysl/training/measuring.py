@@ -7,16 +7,16 @@ from dataclasses import replace
 import torch
 
 from raysl import collectives
-from raysl.results.rows import TrialRow, read_row, write_row
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow, read_row, write_row
+from raysl.results.storage.checkpoint_checksums import is_whole
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.building import trained_method
 from raysl.training.code import code_of
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 from raysl.training.paths import model_path
 from raysl.training.probing import probed
 from raysl.training.process import Execution, prepare_process
-from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
 from raysl.training.trained_row import write_trained
 

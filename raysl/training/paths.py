@@ -16,14 +16,14 @@ def log_path(trial_id: str) -> str:
     return f"logs/{trial_id}.log"
 
 
-RACE_SUFFIX = ".json"
+COHORT_SUFFIX = ".json"
 
 
-def race_folder(name: str) -> str:
+def cohort_folder(name: str) -> str:
     """Return the place of the losses that trials of a stage and a seed compare."""
     return f"races/{name}"
 
 
-def race_path(name: str, trial_id: str) -> str:
+def cohort_path(name: str, trial_id: str) -> str:
     """Return the place of one trial's losses among them."""
-    return f"{race_folder(name)}/{trial_id}{RACE_SUFFIX}"
+    return f"{cohort_folder(name)}/{trial_id}{COHORT_SUFFIX}"

@@ -3,9 +3,9 @@
 import numpy as np
 
 from raysl.methods._method import Method
-from raysl.probes.measured import training_accuracy
+from raysl.probes.probe_dispatch import training_accuracy
 from raysl.training.features import FEATURE_BATCH, extract_features, logits
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Ending
 from raysl.training.spec import TrialSpec
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from raysl.training.memory import keep_freed_memory
-from raysl.training.spec import STREAMS, Stream, TrialSpec
+from raysl.training.malloc import keep_freed_memory
+from raysl.training.spec import STREAMS, RandomStream, TrialSpec
 
 CUDA_CONTEXT = 600 << 20  # bytes, roughly, that a process takes of a card beside its tensors
 
@@ -56,7 +56,7 @@ def prepare_process(spec: TrialSpec, execution: Execution) -> torch.device:
     return device
 
 
-def derive(spec: TrialSpec, stream: Stream, *more: int) -> int:
+def derive(spec: TrialSpec, stream: RandomStream, *more: int) -> int:
     """Return the 64-bit seed of a named stream, apart from those of all other streams."""
     entropy = [spec.stream_seed(stream), STREAMS.index(stream), *more]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])

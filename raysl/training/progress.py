@@ -1,7 +1,7 @@
 """How far a training is, written to the results folder and taken up again."""
 
 from raysl.errors import CheckpointError
-from raysl.results.rows import Epoch
+from raysl.results.records.rows import Epoch
 from raysl.training import checkpoint
 from raysl.training.loop import Loop
 from raysl.training.model_file import model_state

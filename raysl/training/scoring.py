@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from raysl.data.arrays import class_names, load_test
+from raysl.data.storage.decoded_cache import class_names, load_test
 from raysl.methods._method import Method
 from raysl.probes.folds import accuracy
-from raysl.probes.measured import predictions
-from raysl.results.code import write_code
-from raysl.results.features import Features, write_features
-from raysl.results.rows import Score, read_scores, write_score
-from raysl.results.store import Store
+from raysl.probes.probe_dispatch import predictions
+from raysl.results.records.code import write_code
+from raysl.results.records.features import Features, write_features
+from raysl.results.records.rows import Score, read_scores, write_score
+from raysl.results.storage.store import Store
 from raysl.training.building import trained_method
 from raysl.training.code import code_of
 from raysl.training.features import extract_features, logits
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
 

@@ -30,7 +30,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
 UNSEEN = ("labels", "draw", "attack")  # of the data: what a method without labelled images does not see
 
 STREAMS = ("split", "init", "order", "augmentation")
-Stream = Literal["split", "init", "order", "augmentation"]
+RandomStream = Literal["split", "init", "order", "augmentation"]
 
 
 def identity_of(method: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class TrialSpec(Settings):
     probe: Literal["classifier", "knn", "clustering"] | None = None
     freeze: Literal["none", "backbone"]
     seed: Annotated[int, Ge(0)]
-    streams: dict[Stream, Annotated[int, Ge(0)]] = Field(default_factory=dict)
+    streams: dict[RandomStream, Annotated[int, Ge(0)]] = Field(default_factory=dict)
     probes: ProbesSettings
 
     @cached_property
@@ -113,7 +113,7 @@ class TrialSpec(Settings):
         """Whether it trains at all, and so has a model of its own."""
         return self.epochs > 0
 
-    def stream_seed(self, stream: Stream) -> int:
+    def stream_seed(self, stream: RandomStream) -> int:
         """Return the seed of a named stream."""
         return self.streams.get(stream, self.seed)
 

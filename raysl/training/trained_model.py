@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from raysl import methods
-from raysl.data.arrays import class_names, load
-from raysl.data.images import decode, encode
+from raysl.data.storage.decoded_cache import class_names, load
+from raysl.data.storage.images import decode, encode
 from raysl.errors import DataError, UserError, quoted
 from raysl.methods._method import Method
-from raysl.training.feed import Normaliser
+from raysl.training.input_pipeline import Normaliser
 from raysl.training.spec import TrialSpec
 
 

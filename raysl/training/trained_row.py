@@ -7,9 +7,9 @@ import torch
 import raysl
 from raysl import collectives
 from raysl.methods._method import Method
-from raysl.results.code import Code, write_code
-from raysl.results.rows import Epoch, TrialRow, write_row
-from raysl.results.store import Store
+from raysl.results.records.code import Code, write_code
+from raysl.results.records.rows import Epoch, TrialRow, write_row
+from raysl.results.storage.store import Store
 from raysl.training.loop import Ending
 from raysl.training.spec import TrialSpec
 

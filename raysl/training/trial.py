@@ -9,18 +9,18 @@ import torch
 
 from raysl import collectives
 from raysl.errors import CheckpointError
-from raysl.results.rows import Epoch, TrialRow, read_row, write_row
-from raysl.results.store import Store
+from raysl.results.records.rows import Epoch, TrialRow, read_row, write_row
+from raysl.results.storage.checkpoint_checksums import is_whole
+from raysl.results.storage.store import Store
 from raysl.training.code import code_of
+from raysl.training.early_stopping import EarlyStoppingCohort
 from raysl.training.loop import Ending, Loop
 from raysl.training.measuring import is_unprobed, measure_start, take_over
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.probing import probed
 from raysl.training.process import Execution
 from raysl.training.progress import resume, save_checkpoint, save_model
-from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
-from raysl.training.stopping import Race
 from raysl.training.trained_row import write_trained
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,13 @@ def run_trial(
     store: Store,
     execution: Execution,
     report: Callable[[Epoch], None],
-    race: Race | None = None,
+    cohort: EarlyStoppingCohort | None = None,
     weights_of: str | None = None,
 ) -> TrialRow | None:
     """Train a trial on this rank, from its last checkpoint if there is one, and write its models and its row.
 
     report: called on every rank after every epoch.
-    race: may stop the trial early; without one, a trial that was stopped is trained to its end.
+    cohort: may stop the trial early; without one, a trial that was stopped is trained to its end.
     weights_of: a trained trial with the same weights; this one is then only measured, as far as its models are there.
     Returns the row on rank 0 and None on others.
     Raises CheckpointError where models of a finished trial are gone that other code has made.
@@ -49,16 +49,16 @@ def run_trial(
         take_over(spec, store, execution, weights_of, milestones)
     known = read_row(store, spec.id)
     if known is not None and known.status == "finished":
-        race = None  # its row stays
+        cohort = None  # its row stays
     lost = [epoch for epoch in milestones if not is_whole(store, model_path(spec.id, epoch))]
-    if known is not None and _is_done(known, store, lost, race):
+    if known is not None and _is_done(known, store, lost, cohort):
         return known if collectives.rank() == 0 else None
     if known is not None and known.status == "finished" and known.code not in (None, code_of(spec, store).digest):
         place = store.address(model_path(spec.id))
         raise CheckpointError(f"{place}: gone, and it was trained with other code; this code would train another model")
     only_milestones = known is not None and known.status == "finished" and is_whole(store, model_path(spec.id))
     loop = _resumed(spec, store, execution, lost)
-    stopped = _train(loop, max(lost) if only_milestones else spec.epochs, milestones, race, report)
+    stopped = _train(loop, max(lost) if only_milestones else spec.epochs, milestones, cohort, report)
     if loop.rank != 0:
         return None
     if only_milestones:
@@ -67,7 +67,7 @@ def run_trial(
     return finish(loop, stopped)
 
 
-def _is_done(row: TrialRow, store: Store, lost: Sequence[int], race: Race | None) -> bool:
+def _is_done(row: TrialRow, store: Store, lost: Sequence[int], cohort: EarlyStoppingCohort | None) -> bool:
     """Return whether nothing is left of a trial to do: a process may die after its row is written.
 
     lost: milestones without a model.
@@ -76,7 +76,7 @@ def _is_done(row: TrialRow, store: Store, lost: Sequence[int], race: Race | None
         case "diverged" | "collapsed":
             return True
         case "stopped":
-            return race is not None and race.has(row.trial_id)
+            return cohort is not None and cohort.has(row.trial_id)
         case "finished":
             return not lost and is_whole(store, model_path(row.trial_id))
         case "failed":
@@ -106,9 +106,13 @@ def _resumed(spec: TrialSpec, store: Store, execution: Execution, lost: Sequence
 
 
 def _train(
-    loop: Loop, last: int, milestones: Sequence[int], race: Race | None, report: Callable[[Epoch], None]
+    loop: Loop,
+    last: int,
+    milestones: Sequence[int],
+    cohort: EarlyStoppingCohort | None,
+    report: Callable[[Epoch], None],
 ) -> str | None:
-    """Train up to an epoch; return why the race stopped the trial, if it did."""
+    """Train up to an epoch; return why the cohort stopped the trial, if it did."""
     saved = time.time()
     wrapped = loop.wrapped()
     stopped = None
@@ -123,28 +127,28 @@ def _train(
             epoch.seconds,
         )
         # Before any checkpoint, so that a trial that goes on from one has been let through.
-        stopped = None if race is None else _stopped(loop, race)
+        stopped = None if cohort is None else _stopped(loop, cohort)
         if loop.rank == 0 and loop.ending is None and stopped is None:
             saved = _keep(loop, last, milestones, saved)
         report(epoch)
     return stopped
 
 
-def _stopped(loop: Loop, race: Race) -> str | None:
+def _stopped(loop: Loop, cohort: EarlyStoppingCohort) -> str | None:
     """Return why this trial stops here; rank 0 decides, and all learn it."""
-    reason = _judged(loop, race) if loop.rank == 0 else None
+    reason = _judged(loop, cohort) if loop.rank == 0 else None
     told = torch.tensor(float(reason is not None), device=loop.device)
     return reason or "rank 0 stops" if float(collectives.mean_over_ranks(told)) > 0 else None
 
 
-def _judged(loop: Loop, race: Race) -> str | None:
+def _judged(loop: Loop, cohort: EarlyStoppingCohort) -> str | None:
     trial_id, losses = loop.spec.id, [epoch.loss for epoch in loop.curve]
     if loop.ending is not None:
         if loop.ending.status == "collapsed":
-            race.withdraw(trial_id)
+            cohort.withdraw(trial_id)
         return None
-    race.record(trial_id, losses)
-    return race.reason(trial_id, losses) if loop.epochs_done < loop.spec.epochs else None
+    cohort.record(trial_id, losses)
+    return cohort.reason(trial_id, losses) if loop.epochs_done < loop.spec.epochs else None
 
 
 def _keep(loop: Loop, last: int, milestones: Sequence[int], saved: float) -> float:
@@ -161,7 +165,7 @@ def _keep(loop: Loop, last: int, milestones: Sequence[int], saved: float) -> flo
 def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
     """Write a trained trial's model, then its row, then drop its checkpoint, so that no kill in between loses it.
 
-    stopped: why a race stopped it, if one did.
+    stopped: why a cohort stopped it, if one did.
     """
     spec, store = loop.spec, loop.store
     ending = Ending("stopped", stopped) if stopped else loop.ending

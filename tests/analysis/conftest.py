@@ -9,10 +9,10 @@ import pytest
 from tiny import EXPERIMENT, Finished
 
 from analysis.command import Arguments, execute
-from raysl.results.rows import Score, TrialRow, read_rows, write_row, write_score
-from raysl.results.stages import Member, StageRecord, write_selection, write_stage
-from raysl.results.store import Store
-from raysl.results.tables import publish
+from raysl.results.records.rows import Score, TrialRow, read_rows, write_row, write_score
+from raysl.results.records.stages import Member, StageRecord, write_selection, write_stage
+from raysl.results.storage.store import Store
+from raysl.results.tables.build import publish
 from raysl.search.selection import select
 from raysl.search.summary import summarise_store
 

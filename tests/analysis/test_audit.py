@@ -14,8 +14,8 @@ from analysis import audit
 from analysis.regrets import regret
 from analysis.stages import read_stages
 from raysl.results import read
-from raysl.results.rows import Score, read_row, write_row, write_score
-from raysl.results.store import Store
+from raysl.results.records.rows import Score, read_row, write_row, write_score
+from raysl.results.storage.store import Store
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from analysis import class_report, grid, importance, loss_curves, loss_vs_lr, sl
 from analysis.choosing import chosen
 from analysis.stages import Searched, read_selected
 from raysl.errors import ResultsError, UserError
-from raysl.results.paper_tables import Cell, ClassReport, PaperTable, PaperTables, write_paper_tables
-from raysl.results.store import Store
+from raysl.results.records.paper_tables import Cell, ClassReport, PaperTable, PaperTables, write_paper_tables
+from raysl.results.storage.store import Store
 
 STAGES = {"t1/semi/clean": "a", "t1/semi/attacked": "b", "t1/only/clean": "a"}
 WITHOUT = ("t1/only/attacked", "t1/semi/gone")

@@ -14,7 +14,7 @@ from sklearn.metrics import classification_report
 from analysis import class_report
 from analysis.stages import Searched, read_selected
 from raysl.results import read
-from raysl.results.features import Features
+from raysl.results.records.features import Features
 from raysl.training.spec import TrialSpec
 
 Run = Callable[..., tuple[str, str]]

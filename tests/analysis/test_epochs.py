@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from analysis import epochs, importance, slices
 from analysis.epochs import is_level, numbers, read_compared
-from raysl.results.comparison import ComparedTable
-from raysl.results.paper_tables import Cell, PaperTable, PaperTables, write_paper_tables
-from raysl.results.store import Store
+from raysl.results.records.paper_tables import Cell, PaperTable, PaperTables, write_paper_tables
+from raysl.results.storage.store import Store
+from raysl.results.tables.comparison import ComparedTable
 
 Made = Callable[..., str]
 Run = Callable[..., tuple[str, str]]

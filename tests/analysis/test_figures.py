@@ -17,8 +17,8 @@ from PIL import Image
 from analysis import audit, figures, loss_curves, loss_vs_lr, projections, tsne
 from analysis.stages import Searched, read_selected
 from raysl.results import read
-from raysl.results.rows import Epoch, read_row, write_row
-from raysl.results.store import Store
+from raysl.results.records.rows import Epoch, read_row, write_row
+from raysl.results.storage.store import Store
 
 Run = Callable[..., tuple[str, str]]
 REPORTS: list[tuple[ModuleType, str, tuple[Any, ...]]] = [

@@ -7,9 +7,9 @@ from tiny import here, inline
 
 from analysis import class_report
 from raysl.results import read
-from raysl.results.features import read_features
-from raysl.results.rows import read_scores
-from raysl.results.store import Store
+from raysl.results.records.features import read_features
+from raysl.results.records.rows import read_scores
+from raysl.results.storage.store import Store
 
 
 def selected_ids(results: Path) -> dict[str, str]:

@@ -10,8 +10,8 @@ import pytest
 
 from analysis import projections, tsne, umap
 from analysis.stages import read_selected
-from raysl.results.features import Features, write_features
-from raysl.results.store import Store
+from raysl.results.records.features import Features, write_features
+from raysl.results.storage.store import Store
 
 Run = Callable[..., tuple[str, str]]
 WIDE = replace(tsne.PROJECTION, name="wide", most=3)

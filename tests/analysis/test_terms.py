@@ -12,7 +12,7 @@ from PIL import Image
 
 from analysis import figures, loss_curves, terms
 from analysis.stages import read_selected
-from raysl.results.rows import Epoch
+from raysl.results.records.rows import Epoch
 
 Made = Callable[..., str]
 Run = Callable[..., tuple[str, str]]

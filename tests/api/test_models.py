@@ -12,9 +12,9 @@ from PIL import Image
 from tiny import Finished
 
 import raysl
-from raysl.data.arrays import load_test
-from raysl.results.features import read_features
-from raysl.results.store import Store
+from raysl.data.storage.decoded_cache import load_test
+from raysl.results.records.features import read_features
+from raysl.results.storage.store import Store
 from raysl.training.features import FEATURE_BATCH
 
 

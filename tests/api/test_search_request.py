@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from raysl.api.search_request import SearchRequest, read_request
-from raysl.results.paper_tables import read_paper_tables
-from raysl.results.store import Store
+from raysl.results.records.paper_tables import read_paper_tables
+from raysl.results.storage.store import Store
 
 FILE = Path(__file__).parents[2] / "search_spaces" / "tables" / "cavallari2022_table1.yaml"
 

@@ -8,7 +8,7 @@ import pytest
 from tiny import Finished
 
 import raysl
-from raysl.results.rows import Epoch
+from raysl.results.records.rows import Epoch
 
 
 def test_its_numbers_are_those_of_the_search(finished: Callable[..., Finished]) -> None:

@@ -15,9 +15,9 @@ from tiny import EXPERIMENT, TABLES, Finished, here, tables_of, without_times, w
 import raysl
 from raysl.api import turns
 from raysl.api.tuning import SearchResults
-from raysl.launch.limits import WIND_DOWN
+from raysl.launch.cluster.budget import WIND_DOWN
 from raysl.plain_yaml import read_one
-from raysl.results.rows import TrialRow
+from raysl.results.records.rows import TrialRow
 from raysl.results.schema import SCHEMAS
 
 ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("seeds: 2", "seeds: 1")

@@ -9,7 +9,7 @@ from typing import Any
 from attacks.outcomes import outcome
 from attacks.yaml_structure import tampered, text_of
 
-from raysl.launch.node_types import read_cluster_file
+from raysl.launch.cluster.cluster_file import read_cluster_file
 from raysl.plain_yaml import read_all
 from raysl.search.experiment import Resources
 

@@ -15,11 +15,11 @@ from unittest import mock
 import numpy as np
 from attacks.workers import ACCEPTED, judged
 
-from raysl.data.images import encode
-from raysl.data.inspect import inspect
-from raysl.data.parquet import read_labels
-from raysl.data.sets import locate
+from raysl.data.registry.sets import locate
 from raysl.data.settings import DataSettings
+from raysl.data.storage.images import encode
+from raysl.data.storage.parquet import read_labels
+from raysl.data.storage.scan import inspect
 from raysl.errors import UserError
 
 ORDERLY = (

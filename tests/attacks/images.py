@@ -16,7 +16,7 @@ from attacks.mutations import mutated
 from attacks.workers import judged
 from PIL import Image
 
-from raysl.data.images import decode, headers
+from raysl.data.storage.images import decode, headers
 from raysl.errors import UserError
 
 SIZE = 24

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from attacks.mutations import mutated
 from attacks.workers import judged
 
-from raysl.data.images import encode
-from raysl.data.inspect import inspect
 from raysl.data.settings import DataSettings
+from raysl.data.storage.images import encode
+from raysl.data.storage.scan import inspect
 from raysl.errors import UserError
 
 NAMES = ["cat", "dog"]

@@ -16,12 +16,12 @@ from raysl.console import paper_table
 from raysl.console.report import FORMATS, show
 from raysl.console.screen import Screen
 from raysl.errors import UserError
-from raysl.results.comparison import compare, long_form
-from raysl.results.digests import arrow_file
-from raysl.results.paper_tables import Cell, PaperTable, PaperTables, read_paper_tables, write_paper_tables
-from raysl.results.rows import Epoch, Score, TrialRow, read_rows, write_row, write_score
-from raysl.results.stages import Member, StageRecord, write_selection, write_stage
-from raysl.results.store import Store
+from raysl.results.records.paper_tables import Cell, PaperTable, PaperTables, read_paper_tables, write_paper_tables
+from raysl.results.records.rows import Epoch, Score, TrialRow, read_rows, write_row, write_score
+from raysl.results.records.stages import Member, StageRecord, write_selection, write_stage
+from raysl.results.storage.checksums import arrow_file
+from raysl.results.storage.store import Store
+from raysl.results.tables.comparison import compare, long_form
 from raysl.search.selection import select
 from raysl.search.summary import publish_store, summarise_store
 

@@ -27,11 +27,11 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from training_steps import spec_of, write_images
 
-from raysl.data.arrays import load, prepare
-from raysl.data.inspect import inspect, resolve
-from raysl.data.sets import locate
+from raysl.data.registry.sets import locate
 from raysl.data.settings import DataSettings
-from raysl.results.store import Store
+from raysl.data.storage.decoded_cache import load, prepare
+from raysl.data.storage.scan import inspect, resolve
+from raysl.results.storage.store import Store
 from raysl.training.loop import Loop
 from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec

@@ -12,7 +12,7 @@ import math
 import statistics
 from typing import NamedTuple
 
-from raysl.results.proposals import Told
+from raysl.results.records.proposals import Told
 from raysl.search.experiment import SearchSettings
 from raysl.search.sampling import Params, Sampler
 from raysl.search.space import Range, Space

@@ -9,16 +9,16 @@ import numpy as np
 
 import raysl
 from raysl.config import load
-from raysl.data.inspect import inspect, resolve
-from raysl.results.features import Features, write_features
-from raysl.results.rows import Epoch, Score, TrialRow, read_rows, write_row, write_score
-from raysl.results.stages import StageRecord, write_selection, write_stage
-from raysl.results.store import Store
+from raysl.data.storage.scan import inspect, resolve
+from raysl.results.records.features import Features, write_features
+from raysl.results.records.rows import Epoch, Score, TrialRow, read_rows, write_row, write_score
+from raysl.results.records.stages import StageRecord, write_selection, write_stage
+from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment
 from raysl.search.selection import select
 from raysl.search.summary import publish_store
 from raysl.search.trials import Datas, Trial, expand, stage_record
-from raysl.tracking.tracked import Tracked
+from raysl.tracking.sync_manifest import Tracked
 from raysl.tracking.uri import default_uri, sqlite_path
 
 SEEDS = 5

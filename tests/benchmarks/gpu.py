@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from training_steps import spec_of, write_images
 
-from raysl.results.store import Store
+from raysl.results.storage.store import Store
 from raysl.training.loop import Loop
 from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec

@@ -20,11 +20,11 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
-from raysl.data.distortions import distorted
-from raysl.data.views import identity, rotated
+from raysl.data.augment.siamese import distorted
+from raysl.data.augment.views import identity, rotated
 from raysl.methods._method import Method, Step, View, ViewSpec
 from raysl.training import settings
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 
 SIGMAS = (0.1, 2.0)  # of blurs, as raysl draws them
 FIRST = Step(0, 1)
@@ -37,7 +37,7 @@ class Made(NamedTuple):
     """A view of an image, and what was drawn for it (0 where nothing is asked)."""
 
     image: Tensor
-    drawn: int
+    aug_params: int
 
 
 def distortion(view: ViewSpec) -> Mapping[str, Any] | None:
@@ -157,7 +157,7 @@ class Peer:
         if not hasattr(self.method, "mixing"):
             return views
         lambd = torch.rand(()).expand(len(views["first"].images))
-        return {**views, "first": views["first"]._replace(drawn=lambd)}
+        return {**views, "first": views["first"]._replace(aug_params=lambd)}
 
 
 def _optimizer(given: settings.OptimizerSettings | None, method: nn.Module) -> Optimizer:

@@ -32,12 +32,12 @@ from filled import experiment_in, fill, note_tracked
 
 from raysl.console.live import Display
 from raysl.console.screen import screen
-from raysl.launch.leases import Leases
-from raysl.launch.queue import TrialQueue
-from raysl.launch.training import Training
-from raysl.results.rows import read_rows, write_row
-from raysl.results.stages import read_stages, write_stage
-from raysl.results.store import Store
+from raysl.launch.coordination.leases import Leases
+from raysl.launch.driver.train_source import TrainSource
+from raysl.launch.driver.trial_queue import TrialQueue
+from raysl.results.records.rows import read_rows, write_row
+from raysl.results.records.stages import read_stages, write_stage
+from raysl.results.storage.store import Store
 from raysl.search.experiment import Resources
 from raysl.search.selection import select
 from raysl.search.summary import publish_store, summarise_store
@@ -120,7 +120,7 @@ def driver_part(folder: Path, trials: int) -> None:
         display = Display(screen(), store)
         display.stages_started([record], rows, len(again))
         queue = TrialQueue(filled.trials[-AGAIN:], (), rows, leases)
-        work = Training(queue, store, Resources(), 1, display, lambda row: None)
+        work = TrainSource(queue, store, Resources(), 1, display, lambda row: None)
         handed_out, taken_back = [], []
         for _ in again:
             handed_out.append(timed(work.next))
@@ -152,7 +152,7 @@ def driver_of(folder: Path, trials: int) -> list[str]:
 def train_in_ray(trials: int, folder: Path) -> None:
     from search_overhead import raysl_trials, trials_of
 
-    from raysl.launch.cluster import cluster
+    from raysl.launch.cluster.ray_cluster import cluster
 
     known = trials_of(folder, trials)
     before = memory()

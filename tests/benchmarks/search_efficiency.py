@@ -23,9 +23,9 @@ import time
 from pathlib import Path
 
 from raysl.config import load
-from raysl.data.inspect import inspect, resolve
-from raysl.results.rows import read_rows
-from raysl.results.store import Store
+from raysl.data.storage.scan import inspect, resolve
+from raysl.results.records.rows import read_rows
+from raysl.results.storage.store import Store
 from raysl.search.trials import Trial, expand
 from raysl.training.process import Execution
 from raysl.training.trial import run_trial

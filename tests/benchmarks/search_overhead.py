@@ -29,14 +29,14 @@ from ray import train, tune
 from ray.train.torch import TorchTrainer
 
 from raysl.config import load
-from raysl.data.inspect import inspect, resolve
-from raysl.launch import inline, schedule
-from raysl.launch.cluster import cluster
-from raysl.launch.leases import Leases
-from raysl.launch.queue import TrialQueue
-from raysl.launch.training import Training
-from raysl.results.rows import TrialRow, read_rows
-from raysl.results.store import Store
+from raysl.data.storage.scan import inspect, resolve
+from raysl.launch.cluster.ray_cluster import cluster
+from raysl.launch.coordination.leases import Leases
+from raysl.launch.driver.train_source import TrainSource
+from raysl.launch.driver.trial_queue import TrialQueue
+from raysl.launch.runtime import inline, tune_runner
+from raysl.results.records.rows import TrialRow, read_rows
+from raysl.results.storage.store import Store
 from raysl.search.experiment import Resources
 from raysl.search.trials import Trial, expand
 from raysl.training.process import Execution
@@ -113,11 +113,11 @@ def raysl_trials(trials: list[Trial], folder: Path, workers: int | None) -> Meas
     store, ends = new_store(folder), Ends()
     with Leases(store) as leases:
         queue = TrialQueue(trials, (), {}, leases)
-        work = Training(queue, store, Resources(workers=workers or 1), 1, ends, lambda row: None)
+        work = TrainSource(queue, store, Resources(workers=workers or 1), 1, ends, lambda row: None)
         if workers is None:
             inline.run(work, iter(()), lambda: None)
         else:
-            schedule.run(work, iter(()), lambda: None, stay=math.inf)
+            tune_runner.run(work, iter(()), lambda: None, stay=math.inf)
     name = "raysl, inline" if workers is None else f"raysl, {workers} worker(s)"
     return Measured(name, ends.each(), training_seconds(store, trials))
 

@@ -19,15 +19,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from raysl.data.arrays import load_test
+from raysl.data.storage.decoded_cache import load_test
 from raysl.probes import linear_svm
 from raysl.probes.settings import LinearSVM
-from raysl.results.rows import read_rows
-from raysl.results.stages import read_selections, read_stages
-from raysl.results.store import Store
+from raysl.results.records.rows import read_rows
+from raysl.results.records.stages import read_selections, read_stages
+from raysl.results.storage.store import Store
 from raysl.training.building import trained_method
 from raysl.training.features import extract_features
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 from raysl.training.spec import TrialSpec
 
 SEARCHES = {

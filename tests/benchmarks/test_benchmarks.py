@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from waiting import PATIENCE
 
-from raysl.data.images import encode
-from raysl.data.parquet import Row, write
+from raysl.data.storage.images import encode
+from raysl.data.storage.parquet import Row, write
 
 pytestmark = pytest.mark.slow
 

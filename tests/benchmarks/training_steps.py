@@ -32,13 +32,13 @@ from peers import Peer, distortion
 
 from raysl import methods
 from raysl.config import load
-from raysl.data.images import encode
-from raysl.data.inspect import inspect, resolve
-from raysl.data.parquet import Row, write
-from raysl.results.store import Store
+from raysl.data.storage.images import encode
+from raysl.data.storage.parquet import Row, write
+from raysl.data.storage.scan import inspect, resolve
+from raysl.results.storage.store import Store
 from raysl.search.trials import expand
 from raysl.training.building import build_method
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Loop
 from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec

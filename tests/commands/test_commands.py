@@ -25,9 +25,9 @@ def prints(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 def trained(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A results folder with one trained trial of a stage of two seeds."""
     from raysl.config import load
-    from raysl.data.inspect import inspect, resolve
-    from raysl.results.stages import write_stage
-    from raysl.results.store import Store
+    from raysl.data.storage.scan import inspect, resolve
+    from raysl.results.records.stages import write_stage
+    from raysl.results.storage.store import Store
     from raysl.search.trials import stage_record
 
     file = write(tmp_path)

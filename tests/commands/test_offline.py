@@ -11,12 +11,12 @@ from tiny import here
 from raysl.api import costing
 from raysl.api.search_request import SearchRequest, read_request
 from raysl.config.document import read_document
-from raysl.data.arrays import load
-from raysl.data.expected import expected_facts, is_missing, stand_in
-from raysl.data.inspect import inspect, resolve
-from raysl.data.sets import KNOWN
+from raysl.data.registry.expected import expected_facts, is_missing, stand_in
+from raysl.data.registry.sets import KNOWN
 from raysl.data.settings import DataSettings
-from raysl.training.measure import Cost
+from raysl.data.storage.decoded_cache import load
+from raysl.data.storage.scan import inspect, resolve
+from raysl.training.step_benchmark import Cost
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 FILES = sorted([*SPACES.glob("tables/*.yaml"), *SPACES.glob("*.yaml")])

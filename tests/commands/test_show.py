@@ -14,10 +14,10 @@ from tiny import command, here
 
 from raysl.console.report import FORMATS
 from raysl.console.screen import Screen
-from raysl.results.paper_tables import Cell, PaperTable, PaperTables, write_paper_tables
-from raysl.results.rows import TrialRow, read_row, write_row
-from raysl.results.stages import Member, SelectionRecord, StageRecord, write_selection, write_stage
-from raysl.results.store import Store
+from raysl.results.records.paper_tables import Cell, PaperTable, PaperTables, write_paper_tables
+from raysl.results.records.rows import TrialRow, read_row, write_row
+from raysl.results.records.stages import Member, SelectionRecord, StageRecord, write_selection, write_stage
+from raysl.results.storage.store import Store
 
 # Each would do something to a terminal or to rich: colours, the title, a link, the clipboard, a bell, lines that are
 # written over or look like the program's own, text that runs backwards, tags, emoji, and half a character.

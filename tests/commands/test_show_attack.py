@@ -11,13 +11,13 @@ from tiny import of_stages, write
 from raysl.cli import main
 from raysl.config import load
 from raysl.console import attack as picture
-from raysl.data.arrays import load as load_arrays
-from raysl.data.attack import attack_of
-from raysl.data.inspect import inspect, resolve
+from raysl.data.augment.attack import attack_of
+from raysl.data.sampling.subsets import labelled_subset
 from raysl.data.settings import TrialData
-from raysl.data.subsets import labelled_subset
-from raysl.results.stages import write_stage
-from raysl.results.store import Store
+from raysl.data.storage.decoded_cache import load as load_arrays
+from raysl.data.storage.scan import inspect, resolve
+from raysl.results.records.stages import write_stage
+from raysl.results.storage.store import Store
 from raysl.search.trials import stage_record
 
 ATTACK = "data.attack={name: one_pixel}"

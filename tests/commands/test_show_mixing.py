@@ -17,19 +17,19 @@ from raysl import methods
 from raysl.cli import main
 from raysl.config import load
 from raysl.console import diagnostic as picture
-from raysl.data.inspect import inspect, resolve
+from raysl.data.storage.scan import inspect, resolve
 from raysl.methods import describe, trimix
 from raysl.methods._facts import read_facts
 from raysl.methods._method import Diagnostic, Matrix, View
-from raysl.results.rows import read_rows, write_row
-from raysl.results.stages import write_selection, write_stage
-from raysl.results.store import Store
+from raysl.results.records.rows import read_rows, write_row
+from raysl.results.records.stages import write_selection, write_stage
+from raysl.results.storage.store import Store
 from raysl.search.selection import select
 from raysl.search.trials import expand, stage_record
 from raysl.training import checkpoint
 from raysl.training.building import build_method
 from raysl.training.diagnostics import Shown, diagnosed
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 from raysl.training.paths import model_path
 from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
@@ -137,7 +137,7 @@ def test_numbers_are_those_of_the_trained_model_in_eval_mode(
     method.eval()
     feed = Feed(spec.model_copy(update={"batch_size": SIZE}), method.views(), device)
     every = [feed.make_views(batch, 0)["first"] for batch in feed.batches(0, 0, 1)]
-    factors = [float(view.drawn[0]) for view in every if view.drawn is not None]
+    factors = [float(view.aug_params[0]) for view in every if view.aug_params is not None]
     place = int(np.argmin(np.abs(np.array(factors) - 0.5)))
     images, lambd = every[place].images, factors[place]
     virtual = lambd * images + (1 - lambd) * images.flip(0)

@@ -146,7 +146,7 @@ def test_a_table_file_brings_its_experiments_along(tmp_path: Path) -> None:
 def test_own_images_go_along_and_known_ones_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from raysl.data.sets import locate
+    from raysl.data.registry.sets import locate
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.parquet").write_bytes(locate("digits").read_bytes())
@@ -166,7 +166,7 @@ def test_own_images_go_along_and_known_ones_do_not(
 def test_nothing_is_sent_where_nobody_listens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from raysl.data.sets import locate
+    from raysl.data.registry.sets import locate
 
     mine = tmp_path / "mine.parquet"
     mine.write_bytes(locate("digits").read_bytes())

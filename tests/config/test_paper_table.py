@@ -7,8 +7,8 @@ import pytest
 
 from raysl.config.document import ConfigError
 from raysl.config.paper_table import is_table_file, load_tables
-from raysl.results.comparison import best_of
-from raysl.results.paper_tables import Difference
+from raysl.results.records.paper_tables import Difference
+from raysl.results.tables.comparison import best_of
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 TABLES = SPACES / "tables"

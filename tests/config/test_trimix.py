@@ -11,7 +11,7 @@ from raysl.config import load
 from raysl.config.document import ConfigError, read_document
 from raysl.config.paper_table import TableSearch, load_tables
 from raysl.data.settings import TrialData
-from raysl.results.paper_tables import PaperTables
+from raysl.results.records.paper_tables import PaperTables
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.trials import expand
 

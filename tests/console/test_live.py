@@ -13,9 +13,9 @@ from rich.console import Console
 from raysl.console.live import Display
 from raysl.console.screen import Screen
 from raysl.outgoing import guarded
-from raysl.results.rows import TrialRow
-from raysl.results.stages import Member, Rule, StageRecord
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow
+from raysl.results.records.stages import Member, Rule, StageRecord
+from raysl.results.storage.store import Store
 from raysl.search.selection import RULES, params_text, select
 
 SEEDS, CONFIGS = 2, 6

@@ -6,8 +6,8 @@ from dataclasses import replace
 from rich.console import Console
 
 from raysl.console.paper_table import latex, markdown, show_text
-from raysl.results.comparison import ComparedCell, ComparedTable
-from raysl.results.paper_tables import Cell, Difference, PaperTable, PaperTables
+from raysl.results.records.paper_tables import Cell, Difference, PaperTable, PaperTables
+from raysl.results.tables.comparison import ComparedCell, ComparedTable
 
 CELL = Cell("t1/semi/attacked", "semi", "attacked", (78.25, 0.7), "e.yaml", "", (), "semi", "d")
 TABLE = PaperTable("t1", "1 % of labels & more", {"semi": "Semi", "only": "Only"}, {"attacked": "Set_1*"}, (CELL,))

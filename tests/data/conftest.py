@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysl.data.images import encode
-from raysl.data.parquet import Row, write
+from raysl.data.storage.images import encode
+from raysl.data.storage.parquet import Row, write
 
 REAL_DATA = os.environ.get("RAYSL_DATA")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysl.data.arrays import load, load_test, prepare
-from raysl.data.inspect import inspect, resolve
+from raysl.data.sampling.subsets import labelled_subset
 from raysl.data.settings import DataSettings, TrialData
-from raysl.data.subsets import labelled_subset
+from raysl.data.storage.decoded_cache import load, load_test, prepare
+from raysl.data.storage.scan import inspect, resolve
 
 
 def resolved(real_data: Path, **settings: object) -> TrialData:

@@ -18,11 +18,11 @@ from waiting import PATIENCE, wait_for
 import raysl as package
 from raysl import sources
 from raysl.errors import LibrariesError
-from raysl.launch.logs import last_error
-from raysl.launch.task_runner import do_task
-from raysl.launch.work import ScoreTask, Task, TrainTask
-from raysl.results.rows import read_rows, read_scores, write_row
-from raysl.results.store import Store
+from raysl.launch.runtime.task_runner import do_task
+from raysl.launch.runtime.tasks import ScoreTask, Task, TrainTask
+from raysl.launch.runtime.trial_log import last_error
+from raysl.results.records.rows import read_rows, read_scores, write_row
+from raysl.results.storage.store import Store
 from raysl.search.experiment import Resources
 from raysl.sources import deciding, libraries
 

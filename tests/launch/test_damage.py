@@ -14,10 +14,10 @@ from tiny import Finished, inline, raysl, tables_of
 
 import raysl as package
 from raysl.errors import ResultsError
-from raysl.results.store import Store
+from raysl.results.storage.checkpoint_checksums import add_checksum
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.paths import model_path
-from raysl.training.seal import seal
 
 
 class Bomb:
@@ -99,7 +99,7 @@ def test_nothing_starts_from_a_bomb(undisturbed: Finished, tmp_path: Path) -> No
     state = checkpoint.load(Store.open(str(results), create=False), path)
     buffer = io.BytesIO()
     torch.save(state | {"more": Bomb(tmp_path / "executed")}, buffer)
-    (results / path).write_bytes(seal(buffer.getvalue(), path))
+    (results / path).write_bytes(add_checksum(buffer.getvalue(), path))
     for trial in trials(results, "finetune"):
         (results / "rows" / f"{trial['trial_id']}.parquet").unlink()
     done = inline("tune", file, "--results", results)

@@ -7,7 +7,7 @@ import pytest
 
 INITIALISED = """
 import ray
-from raysl.launch.cluster import cluster
+from raysl.launch.cluster.ray_cluster import cluster
 
 def init(**options):
     print(ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV)
@@ -24,5 +24,5 @@ def test_workers_do_not_start_through_uv(first: str) -> None:
 
     first: what a script has imported before raysl.
     """
-    code = "import raysl.launch.schedule\n" * (not first) + first + INITIALISED
+    code = "import raysl.launch.runtime.tune_runner\n" * (not first) + first + INITIALISED
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -16,9 +16,9 @@ from tiny import ONE_PROCESS, Finished, here, inline, raysl, start, tables_of
 from waiting import wait_for
 
 import raysl as package
-from raysl.results.features import read_features
-from raysl.results.rows import read_scores
-from raysl.results.store import Store
+from raysl.results.records.features import read_features
+from raysl.results.records.rows import read_scores
+from raysl.results.storage.store import Store
 
 EXPERIMENT = """\
 name: tiny

@@ -9,9 +9,9 @@ from small_disk import SmallDisk, small_disk
 from tiny import Finished, here, inline, raysl, runs_by_kind, start, tables_of, write
 from waiting import PATIENCE, wait_for
 
-from raysl.results.rows import read_rows
-from raysl.results.store import Store
-from raysl.training.seal import is_whole
+from raysl.results.records.rows import read_rows
+from raysl.results.storage.checkpoint_checksums import is_whole
+from raysl.results.storage.store import Store
 
 NO_ROOM = "No space left on device"
 

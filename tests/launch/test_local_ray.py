@@ -70,7 +70,9 @@ def test_each_is_killed(finished: Callable[..., Finished], tmp_path: Path) -> No
 
 def test_a_start_that_hangs_ends(tmp_path: Path) -> None:
     """Ray waits for its first worker for ever where this one dies before it has registered."""
-    impatient = "import raysl.launch.cluster as c; c.START_SECONDS = 15.0; from raysl.cli import main; main()"
+    impatient = (
+        "import raysl.launch.cluster.ray_cluster as c; c.START_SECONDS = 15.0; from raysl.cli import main; main()"
+    )
     arguments = ["tune", str(write(tmp_path)), "--results", str(tmp_path / "results")]
     driver = subprocess.Popen(
         [sys.executable, "-c", impatient, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

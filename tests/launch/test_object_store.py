@@ -13,8 +13,8 @@ from tiny import EXPERIMENT, ONE_PROCESS, Finished, raysl, start, tables_of, wri
 from waiting import PATIENCE, wait_for
 
 import raysl as package
-from raysl.results.rows import read_rows
-from raysl.results.store import Store
+from raysl.results.records.rows import read_rows
+from raysl.results.storage.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,7 @@ def test_a_server_that_dies_ends_the_search_and_loses_nothing(
 ) -> None:
     """Its driver makes two attempts of each request, and not five, to end sooner."""
     file, reference, _ = undisturbed
-    impatient = "import raysl.results.store as s; s._ATTEMPTS = 2; from raysl.cli import main; main()"
+    impatient = "import raysl.results.storage.store as s; s._ATTEMPTS = 2; from raysl.cli import main; main()"
     driver = subprocess.Popen(
         [sys.executable, "-c", impatient, "tune", str(file), "--results", FOLDER],
         stdout=subprocess.PIPE,

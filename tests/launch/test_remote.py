@@ -13,7 +13,7 @@ from tiny import EXPERIMENT, raysl, write
 from waiting import PATIENCE
 
 import raysl as package
-from raysl.data.sets import locate
+from raysl.data.registry.sets import locate
 
 PRETRAIN = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("[1e-2, 1e-3]", "[1e-3]")
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ import pytest
 from tiny import command, write
 
 from raysl.config import load
-from raysl.data.arrays import prepare
-from raysl.data.inspect import inspect, resolve
+from raysl.data.storage.decoded_cache import prepare
+from raysl.data.storage.scan import inspect, resolve
 
 EXPERIMENT = """\
 name: tiny

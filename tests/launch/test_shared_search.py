@@ -7,12 +7,12 @@ from tiny import of_stages, write
 
 from raysl.config import load
 from raysl.data.settings import TrialData
-from raysl.launch.leases import Leases
-from raysl.launch.options import Options
-from raysl.launch.search import Search
-from raysl.launch.session import Session, Working
-from raysl.launch.step import Step, num_todo, searches_of
-from raysl.results.store import Store
+from raysl.launch.coordination.leases import Leases
+from raysl.launch.driver.options import Options
+from raysl.launch.driver.search import Search
+from raysl.launch.driver.session import Session, Working
+from raysl.launch.driver.stage_run import StageRun, num_todo, searches_of
+from raysl.results.storage.store import Store
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
 OPTUNA = [
@@ -21,11 +21,11 @@ OPTUNA = [
 ]
 
 
-def _without_work(opening: Working[Step | None]) -> Step | None:
+def _without_work(opening: Working[StageRun | None]) -> StageRun | None:
     """Return what comes of opening a stage, which waits for nothing here."""
     with pytest.raises(StopIteration) as ended:
         next(opening)
-    step: Step | None = ended.value.value
+    step: StageRun | None = ended.value.value
     return step
 
 

@@ -8,8 +8,8 @@ import pytest
 from tiny import Finished, inline, write
 
 import raysl
-from raysl.results.rows import TrialRow, read_rows
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow, read_rows
+from raysl.results.storage.store import Store
 
 PRETEXT = """\
 name: tiny

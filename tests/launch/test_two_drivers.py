@@ -14,10 +14,10 @@ from tiny import EXPERIMENT, ONE_PROCESS, Finished, here, of_stages, start, tabl
 from waiting import PATIENCE, wait_for
 
 import raysl as package
-from raysl.data.inspect import inspect, resolve
-from raysl.launch.leases import Driver, Leases
-from raysl.results.proposals import read_proposals
-from raysl.results.store import Store
+from raysl.data.storage.scan import inspect, resolve
+from raysl.launch.coordination.leases import Driver, Leases
+from raysl.results.records.proposals import read_proposals
+from raysl.results.storage.store import Store
 from raysl.search.trials import expand
 
 MORE = EXPERIMENT.replace("[1e-2, 1e-3]", "[1e-2, 3e-3, 1e-3]")

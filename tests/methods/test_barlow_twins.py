@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from raysl import methods
 from raysl.collectives import mean_over_ranks, rank
 from raysl.config import load
-from raysl.data import augmentations
-from raysl.data.inspect import inspect, resolve
-from raysl.data.views import Draw
+from raysl.data.augment import augmentations
+from raysl.data.augment.views import Draw
+from raysl.data.storage.scan import inspect, resolve
 from raysl.methods._method import View
 from raysl.methods.barlow_twins import BarlowTwins, barlow_twins_loss, cross_correlation, redundancy
 from raysl.methods.semi import Semi
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
-from raysl.results.store import Store
+from raysl.results.storage.store import Store
 from raysl.search.trials import expand
 from raysl.training.process import Execution
 from raysl.training.trial import run_trial

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raysl.collectives import mean_over_ranks, rank, world_size
-from raysl.data.distortions import distorted
-from raysl.data.views import Draw
+from raysl.data.augment.siamese import distorted
+from raysl.data.augment.views import Draw
 from raysl.methods._method import Losses, Step, View
 from raysl.methods.byol import Byol, byol_loss, relative_spread, target_rate
 from raysl.methods.semi import Semi

@@ -18,8 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 import raysl.methods
 from raysl.collectives import mean_over_ranks, rank, world_size
-from raysl.data import augmentations
-from raysl.data.views import Draw, identity
+from raysl.data.augment import augmentations
+from raysl.data.augment.views import Draw, identity
 from raysl.methods._method import Losses, Method, Step, View
 from raysl.methods.rotation import Rotation
 from raysl.models.batch_norm import sync_batch_norm

@@ -8,7 +8,7 @@ import torch
 from steps import FIRST
 from torch import Tensor, nn
 
-from raysl.data.views import Draw
+from raysl.data.augment.views import Draw
 from raysl.methods._method import View
 from raysl.methods.denoising_autoencoder import DenoisingAutoencoder, reconstruction_loss
 from raysl.methods.simsiam import embedding_spread

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from steps import FIRST
 from torch import nn
 
-from raysl.data.views import Draw
+from raysl.data.augment.views import Draw
 from raysl.methods._method import View
 from raysl.methods.rotation import Rotation
 from raysl.models.encoder import build_encoder

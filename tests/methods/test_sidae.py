@@ -9,7 +9,7 @@ from steps import FIRST
 from torch import Tensor
 
 from raysl import methods
-from raysl.data.views import Draw
+from raysl.data.augment.views import Draw
 from raysl.methods._method import Losses, Method, View
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings

@@ -12,8 +12,8 @@ from steps import FIRST
 from torch import Tensor
 
 from raysl.collectives import mean_over_ranks, rank, world_size
-from raysl.data.distortions import distorted
-from raysl.data.views import Draw
+from raysl.data.augment.siamese import distorted
+from raysl.data.augment.views import Draw
 from raysl.methods._method import View
 from raysl.methods.simclr import Simclr, nt_xent_loss
 from raysl.models.encoder import build_encoder

@@ -12,8 +12,8 @@ from steps import FIRST
 from torch import Tensor, nn
 
 from raysl.collectives import rank
-from raysl.data.distortions import distorted
-from raysl.data.views import Draw
+from raysl.data.augment.siamese import distorted
+from raysl.data.augment.views import Draw
 from raysl.methods._method import View
 from raysl.methods.simsiam import Simsiam, build_predictor, build_projector, embedding_spread, siamese_loss
 from raysl.models.encoder import build_encoder

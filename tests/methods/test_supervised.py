@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from steps import FIRST
 from torch import Tensor, nn
 
-from raysl.data.augmentations import colour_jitter, grayscale, horizontal_flip, random_resized_crop
-from raysl.data.views import Draw
+from raysl.data.augment.augmentations import colour_jitter, grayscale, horizontal_flip, random_resized_crop
+from raysl.data.augment.views import Draw
 from raysl.methods._method import View
 from raysl.methods.supervised import Supervised, cross_entropy
 from raysl.models.encoder import build_encoder

@@ -20,15 +20,15 @@ from torch import Tensor, nn
 from raysl import methods
 from raysl.collectives import mean_over_ranks, rank, world_size
 from raysl.config import load
-from raysl.data.inspect import inspect, resolve
-from raysl.data.views import Draw
+from raysl.data.augment.views import Draw
+from raysl.data.storage.scan import inspect, resolve
 from raysl.methods._method import Losses, View
 from raysl.methods.barlow_twins import BarlowTwins
 from raysl.methods.simsiam import distorted_views
 from raysl.methods.trimix import Trimix, distance, mixed, mixing_matrices, normalised
 from raysl.models.encoder import Encoder, build_encoder
 from raysl.models.settings import ModelSettings
-from raysl.results.store import Store
+from raysl.results.storage.store import Store
 from raysl.search.trials import expand
 from raysl.training.process import Execution
 from raysl.training.trial import run_trial
@@ -482,7 +482,7 @@ def on_ranks(size: int, settings: dict[str, Any]) -> dict[str, Any]:
         name: View(
             view.images[rank() :: world_size()].detach().requires_grad_(),
             None,
-            None if view.drawn is None else view.drawn[rank() :: world_size()],
+            None if view.aug_params is None else view.aug_params[rank() :: world_size()],
         )
         for name, view in views.items()
     }

@@ -16,8 +16,8 @@ from raysl import methods
 from raysl.collectives import mean_over_ranks, rank
 from raysl.config import load
 from raysl.config.document import ConfigError
-from raysl.data import augmentations
-from raysl.data.views import Draw
+from raysl.data.augment import augmentations
+from raysl.data.augment.views import Draw
 from raysl.methods._method import View
 from raysl.methods.vicreg import Vicreg, covariance_matrix, hinge, redundancy, vicreg_loss
 from raysl.models.encoder import build_encoder

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from raysl.results.rows import Epoch, TrialRow
-from raysl.results.stages import Member, SelectionRecord, StageRecord
-from raysl.results.store import Store
-from raysl.results.tables import Tables, build
+from raysl.results.records.rows import Epoch, TrialRow
+from raysl.results.records.stages import Member, SelectionRecord, StageRecord
+from raysl.results.storage.store import Store
+from raysl.results.tables.build import Tables, build
 from raysl.search.selection import summarise
 
 

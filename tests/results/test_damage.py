@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysl.errors import ResultsError
-from raysl.results.features import Features, read_features, write_features
-from raysl.results.paper_tables import PaperTables, read_paper_tables, write_paper_tables
-from raysl.results.proposals import Proposal, Told, read_proposals, write_proposals
-from raysl.results.rows import Score, TrialRow, read_row, read_scores, write_row, write_score
-from raysl.results.stages import (
+from raysl.results.records.features import Features, read_features, write_features
+from raysl.results.records.paper_tables import PaperTables, read_paper_tables, write_paper_tables
+from raysl.results.records.proposals import Proposal, Told, read_proposals, write_proposals
+from raysl.results.records.rows import Score, TrialRow, read_row, read_scores, write_row, write_score
+from raysl.results.records.stages import (
     SelectionRecord,
     StageRecord,
     read_selections,
@@ -26,8 +26,8 @@ from raysl.results.stages import (
     write_selection,
     write_stage,
 )
-from raysl.results.store import Store
-from raysl.results.tables import Tables, publish, read
+from raysl.results.storage.store import Store
+from raysl.results.tables.build import Tables, publish, read
 
 NUM_FLIPS = 150  # of each file, evenly over it
 

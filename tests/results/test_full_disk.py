@@ -8,9 +8,9 @@ from small_disk import BALLAST, SmallDisk, small_disk
 
 from raysl.errors import ResultsError
 from raysl.results import read
-from raysl.results.rows import TrialRow, read_row, write_row
-from raysl.results.store import Store
-from raysl.results.tables import Tables, publish
+from raysl.results.records.rows import TrialRow, read_row, write_row
+from raysl.results.storage.store import Store
+from raysl.results.tables.build import Tables, publish
 
 NO_ROOM = "No space left on device"
 

@@ -7,7 +7,7 @@ import pytest
 from s3_server import BUCKET, s3_server
 
 from raysl.errors import ResultsError
-from raysl.results.store import Store
+from raysl.results.storage.store import Store
 
 PATH = "data/a.parquet"
 

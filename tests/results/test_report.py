@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from raysl.console.report import show
-from raysl.results.tables import Tables
+from raysl.results.tables.build import Tables
 
 
 def printed(tables: Tables, form: str, most: int | None = None) -> str:

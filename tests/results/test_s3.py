@@ -11,9 +11,9 @@ from moto import settings
 from s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 
 from raysl.errors import ResultsError
-from raysl.results import file_systems as module
-from raysl.results.file_systems import without_keys
-from raysl.results.store import Store, folder_id
+from raysl.results.storage import file_systems as module
+from raysl.results.storage.file_systems import without_keys
+from raysl.results.storage.store import Store, folder_id
 
 
 @pytest.fixture

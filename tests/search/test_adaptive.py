@@ -14,14 +14,14 @@ from raysl.api.costing import expected
 from raysl.config import load
 from raysl.console.live import Display
 from raysl.data.settings import TrialData
-from raysl.launch.leases import Leases
-from raysl.launch.queue import TrialQueue, is_done, united
-from raysl.results.proposals import Told
-from raysl.results.rows import TrialRow, write_row
-from raysl.results.store import Store
+from raysl.launch.coordination.leases import Leases
+from raysl.launch.driver.trial_queue import TrialQueue, is_done, united
+from raysl.results.records.proposals import Told
+from raysl.results.records.rows import TrialRow, write_row
+from raysl.results.storage.store import Store
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.trials import Trial, expand, stage_id
-from raysl.training.stopping import Race
+from raysl.training.early_stopping import EarlyStoppingCohort
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
 LR = "stages.semi.optimizer.lr={loguniform: [1e-4, 1e-1]}"
@@ -90,7 +90,7 @@ def test_another_space_rule_of_stopping_or_seed_is_another_search(tmp_path: Path
 
 def test_proposed_trials_race_those_of_their_stage_and_seed(tmp_path: Path) -> None:
     search = search_of(tmp_path, STOP)
-    races = [[trial.race for trial in search.propose({})] for _ in range(2)]
+    races = [[trial.cohort for trial in search.propose({})] for _ in range(2)]
     assert races[0] == races[1] == [f"{search.record.stage_id}-{seed}" for seed in (0, 1)]
 
 
@@ -113,7 +113,7 @@ def test_a_stopped_trial_is_done_in_its_own_race_alone(tmp_path: Path) -> None:
     first, other = (search_of(tmp_path, STOP.replace("grace: 2", f"grace: {grace}")).propose({})[0] for grace in (2, 3))
     assert first.spec.id == other.spec.id
     assert first.stop is not None
-    Race(store, first.race, first.stop).record(first.spec.id, [1.0, 0.9])
+    EarlyStoppingCohort(store, first.cohort, first.stop).record(first.spec.id, [1.0, 0.9])
     stopped = row_of(first, "stopped")
     assert is_done(stopped, first, store)
     assert not is_done(stopped, other, store)

@@ -9,8 +9,8 @@ from raysl.config import load
 from raysl.data.settings import OnePixel, TrialData
 from raysl.errors import UserError
 from raysl.probes.settings import KNN, Clustering, LinearSVM, ProbesSettings
-from raysl.results.rows import TrialRow
-from raysl.search.checks import check
+from raysl.results.records.rows import TrialRow
+from raysl.search.preflight import check
 from raysl.search.selection import select
 from raysl.search.trials import Trial, config_id, expand, experiment_digest, member, stage_id, stage_record
 from raysl.training.spec import TrialSpec

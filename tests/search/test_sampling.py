@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 
 from raysl.config import load
 from raysl.errors import UserError
-from raysl.results.proposals import Proposal, Told, read_proposals, write_proposals
-from raysl.results.store import Store
+from raysl.results.records.proposals import Proposal, Told, read_proposals, write_proposals
+from raysl.results.storage.store import Store
 from raysl.search import sampling
 from raysl.search.experiment import SearchSettings
 from raysl.search.sampling import Sampler, build_sampler, draw, rehearse, size, told_of

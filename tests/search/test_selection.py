@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from raysl.results.rows import Score, TrialRow
-from raysl.results.stages import Member, StageRecord
-from raysl.results.tables import ConfigSummary
+from raysl.results.records.rows import Score, TrialRow
+from raysl.results.records.stages import Member, StageRecord
+from raysl.results.tables.build import ConfigSummary
 from raysl.search.selection import OBJECTIVES, RULES, is_tie, pareto_front, select, summarise
 
 

@@ -10,8 +10,8 @@ from tiny import of_stages, write
 
 from raysl.config import load
 from raysl.data.settings import TrialData
-from raysl.results.rows import Status, TrialRow, write_row
-from raysl.results.store import Store
+from raysl.results.records.rows import Status, TrialRow, write_row
+from raysl.results.storage.store import Store
 from raysl.search.shared_weights import SharedWeights
 from raysl.search.trials import Trial, expand
 from raysl.training import checkpoint

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from raysl.errors import ResultsError
-from raysl.results import gathered
-from raysl.results.rows import Epoch, Score, TrialRow, read_rows, read_scores, write_row, write_score
-from raysl.results.stages import (
+from raysl.results.records import record_cache
+from raysl.results.records.rows import Epoch, Score, TrialRow, read_rows, read_scores, write_row, write_score
+from raysl.results.records.stages import (
     Member,
     StageRecord,
     read_selections,
@@ -19,8 +19,8 @@ from raysl.results.stages import (
     write_selection,
     write_stage,
 )
-from raysl.results.store import Store
-from raysl.results.tables import Tables, build, read
+from raysl.results.storage.store import Store
+from raysl.results.tables.build import Tables, build, read
 from raysl.search import summary
 from raysl.search.selection import select, summarise
 from raysl.search.summary import curves_of, publish_store, summarise_store
@@ -31,15 +31,15 @@ SETTINGS = {"source": "digits", "labels": 50, "unlabelled": 1297, "image_size": 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Copy also a few rows."""
-    monkeypatch.setattr(gathered, "FEW", 0)
-    monkeypatch.setattr(gathered, "SHARE", 0.0)
+    monkeypatch.setattr(record_cache, "FEW", 0)
+    monkeypatch.setattr(record_cache, "SHARE", 0.0)
     fresh()
     yield
     fresh()
 
 
 def fresh() -> None:
-    gathered._gathered.cache_clear()
+    record_cache._gathered.cache_clear()
     summary._last.clear()
 
 

@@ -8,10 +8,17 @@ from tiny import of_stages, write
 
 from raysl.config import load
 from raysl.data.settings import OnePixel, TrialData
-from raysl.results.stages import SelectionRecord, StageRecord, current_ids, read_stages, write_selection, write_stage
-from raysl.results.store import Store
-from raysl.search.chain import selected_starts
+from raysl.results.records.stages import (
+    SelectionRecord,
+    StageRecord,
+    current_ids,
+    read_stages,
+    write_selection,
+    write_stage,
+)
+from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment
+from raysl.search.stage_starts import selected_starts
 from raysl.search.trials import Trial, expand, stage_record
 from raysl.training.spec import TrialSpec, identity_of
 

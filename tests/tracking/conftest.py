@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from raysl.results.rows import Epoch, Score, TrialRow
-from raysl.results.stages import Member, SelectionRecord, StageRecord
-from raysl.results.tables import Tables, build
+from raysl.results.records.rows import Epoch, Score, TrialRow
+from raysl.results.records.stages import Member, SelectionRecord, StageRecord
+from raysl.results.tables.build import Tables, build
 from raysl.search.selection import summarise
 
 FOLDER = "f01dacc0"  # id of the results folder

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from raysl.errors import UserError
-from raysl.results.rows import Epoch
+from raysl.results.records.rows import Epoch
 from raysl.tracking import SyncReport, TrackingError, sync
 from raysl.tracking.mlflow import _batches
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from raysl.errors import UserError
-from raysl.results.store import Store
+from raysl.results.storage.store import Store
 from raysl.tracking import default_uri, validate_uri
 from raysl.tracking.uri import sqlite_path, without_password
 

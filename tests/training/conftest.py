@@ -8,13 +8,13 @@ import pytest
 from tiny import write
 
 from raysl.config import load
-from raysl.data.inspect import inspect, resolve
-from raysl.results.rows import Epoch, TrialRow
-from raysl.results.store import Store
+from raysl.data.storage.scan import inspect, resolve
+from raysl.results.records.rows import Epoch, TrialRow
+from raysl.results.storage.store import Store
 from raysl.search.trials import expand
+from raysl.training.early_stopping import EarlyStoppingCohort
 from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
-from raysl.training.stopping import Race
 from raysl.training.trial import run_trial
 
 
@@ -48,12 +48,12 @@ def train() -> Callable[..., TrialRow]:
         spec: TrialSpec,
         store: Store,
         *milestones: int,
-        race: Race | None = None,
+        cohort: EarlyStoppingCohort | None = None,
         seen: list[int] | None = None,
     ) -> TrialRow:
         epochs = [] if seen is None else seen
         execution = Execution(checkpoint_seconds=0.0, milestones=milestones)
-        row = run_trial(spec, store, execution, lambda epoch: epochs.append(epoch.epoch), race)
+        row = run_trial(spec, store, execution, lambda epoch: epochs.append(epoch.epoch), cohort)
         assert row is not None
         return row
 
@@ -64,12 +64,14 @@ def train() -> Callable[..., TrialRow]:
 def kill() -> Callable[..., None]:
     """Return what trains a trial and kills it after so many epochs."""
 
-    def killed(spec: TrialSpec, store: Store, after: int, *milestones: int, race: Race | None = None) -> None:
+    def killed(
+        spec: TrialSpec, store: Store, after: int, *milestones: int, cohort: EarlyStoppingCohort | None = None
+    ) -> None:
         def report(epoch: Epoch) -> None:
             if epoch.epoch + 1 == after:
                 raise KilledError
 
         with pytest.raises(KilledError):
-            run_trial(spec, store, Execution(checkpoint_seconds=0.0, milestones=milestones), report, race)
+            run_trial(spec, store, Execution(checkpoint_seconds=0.0, milestones=milestones), report, cohort)
 
     return killed

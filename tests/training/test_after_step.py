@@ -15,15 +15,15 @@ from raysl.methods._method import Losses, Step, View
 from raysl.methods.byol import Byol
 from raysl.methods.rotation import Rotation
 from raysl.methods.semi import Semi
-from raysl.results.rows import TrialRow
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.loop import Loop
-from raysl.training.measure import measure
 from raysl.training.paths import model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
+from raysl.training.step_benchmark import measure
 
 MakeSpec = Callable[..., TrialSpec]
 BYOL: dict[str, Any] = {"name": "byol", "momentum": 0.5, "hidden": 32, "projector": 16, "min_crop": 0.5}
@@ -69,7 +69,7 @@ class Recalling(Rotation):
     calls: ClassVar[list[tuple[Step, Mapping[str, Tensor]]]] = []
 
     def forward(self, views: Mapping[str, View], step: Step) -> Losses:
-        losses, drawn = super().forward(views, step), views["rotated"].drawn
+        losses, drawn = super().forward(views, step), views["rotated"].aug_params
         assert drawn is not None
         return losses._replace(outputs={"drawn": drawn, "loss": losses.total})
 
@@ -161,7 +161,7 @@ def test_outputs_of_forward_follow_its_step_without_gradient(
     spec = make_spec(method={"name": "rotation", "copies": 1}, batch_size=45)
     found = recalled(spec.model_dump_json(), store.uri)
     loop = Loop(spec, store, Execution())
-    expected = [loop.feed.make_views(batch, 0)["rotated"].drawn for batch in loop.feed.batches(0, 0, 1)]
+    expected = [loop.feed.make_views(batch, 0)["rotated"].aug_params for batch in loop.feed.batches(0, 0, 1)]
     assert [drawn for _, drawn, _ in found] == [drawn.tolist() for drawn in expected if drawn is not None]
     assert [number for number, *_ in found] == [0, 1, 2]
     assert not any(value.requires_grad for _, given in Recalling.calls for value in given.values())

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from raysl.errors import CheckpointError
-from raysl.results.store import Store
+from raysl.results.storage.checkpoint_checksums import DIGEST_SIZE, MAGIC, MAGIC_1, add_checksum, is_whole
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
-from raysl.training.seal import DIGEST_SIZE, MAGIC, MAGIC_1, is_whole, seal
 
 STATE = {"weights": torch.arange(6.0).reshape(2, 3), "epoch": 3, "curve": [[0, 0.1, {"total": 1.5}]], "id": "abc"}
 
@@ -64,7 +64,7 @@ def test_a_pickle_bomb_is_refused_and_not_executed(store: Store, tmp_path: Path,
     """Whoever plants one can seal it too."""
     buffer = io.BytesIO()
     save({"weights": Bomb(tmp_path / "executed")}, buffer)  # type: ignore[operator]
-    (tmp_path / "c.pt").write_bytes(seal(buffer.getvalue(), "c.pt"))
+    (tmp_path / "c.pt").write_bytes(add_checksum(buffer.getvalue(), "c.pt"))
     with pytest.raises(CheckpointError, match="nothing in it was executed"):
         checkpoint.load(store, "c.pt")
     assert not (tmp_path / "executed").exists()
@@ -76,14 +76,14 @@ def test_a_program_is_refused_and_not_executed(store: Store, tmp_path: Path) -> 
             return x
 
     torch.jit.save(torch.jit.script(Program()), str(tmp_path / "program"))
-    (tmp_path / "c.pt").write_bytes(seal((tmp_path / "program").read_bytes(), "c.pt"))
+    (tmp_path / "c.pt").write_bytes(add_checksum((tmp_path / "program").read_bytes(), "c.pt"))
     with pytest.raises(CheckpointError, match="nothing in it was executed"):
         checkpoint.load(store, "c.pt")
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x80", b"PK\x03\x04", b"PK\x05\x06" + bytes(18)])
 def test_a_sealed_nothing_is_refused(store: Store, tmp_path: Path, payload: bytes) -> None:
-    (tmp_path / "c.pt").write_bytes(seal(payload, "c.pt"))
+    (tmp_path / "c.pt").write_bytes(add_checksum(payload, "c.pt"))
     with pytest.raises(CheckpointError, match="refused"):
         checkpoint.load(store, "c.pt")
 
@@ -91,7 +91,7 @@ def test_a_sealed_nothing_is_refused(store: Store, tmp_path: Path, payload: byte
 def test_a_sealed_tensor_is_no_state(store: Store, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(torch.ones(3), buffer)
-    (tmp_path / "c.pt").write_bytes(seal(buffer.getvalue(), "c.pt"))
+    (tmp_path / "c.pt").write_bytes(add_checksum(buffer.getvalue(), "c.pt"))
     with pytest.raises(CheckpointError, match="holds Tensor and no state"):
         checkpoint.load(store, "c.pt")
 

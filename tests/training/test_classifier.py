@@ -8,24 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from raysl.data import arrays as data_arrays
-from raysl.data.views import identity
+from raysl.data.augment.views import identity
+from raysl.data.storage import decoded_cache as data_arrays
 from raysl.methods._method import Method, ViewSpec
 from raysl.methods.supervised import Supervised
 from raysl.probes import linear_svm
-from raysl.results.features import read_features
-from raysl.results.rows import TrialRow
-from raysl.results.store import Store
+from raysl.results.records.features import read_features
+from raysl.results.records.rows import TrialRow
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint, scoring, trial
 from raysl.training.building import build_method
 from raysl.training.features import extract_features, pooled_features
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Loop
-from raysl.training.measure import measure
 from raysl.training.paths import model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
+from raysl.training.step_benchmark import measure
 
 MakeSpec = Callable[..., TrialSpec]
 Train = Callable[..., TrialRow]

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from raysl.errors import CheckpointError
-from raysl.results.rows import TrialRow
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow
+from raysl.results.storage.checkpoint_checksums import add_checksum, is_whole
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
-from raysl.training.seal import is_whole, seal
 from raysl.training.spec import TrialSpec
 
 MakeSpec = Callable[..., TrialSpec]
@@ -36,7 +36,7 @@ class Bomb:
 def sealed(state: Any, path: str) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    return seal(buffer.getvalue(), path)
+    return add_checksum(buffer.getvalue(), path)
 
 
 def numbers(row: TrialRow) -> tuple[Any, ...]:

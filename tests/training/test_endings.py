@@ -1,4 +1,4 @@
-"""Trials that end early: collapsed, or stopped by a race."""
+"""Trials that end early: collapsed, or stopped early by a comparison with their cohort."""
 
 import json
 from collections.abc import Callable
@@ -11,15 +11,15 @@ import torch
 from raysl.methods import simsiam
 from raysl.methods._method import Losses, Step
 from raysl.methods.semi import Semi
-from raysl.results.rows import Epoch, TrialRow, read_row
-from raysl.results.store import Store
+from raysl.results.records.rows import Epoch, TrialRow, read_row
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
+from raysl.training.early_stopping import EarlyStoppingCohort
 from raysl.training.loop import Loop, collapse_below
-from raysl.training.paths import checkpoint_path, model_path, race_path
+from raysl.training.paths import checkpoint_path, cohort_path, model_path
 from raysl.training.process import Execution
 from raysl.training.settings import Asha, MedianRule
 from raysl.training.spec import TrialSpec
-from raysl.training.stopping import Race
 
 MakeSpec = Callable[..., TrialSpec]
 Train = Callable[..., TrialRow]
@@ -29,8 +29,8 @@ SIAMESE = {"name": "simsiam", "projector": 32, "predictor": 8, "min_crop": 0.2, 
 
 
 @pytest.fixture
-def race(store: Store) -> Race:
-    return Race(store, "s0-0", Asha(scheduler="asha", grace=1, reduction=2))
+def cohort(store: Store) -> EarlyStoppingCohort:
+    return EarlyStoppingCohort(store, "s0-0", Asha(scheduler="asha", grace=1, reduction=2))
 
 
 def spreading(monkeypatch: pytest.MonkeyPatch, *spreads: float) -> None:
@@ -68,18 +68,18 @@ def test_a_trial_without_embeddings_has_no_spread(make_spec: MakeSpec, store: St
 
 
 def test_a_collapsed_trial_ends_and_says_so(
-    make_spec: MakeSpec, store: Store, train: Train, race: Race, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, store: Store, train: Train, cohort: EarlyStoppingCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = make_spec()
     spreading(monkeypatch, *[0.9] * 4, *[0.01, 0.02, 0.03, 0.02], *[0.9] * 8)
-    row = train(spec, store, 1, 2, race=race)
+    row = train(spec, store, 1, 2, cohort=cohort)
     assert (row.status, row.epochs, row.final_loss, row.probe_accuracy) == ("collapsed", 2, None, None)
     assert row.reason == "spread 0.02 in epoch 2 of 4, below 0.5"
     assert len(row.curve) == 2
     assert store.list("models", ".pt") == [f"{spec.id}@1.pt"]
     assert not store.exists(checkpoint_path(spec.id))
     # Its losses are the lowest of all, and are no measure of others.
-    assert not store.exists(race_path(race.name, spec.id))
+    assert not store.exists(cohort_path(cohort.name, spec.id))
     seen: list[int] = []
     assert train(spec, store, 1, 2, seen=seen) == row
     assert seen == []
@@ -125,32 +125,34 @@ def test_simsiam_without_its_stop_gradient_collapses(
     assert row.epochs < 40
 
 
-def record_peers(race: Race, *losses: float, epochs: int = 1) -> None:
+def record_peers(cohort: EarlyStoppingCohort, *losses: float, epochs: int = 1) -> None:
     for number, loss in enumerate(losses):
-        race.record(f"peer{number}", [loss] * epochs)
+        cohort.record(f"peer{number}", [loss] * epochs)
 
 
-def test_a_hopeless_trial_is_stopped(make_spec: MakeSpec, store: Store, train: Train, race: Race) -> None:
+def test_a_hopeless_trial_is_stopped(
+    make_spec: MakeSpec, store: Store, train: Train, cohort: EarlyStoppingCohort
+) -> None:
     spec = make_spec()
-    record_peers(race, 0.1, 0.2, 0.3, epochs=2)
-    row = train(spec, store, 1, race=race)
+    record_peers(cohort, 0.1, 0.2, 0.3, epochs=2)
+    row = train(spec, store, 1, cohort=cohort)
     loss = row.curve[0].loss
     assert (row.status, row.epochs, row.final_loss, row.probe_accuracy) == ("stopped", 1, None, None)
     assert row.reason == f"asha: loss {loss:.6g} after epoch 1, the lowest 1/2 of 3 had at most 0.2"
     assert read_row(store, spec.id) == row
     assert store.list("models", ".pt") == store.list("checkpoints", ".pt") == []
-    assert race.reason("later", [loss + 1]) is not None  # its own loss is there for others
+    assert cohort.reason("later", [loss + 1]) is not None  # its own loss is there for others
     seen: list[int] = []
-    assert train(spec, store, 1, race=race, seen=seen) == row
+    assert train(spec, store, 1, cohort=cohort, seen=seen) == row
     assert seen == []
 
 
 def test_without_a_race_a_stopped_trial_is_trained_to_its_end(
-    make_spec: MakeSpec, store: Store, train: Train, race: Race, tmp_path: Path
+    make_spec: MakeSpec, store: Store, train: Train, cohort: EarlyStoppingCohort, tmp_path: Path
 ) -> None:
     spec = make_spec("stages.semi.epochs=2")
-    record_peers(race, 0.1)
-    assert train(spec, store, race=race).status == "stopped"
+    record_peers(cohort, 0.1)
+    assert train(spec, store, cohort=cohort).status == "stopped"
     row = train(spec, store)
     assert (row.status, row.epochs) == ("finished", 2)
     assert read_row(store, spec.id) == row
@@ -158,31 +160,33 @@ def test_without_a_race_a_stopped_trial_is_trained_to_its_end(
 
 
 def test_a_race_that_nobody_leads_changes_no_number(
-    make_spec: MakeSpec, store: Store, train: Train, race: Race, tmp_path: Path
+    make_spec: MakeSpec, store: Store, train: Train, cohort: EarlyStoppingCohort, tmp_path: Path
 ) -> None:
     spec = make_spec("stages.semi.epochs=2")
-    record_peers(race, 99.0, epochs=2)
-    raced, alone = train(spec, store, race=race), train(spec, Store.open(str(tmp_path / "other"), create=True))
+    record_peers(cohort, 99.0, epochs=2)
+    raced, alone = train(spec, store, cohort=cohort), train(spec, Store.open(str(tmp_path / "other"), create=True))
     assert (raced.final_loss, raced.probe_accuracy) == (alone.final_loss, alone.probe_accuracy)
-    written = json.loads(store.read(race_path(race.name, spec.id)))["content"]
+    written = json.loads(store.read(cohort_path(cohort.name, spec.id)))["content"]
     assert written == [epoch.loss for epoch in raced.curve]  # the last too, for those that come to it later
 
 
-def test_the_last_epoch_stops_no_trial(make_spec: MakeSpec, store: Store, train: Train, race: Race) -> None:
-    record_peers(race, 99.0)
+def test_the_last_epoch_stops_no_trial(
+    make_spec: MakeSpec, store: Store, train: Train, cohort: EarlyStoppingCohort
+) -> None:
+    record_peers(cohort, 99.0)
     for number in range(3):
-        race.record(f"better{number}", [99.0, 0.0])
-    assert train(make_spec("stages.semi.epochs=2"), store, race=race).status == "finished"
+        cohort.record(f"better{number}", [99.0, 0.0])
+    assert train(make_spec("stages.semi.epochs=2"), store, cohort=cohort).status == "finished"
 
 
 def test_a_finished_trial_that_is_trained_for_its_model_is_not_stopped(
-    make_spec: MakeSpec, store: Store, train: Train, race: Race
+    make_spec: MakeSpec, store: Store, train: Train, cohort: EarlyStoppingCohort
 ) -> None:
     spec = make_spec("stages.semi.epochs=2")
     row = train(spec, store)
     store.delete(model_path(spec.id))
-    record_peers(race, 0.0, 0.0)
-    assert train(spec, store, race=race) == row
+    record_peers(cohort, 0.0, 0.0)
+    assert train(spec, store, cohort=cohort) == row
     assert store.exists(model_path(spec.id))
 
 
@@ -192,21 +196,21 @@ def test_a_killed_trial_is_stopped_where_it_would_have_been(
 ) -> None:
     """At epoch 3, whether it is killed before or goes on after it was killed at it."""
     spec = make_spec()
-    race = Race(store, "s0-0", MedianRule(scheduler="median", grace=3, min_peers=1))
-    record_peers(race, 0.0, epochs=4)
-    kill(spec, store, after, race=race)
+    cohort = EarlyStoppingCohort(store, "s0-0", MedianRule(scheduler="median", grace=3, min_peers=1))
+    record_peers(cohort, 0.0, epochs=4)
+    kill(spec, store, after, cohort=cohort)
     assert len(checkpoint.load(store, checkpoint_path(spec.id))["curve"]) == after
     seen: list[int] = []
-    row = train(spec, store, race=race, seen=seen)
+    row = train(spec, store, cohort=cohort, seen=seen)
     assert (row.status, row.epochs, seen) == ("stopped", 3, list(range(after, 3)))
 
 
 def test_no_checkpoint_is_past_the_epoch_that_stops_a_trial(
-    make_spec: MakeSpec, store: Store, train: Train, kill: Kill, race: Race
+    make_spec: MakeSpec, store: Store, train: Train, kill: Kill, cohort: EarlyStoppingCohort
 ) -> None:
     spec = make_spec()
-    record_peers(race, 0.0, epochs=4)
-    kill(spec, store, 1, race=race)  # just after the decision, before the row
+    record_peers(cohort, 0.0, epochs=4)
+    kill(spec, store, 1, cohort=cohort)  # just after the decision, before the row
     assert not store.exists(checkpoint_path(spec.id))
     assert read_row(store, spec.id) is None
-    assert train(spec, store, race=race).status == "stopped"
+    assert train(spec, store, cohort=cohort).status == "stopped"

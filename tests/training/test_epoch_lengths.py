@@ -8,14 +8,14 @@ import pytest
 import torch
 from gloo import spawn
 
-from raysl.results.rows import TrialRow, read_row
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow, read_row
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.loop import Loop
-from raysl.training.measure import measure
 from raysl.training.paths import model_path
 from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
+from raysl.training.step_benchmark import measure
 from raysl.training.trial import run_trial
 
 MakeSpec = Callable[..., TrialSpec]

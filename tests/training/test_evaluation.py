@@ -10,19 +10,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysl.data import arrays as data_arrays
+from raysl.data.storage import decoded_cache as data_arrays
 from raysl.methods import supervised
 from raysl.methods._method import Evaluation, Step
 from raysl.methods.supervised import Supervised
 from raysl.models.ema import Buffers, average_of, update_average
 from raysl.models.encoder import Encoder
 from raysl.probes import linear_svm
-from raysl.results.features import read_features
-from raysl.results.rows import TrialRow
-from raysl.results.store import Store
+from raysl.results.records.features import read_features
+from raysl.results.records.rows import TrialRow
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.building import build_method, trained_method
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 from raysl.training.paths import model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial

@@ -9,21 +9,21 @@ import pytest
 import torch
 from gloo import spawn
 
-from raysl.data.arrays import load_test
+from raysl.data.storage.decoded_cache import load_test
 from raysl.probes import clustering, knn, linear_svm
 from raysl.probes.settings import KNN, Clustering, FeatureProbe, LinearSVM, ProbesSettings
-from raysl.results.features import read_features
-from raysl.results.rows import TrialRow, read_row, read_rows, read_scores, write_row
-from raysl.results.store import Store
+from raysl.results.records.features import read_features
+from raysl.results.records.rows import TrialRow, read_row, read_rows, read_scores, write_row
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.building import build_method
 from raysl.training.features import extract_features
-from raysl.training.feed import Feed
-from raysl.training.measure import measure
+from raysl.training.input_pipeline import Feed
 from raysl.training.paths import model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
+from raysl.training.step_benchmark import measure
 from raysl.training.trial import run_trial
 
 MakeSpec = Callable[..., TrialSpec]

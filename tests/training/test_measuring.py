@@ -8,8 +8,8 @@ import pytest
 import torch
 from gloo import spawn
 
-from raysl.results.rows import TrialRow, read_row, write_row
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow, read_row, write_row
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.paths import model_path
 from raysl.training.process import Execution

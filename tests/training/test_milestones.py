@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysl.results.rows import TrialRow, read_row
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow, read_row
+from raysl.results.storage.checkpoint_checksums import is_whole
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.loop import Loop
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.process import Execution
-from raysl.training.seal import is_whole
 from raysl.training.spec import TrialSpec
 
 MakeSpec = Callable[..., TrialSpec]

@@ -12,8 +12,8 @@ from raysl.methods import rotation, supervised
 from raysl.methods._method import ParameterGroup
 from raysl.methods.rotation import Rotation
 from raysl.methods.supervised import Supervised
-from raysl.results.rows import TrialRow
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.loop import Loop
 from raysl.training.paths import model_path

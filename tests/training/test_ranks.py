@@ -7,15 +7,15 @@ import pytest
 import torch
 from gloo import spawn
 
-from raysl.results.rows import TrialRow, read_row
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow, read_row
+from raysl.results.storage.store import Store
 from raysl.training import checkpoint
+from raysl.training.early_stopping import EarlyStoppingCohort
 from raysl.training.loop import Loop
-from raysl.training.paths import model_path, race_path
+from raysl.training.paths import cohort_path, model_path
 from raysl.training.process import Execution
 from raysl.training.settings import Asha
 from raysl.training.spec import TrialSpec
-from raysl.training.stopping import Race
 from raysl.training.trial import run_trial
 
 RULE = Asha(scheduler="asha", grace=1, reduction=2)
@@ -26,7 +26,9 @@ def _rank(raced_json: str, first_json: str, frozen_json: str, folder: str) -> di
     store = Store.open(folder, create=True)
     execution = Execution(checkpoint_seconds=0.0, milestones=(1,))
     epochs: list[int] = []
-    run_trial(raced, store, execution, lambda epoch: epochs.append(epoch.epoch), Race(store, "s0-0", RULE))
+    run_trial(
+        raced, store, execution, lambda epoch: epochs.append(epoch.epoch), EarlyStoppingCohort(store, "s0-0", RULE)
+    )
     run_trial(first, store, execution, lambda epoch: None)
     run_trial(frozen, store, execution, lambda epoch: None)
     loop = Loop(frozen, store, execution)
@@ -42,7 +44,7 @@ def test_two_ranks_do_as_one(
     changes = {"freeze": "backbone", "probe": "classifier", "batch_size": 15}  # 40 images: 14, 13 and 13
     frozen = make_spec(stage="finetune", start=first.id, start_epoch=1, **changes)
     two = Store.open(str(tmp_path / "two"), create=True)
-    two.write(race_path("s0-0", "peer"), b"[0.0]")
+    two.write(cohort_path("s0-0", "peer"), b"[0.0]")
     found = spawn(_rank, *(spec.model_dump_json() for spec in (raced, first, frozen)), two.uri)
     train(first, store, 1)
     row = train(frozen, store)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from raysl import methods
-from raysl.results.rows import TrialRow
-from raysl.results.store import Store
+from raysl.results.records.rows import TrialRow
+from raysl.results.storage.store import Store
 from raysl.training import scoring, trial
 from raysl.training.building import build_method
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Loop
 from raysl.training.process import Execution, prepare_process
 from raysl.training.scoring import score_trial
@@ -27,7 +27,7 @@ def decided(spec: TrialSpec, store: Store) -> Decided:
     loop = Loop(spec, store, Execution())
     weights = [value.clone() for value in loop.method.parameters() if value.ndim > 1]
     batches = [batch for epoch in (0, 1) for batch in loop.feed.batches(epoch, 0, 1)]
-    turns = [loop.feed.make_views(batch, 0)["rotated"].drawn for batch in batches[:2]]
+    turns = [loop.feed.make_views(batch, 0)["rotated"].aug_params for batch in batches[:2]]
     loop.train_epoch(loop.wrapped())
     return {
         "split": [torch.as_tensor(loop.feed.labelled), torch.as_tensor(loop.feed.unlabelled)],

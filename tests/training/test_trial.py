@@ -17,19 +17,19 @@ from sklearn.svm import LinearSVC
 from tiny import write
 
 from raysl.config import load
-from raysl.data import arrays as data_arrays
-from raysl.data.inspect import inspect, resolve
-from raysl.data.subsets import labelled_subset
+from raysl.data.sampling.subsets import labelled_subset
+from raysl.data.storage import decoded_cache as data_arrays
+from raysl.data.storage.scan import inspect, resolve
 from raysl.methods._method import Losses, Step, View
 from raysl.probes import linear_svm
-from raysl.results.features import has_features, read_features
-from raysl.results.rows import Epoch, TrialRow, read_row, read_scores, write_score
-from raysl.results.store import Store
+from raysl.results.records.features import has_features, read_features
+from raysl.results.records.rows import Epoch, TrialRow, read_row, read_scores, write_score
+from raysl.results.storage.store import Store
 from raysl.search.trials import expand
 from raysl.training import checkpoint
 from raysl.training.building import build_method
 from raysl.training.features import extract_features
-from raysl.training.feed import Feed
+from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Loop
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.process import Execution
@@ -306,7 +306,7 @@ def test_a_score_is_written_once(tmp_path: Path) -> None:
 def test_views_differ_from_epoch_to_epoch(tmp_path: Path) -> None:
     loop = Loop(spec_of(tmp_path), Store.open(str(tmp_path / "r"), create=True), EAGER)
     batch = next(iter(loop.feed.batches(0, 0, 1)))
-    first, again, other = (loop.feed.make_views(batch, epoch)["rotated"].drawn for epoch in (0, 0, 1))
+    first, again, other = (loop.feed.make_views(batch, epoch)["rotated"].aug_params for epoch in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -327,7 +327,7 @@ def test_every_epoch_is_trained_in_an_order_and_with_views_of_its_own(
     for _ in range(3):
         loop.train_epoch(loop.wrapped())
         labels = tuple(label for views in taken for label in views["labelled"].labels.tolist())  # type: ignore[union-attr]
-        turns = tuple(turn for views in taken for turn in views["rotated"].drawn.tolist())  # type: ignore[union-attr]
+        turns = tuple(turn for views in taken for turn in views["rotated"].aug_params.tolist())  # type: ignore[union-attr]
         epochs.append((labels, turns))
         taken.clear()
     assert {len(drawn) for epoch in epochs for drawn in epoch} == {128}

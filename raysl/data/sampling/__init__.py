@@ -1,0 +1,1 @@
+"""Which images: seeded permutations, splits and labelled subsets, and the batches of an epoch."""

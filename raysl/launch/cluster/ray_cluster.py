@@ -1,0 +1,316 @@
+"""A Ray cluster for one search: a local one that leaves nothing behind, or one that already stands."""
+
+import faulthandler
+import gc
+import logging
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import ray
+from ray._private import ray_constants
+from ray.exceptions import RayError
+from ray.job_config import JobConfig
+from ray.util.client import ray as client
+
+from raysl.errors import ResourcesError, SearchError
+from raysl.launch.cluster.address import check_address, check_listening, is_job_server, no_cluster, shown
+from raysl.launch.cluster.budget import TYPE, PricedNode
+from raysl.launch.cluster.capacity import Node
+from raysl.launch.cluster.cluster_file import PRICE, ClusterFile
+from raysl.launch.cluster.connected import is_connected
+from raysl.launch.cluster.shipping import runtime_environment
+from raysl.launch.signals import undisturbed
+from raysl.sources import copy_package
+
+LONGEST_BASE = 18
+WATCH_SECONDS, GRACE_SECONDS = 1.0, 10.0
+START_SECONDS = 600.0  # of Ray on this machine; 5 are usual, and 30 where it is busy with other things
+LAST_WRITTEN = 10_000  # bytes
+MODULES = "modules"  # of a local cluster's folder: where its workers find raysl
+PATH = "PYTHONPATH"
+NEEDED = (ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET)
+PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
+TOKEN = "RAY_AUTH_TOKEN"
+
+
+@contextmanager
+def cluster(address: str | None, *, own_process: bool = False) -> Iterator[None]:
+    """Connect to the cluster at an address, or start a local one that ends with this block.
+
+    A cluster that this process is in already is used and left as it is.
+    own_process: whether this process may be ended outright, where a local cluster does not start or is lost.
+    Raises ResourcesError where no cluster answers at the address, SearchError where it goes away within the block.
+    """
+    with _quiet_tune(), _cluster(address, own_process):
+        try:
+            yield
+        except RayError as error:
+            raise SearchError(f"the Ray cluster is lost ({type(error).__name__})") from None
+
+
+@contextmanager
+def _quiet_tune() -> Iterator[None]:
+    """Keep Tune from printing the traceback of every failed trial; raysl names the trial and its log instead."""
+    log = logging.getLogger("ray.tune")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def _cluster(address: str | None, own_process: bool) -> AbstractContextManager[None]:
+    if is_connected():
+        return _standing_cluster(address)
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.ERROR}
+    # Ray has read it when it was imported, which may have been before raysl set it.
+    through_uv = os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"].lower() in ("1", "true")
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = through_uv
+    _remove_stale_folders()
+    return _local_cluster(quiet, own_process) if address is None else _remote_cluster(address, quiet)
+
+
+@contextmanager
+def _standing_cluster(address: str | None) -> Iterator[None]:
+    """Use the cluster that this process is in."""
+    if address is not None:
+        raise ResourcesError(
+            f"--address {shown(address)}: this process is in a Ray cluster already; leave the address out to search "
+            "there, or call ray.shutdown() before"
+        )
+    if client.is_connected():  # type: ignore[no-untyped-call]
+        raise ResourcesError(
+            "ray.init: the Ray Client cannot run Ray Tune's searches from here; connect with ray.init(address='auto') "
+            "on a node of the cluster"
+        )
+    yield
+
+
+@contextmanager
+def _remote_cluster(address: str, quiet: dict[str, Any]) -> Iterator[None]:
+    check_address(address)
+    if is_job_server(address):
+        raise ResourcesError(
+            f"--address {shown(address)}: only `raysl tune` searches from outside; give auto on a node"
+        )
+    check_listening(address)
+    try:
+        with runtime_environment() as environment:
+            ray.init(address=address, runtime_env=environment, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        raise no_cluster(address, error) from None
+    try:
+        yield
+    finally:
+        _shut_down()
+
+
+def _shut_down() -> None:
+    """Leave the cluster, with no garbage of Ray's left for another thread to collect meanwhile.
+
+    An object reference that is freed while Ray shuts down can end the whole process, with exit code 1.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def _local_cluster(quiet: dict[str, Any], own_process: bool) -> Iterator[None]:
+    # Ray's sockets lie below this folder, and a socket's path has some 100 characters at most.
+    base = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_BASE else "/tmp"
+    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
+    # Else Ray makes one for all clusters, in a file in the user's home that others may be able to read.
+    os.environ[TOKEN] = os.environ.get(TOKEN) or token_hex(32)
+    with _watched(folder) if own_process else nullcontext():
+        try:
+            copy_package(Path(folder, MODULES))
+            # Ray sets handlers of its own, also below Python's; and what a signal raises in a fork is lost.
+            bounded = _bounded() if own_process else nullcontext()
+            with undisturbed(), _first_on_path(Path(folder, MODULES)), _changed_ray(), bounded:
+                # Below it, for Ray has everybody write to its folders, and this one nobody else can enter.
+                _start(f"{folder}/r", quiet)
+            yield
+        finally:
+            with undisturbed():
+                _shut_down()
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder: str, quiet: dict[str, Any]) -> None:
+    try:
+        ray.init(address="local", include_dashboard=False, _temp_dir=folder, job_config=_OfNoFolder(), **quiet)
+    except Exception as error:  # of many kinds, bare ones among them
+        raise SearchError(f"Ray could not be started on this machine: {error}") from error
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """End the whole process, with exit code 1, where this block takes longer than `START_SECONDS`.
+
+    Ray waits for ever where its first worker dies before it has registered, and lets no thread or signal handler of
+    Python's run meanwhile.
+    """
+    with Path(os.devnull).open("w") as nowhere:
+        faulthandler.dump_traceback_later(START_SECONDS, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+class _OfNoFolder(JobConfig):
+    """A job whose workers do not look for modules where its driver was started, or where its script lies."""
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
+class _LocalNode(ray._private.node.Node):
+    """Ray's processes without those that only a user of its dashboard, logs or autoscaler asks for.
+
+    Each imports for seconds while the trials' processes do, and `ray.init` waits for the dashboard's server.
+    """
+
+    def start_api_server(self, **options: object) -> None:
+        """Start no server of the dashboard, which Ray has even where the dashboard is left out."""
+
+    def start_log_monitor(self) -> None:
+        """Start no process that sends the workers' output to the driver."""
+
+    def start_monitor(self) -> None:
+        """Start no autoscaler."""
+
+
+@contextmanager
+def _changed_ray() -> Iterator[None]:
+    """Have Ray start a `_LocalNode`, and handle no SIGTERM, on which it would wait half a minute for a drain."""
+    handler, node = ray._private.utils.set_sigterm_handler, ray._private.node.Node
+    ray._private.utils.set_sigterm_handler = lambda handler: None
+    ray._private.node.Node = _LocalNode  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        ray._private.utils.set_sigterm_handler = handler
+        ray._private.node.Node = node  # type: ignore[misc]
+
+
+@contextmanager
+def _first_on_path(folder: Path) -> Iterator[None]:
+    """Have processes that start within this block look for modules in a folder first."""
+    before = os.environ.get(PATH)
+    # An empty place among them is the current directory.
+    os.environ[PATH] = os.pathsep.join(filter(None, (str(folder), *(before or "").split(os.pathsep))))
+    try:
+        yield
+    finally:
+        os.environ.pop(PATH)
+        if before is not None:
+            os.environ[PATH] = before
+
+
+def check_local_cluster() -> None:
+    """Raise SearchError where a process has died without which a local cluster cannot go on; cheap, without asking Ray.
+
+    Ray itself would wait for a node for ever, or take a minute to notice.
+    """
+    if (name := _lost_process()) is not None:
+        raise SearchError(_lost(name))
+
+
+def _lost_process() -> str | None:
+    node = ray._private.worker._global_node
+    dead: list[tuple[str, Any]] = node.dead_processes() if node is not None else []
+    return next((name for name, _ in dead if name in NEEDED), None)
+
+
+def _lost(name: str) -> str:
+    return f"the local Ray cluster is lost: its {name} process has died"
+
+
+@contextmanager
+def _watched(folder: str) -> Iterator[None]:
+    """End the whole process where a local cluster is lost and this block is not over soon after.
+
+    What asks Ray for anything then waits for a minute, in which no exception reaches it.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_SECONDS):
+            if (name := _lost_process()) is not None and not over.wait(GRACE_SECONDS):
+                sys.stderr.write(
+                    f"error: {_lost(name)}; finished trials are kept; the same command goes on from here\n"
+                )
+                sys.stderr.flush()
+                if (node := ray._private.worker._global_node) is not None:
+                    node.kill_all_processes(check_alive=False, allow_graceful=False)
+                shutil.rmtree(folder, ignore_errors=True)
+                os._exit(1)
+
+    threading.Thread(target=watch, name="raysl-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def nodes() -> list[Node]:
+    """Return what each living node of the cluster has in all."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [Node(cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0)) for node in found]
+
+
+def priced_nodes(file: ClusterFile | None) -> list[PricedNode]:
+    """Return the living nodes with their prices: those of their labels, else those of their types in a cluster file."""
+    found = []
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["Alive"]:
+            price = node["Labels"].get(PRICE) or (file.price_of(node["Labels"].get(TYPE, "")) if file else None)
+            found.append(PricedNode(node["NodeID"], None if price is None else float(price)))
+    return found
+
+
+def living_nodes() -> frozenset[str]:
+    """Return the ids of the cluster's living nodes."""
+    return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+
+
+def standard_error(pid: int) -> str:
+    """Return the end of what a process of Ray's on this machine wrote to its standard error."""
+    node = ray._private.worker._global_node
+    if node is None:
+        return ""
+    found = Path(node.get_logs_dir_path()).glob(f"worker-*-{pid}.err")
+    lines = [line for path in found for line in path.read_bytes()[-LAST_WRITTEN:].decode(errors="replace").splitlines()]
+    return "\n".join(line for line in lines if not line.startswith(":"))  # what Ray's own readers go by
+
+
+def _remove_stale_folders() -> None:
+    """Remove what searches that were killed outright have left in the temporary folder."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
+        pid = folder.name.removeprefix(PREFIX).split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists() and _is_own_folder(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Say whether a path is a folder of this user's, and no link to one: anybody may write below /tmp."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()

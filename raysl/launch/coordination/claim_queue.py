@@ -1,0 +1,74 @@
+"""What several drivers on a results folder all want done, and one of them does."""
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from raysl.launch.coordination.leases import Leases
+
+T = TypeVar("T")
+LOOKS = 1.0, 3.0  # seconds, at random, between two looks at what others do
+
+
+class ClaimQueue(Generic[T]):
+    """Hands out what there is to do, each item to one driver; what another does is looked at again later."""
+
+    def __init__(
+        self,
+        items: Iterable[T],
+        leases: Leases,
+        name: Callable[[T], str],
+        is_done: Callable[[T], bool],
+        again: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take what there is to do.
+
+        name: what an item is claimed by; of several items of one name, one is handed out at a time.
+        is_done: whether an item is done by now, by whomever; asked before it is claimed, and once more when it is.
+        again: called before what others do is looked at again.
+        """
+        self.waiting = deque(items)
+        self.elsewhere: list[T] = []
+        self.leases, self.name, self.is_done, self.again = leases, name, is_done, again
+        self._here: dict[str, list[T]] = {}  # by the name of what is handed out: items of that name that wait for it
+        self._look_at = 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to do but what was handed out here."""
+        return not self.waiting and not self.elsewhere and not any(self._here.values())
+
+    def next(self) -> T | None:
+        """Return the next item to do here, which is claimed then; None where there is none at this moment."""
+        if self.elsewhere and time.monotonic() >= self._look_at:
+            self.waiting.extend(self.elsewhere)
+            self.elsewhere.clear()
+            self.again()
+            self._look_at = time.monotonic() + random.uniform(*LOOKS)
+        taken = self.leases.taken() if self.waiting else {}
+        while self.waiting:
+            item = self.waiting.popleft()
+            if (name := self.name(item)) in self._here:
+                self._here[name].append(item)
+            elif name in taken:
+                self.elsewhere.append(item)
+            elif not self.is_done(item) and self._is_had(item):
+                return item
+        return None
+
+    def ended(self, item: T) -> None:
+        """Let others have something that was handed out here: it is done, or has failed."""
+        self.waiting.extendleft(self._here.pop(self.name(item)))
+        self.leases.release(self.name(item))
+
+    def _is_had(self, item: T) -> bool:
+        if not self.leases.claim(self.name(item)):
+            self.elsewhere.append(item)
+            return False
+        self._here[self.name(item)] = []
+        if not self.is_done(item):
+            return True
+        self.ended(item)  # another driver has done it since it was looked at
+        return False

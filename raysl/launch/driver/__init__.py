@@ -1,0 +1,1 @@
+"""The driver of a search: which trials run next, what is selected, scored and kept."""

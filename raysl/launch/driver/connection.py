@@ -1,0 +1,96 @@
+"""Where a search's trials are trained: a Ray cluster, or this process."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+from raysl.launch import signals
+from raysl.launch.cluster.budget import PricedNode
+from raysl.launch.cluster.capacity import Node
+from raysl.launch.cluster.cluster_file import capacity
+from raysl.launch.cluster.connected import is_connected
+from raysl.launch.driver.observer import Observer
+from raysl.launch.driver.options import Options
+from raysl.launch.runtime import inline
+from raysl.launch.runtime.tasks import Work
+from raysl.search.experiment import Experiment
+
+# Seconds: a cluster's nodes are for others, or cost money, while the last trials of a stage still run; to start
+# processes anew for the next one takes half a minute.
+STAY = 60.0
+
+
+class Connection:
+    """This process, or a cluster: it is connected to, or started, when it is first needed."""
+
+    def __init__(
+        self, options: Options, experiments: Sequence[Experiment], observer: Observer, stack: ExitStack
+    ) -> None:
+        """Take where to search, what, and the stack that the connection is left with."""
+        self.options, self.experiments, self.observer, self.stack = options, experiments, observer, stack
+        self._connected = False
+        self._is_own = False  # the cluster, which then ends with the search
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether this process trains, without Ray."""
+        return self.options.backend == "inline"
+
+    def capacity(self, experiment: Experiment) -> int:
+        """Return how many of an experiment's trials fit at once, on the cluster at its largest.
+
+        Raises ResourcesError, when it connects, for any of the experiments of which it can never hold a trial, before
+        the others are trained.
+        """
+        if not self._connected:
+            self._connect()
+        return self._fitting(experiment)
+
+    def run(self, work: Work, following: Iterator[Work | None]) -> None:
+        """Do work, and what follows it until there is none for now."""
+        if self.is_inline:
+            inline.run(work, following, self.check_limits)
+            return
+        from raysl.launch.runtime.tune_runner import run  # only where a cluster is needed: it takes seconds
+
+        run(work, following, self.check_limits, stay=math.inf if self._is_own else STAY)
+
+    def check_limits(self) -> None:
+        """Raise LimitError or Ended where the search has to stop; called often while trials are trained."""
+        signals.check()
+        self.options.limits.check(self._priced_nodes)
+
+    def _connect(self) -> None:
+        if not self.is_inline:
+            self._connect_to_ray()
+        self._connected = True
+        self.check_limits()
+        for experiment in self.experiments:
+            self._fitting(experiment)
+
+    def _connect_to_ray(self) -> None:
+        from raysl.launch.cluster.ray_cluster import START_SECONDS, cluster
+
+        was_connected = is_connected()
+        self._is_own = self.options.address is None and not was_connected
+        if not was_connected:
+            bounded = self._is_own and self.options.own_process
+            self.observer.cluster_starting(START_SECONDS if bounded else None)
+        self.stack.enter_context(cluster(self.options.address, own_process=self.options.own_process))
+
+    def _fitting(self, experiment: Experiment) -> int:
+        place = experiment.place("resources")
+        fitting = capacity(experiment.resources, self._nodes(experiment, place), self.options.cluster_file, place)
+        return 1 if self.is_inline else fitting
+
+    def _nodes(self, experiment: Experiment, place: str) -> list[Node]:
+        if self.is_inline:
+            return inline.this_machine(experiment.resources, place)
+        from raysl.launch.cluster.ray_cluster import nodes
+
+        return nodes()
+
+    def _priced_nodes(self) -> list[PricedNode]:
+        from raysl.launch.cluster.ray_cluster import priced_nodes
+
+        return priced_nodes(self.options.cluster_file)

@@ -1,0 +1,76 @@
+"""What is still to be had of stages whose configs are selected: scores, test features, and models."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from raysl.launch.driver.stage_run import StageRun
+from raysl.results.records.features import has_features
+from raysl.results.records.rows import TrialRow, read_scores
+from raysl.results.records.stages import SelectionRecord
+from raysl.results.storage.checkpoint_checksums import is_whole
+from raysl.results.storage.store import Store
+from raysl.search.experiment import Experiment, Resources
+from raysl.search.trials import Trial
+from raysl.training.paths import model_path
+from raysl.training.spec import TrialSpec
+
+
+class Unscored(NamedTuple):
+    """A finished trial to score on the test set.
+
+    experiment: one that has it.  keep_features: whether its test features are kept.
+    """
+
+    spec: TrialSpec
+    experiment: Experiment
+    keep_features: bool
+
+
+@dataclass
+class MissingArtifacts:
+    """What trials lack.
+
+    unscored: by trial.  models: those that are needed, by trial: after how many epochs, None stands for the end.
+    lost: trials to train again for them, by what each takes, with an experiment that has them so.
+    """
+
+    store: Store
+    unscored: dict[str, Unscored] = field(default_factory=dict)
+    models: dict[str, set[int | None]] = field(default_factory=dict)
+    lost: dict[Resources, tuple[Experiment, list[Trial]]] = field(default_factory=dict)
+
+    def has_models(self, trial: Trial) -> bool:
+        """Return whether the models that are needed of a trial are there.
+
+        One that trains nothing has none; what it starts from is seen to with the stage that it starts from.
+        """
+        wanted = self.models[trial.spec.id] if trial.spec.trains else ()
+        return all(is_whole(self.store, model_path(trial.spec.id, epoch)) for epoch in wanted)
+
+
+def missing_artifacts(
+    chosen: Sequence[tuple[StageRun, SelectionRecord]], rows: Mapping[str, TrialRow], store: Store, *, score_all: bool
+) -> MissingArtifacts:
+    """Return what stages lack.
+
+    rows: of their trials.  score_all: whether trials are scored that are not selected.
+    """
+    found = MissingArtifacts(store)
+    selected = {trial_id for _, selection in chosen for trial_id in selection.trial_ids}
+    for step, selection in chosen:
+        wanted = (t for t in step.trials if score_all or t.spec.id in selection.trial_ids)
+        finished = {t.spec.id: t for t in wanted if t.spec.id in rows and rows[t.spec.id].status == "finished"}
+        scores = read_scores(store, finished)
+        starts = step.start_epochs()
+        experiment, resources = step.experiment, step.experiment.resources
+        for i, trial in finished.items():
+            is_chosen = i in selection.trial_ids
+            if i not in scores or (is_chosen and not has_features(store, i)):
+                found.unscored[i] = Unscored(trial.spec, experiment, i in selected)
+            elif not (is_chosen and starts):
+                continue
+            found.models[i] = found.models.get(i, {None}) | (starts if is_chosen else set())
+            if not found.has_models(trial):
+                found.lost.setdefault(resources, (experiment, []))[1].append(trial)
+    return found

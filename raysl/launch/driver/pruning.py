@@ -1,0 +1,37 @@
+"""What a results folder keeps of finished stages."""
+
+from collections.abc import Callable, Collection, Iterator
+
+from raysl.results.records.features import features_path
+from raysl.results.records.rows import read_rows
+from raysl.results.records.stages import read_selections
+from raysl.results.storage.store import Store
+from raysl.training.paths import checkpoint_path
+
+
+def prune(store: Store, trials: Collection[str], is_alone: Callable[[], bool]) -> bool:
+    """Drop models and features of trials that no selection here has chosen, and checkpoints of those that are done.
+
+    is_alone: asked before each file, for another search may be about to score its model, or to start from it.
+    Returns whether there is nothing left to drop.
+    """
+    for path in _needless(store, trials):
+        if not is_alone():
+            return False
+        store.delete(path)
+    store.clear_temporaries()
+    return True
+
+
+def _needless(store: Store, trials: Collection[str]) -> Iterator[str]:
+    begun = {name.removesuffix(".pt") for name in store.list("checkpoints", ".pt")}
+    for trial_id, row in read_rows(store, begun.intersection(trials)).items():
+        if row.status != "failed":
+            yield checkpoint_path(trial_id)
+    chosen = {trial_id for record in read_selections(store).values() for trial_id in record.trial_ids}
+    dropped = set(trials) - chosen
+    for trial_id in sorted(dropped & {name.removesuffix(".arrow") for name in store.list("features", ".arrow")}):
+        yield features_path(trial_id)
+    for name in store.list("models", ".pt"):
+        if name.removesuffix(".pt").partition("@")[0] in dropped:
+            yield f"models/{name}"

@@ -1,0 +1,84 @@
+"""What all parts of a search share: its results folder, who is told of it, and what it came to so far."""
+
+import random
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack
+from typing import TypeVar
+
+from raysl.launch.coordination.leases import Leases
+from raysl.launch.driver.connection import Connection
+from raysl.launch.driver.observer import Observer
+from raysl.launch.driver.options import Options, Outcome
+from raysl.launch.runtime.tasks import Work
+from raysl.results.records.rows import TrialRow
+from raysl.search.experiment import Experiment
+from raysl.search.shared_weights import SharedWeights
+
+LOOKS = 0.5, 1.5  # seconds, at random, between two looks at what is waited for
+
+T = TypeVar("T")
+Working = Generator[Work | None, None, T]  # yields work; None if there is none for now, and nothing may be held
+
+
+class Session:
+    """A search of this process on a results folder.
+
+    stack: left when the search ends.
+    """
+
+    def __init__(
+        self,
+        experiments: Sequence[Experiment],
+        leases: Leases,
+        options: Options,
+        observer: Observer,
+        changed: Callable[[Outcome], None],
+    ) -> None:
+        """Take what is searched.
+
+        leases: on the results folder.  changed: called whenever the folder holds something new.
+        """
+        self.experiments, self.leases, self.store = experiments, leases, leases.store
+        self.options, self.observer = options, observer
+        self.outcome = Outcome()
+        self.stack = ExitStack()
+        self.connection = Connection(options, experiments, observer, self.stack)
+        self.weights = SharedWeights(self.store, own_code=options.retrain == "code")
+        self._changed = changed
+        self._seen: set[str] = set()  # other drivers
+
+    def changed(self) -> None:
+        """Tell that the results folder holds something new."""
+        self._changed(self.outcome)
+
+    def wait(self, what: str) -> Working[None]:
+        """Let go of what is held, and wait for a moment for something that another search does."""
+        yield None
+        self.observer.waiting(what)
+        self.connection.check_limits()
+        time.sleep(random.uniform(*LOOKS))
+
+    def limit(self, experiment: Experiment) -> int:
+        """Return how many trials of an experiment run at once."""
+        capacity = self.connection.capacity(experiment)
+        return min(capacity, self.options.max_concurrent or capacity)
+
+    def look_around(self) -> None:
+        """Tell of other searches on the folder, each once."""
+        for driver in self.leases.others():
+            if driver.id not in self._seen:
+                self._seen.add(driver.id)
+                self.observer.other_search(str(driver))
+
+    def trial_found(self, row: TrialRow) -> None:
+        """Take note of a trial that ended without being trained here."""
+        self.look_around()
+        self.observer.trial_ended(row)
+        self.trial_ended(row)
+
+    def trial_ended(self, row: TrialRow) -> None:
+        """Take note of a trial that the observer knows of."""
+        if row.status == "failed":
+            self.outcome.failed.append(row)
+        self.changed()

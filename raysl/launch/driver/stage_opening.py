@@ -1,0 +1,78 @@
+"""A stage's trials, known or still to be proposed, before any of them is trained."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from raysl.errors import SearchError
+from raysl.launch.driver.session import Session, Working
+from raysl.launch.driver.setting_aside import set_aside
+from raysl.launch.driver.stage_run import StageRun
+from raysl.launch.driver.trial_queue import done_rows
+from raysl.results.records.rows import read_rows
+from raysl.search.adaptive import AdaptiveSearch
+from raysl.search.code import other_code
+from raysl.search.experiment import Experiment, Stage
+from raysl.search.trials import Datas, Trial, expand, stage_id, stage_record, with_cohorts
+
+ADAPTIVE = "adaptive"  # the claim to propose configs
+
+
+class StageOpening:
+    """Opens stages; an adaptive search that several experiments need is opened once."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.store = session, session.store
+        self._adaptive: dict[str, AdaptiveSearch] = {}  # by stage id
+        self._proposes = False
+        self._of_other_code: set[str] = set()  # trials that were told of
+
+    def open(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> Working[StageRun]:
+        """Return a stage with its trials; starts: seed -> id of the trial that it starts from."""
+        if stage.adaptive:
+            name = stage_id(experiment, stage, datas, starts)
+            if name not in self._adaptive:
+                self._adaptive[name] = yield from self._adaptive_search(experiment, stage, datas, starts)
+            search = self._adaptive[name]
+            proposed = [trial for config in search.trials for trial in config]
+            self._check_code(proposed)
+            return StageRun(experiment, datas, stage, (), search.record, done_rows(self.store, proposed), search)
+        expanded = expand(experiment, stage, datas, starts)
+        record = stage_record(experiment, stage, datas, starts, time.time(), expanded)
+        trials = with_cohorts(expanded, record.stage_id)
+        self._check_code(trials)
+        return StageRun(experiment, datas, stage, trials, record, done_rows(self.store, trials))
+
+    def _check_code(self, trials: Sequence[Trial]) -> None:
+        """Tell which trials are of other code than what runs, and set them aside if they are to be trained again.
+
+        Raises SearchError if another search is on the folder, which may need what they have made.
+        """
+        weights, options = self.session.weights, self.session.options
+        rows = {row.trial_id: row for trial in trials for row in weights.donors(trial.spec)[:1]}
+        found = other_code(self.store, (rows | read_rows(self.store, [trial.spec.id for trial in trials])).values())
+        if self._of_other_code.issuperset(found.trial_ids):
+            return
+        self._of_other_code |= set(found.trial_ids)
+        again = options.retrain == "code"
+        if again and (others := self.session.leases.others()):
+            raise SearchError(f"--retrain code: another search ({others[0]}) is on this folder; wait for its end")
+        self.session.observer.other_code(found, again)
+        if again:
+            set_aside(self.store, [trial for trial in trials if trial.spec.id in found.trial_ids])
+            weights.refresh()
+
+    def _adaptive_search(
+        self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]
+    ) -> Working[AdaptiveSearch]:
+        """Return a stage's adaptive search; while configs are left to propose, no other driver proposes any."""
+        search = AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time())
+        if self._proposes or search.num_left == 0:
+            return search
+        leases = self.session.leases
+        while (driver := leases.taken().get(ADAPTIVE)) or not leases.claim(ADAPTIVE):
+            self.session.connection.capacity(experiment)
+            who = f"the search of {driver}" if driver else "another search"
+            yield from self.session.wait(f"{who}, which proposes configs in this folder")
+        self._proposes = True
+        self.session.stack.callback(leases.release, ADAPTIVE)
+        return AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time())

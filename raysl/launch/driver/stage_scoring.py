@@ -1,0 +1,68 @@
+"""What was selected, scored on the test set, its models and test features kept."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from raysl.errors import SearchError
+from raysl.launch.driver.missing_artifacts import Unscored, missing_artifacts
+from raysl.launch.driver.score_source import ScoreSource
+from raysl.launch.driver.session import Session, Working
+from raysl.launch.driver.stage_run import StageRun
+from raysl.launch.driver.stage_training import train_queue
+from raysl.launch.driver.trial_queue import TrialQueue, united
+from raysl.results.records.rows import TrialRow, read_rows
+from raysl.results.records.stages import SelectionRecord
+from raysl.search.code import other_code
+from raysl.search.experiment import Resources
+from raysl.search.trials import Trial
+from raysl.training.paths import model_path
+
+
+def score(
+    session: Session, chosen: Sequence[tuple[StageRun, SelectionRecord]], rows: Mapping[str, TrialRow]
+) -> Working[None]:
+    """Score what was selected and keep its test features; needed models that were dropped are trained again.
+
+    rows: of all trials of the stages.
+    """
+    found = missing_artifacts(chosen, rows, session.store, score_all=session.options.score == "all")
+    lost = united(trial for _, trials in found.lost.values() for trial in trials)
+    if lost:
+        _refuse_other_code(session, lost)
+        session.observer.models_lost(len(lost))
+
+    def trained(trial: Trial) -> TrialRow | None:
+        return rows[trial.spec.id] if found.has_models(trial) else None
+
+    for experiment, trials in found.lost.values():
+        queue = TrialQueue(
+            united(trials), (), {}, session.leases, session.weights, found=session.trial_found, done=trained
+        )
+        yield from train_queue(session, experiment, queue)
+    if found.unscored:
+        session.observer.scoring_started(len(found.unscored))
+        yield from _score(session, found.unscored.values())
+
+
+def _score(session: Session, trials: Iterable[Unscored]) -> Working[None]:
+    parts: dict[Resources, list[Unscored]] = {}
+    for one in trials:
+        parts.setdefault(one.experiment.resources, []).append(one)
+    for resources, part in parts.items():
+        scoring = ScoreSource(part, session.leases, resources, session.limit(part[0].experiment), session.observer)
+        while not scoring.is_exhausted:
+            if scoring.peek():
+                yield scoring
+            elif not scoring.is_exhausted:
+                yield from session.wait("scores that another search is about to write")
+
+
+def _refuse_other_code(session: Session, trials: Iterable[Trial]) -> None:
+    """Raise SearchError if models are gone that this code would make otherwise than the rows say."""
+    gone = [
+        trial.spec.id for trial in trials if not any(map(session.weights.has_model, session.weights.donors(trial.spec)))
+    ]
+    rows = read_rows(session.store, gone)
+    found = other_code(session.store, [row for row in rows.values() if row.code is not None])
+    if found.trial_ids:
+        place = session.store.address(model_path(found.trial_ids[0]))
+        raise SearchError(f"{place}: gone, and {found}; --retrain code trains them again with new numbers")

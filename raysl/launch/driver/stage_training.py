@@ -1,0 +1,75 @@
+"""The trials that stages lack, trained."""
+
+from collections.abc import Mapping, Sequence
+
+from raysl.launch.driver.session import Session, Working
+from raysl.launch.driver.stage_run import StageRun, searches_of
+from raysl.launch.driver.throttled_records import ThrottledRecords
+from raysl.launch.driver.train_source import TrainSource
+from raysl.launch.driver.trial_queue import TrialQueue, united
+from raysl.results.records.rows import TrialRow
+from raysl.search.adaptive import AdaptiveSearch
+from raysl.search.experiment import Experiment, Resources
+
+
+class StageTraining:
+    """Trains what stages lack."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.throttled_records = ThrottledRecords(session.store)  # records of stages to which configs are added
+
+    def train(self, steps: Sequence[StageRun], rows: Mapping[str, TrialRow]) -> Working[None]:
+        """Train the trials that steps lack, those that take the same resources at once.
+
+        rows: of trials that are done.
+        """
+        parts: dict[Resources, list[StageRun]] = {}
+        for step in steps:
+            if step.num_todo:
+                parts.setdefault(step.experiment.resources, []).append(step)
+        seen: set[str] = set()
+        asked: set[str] = set()
+        for part in parts.values():
+            todo = [trial for trial in united(t for step in part for t in step.todo) if trial.spec.id not in seen]
+            searches = [search for search in searches_of(part) if search.record.stage_id not in asked]
+            asked |= {search.record.stage_id for search in searches}
+            seen |= {trial.spec.id for trial in todo}
+            queue = TrialQueue(
+                todo,
+                searches,
+                rows,
+                self.session.leases,
+                self.session.weights,
+                proposed=self._proposed,
+                found=self.session.trial_found,
+            )
+            yield from train_queue(self.session, part[0].experiment, queue)
+        self.throttled_records.write()
+
+    def num_shared(self, steps: Sequence[StageRun]) -> int:
+        """Return how many trials that steps lack have the weights of another trial, and so are not trained."""
+        weights = self.session.weights
+        seen: set[str] = set()
+        count = 0
+        for trial in united(trial for step in steps for trial in step.todo):
+            name = weights.id_of(trial.spec)
+            count += trial.stop is None and (name in seen or weights.donor(trial) is not None)
+            seen.add(name)
+        return count
+
+    def _proposed(self, search: AdaptiveSearch) -> None:
+        self.throttled_records.has(search.record)
+        self.session.observer.config_proposed(search.record)
+        self.session.changed()
+
+
+def train_queue(session: Session, experiment: Experiment, queue: TrialQueue) -> Working[None]:
+    """Train the trials of a queue, with the resources that an experiment has for each."""
+    while not queue.is_exhausted:
+        if queue.peek():
+            limit = session.limit(experiment)
+            yield TrainSource(queue, session.store, experiment.resources, limit, session.observer, session.trial_ended)
+        elif not queue.is_exhausted:
+            yield from session.wait("trials that another search trains")
+    session.outcome.trained += len(queue.handed_out.keys() - queue.donors.keys())

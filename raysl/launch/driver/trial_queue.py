@@ -1,0 +1,164 @@
+"""The trials that wait for their turn: those that are known, then those that adaptive searches propose."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from raysl.launch.coordination.claim_queue import ClaimQueue
+from raysl.launch.coordination.leases import Leases
+from raysl.results.records.rows import TrialRow, read_row, read_rows, write_row
+from raysl.results.storage.store import Store
+from raysl.search.adaptive import AdaptiveSearch
+from raysl.search.shared_weights import SharedWeights
+from raysl.search.trials import Trial
+from raysl.training.early_stopping import EarlyStoppingCohort
+
+
+class TrialQueue:
+    """Hands out trials, each once and to one driver; where none waits, adaptive searches are asked for a config."""
+
+    def __init__(
+        self,
+        trials: Iterable[Trial],
+        searches: Sequence[AdaptiveSearch],
+        rows: Mapping[str, TrialRow],
+        leases: Leases,
+        weights: SharedWeights | None = None,
+        *,
+        proposed: Callable[[AdaptiveSearch], None] = lambda search: None,
+        found: Callable[[TrialRow], None] = lambda row: None,
+        done: Callable[[Trial], TrialRow | None] | None = None,
+    ) -> None:
+        """Take what is known.
+
+        rows: of trials that are done; those that end later are added.
+        weights: what trials can take instead of being trained; all of the results folder if None.
+        proposed: told of a search that has a new config, before its trials are handed out.
+        found: told of a trial that another driver has done, which is not handed out then.
+        done: returns the row of a trial of which nothing is left to train.
+        """
+        self.searches = deque(searches)
+        self.rows = dict(rows)
+        self.proposed, self.found = proposed, found
+        self.done = done or (lambda trial: done_row(leases.store, trial))
+        self.handed_out: dict[str, Trial] = {}
+        self.donors: dict[str, TrialRow] = {}  # of those trials handed out that are only to be measured
+        self._store = leases.store
+        self._weights = weights or SharedWeights(leases.store)
+        # By its weights, so that they are trained once.
+        self._items = ClaimQueue(
+            (), leases, lambda t: self._weights.id_of(t.spec), self._is_done, self._weights.refresh
+        )
+        self._known: set[str] = set()
+        self._first: Trial | None = None
+        self._add(trials)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no trial will be handed out any more."""
+        return self._first is None and self._items.is_empty and not self.searches
+
+    def next(self) -> Trial | None:
+        """Return the next trial; None where there is none at this moment, or will be none (`is_exhausted`)."""
+        trial, self._first = self._first or self._find(), None
+        if trial is not None:
+            self.handed_out[trial.spec.id] = trial
+        return trial
+
+    def peek(self) -> bool:
+        """Return whether there is a trial to hand out at this moment."""
+        self._first = self._first or self._find()
+        return self._first is not None
+
+    def ended(self, row: TrialRow) -> None:
+        """Take note of a trial that was handed out and has ended; its row is written."""
+        self.rows[row.trial_id] = row
+        self._weights.add([row])
+        self._items.ended(self.handed_out[row.trial_id])
+
+    def _find(self) -> Trial | None:
+        while True:
+            trial = self._items.next()
+            if trial is None:
+                if not self._propose():
+                    return None
+            elif not self._is_taken_over(trial):
+                return trial
+
+    def _is_taken_over(self, trial: Trial) -> bool:
+        """Write the row of a trial that can have all that it needs from the row of another with the same weights."""
+        donor = self._weights.donor(trial)
+        if donor is None:
+            return False
+        if self._weights.has_model(donor):
+            self.donors[trial.spec.id] = donor
+            return False
+        known = read_row(self._store, trial.spec.id)
+        if known is not None and known.status == "finished":  # its model is wanted
+            return False
+        row = donor.for_another(trial.spec.id, trial.spec.model_dump_json(), None)
+        write_row(self._store, row)
+        self.handed_out[row.trial_id], self.donors[row.trial_id] = trial, donor
+        self.ended(row)
+        self.found(row)
+        return True
+
+    def _is_done(self, trial: Trial) -> bool:
+        row = self.done(trial)
+        if row is not None:
+            self.rows[row.trial_id] = row
+            self.found(row)
+        return row is not None
+
+    def _add(self, trials: Iterable[Trial]) -> None:
+        new = [trial for trial in trials if trial.spec.id not in self._known]
+        self._known |= {trial.spec.id for trial in new}
+        self._items.waiting.extend(new)
+
+    def _propose(self) -> bool:
+        """Ask a search for its next config, each in turn; False where none has one."""
+        while self.searches:
+            search = self.searches[0]
+            if trials := search.propose(self.rows):
+                self.searches.rotate(-1)
+                self.proposed(search)
+                self._add(trial for trial in trials if trial.spec.id not in self.rows)
+                return True
+            self.searches.popleft()
+        return False
+
+
+def united(trials: Iterable[Trial]) -> list[Trial]:
+    """Return trials, each once, with the milestones of all who want it."""
+    found: dict[str, Trial] = {}
+    for trial in trials:
+        before = found.setdefault(trial.spec.id, trial)
+        milestones = tuple(sorted({*before.milestones, *trial.milestones}))
+        # One who wants it trained to its end has it so.
+        either = before if before.stop is None else trial
+        needs_probe = before.needs_probe or trial.needs_probe
+        found[trial.spec.id] = replace(either, milestones=milestones, needs_probe=needs_probe)
+    return list(found.values())
+
+
+def done_rows(store: Store, trials: Iterable[Trial]) -> dict[str, TrialRow]:
+    """Return the rows of those trials of which nothing is left to train."""
+    by_id = {trial.spec.id: trial for trial in trials}
+    return {i: row for i, row in read_rows(store, by_id).items() if is_done(row, by_id[i], store)}
+
+
+def done_row(store: Store, trial: Trial) -> TrialRow | None:
+    """Return a trial's row, if nothing is left to train of it."""
+    row = read_row(store, trial.spec.id)
+    return row if row is not None and is_done(row, trial, store) else None
+
+
+def is_done(row: TrialRow, trial: Trial, store: Store) -> bool:
+    """Return whether nothing is left to train of a trial that has a row.
+
+    A crash may have been the machine's; divergence and collapse are the trial's own and would only come again. One that
+    was stopped early is done where it would compare with the same cohort under the same rule, and nowhere else.
+    """
+    if row.status == "stopped":
+        return trial.stop is not None and EarlyStoppingCohort(store, trial.cohort, trial.stop).has(row.trial_id)
+    return row.status != "failed"

@@ -1,0 +1,195 @@
+"""Ray Tune over work, task by task."""
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune import PlacementGroupFactory
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.search import Searcher
+from ray.tune.trainable import wrap_function
+
+from raysl.launch.cluster.ray_cluster import check_local_cluster, living_nodes, standard_error
+from raysl.launch.runtime.course import Course
+from raysl.launch.runtime.failures import MAX_FAILURES, Failures
+from raysl.launch.runtime.orphans import remove_orphans
+from raysl.launch.runtime.ray_task_runner import end_group, run_task
+from raysl.launch.runtime.tasks import Work
+from raysl.launch.signals import undisturbed
+from raysl.search.experiment import Resources
+
+ORPHAN_SECONDS = 2.0  # between two looks at what killed groups have left
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+PATIENCE = 30.0  # seconds without any task that runs before that is said
+
+
+def run(work: Work | None, following: Iterator[Work | None], check: Callable[[], None], *, stay: float) -> None:
+    """Do work, and what follows it as long as the same processes can go on with it; what remains is for another call.
+
+    following: asked for more only when all before is done.  A None there gives the processes back.
+    check: called often, in the driver's main thread; what it raises ends all.
+    stay: seconds for which processes without a task wait for what follows before they are given back.
+    """
+    while work is not None:
+        course = Course(work, following, stay)
+        _tune(course, check)
+        work = course.rest
+
+
+def _tune(course: Course, check: Callable[[], None]) -> None:
+    scratch = tempfile.mkdtemp(prefix=f"raysl-{os.getpid()}-tune-")
+    try:
+        tune.Tuner(
+            TrialProcess,
+            tune_config=tune.TuneConfig(
+                search_alg=_Feeder(course, scratch),
+                num_samples=-1,  # as many as there are
+                reuse_actors=True,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=-1),  # `_Callback` gives tasks up
+                callbacks=[_Callback(course, check)],
+            ),
+        ).fit()
+    finally:
+        with undisturbed():
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _Feeder(Searcher):
+    """Gives Tune tasks, one when it has room for one; an adaptive search then knows the most."""
+
+    def __init__(self, course: Course, scratch: str) -> None:
+        super().__init__(metric="loss", mode="min")  # Tune wants to know; nothing looks at it
+        self.course, self.scratch = course, scratch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searchers for a restore that raysl does without
+
+    def suggest(self, trial_id: str) -> Any:
+        task = self.course.next()
+        if task is None:
+            return Searcher.FINISHED if self.course.is_over else None
+        return {"task": task, "scratch": self.scratch}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Do nothing: the work reads its results folder, which is the truth."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: raysl comes back from its result table."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: raysl comes back from its result table."""
+
+
+def _tune_trial(config: dict[str, Any]) -> None:
+    run_task(config["task"], config["scratch"])
+
+
+class TrialProcess(wrap_function(_tune_trial)):  # type: ignore[misc]
+    """Tune's actor, which does one task after another."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """Return what a task takes."""
+        return PlacementGroupFactory([_tune_resources(config["task"].resources)])
+
+    def cleanup(self) -> None:
+        """End with all that the tasks have left."""
+        end_group()  # else Ray Train would not clean up behind it
+        super().cleanup()
+
+
+def _tune_resources(resources: Resources) -> dict[str, float]:
+    if resources.workers > 1:
+        # The workers take what the trial takes; a share of a CPU here would leave no room for them on a full node.
+        return {"node:__internal_head__": 0.001}
+    return {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
+
+
+def _name(trial: TuneTrial) -> str:
+    return str(trial.config["task"].name)
+
+
+class _Callback(tune.Callback):
+    def __init__(self, course: Course, check: Callable[[], None]) -> None:
+        self.course, self.check, self.failures = course, check, Failures()
+        self.running: set[str] = set()
+        self.last_ran = self.last_looked = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks for a restore that raysl does without
+
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        self.check()
+        check_local_cluster()
+        if time.monotonic() - self.last_looked > ORPHAN_SECONDS:
+            self.last_looked = time.monotonic()
+            remove_orphans()
+        if self.running:
+            self.last_ran = time.monotonic()
+        elif time.monotonic() - self.last_ran > PATIENCE:
+            self.course.now.nothing_runs()
+
+    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        self.running.add(trial.trial_id)
+        self.failures.started(_name(trial), living_nodes())
+        self.course.now.started(_name(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "epoch" in result:
+            self.failures.progressed(_name(trial), result["epoch"])
+            self.course.now.progressed(_name(trial), result["epoch"], result["loss"])
+
+    def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Give a task up that Tune is about to start again, where it has died too often."""
+        self.running.discard(trial.trial_id)
+        self.course.now.died(_name(trial), _last_words(trial))
+        if self.failures.failed(_name(trial), living_nodes()) > MAX_FAILURES:
+            trial.set_config(trial.config | {"task": replace(trial.config["task"], given_up=True)})  # type: ignore[no-untyped-call]
+            trial.max_failures = MAX_FAILURES  # should it not even get to its first line
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        self._ended(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Take the end of a trial that Tune gives up, as it does where a process dies between two of them."""
+        name, task = _name(trial), trial.config["task"]
+        self.course.now.died(name, _last_words(trial))
+        over = task.given_up or self.course.is_over  # Tune asks for no more tasks then
+        if over or self.failures.failed(name, living_nodes()) > MAX_FAILURES:
+            self._ended(trial)
+        else:
+            self.running.discard(trial.trial_id)
+            self.course.again(task)
+
+    def _ended(self, trial: TuneTrial) -> None:
+        self.running.discard(trial.trial_id)
+        # Tune keeps every trial, with some 30 kB of statistics of what it reported, and their JSON.
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
+        trial.run_metadata.invalidate_cache()  # type: ignore[no-untyped-call]
+        self.course.ended(_name(trial))
+
+
+def _last_words(trial: TuneTrial) -> str:
+    """Return what Ray says of a trial's last failure, and what its process wrote last, if that was on this machine."""
+    path = trial.error_file  # where Tune writes of each failure
+    said = Path(path).read_text(errors="replace") if path is not None and Path(path).is_file() else ""
+    last = COLOURS.sub("", said.rpartition("Failure # ")[2])
+    written = (standard_error(int(pid)) for pid in dict.fromkeys(re.findall(r"\bpid[=:] ?(\d+)", last)))
+    return "\n".join(filter(None, (*written, last)))

@@ -1,0 +1,111 @@
+"""Ray Train's workers for trials of several ranks, which stay for the next task: to start them takes many seconds."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+
+from raysl.launch.runtime.task_runner import Report
+from raysl.launch.runtime.tasks import Task
+from raysl.search.experiment import Resources
+
+LOOK_SECONDS = 1.0  # between two looks at whether the workers are still there
+END_SECONDS = 10.0  # for workers without a task to end
+
+
+class WorkerGroup:
+    """Workers that take tasks, each on all ranks at once, until they are told to end or one of them fails."""
+
+    def __init__(self, do: Callable[[Task, int, Callable[[Report], None]], None], resources: Resources, storage: str):
+        """Start workers.
+
+        do: run on each of them with a task, its rank, and what takes reports.  storage: a scratch folder for Ray Train.
+        """
+        self.resources = resources
+        self._courier: Any = ray.remote(_Courier).options(num_cpus=0).remote(resources.workers)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(do, storage), daemon=True)
+        self._thread.start()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the workers can take a task."""
+        return self._thread.is_alive()
+
+    def run(self, task: Task, report: Callable[[Report], None]) -> None:
+        """Do a task, to its end; raises what ends the workers."""
+        self._courier.give.remote(task)
+        while True:
+            coming = self._courier.come.remote()
+            while not ray.wait([coming], timeout=LOOK_SECONDS)[0]:
+                if not self.is_there:
+                    raise self._error or RuntimeError("the workers have ended")
+            if (told := ray.get(coming)) is None:
+                return
+            report(told)
+
+    def end(self) -> None:
+        """Let the workers end, and Ray Train clean up behind them."""
+        self._courier.give.remote(None)
+        self._thread.join(END_SECONDS)
+
+    def _run(self, do: Callable[[Task, int, Callable[[Report], None]], None], storage: str) -> None:
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        resources = self.resources
+        try:
+            TorchTrainer(
+                _serve,
+                train_loop_config={"do": do, "courier": self._courier},
+                scaling_config=ScalingConfig(
+                    num_workers=resources.workers,
+                    use_gpu=resources.gpus > 0,
+                    resources_per_worker={"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {}),
+                ),
+                # NCCL refuses ranks that share a card.
+                torch_config=TorchConfig(backend="nccl" if resources.gpus >= 1 else "gloo"),
+                run_config=RunConfig(
+                    storage_path=storage,
+                    failure_config=FailureConfig(max_failures=0),  # the driver counts, which knows what nodes were lost
+                ),
+            ).fit()
+        except BaseException as error:
+            self._error = error
+
+
+def _serve(config: dict[str, Any]) -> None:
+    courier, rank = config["courier"], ray.train.get_context().get_world_rank()
+    while (task := ray.get(courier.next.remote(rank))) is not None:
+        config["do"](task, rank, courier.report.remote)
+        ray.get(courier.done.remote())
+
+
+class _Courier:
+    """An actor that carries tasks to the workers, and reports back."""
+
+    def __init__(self, num_workers: int) -> None:
+        self.tasks: list[asyncio.Queue[Task | None]] = [asyncio.Queue() for _ in range(num_workers)]
+        self.told: asyncio.Queue[Report | None] = asyncio.Queue()
+        self.num_busy = 0
+
+    async def give(self, task: Task | None) -> None:
+        self.num_busy = len(self.tasks)
+        for queue in self.tasks:
+            queue.put_nowait(task)
+
+    async def next(self, rank: int) -> Task | None:
+        return await self.tasks[rank].get()
+
+    async def report(self, what: Report) -> None:
+        self.told.put_nowait(what)
+
+    async def done(self) -> None:
+        self.num_busy -= 1
+        if self.num_busy == 0:
+            self.told.put_nowait(None)
+
+    async def come(self) -> Report | None:
+        return await self.told.get()

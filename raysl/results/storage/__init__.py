@@ -1,0 +1,1 @@
+"""Files of a results folder: written atomically, listed, and checked against their checksums."""

@@ -1,0 +1,1 @@
+"""The published tables: built from the records, written and read, and compared with a paper's."""

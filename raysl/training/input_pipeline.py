@@ -1,0 +1,143 @@
+"""Batches of images as the views that a method declares, on the device that trains."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysl.data.augment.attack import attack_of
+from raysl.data.augment.views import Draw, identity
+from raysl.data.sampling.batches import Batch, epoch_batches, num_steps
+from raysl.data.sampling.subsets import labelled_subset, unlabelled_subset
+from raysl.data.storage.decoded_cache import TrainArrays, load
+from raysl.methods._method import View, ViewSpec
+from raysl.training.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """uint8 [B, H, W, C] -> float [B, C, H, W] in [0, 1], and from there to zero mean and unit variance per channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, arrays: TrainArrays, device: torch.device) -> "Normaliser":
+        """Take the channels' mean and standard deviation over all of D_u."""
+        mean, std = (torch.as_tensor(value, device=device).view(1, -1, 1, 1) for value in (arrays.mean, arrays.std))
+        return cls(mean, std)
+
+    def to_float(self, images: np.ndarray) -> Tensor:
+        """Move images to the device, as floats in [0, 1], in the channels-last memory format."""
+        return torch.from_numpy(images).to(self.mean.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if images.is_contiguous():
+            return (images - self.mean) / self.std
+        # Line by line where channels are last: torch takes ten times as long for one pixel's channels after the other.
+        batch, channels, height, width = images.shape
+        lines = images.permute(0, 2, 3, 1).flatten(2)
+        mean, std = (value.flatten().repeat(width) for value in (self.mean, self.std))
+        return ((lines - mean) / std).view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+class Feed:
+    """One trial's labelled and unlabelled images, drawn under its seeds.
+
+    The labelled subset depends on the split seed alone, so every method sees the same one, attacked or not.
+    arrays: the images, where they are not those that the trial's data name.
+    pooled: what a frozen backbone makes of D_l, float [N, width] on the device; once it is there, views are taken from
+        it instead of from images.
+    """
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        views: Mapping[str, ViewSpec],
+        device: torch.device,
+        arrays: TrainArrays | None = None,
+    ) -> None:
+        self.spec, self.views = spec, views
+        self.arrays = load(spec.data) if arrays is None else arrays
+        split = spec.stream_seed("split")
+        self.labelled = labelled_subset(
+            self.arrays.labels, spec.data.labels, spec.data.draw, split, spec.data.num_classes
+        )
+        self.unlabelled = unlabelled_subset(len(self.arrays.unlabelled), spec.data.unlabelled, split)
+        self.attack = attack_of(spec.data, self.arrays)
+        self.normalise = Normaliser.of(self.arrays, device)
+        self.streams = {view.stream for view in views.values()}
+        self.pooled: Tensor | None = None
+
+    @property
+    def shows_labelled_images_alone(self) -> bool:
+        """Whether all views are labelled images as they are, and so the same in every epoch."""
+        return all(view == ViewSpec("labelled", identity) for view in self.views.values())
+
+    def labelled_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return D_l as it is trained on, attacked or not: images uint8 [N, H, W, C] and labels int64 [N]."""
+        return self._attacked(self.labelled), self.arrays.labels[self.labelled]
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return num_steps(*self._counts, self.spec.batch_size, ratio=self.ratio, steps=self.spec.steps_per_epoch)
+
+    @property
+    def ratio(self) -> int:
+        """Unlabelled images for each labelled one."""
+        return self.spec.unlabelled_ratio or 1
+
+    @property
+    def _counts(self) -> tuple[int | None, int | None]:
+        return (
+            len(self.labelled) if "labelled" in self.streams else None,
+            len(self.unlabelled) if "unlabelled" in self.streams else None,
+        )
+
+    def batches(self, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
+        """Cut an epoch into this rank's batches."""
+        return epoch_batches(
+            *self._counts,
+            self.spec.batch_size,
+            seed=self.spec.stream_seed("order"),
+            epoch=epoch,
+            rank=rank,
+            world_size=world_size,
+            ratio=self.ratio,
+            steps=self.spec.steps_per_epoch,
+        )
+
+    def make_views(self, batch: Batch, epoch: int) -> dict[str, View]:
+        """Make the views of a batch."""
+        if self.pooled is not None:
+            rows = torch.from_numpy(batch.rows["labelled"]).to(self.pooled.device)
+            pooled = View(self.pooled[rows], self._labels("labelled", batch), None)
+            return dict.fromkeys(self.views, pooled)
+        images = {stream: self.normalise.to_float(self._images(stream, rows)) for stream, rows in batch.rows.items()}
+        made = {}
+        for name, view in self.views.items():
+            positions, size = batch.positions[view.stream], batch.sizes[view.stream]
+            draw = Draw(self.spec.stream_seed("augmentation"), epoch, batch.step, name, positions, size)
+            seen, drawn = view.make(images[view.stream], draw)
+            made[name] = View(self.normalise(seen), self._labels(view.stream, batch), drawn)
+        return made
+
+    def _images(self, stream: str, rows: np.ndarray) -> np.ndarray:
+        if stream == "labelled":
+            return self._attacked(self.labelled[rows])
+        images: np.ndarray = self.arrays.unlabelled[self.unlabelled[rows]]
+        return images
+
+    def _attacked(self, places: np.ndarray) -> np.ndarray:
+        images: np.ndarray = self.arrays.images[places]
+        return images if self.attack is None else self.attack.on(images, self.arrays.labels[places])
+
+    def _labels(self, stream: str, batch: Batch) -> Tensor | None:
+        if stream != "labelled":
+            return None
+        return torch.from_numpy(self.arrays.labels[self.labelled[batch.rows["labelled"]]]).to(
+            self.normalise.mean.device
+        )

@@ -1,0 +1,72 @@
+"""How long a step of a trial takes on this machine."""
+
+import statistics
+import time
+from dataclasses import dataclass
+from itertools import islice
+
+from raysl.data.registry.expected import stand_in
+from raysl.methods._method import Method
+from raysl.results.storage.store import Store
+from raysl.training.building import build_method
+from raysl.training.features import FEATURE_BATCH, pooled_features
+from raysl.training.loop import Loop
+from raysl.training.process import Execution, prepare_process
+from raysl.training.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Cost:
+    """seconds: of one step, the median, with its share of what is computed once.  steps: of one epoch.
+
+    num_parameters: of the whole method.
+    """
+
+    seconds: float
+    steps: int
+    num_parameters: int
+
+
+def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> Cost:
+    """Take a few training steps of a trial, from scratch, and time them; the first one is a warm-up.
+
+    Images that are not on this machine are noise.
+    One that trains nothing has no steps.
+    """
+    spec = spec.model_copy(update={"start": None})
+    if not spec.trains:
+        return Cost(0.0, 0, _num_parameters(_untrained(spec, store, execution)))
+    loop = Loop(spec, store, execution, stand_in(spec.data) if spec.data.is_missing else None)
+    loop.method.train()
+    once = _pool_some(loop) if loop.pools_once else 0.0
+    seconds = []
+    for batch in islice(loop.feed.batches(0, 0, 1), steps + 1):
+        started = time.perf_counter()
+        losses = loop.step(loop.method, loop.feed.make_views(batch, 0), loop.step_of(0, batch.step))
+        float(losses.total.detach())  # waits for the device
+        seconds.append(time.perf_counter() - started)
+    per_step = statistics.median(seconds[1:] or seconds) + once / (loop.steps * spec.epochs)
+    return Cost(per_step, loop.steps, _num_parameters(loop.method))
+
+
+def _untrained(spec: TrialSpec, store: Store, execution: Execution) -> Method:
+    prepare_process(spec, execution)
+    assert spec.data.channels is not None, "a trial's data are resolved"
+    return build_method(spec, spec.data.channels, store)
+
+
+def _num_parameters(method: Method) -> int:
+    return sum(parameter.numel() for parameter in method.parameters())
+
+
+def _pool_some(loop: Loop) -> float:
+    """Put a batch's pooled features in the place of all of D_l's; return the seconds that all would take."""
+    images, _ = loop.feed.labelled_images()
+    some = images[:FEATURE_BATCH]
+    for _ in range(2):  # the first one is a warm-up
+        started = time.perf_counter()
+        pooled = pooled_features(loop.method.encoder, some, loop.feed.normalise)
+        float(pooled[0, 0])  # waits for the device
+        seconds = time.perf_counter() - started
+    loop.feed.pooled = pooled.repeat(-(-len(images) // len(some)), 1)
+    return seconds * len(images) / len(some)

@@ -1,0 +1,90 @@
+"""Labelled and unlabelled subsets, and the split of `train_fraction`."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from raysl.data.sampling.subsets import assign_splits, labelled_subset, train_split, unlabelled_subset
+from raysl.data.storage.parquet import TEST, TRAIN, UNLABELLED
+
+LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 60)).astype(np.int64)
+
+
+def counts(labels: np.ndarray) -> list[int]:
+    return np.bincount(labels, minlength=10).tolist()
+
+
+def test_balanced_counts_differ_by_one_at_most_and_the_extra_ones_are_drawn() -> None:
+    richer = set()
+    for seed in range(8):
+        subset = labelled_subset(LABELS, 137, "balanced", seed, 10)
+        assert len(set(subset.tolist())) == 137
+        assert (np.diff(subset) > 0).all()
+        assert sorted(counts(LABELS[subset])) == [13] * 3 + [14] * 7
+        richer.add(tuple(np.flatnonzero(np.bincount(LABELS[subset]) == 14).tolist()))
+    assert len(richer) > 4
+
+
+def test_the_same_seed_gives_the_same_subset_and_another_another() -> None:
+    first = labelled_subset(LABELS, 50, "balanced", 3, 10)
+    np.testing.assert_array_equal(first, labelled_subset(LABELS.copy(), 50, "balanced", 3, 10))
+    assert set(first.tolist()) != set(labelled_subset(LABELS, 50, "balanced", 4, 10).tolist())
+
+
+@pytest.mark.parametrize("draw", ["balanced", "uniform"])
+def test_a_larger_subset_contains_a_smaller(draw: str) -> None:
+    subsets = [set(labelled_subset(LABELS, count, draw, 1, 10).tolist()) for count in (12, 137, 138, 600)]
+    assert all(small < large for small, large in pairwise(subsets))
+
+
+def test_classes_without_one_more_are_passed_over() -> None:
+    labels = np.array([0, 1, 1, 2, 2], np.int64)
+    for seed in range(6):
+        assert counts(labels[labelled_subset(labels, 5, "balanced", seed, 3)])[:3] == [1, 2, 2]
+
+
+def test_uniform_draws_do_not_look_at_the_class() -> None:
+    drawn = {tuple(counts(LABELS[labelled_subset(LABELS, 40, "uniform", seed, 10)])) for seed in range(5)}
+    assert all(max(each) - min(each) > 1 for each in drawn)
+
+
+def test_uniform_draws_are_of_uneven_classes_too_and_all_are_all() -> None:
+    labels = np.repeat(np.arange(3), [2, 8, 990]).astype(np.int64)
+    drawn = labels[labelled_subset(labels, 10, "uniform", 0, 3)]
+    assert np.bincount(drawn, minlength=3)[2] >= 8
+    assert labelled_subset(labels, 1000, "uniform", 5, 3).tolist() == list(range(1000))
+
+
+def test_every_image_is_drawn_equally_often() -> None:
+    times = np.zeros(20)
+    for seed in range(600):
+        times[labelled_subset(np.arange(20) % 2, 10, "balanced", seed, 2)] += 1
+    assert (abs(times - 300) < 62).all()  # five standard deviations
+
+
+def test_unlabelled_subsets() -> None:
+    assert unlabelled_subset(30, 30, 5).tolist() == list(range(30))
+    subset = unlabelled_subset(1000, 100, 5)
+    assert len(set(subset.tolist())) == 100
+    assert (np.diff(subset) > 0).all()
+    assert set(subset.tolist()) != set(unlabelled_subset(1000, 100, 6).tolist())
+
+
+def test_the_train_split_has_the_count_in_all_and_each_class_its_share() -> None:
+    labels = np.repeat(np.arange(3), [101, 50, 10]).astype(np.int64)
+    trains = train_split(labels, 3, 80)
+    assert trains.sum() == 80
+    assert counts(labels[trains])[:3] == [50, 25, 5]  # of 50.2, 24.8, 5.0
+    assert not trains[:101].all()
+    assert np.flatnonzero(trains[:101]).max() > 60  # drawn, not the first ones
+
+
+def test_train_fraction_pools_the_labelled_images_and_leaves_the_others() -> None:
+    labels = np.array([0, 1] * 10 + [-1] * 5, np.int64)
+    splits = np.array([TRAIN] * 15 + [TEST] * 5 + [UNLABELLED] * 5, np.int8)
+    assert assign_splits(labels, splits, 2, None).tolist() == splits.tolist()
+    assigned = assign_splits(labels, splits, 2, 0.29)
+    assert np.bincount(assigned).tolist() == [5, 15, 5]  # 0.29 * 20 = 5.8
+    assert (assigned[20:] == UNLABELLED).all()
+    assert np.bincount(assign_splits(labels, splits, 2, 0.35)).tolist()[0] == 7  # 0.35 * 20 is just under 7 in floats
