@@ -30,6 +30,12 @@ LAYERS = [
     {"errors"},
     {"outgoing"},
 ]
+# Within a package, in the same order; its other modules stand below all of these.
+INNER_LAYERS = {
+    "launch": [{"driver"}, {"runtime"}, {"cluster"}, {"coordination"}],
+    "data": [{"augment"}, {"registry", "sampling", "storage"}],
+    "results": [{"tables"}, {"records"}, {"storage"}],
+}
 FORBIDDEN = {
     "api": {"ray", "mlflow", "rich", "typer"},
     "search": {"ray", "torch", "mlflow"},
@@ -49,6 +55,13 @@ ANALYSIS_MAY_USE = {"raysl.results", "raysl.errors", "raysl.search.selection", "
 
 def layer(package: str) -> int:
     return next(i for i, names in enumerate(LAYERS) if package in names)
+
+
+def inner_layer(module: str) -> int:
+    """Return the layer of `raysl.PACKAGE.MODULE` or `raysl.PACKAGE.SUBPACKAGE.MODULE` within its package."""
+    _, package, *rest = module.split(".")
+    layers = INNER_LAYERS[package]
+    return next((i for i, names in enumerate(layers) if rest and rest[0] in names), len(layers))
 
 
 def imports(path: Path) -> set[str]:
@@ -83,6 +96,20 @@ def test_imports_go_downwards(path: Path) -> None:
         assert top not in FORBIDDEN.get(own, set()), f"{own} imports {name}"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if package_of(path) in INNER_LAYERS],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_imports_go_downwards_within_a_package(path: Path) -> None:
+    if path.name == "__init__.py" and path.parent.parent == ROOT:
+        return  # it is where a package's names are found
+    own = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+    for name in imports(path):
+        if name.startswith(f"raysl.{package_of(path)}."):
+            assert inner_layer(name) >= inner_layer(own), f"{own} imports {name}"
+
+
 @pytest.mark.parametrize("path", ANALYSIS, ids=lambda path: path.name)
 def test_analysis_is_made_from_results_alone(path: Path) -> None:
     for name in imports(path):
@@ -106,9 +133,16 @@ def test_only_launch_imports_ray() -> None:
     assert users == {"launch"}
 
 
+def test_neither_the_driver_nor_its_leases_import_ray() -> None:
+    folders = {path.parent.name for path in MODULES if any(name.split(".")[0] == "ray" for name in imports(path))}
+    assert folders == {"cluster", "runtime"}
+
+
 def test_every_package_has_its_layer() -> None:
     packages = {package_of(path) for path in MODULES}
     assert packages == set.union(*LAYERS)
+    inner = {path.parts[-3:-1] for path in MODULES if path.parents[2] == ROOT}
+    assert inner == {(package, name) for package, layers in INNER_LAYERS.items() for name in set.union(*layers)}
 
 
 def test_command_line_starts_without_the_heavy_imports() -> None:
