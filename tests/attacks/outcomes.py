@@ -12,6 +12,7 @@ from raysl.errors import UserError
 ACCEPTED, REFUSED = "accepted", "refused"
 MOST_CHARACTERS = 2000  # of a message
 SECONDS, MEBIBYTES = 5.0, 500
+WAITING = 12  # seconds for each of processor time
 
 
 class OutOfTimeError(BaseException):
@@ -40,17 +41,23 @@ def _judged(message: str) -> str:
 
 @contextmanager
 def bounded(seconds: float = SECONDS, mebibytes: int = MEBIBYTES) -> Iterator[None]:
-    """Have this process fail where it takes longer, or more memory than it has and so much more."""
+    """Have this process fail where it takes more processor time, or more memory than it has and so much more.
+
+    It may wait for longer, for other processes may be busy.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + mebibytes * 2**20, hard))
-    before = signal.signal(signal.SIGALRM, _out_of_time)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = {number: signal.signal(number, _out_of_time) for number in (signal.SIGPROF, signal.SIGALRM)}
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WAITING * seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
