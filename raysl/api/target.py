@@ -31,7 +31,8 @@ def target(address: str | None, path: Path | None) -> Target:
     """Return the cluster at an address, that which this process is in, or that of a file; without any, this machine."""
     file = find_cluster_file(path, address)
     if address is not None or (file is None and is_connected()):
-        from raysl.launch.cluster.ray_cluster import cluster, nodes, priced_nodes
+        from raysl.launch.cluster.ray_cluster import cluster
+        from raysl.launch.cluster.ray_nodes import nodes, priced_nodes
 
         with cluster(address):
             prices = [node.price for node in priced_nodes(file)]

@@ -16,7 +16,7 @@ from raysl.probes import linear_svm
 from raysl.results.records.features import read_features
 from raysl.results.records.rows import TrialRow
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint, scoring, trial
+from raysl.training import checkpoint, probing, scoring
 from raysl.training.building import build_method
 from raysl.training.features import extract_features, pooled_features
 from raysl.training.input_pipeline import Feed
@@ -226,7 +226,7 @@ def test_features_are_not_taken_to_end_a_classifier(
     def taken(*arguments: object) -> None:
         raise AssertionError("features are taken")
 
-    for module in (trial, scoring):
+    for module in (probing, scoring):
         monkeypatch.setattr(module, "extract_features", taken)
     assert train(spec, store).status == "finished"
 

@@ -18,7 +18,7 @@ from raysl.data.storage.scan import inspect, resolve
 from raysl.results.records.rows import Epoch, TrialRow
 from raysl.results.storage.store import Store
 from raysl.search.trials import expand
-from raysl.training import scoring, trial
+from raysl.training import probing, scoring, trial
 from raysl.training.building import build_method
 from raysl.training.input_pipeline import Feed, Normaliser
 from raysl.training.process import Execution
@@ -137,7 +137,7 @@ def run(spec: TrialSpec, folder: Path, report: Callable[[Epoch], None] = lambda 
 def seen_by_probes(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[np.ndarray]:
     """Return a list that the images are put into whose features are taken."""
     seen: list[np.ndarray] = []
-    take = trial.extract_features
+    take = probing.extract_features
 
     def recorded(encoder: Any, images: np.ndarray, normalise: Any) -> np.ndarray:
         seen.append(np.array(images))
@@ -151,7 +151,7 @@ def test_an_attacked_trial_and_its_probes_see_the_attack(tmp_path: Path, monkeyp
     short = "stages.semi.epochs=2"
     clean, attacked = spec_of(tmp_path, short), spec_of(tmp_path, short, ATTACK)
     expected = Feed(attacked, {}, CPU).labelled_images()[0]
-    cross_validated = seen_by_probes(monkeypatch, trial)
+    cross_validated = seen_by_probes(monkeypatch, probing)
     losses = [run(spec, tmp_path / "r").final_loss for spec in (clean, attacked)]
     assert None not in losses
     assert losses[0] != losses[1]

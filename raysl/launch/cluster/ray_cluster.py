@@ -23,9 +23,6 @@ from ray.util.client import ray as client
 
 from raysl.errors import ResourcesError, SearchError
 from raysl.launch.cluster.address import check_address, check_listening, is_job_server, no_cluster, shown
-from raysl.launch.cluster.budget import TYPE, PricedNode
-from raysl.launch.cluster.capacity import Node
-from raysl.launch.cluster.cluster_file import PRICE, ClusterFile
 from raysl.launch.cluster.connected import is_connected
 from raysl.launch.cluster.shipping import runtime_environment
 from raysl.launch.signals import undisturbed
@@ -266,27 +263,6 @@ def _watched(folder: str) -> Iterator[None]:
         yield
     finally:
         over.set()
-
-
-def nodes() -> list[Node]:
-    """Return what each living node of the cluster has in all."""
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return [Node(cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0)) for node in found]
-
-
-def priced_nodes(file: ClusterFile | None) -> list[PricedNode]:
-    """Return the living nodes with their prices: those of their labels, else those of their types in a cluster file."""
-    found = []
-    for node in ray.nodes():  # type: ignore[no-untyped-call]
-        if node["Alive"]:
-            price = node["Labels"].get(PRICE) or (file.price_of(node["Labels"].get(TYPE, "")) if file else None)
-            found.append(PricedNode(node["NodeID"], None if price is None else float(price)))
-    return found
-
-
-def living_nodes() -> frozenset[str]:
-    """Return the ids of the cluster's living nodes."""
-    return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
 
 
 def standard_error(pid: int) -> str:

@@ -86,11 +86,11 @@ class Connection:
     def _nodes(self, experiment: Experiment, place: str) -> list[Node]:
         if self.is_inline:
             return inline.this_machine(experiment.resources, place)
-        from raysl.launch.cluster.ray_cluster import nodes
+        from raysl.launch.cluster.ray_nodes import nodes
 
         return nodes()
 
     def _priced_nodes(self) -> list[PricedNode]:
-        from raysl.launch.cluster.ray_cluster import priced_nodes
+        from raysl.launch.cluster.ray_nodes import priced_nodes
 
         return priced_nodes(self.options.cluster_file)

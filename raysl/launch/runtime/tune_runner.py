@@ -16,7 +16,8 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 from ray.tune.trainable import wrap_function
 
-from raysl.launch.cluster.ray_cluster import check_local_cluster, living_nodes, standard_error
+from raysl.launch.cluster.ray_cluster import check_local_cluster, standard_error
+from raysl.launch.cluster.ray_nodes import living_nodes
 from raysl.launch.runtime.course import Course
 from raysl.launch.runtime.failures import MAX_FAILURES, Failures
 from raysl.launch.runtime.orphans import remove_orphans

@@ -12,7 +12,7 @@ from small_disk import small_disk
 
 from raysl.launch.runtime.trial_log import DIED, last_error, trial_log
 from raysl.outgoing import learn_address
-from raysl.results.storage import store as module
+from raysl.results.storage import file_systems as module
 from raysl.results.storage.store import Store
 
 
