@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raysl.api.target import Target
-from raysl.results.records.rows import read_rows
+from raysl.launch.driver.trial_queue import done_rows
 from raysl.results.storage.store import Store
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.experiment import Experiment, Resources, Stage
@@ -66,6 +66,7 @@ class Planner:
         self.needs: dict[Resources, float] = {}  # seconds of trials, by what each of them takes
         self.trials: set[str] = set()
         self.seen: set[str] = set()  # ids of their weights
+        self._known: SharedWeights | None = None
         self._costs: dict[str, Cost] = {}
 
     def add(self, experiment: Experiment, datas: Datas) -> ExperimentPlan:
@@ -77,9 +78,11 @@ class Planner:
     def _add_stage(self, stage: Stage, experiment: Experiment, datas: Datas, capacity: int) -> list[ShapePlan]:
         store = Store.open(self.uri, create=False) if "://" in self.uri or os.path.exists(self.uri) else None
         trials, done = _trials(stage, experiment, datas, store)
-        weights = SharedWeights(store)
-        done |= {trial.spec.id for trial in trials if weights.donor(trial) is not None}
-        names = {trial.spec.id: weights.id_of(trial.spec) for trial in trials}
+        names = {trial.spec.id: trial.spec.id for trial in trials}
+        if not stage.adaptive:  # what will be proposed is not known
+            alike = [trial for trial in trials if trial.stop is None]
+            done |= {trial.spec.id for trial in alike if self._weights(store).donor(trial) is not None}
+            names |= {trial.spec.id: self._weights(store).id_of(trial.spec) for trial in alike}
         shared = {trial_id for trial_id, name in names.items() if name in self.seen}
         found = []
         for shape in _shapes(trials):
@@ -89,6 +92,11 @@ class Planner:
         self.trials |= names.keys()
         self.seen |= set(names.values())
         return found
+
+    def _weights(self, store: Store | None) -> SharedWeights:
+        if self._known is None or store is None:
+            self._known = SharedWeights(store)
+        return self._known
 
     def _add_shape(
         self,
@@ -144,8 +152,7 @@ def _trials(
         starts = dict.fromkeys(experiment.seeds, f"{experiment.name}/{stage.start_from}")
         return expected(experiment, stage, datas, starts, None), set()
     trials = expected(experiment, stage, datas, starts, store)
-    rows = read_rows(store, [trial.spec.id for trial in trials]) if store else {}
-    return trials, {trial_id for trial_id, row in rows.items() if row.status != "failed"}
+    return trials, set(done_rows(store, trials)) if store else set()
 
 
 def expected(

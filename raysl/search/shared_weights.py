@@ -1,19 +1,17 @@
 """Which trials have the same weights, so that one of them is trained and the others are only measured."""
 
+import math
 from collections.abc import Iterable
 
 from pydantic import ValidationError
 
 from raysl.errors import UserError
 from raysl.results.records.rows import TrialRow, read_row, read_rows
-from raysl.results.storage.checkpoint_checksums import is_whole
 from raysl.results.storage.store import Store
 from raysl.search.trials import Trial
 from raysl.training.code import code_of
 from raysl.training.paths import model_path
 from raysl.training.spec import TrialSpec
-
-LASTING = ("finished", "diverged", "collapsed")  # the same training would end so again
 
 
 class SharedWeights:
@@ -42,9 +40,8 @@ class SharedWeights:
 
     def add(self, rows: Iterable[TrialRow]) -> None:
         """Take note of trials that have ended."""
-        for row in rows:
-            if row.status in LASTING:
-                self._unsorted.setdefault((row.method, row.seed), []).append(row)
+        for row in filter(_lasts, rows):
+            self._unsorted.setdefault((row.method, row.seed), []).append(row)
 
     def id_of(self, spec: TrialSpec) -> str:
         """Return what names a trial's weights; a trial that trains nothing has none that others could take."""
@@ -67,40 +64,53 @@ class SharedWeights:
         return found
 
     def donor(self, trial: Trial) -> TrialRow | None:
-        """Return the trained trial whose weights save a trial its training; None where it must be trained.
+        """Return the trained trial that saves another its training; None if that must be trained.
 
-        Without a model there is no probe accuracy. One that may be stopped early is held against others epoch by epoch.
+        Without a model there is no probe accuracy. A trial that may be stopped early is compared with others epoch by
+        epoch.
         """
         if trial.stop is not None:
             return None
         donors = self.donors(trial.spec)
         for row in donors:
-            if row.status != "finished" or self.has_model(row):
+            if row.status != "finished" or self._gives_models(row, trial):
                 return row
         return donors[0] if donors and not trial.needs_probe else None
 
-    def has_model(self, row: TrialRow) -> bool:
-        """Return whether a trial's model is in the results folder."""
-        return self._store is not None and row.status == "finished" and is_whole(self._store, model_path(row.trial_id))
+    def has_model(self, row: TrialRow, epoch: int | None = None) -> bool:
+        """Return whether there is a file of a trial's model, of its end or of a milestone; it may be damaged."""
+        return (
+            self._store is not None and row.status == "finished" and self._store.exists(model_path(row.trial_id, epoch))
+        )
+
+    def _gives_models(self, donor: TrialRow, trial: Trial) -> bool:
+        """Return whether a trial has the models that another wants, or is of the code that can train on to them."""
+        if self._store is None or not self.has_model(donor):
+            return False
+        if all(self.has_model(donor, epoch) for epoch in trial.milestones if epoch < trial.spec.epochs):
+            return True
+        return donor.code == code_of(trial.spec, self._store).digest
 
     def _start_id(self, spec: TrialSpec) -> str | None:
         if spec.start is None or self._store is None:
             return spec.start
-        row = read_row(self._store, spec.start)
-        start = None if row is None else _spec(row)
-        return spec.start if start is None else self.id_of(start)
+        if spec.start not in self._ids and (row := read_row(self._store, spec.start)) is not None:
+            self._row_id(row)
+        return self._ids.get(spec.start) or spec.start
 
     def _row_id(self, row: TrialRow) -> str | None:
+        """Return what names a row's weights; None for one that another raysl has written, or nobody's."""
         if row.trial_id not in self._ids:
-            spec = _spec(row)
-            self._ids[row.trial_id] = None if spec is None else self.id_of(spec)
+            try:
+                spec = TrialSpec.model_validate_json(row.spec)
+                self._ids[row.trial_id] = self.id_of(spec) if spec.id == row.trial_id else None
+            except (ValidationError, UserError, KeyError, TypeError, OSError):  # a method that is no longer there
+                self._ids[row.trial_id] = None
         return self._ids[row.trial_id]
 
 
-def _spec(row: TrialRow) -> TrialSpec | None:
-    """Return what a row's trial is; None for one of an earlier version, whose settings mean other numbers by now."""
-    try:
-        spec = TrialSpec.model_validate_json(row.spec)
-        return spec if spec.id == row.trial_id else None
-    except (ValidationError, UserError):
-        return None
+def _lasts(row: TrialRow) -> bool:
+    """Return whether the same training would end as a trial has, whatever it is measured by."""
+    if row.status == "diverged":
+        return bool(row.curve) and not math.isfinite(row.curve[-1].loss)
+    return row.status in ("finished", "collapsed")

@@ -1,6 +1,7 @@
 """A trial's method: built, and with the weights that it starts from or was trained to."""
 
 from raysl import methods
+from raysl.errors import CheckpointError
 from raysl.methods._method import Method
 from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.results.storage.store import Store
@@ -23,14 +24,21 @@ def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
     return method
 
 
-def trained_method(spec: TrialSpec, store: Store) -> Method:
+def trained_method(spec: TrialSpec, store: Store, weights_of: str | None = None) -> Method:
     """Return a trial's method as it was trained; one that trains nothing is what it starts from.
 
-    Raises CheckpointError if the model is damaged.
+    weights_of: the trial whose model is taken; its own if None.
+    Raises CheckpointError if the model is damaged or does not fit.
     """
     assert spec.data.channels is not None, "a trial's data are resolved"
     if not spec.trains:
         return build_method(spec, spec.data.channels, store)
     method = build_method(spec.model_copy(update={"start": None}), spec.data.channels, store)
-    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    path = model_path(weights_of or spec.id)
+    state = checkpoint.load(store, path)
+    try:
+        method.load_state_dict(state["method"])
+    except (KeyError, TypeError, RuntimeError) as error:  # of a version that had other parameters
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{store.address(path)}: does not fit this trial: {reason}") from None
     return method

@@ -1,5 +1,6 @@
 """Trials that are measured without any training: they have the weights of another trial."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from raysl import collectives
+from raysl.errors import CheckpointError
 from raysl.results.records.rows import TrialRow, read_row, write_row
 from raysl.results.storage.checkpoint_checksums import is_whole
 from raysl.results.storage.store import Store
@@ -19,6 +21,8 @@ from raysl.training.probing import probed
 from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
 from raysl.training.trained_row import write_trained
+
+log = logging.getLogger(__name__)
 
 
 def measure_start(spec: TrialSpec, store: Store, execution: Execution) -> TrialRow | None:
@@ -47,28 +51,26 @@ def take_over(spec: TrialSpec, store: Store, execution: Execution, donor: str, m
     if float(collectives.mean_over_ranks(whole)) < 1:
         return
     if collectives.rank() == 0 and (row := read_row(store, donor)) is not None:
-        for epoch in (None, *milestones):
-            _copy(store, donor, spec.id, epoch)
-        _measure(spec, store, device, row)
+        try:
+            _take_over(spec, store, device, row, milestones)
+        except CheckpointError as error:
+            log.warning("is trained: %s", error)
     collectives.mean_over_ranks(whole)  # the other ranks read what is there then
 
 
-def _measure(spec: TrialSpec, store: Store, device: torch.device, donor: TrialRow) -> None:
+def _take_over(spec: TrialSpec, store: Store, device: torch.device, donor: TrialRow, milestones: Sequence[int]) -> None:
+    method = trained_method(spec, store, donor.trial_id)
+    for epoch in (None, *milestones):
+        _copy(store, donor.trial_id, spec.id, epoch)
     known = read_row(store, spec.id)
-    if known is not None and known.status == "finished" and not is_unprobed(known):
+    if known is not None and known.status == "finished" and not known.is_unprobed:
         return
-    method = trained_method(spec, store)
     method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ending, accuracy = probed(spec, method, Feed(spec, method.views(), device))
-    row = donor.for_another(spec.id, spec.model_dump_json(), accuracy)
+    row = replace(donor.for_another(spec.id, spec.model_dump_json()), reason="", probe_accuracy=accuracy)
     if ending is not None:
         row = replace(row, status=ending.status, reason=ending.reason, final_loss=None)
     write_row(store, row)
-
-
-def is_unprobed(row: TrialRow) -> bool:
-    """Return whether a row was taken over when the other trial's model was gone already."""
-    return row.weights_of is not None and row.probe_accuracy is None
 
 
 def _copy(store: Store, donor: str, trial_id: str, epoch: int | None) -> None:

@@ -3,19 +3,18 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 
 from raysl import collectives
 from raysl.errors import CheckpointError
-from raysl.results.records.rows import Epoch, TrialRow, read_row, write_row
+from raysl.results.records.rows import Epoch, TrialRow, read_row
 from raysl.results.storage.checkpoint_checksums import is_whole
 from raysl.results.storage.store import Store
 from raysl.training.code import code_of
 from raysl.training.early_stopping import EarlyStoppingCohort
 from raysl.training.loop import Ending, Loop
-from raysl.training.measuring import is_unprobed, measure_start, take_over
+from raysl.training.measuring import measure_start, take_over
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.probing import probed
 from raysl.training.process import Execution
@@ -47,7 +46,7 @@ def run_trial(
     milestones = [epoch for epoch in execution.milestones if epoch < spec.epochs]
     if weights_of is not None:
         take_over(spec, store, execution, weights_of, milestones)
-    known = read_row(store, spec.id)
+    known = _kept_row(spec, store)
     if known is not None and known.status == "finished":
         cohort = None  # its row stays
     lost = [epoch for epoch in milestones if not is_whole(store, model_path(spec.id, epoch))]
@@ -65,6 +64,12 @@ def run_trial(
         store.delete(checkpoint_path(spec.id))
         return known
     return finish(loop, stopped)
+
+
+def _kept_row(spec: TrialSpec, store: Store) -> TrialRow | None:
+    """Return a trial's row; None for one that was taken over without a probe accuracy, which its training replaces."""
+    known = read_row(store, spec.id)
+    return None if known is not None and known.is_unprobed else known
 
 
 def _is_done(row: TrialRow, store: Store, lost: Sequence[int], cohort: EarlyStoppingCohort | None) -> bool:
@@ -174,14 +179,11 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
         ending, accuracy = probed(spec, loop.method, loop.feed)
     if ending is None:
         save_model(loop)
-    known = read_row(store, spec.id)
+    known = _kept_row(spec, store)
     if known is not None and known.status == "finished":
         # Trained again for its model alone, which had been dropped: the row is written once.
         if known.final_loss != loop.curve[-1].loss:
             log.warning("final loss %r, where its row says %r", loop.curve[-1].loss, known.final_loss)
-        if is_unprobed(known) and accuracy is not None:
-            known = replace(known, probe_accuracy=accuracy)
-            write_row(store, known)
         store.delete(checkpoint_path(spec.id))
         return known
     row = write_trained(

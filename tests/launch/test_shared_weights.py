@@ -8,6 +8,10 @@ import pytest
 from tiny import Finished, inline, write
 
 import raysl
+from raysl.api.costing import Planner
+from raysl.api.dataset_setup import resolve_data
+from raysl.api.observer import Silent
+from raysl.api.target import target
 from raysl.results.records.rows import TrialRow, read_rows
 from raysl.results.storage.store import Store
 
@@ -113,6 +117,24 @@ def test_where_the_probe_selects_models_that_were_dropped_are_trained_again(trai
     assert numbers(found, probes=True) == numbers(expected, probes=True)
 
 
+def test_a_row_that_was_not_probed_is_where_the_probe_selects(trained: Path, tmp_path: Path) -> None:
+    overrides = {**OTHER_C, "stages.rotation.select": "probe_accuracy"}
+    search(tmp_path, trained, OTHER_C)
+    _, found = search(tmp_path, trained, overrides)
+    _, expected = search(tmp_path, tmp_path / "fresh", overrides)
+    assert set(numbers(expected, probes=True)) <= set(numbers(found, probes=True))
+
+
+def test_milestones_that_other_code_did_not_keep_are_trained_for(
+    trained: Path, tmp_path: Path, edit: Callable[..., None]
+) -> None:
+    edit("raysl.methods.rotation")
+    milestones = {**OTHER_C, "stages.rotation.milestones": [1], "stages.finetune.start_epoch": 1}
+    watching, found = search(tmp_path, trained, milestones)
+    assert {row["status"] for row in found.trials.to_pylist()} == {"finished"}
+    assert watching.trained
+
+
 def test_scores_of_all_train_again_what_was_dropped(trained: Path, tmp_path: Path) -> None:
     _, found = search(tmp_path, trained, OTHER_C, score="all")
     _, expected = search(tmp_path, tmp_path / "fresh", OTHER_C, score="all")
@@ -141,6 +163,18 @@ def test_in_one_search_they_are_trained_once(tmp_path: Path) -> None:
     assert all(row.probe_accuracy is not None for row in pretext)
 
 
+def test_two_first_stages_of_an_experiment_are_trained_once(tmp_path: Path) -> None:
+    first = PRETEXT[PRETEXT.index("  rotation:") : PRETEXT.index("  finetune:")]
+    second = first.replace("  rotation:", "  neighbours:").replace("epochs: 2", "epochs: 2\n    probe: knn")
+    text = PRETEXT[: PRETEXT.index("  finetune:")] + second
+    done = inline("tune", write(tmp_path, text), "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = read_rows(Store.open(str(tmp_path / "results"), create=False)).values()
+    assert [row.weights_of is None for row in rows].count(True) == 4
+    assert all(row.probe_accuracy is not None for row in rows)
+    assert len(rows) == 8
+
+
 def test_other_code_is_named_and_retrain_takes_none_of_it(
     trained: Path, tmp_path: Path, edit: Callable[..., None]
 ) -> None:
@@ -156,6 +190,26 @@ def test_other_code_is_named_and_retrain_takes_none_of_it(
     new = {i: row for i, row in read_rows(Store.open(str(trained), create=False)).items() if i not in rows}
     assert len(new) == 6
     assert all(row.weights_of is None for row in new.values())
+
+
+PROPOSED = [
+    "stages.rotation.search={algorithm: optuna, num_configs: 2}",
+    "stages.rotation.optimizer.lr={uniform: [0.1, 1]}",
+]
+
+
+@pytest.mark.parametrize(
+    ("more", "shared"),
+    [([], 4), (["stages.rotation.stop={scheduler: asha}"], 0), (PROPOSED, 0)],
+    ids=["grid", "stopped early", "proposed"],
+)
+def test_a_plan_of_two_counts_what_they_share(more: list[str], shared: int, tmp_path: Path) -> None:
+    planner = Planner(str(tmp_path / "results"), target(None, None), 1)
+    for labels in (40, 60):
+        experiment = raysl.load(write(tmp_path, PRETEXT), overrides=[*more, f"data.labels={labels}"])
+        planned = planner.add(experiment, resolve_data(experiment, Silent()))
+    assert planned.shapes[0].shared == shared
+    assert (planned.shapes[0].trial_seconds == 0) is (shared > 0)
 
 
 def test_a_plan_counts_no_training_for_them(trained: Path, tmp_path: Path) -> None:

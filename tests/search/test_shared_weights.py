@@ -1,20 +1,22 @@
 """What decides a trial's weights, and which trained trial saves another its training."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from tiny import of_stages, write
 
 from raysl.config import load
 from raysl.data.settings import TrialData
-from raysl.results.records.rows import Status, TrialRow, write_row
+from raysl.results.records.rows import Epoch, Status, TrialRow, write_row
 from raysl.results.storage.store import Store
 from raysl.search.shared_weights import SharedWeights
 from raysl.search.trials import Trial, expand
 from raysl.training import checkpoint
+from raysl.training.code import code_of
 from raysl.training.paths import model_path
 from raysl.training.spec import TrialSpec
 
@@ -55,10 +57,11 @@ SEEN: dict[str, Any] = {
 def make(tmp_path: Path) -> Callable[..., list[Trial]]:
     """Return what gives the trials of the tiny experiment's first stage, of one config and two seeds."""
 
-    def made(*overrides: str, **changes: Any) -> list[Trial]:
+    def made(*overrides: str, extreme: bool = False) -> list[Trial]:
         experiment = load(write(tmp_path), overrides=["stages.semi.optimizer.lr=1e-3", *overrides])
-        data = DATA.model_copy(update=changes)
-        return list(expand(experiment, experiment.stages[0], of_stages(experiment, data), {}))
+        stage = experiment.stages[0]
+        configs = stage.extremes[:1] if extreme else None
+        return list(expand(experiment, stage, of_stages(experiment, DATA), {}, configs))
 
     return made
 
@@ -66,6 +69,11 @@ def make(tmp_path: Path) -> Callable[..., list[Trial]]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store.open(str(tmp_path / "results"), create=True)
+
+
+def proposed(make: Callable[..., list[Trial]], *overrides: str) -> Trial:
+    """Return a trial of a search that proposes its configs."""
+    return make(*overrides, "stages.semi.optimizer.lr={loguniform: [1e-4, 1e-2]}", extreme=True)[0]
 
 
 def row_of(trial: Trial, status: Status = "finished", **changes: Any) -> TrialRow:
@@ -119,11 +127,40 @@ def test_what_it_starts_from_decides_by_its_weights(store: Store, make: Callable
     assert names[0] == names[1] != names[2]
 
 
-@pytest.mark.parametrize("status", get_args(Status))
-def test_what_would_end_so_again_is_taken(status: Status, store: Store, make: Callable[..., list[Trial]]) -> None:
-    trained(store, make()[0], status, model=status == "finished")
+@pytest.mark.parametrize(
+    ("status", "losses", "lasts"),
+    [
+        ("finished", [0.5], True),
+        ("collapsed", [0.5], True),
+        ("diverged", [0.5, math.inf], True),
+        ("diverged", [0.5, math.nan], True),
+        ("diverged", [0.5], False),  # what it was measured by was no number
+        ("diverged", [], False),
+        ("stopped", [0.5], False),
+        ("failed", [], False),
+    ],
+)
+def test_what_would_end_so_again_is_taken(
+    status: Status, losses: list[float], lasts: bool, store: Store, make: Callable[..., list[Trial]]
+) -> None:
+    curve = tuple(Epoch(number, 0.1, loss, {}, 1.0) for number, loss in enumerate(losses))
+    write_row(store, row_of(make()[0], status, curve=curve))
     found = SharedWeights(store).donor(make("probes.linear_svm.C=10")[0])
-    assert (found is not None) is (status in ("finished", "diverged", "collapsed"))
+    assert (found is not None) is lasts
+
+
+def test_milestones_are_taken_or_trained_for_by_the_same_code(store: Store, make: Callable[..., list[Trial]]) -> None:
+    donor = trained(store, make()[0])
+    wanted = make("probes.linear_svm.C=10", "stages.semi.milestones=[1, 2]")[0]
+    needing = replace(wanted, needs_probe=True)
+    assert SharedWeights(store).donor(needing) is None
+    write_row(store, replace(donor, code=code_of(wanted.spec, store).digest))
+    assert SharedWeights(store).donor(needing) is not None
+    write_row(store, replace(donor, code="0" * 16))
+    assert SharedWeights(store).donor(needing) is None
+    for epoch in (1, 2):
+        checkpoint.save(store, model_path(donor.trial_id, epoch), {"id": donor.trial_id})
+    assert SharedWeights(store).donor(needing) is not None
 
 
 def test_a_model_is_needed_where_the_probe_accuracy_is(store: Store, make: Callable[..., list[Trial]]) -> None:
@@ -132,6 +169,9 @@ def test_a_model_is_needed_where_the_probe_accuracy_is(store: Store, make: Calla
     wanted = make("probes.linear_svm.C=100")[0]
     assert not wanted.needs_probe
     assert make("stages.semi.select=probe_accuracy")[0].needs_probe
+    search = "{algorithm: optuna, num_configs: 2, objectives: [train_loss, probe_accuracy]}"
+    assert proposed(make, f"stages.semi.search={search}").needs_probe
+    assert not proposed(make, "stages.semi.search={algorithm: optuna, num_configs: 2}").needs_probe
     assert SharedWeights(store).donor(wanted) is not None
     assert SharedWeights(store).donor(replace(wanted, needs_probe=True)) is None
     trained(store, second)
@@ -156,9 +196,27 @@ def test_its_own_row_another_seed_and_what_may_be_stopped_early_are_no_help(
 
 def test_rows_of_an_earlier_version_or_of_nothing_are_no_help(store: Store, make: Callable[..., list[Trial]]) -> None:
     first, wanted = make()[0], make("probes.linear_svm.C=10")[0]
-    for spec in ("{}", "no json", first.spec.model_copy(update={"epochs": 9}).model_dump_json()):
+    lost = first.spec.model_copy(update={"method": {"name": "gone"}})
+    unknown = first.spec.model_copy(update={"method": {}})
+    for spec in (
+        "{}",
+        "no json",
+        lost.model_dump_json(),
+        unknown.model_dump_json(),
+        first.spec.model_copy(update={"epochs": 9}).model_dump_json(),
+    ):
         write_row(store, row_of(first, spec=spec))
         assert SharedWeights(store).donor(wanted) is None
+
+
+def test_a_start_of_a_method_that_is_gone_is_no_fault(store: Store, make: Callable[..., list[Trial]]) -> None:
+    first = make()[0]
+    lost = first.spec.model_copy(update={"method": {"name": "gone"}})
+    write_row(store, replace(row_of(first), trial_id=lost.id, spec=lost.model_dump_json(), method="gone"))
+    later = replace(first, spec=first.spec.model_copy(update={"start": lost.id}))
+    write_row(store, row_of(later))
+    assert SharedWeights(store).donor(make("probes.linear_svm.C=10")[0]) is None
+    assert SharedWeights(store).donors(later.spec.model_copy(update={"probe": "knn"})) != []
 
 
 def test_what_ends_meanwhile_is_seen(store: Store, make: Callable[..., list[Trial]]) -> None:

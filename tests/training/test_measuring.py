@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from gloo import spawn
 
 from raysl.results.records.rows import TrialRow, read_row, write_row
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint
+from raysl.training import checkpoint, measuring
 from raysl.training.paths import model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
@@ -104,13 +105,40 @@ def test_a_model_that_is_damaged_or_gone_is_not_taken(
     assert (row.final_loss, row.weights_of) == (donor.final_loss, None)
 
 
+def test_a_model_that_does_not_fit_is_not_taken(make_spec: MakeSpec, store: Store, train: Train) -> None:
+    """As of a version whose parameters had other names."""
+    first, spec = make_spec(ROTATION), make_spec(ROTATION, "data.labels=50")
+    train(first, store)
+    state = checkpoint.load(store, model_path(first.id))
+    state["method"] = {f"old_{key}": value for key, value in state["method"].items()}
+    checkpoint.save(store, model_path(first.id), state)
+    row, epochs = taking(spec, store, first)
+    assert (row.status, epochs, row.weights_of) == ("finished", [0, 1, 2, 3], None)
+
+
+def test_a_kill_between_the_models_and_the_row_loses_nothing(
+    make_spec: MakeSpec, store: Store, elsewhere: Store, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, spec = make_spec(ROTATION), make_spec(ROTATION, "data.labels=50")
+    train(first, store, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring, "write_row", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            taking(spec, store, first, 2)
+    store.delete(model_path(first.id, 2))
+    row, epochs = taking(spec, store, first, 2)
+    assert epochs == []
+    assert same(row, train(spec, elsewhere, 2))
+
+
 def test_a_row_that_could_not_be_probed_is_when_there_is_a_model(
     make_spec: MakeSpec, store: Store, elsewhere: Store, train: Train
 ) -> None:
     first, spec = make_spec(ROTATION), make_spec(ROTATION, "data.labels=50")
     donor = train(first, store)
     expected = train(spec, elsewhere)
-    bare = donor.for_another(spec.id, spec.model_dump_json(), None)
+    bare = donor.for_another(spec.id, spec.model_dump_json())
+    assert bare.is_unprobed
     write_row(store, bare)
     retrained = train(spec, store)
     assert same(retrained, expected)

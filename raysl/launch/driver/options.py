@@ -37,13 +37,12 @@ class Options:
 
 @dataclass
 class Outcome:
-    """What a search did: the number of trials that it trained, the failed ones, and the stages it could not do.
+    """What a search did: the trials that failed, and the stages that it could not do.
 
     stage_ids: of the stages that it came to, by the experiment's place in the search and the stage's name; None where
         there is no model for it to start from.
     """
 
-    trained: int = 0
     failed: list[TrialRow] = field(default_factory=list)
     unselected: list[str] = field(default_factory=list)
     stage_ids: dict[tuple[int, str], str | None] = field(default_factory=dict)

@@ -41,6 +41,13 @@ class Search:
         self._ended = ended
         self._unpruned: dict[str, str] = {}  # trials of finished stages, each with the id of its weights
         self._left = deque(range(len(self.experiments)))  # experiments of which no stage was begun
+        # Stages that start from scratch and were not begun: the experiment's index, and the stage's.
+        self._to_come = {
+            (index, depth)
+            for index, (experiment, _) in enumerate(self.experiments)
+            for depth, stage in enumerate(experiment.stages)
+            if stage.start_from is None
+        }
 
     @property
     def outcome(self) -> Outcome:
@@ -68,12 +75,16 @@ class Search:
             self._unpruned = {trial_id: name for trial_id, name in self._unpruned.items() if trial_id not in trials}
 
     def _awaited_weights(self) -> set[str]:
-        """Return the ids of the weights that the first stages of experiments to come have."""
+        """Return the ids of the weights of stages to come that start from scratch."""
         return {
             self.session.weights.id_of(trial.spec)
-            for experiment, datas in (self.experiments[index] for index in self._left)
-            for trial in expand(experiment, experiment.stages[0], datas, {})
+            for index, depth in self._to_come
+            for trial in expand(*self._stage(index, depth), {})
         }
+
+    def _stage(self, index: int, depth: int) -> tuple[Experiment, Stage, Datas]:
+        experiment, datas = self.experiments[index]
+        return experiment, experiment.stages[depth], datas
 
     def _publish(self) -> None:
         self.training.throttled_records.write()
@@ -112,6 +123,7 @@ class Search:
         if depth >= len(experiment.stages):
             return None
         stage = experiment.stages[depth]
+        self._to_come.discard((index, depth))
         starts = selected_starts(experiment, stage, datas, self.store)
         if starts is None:
             self.outcome.stage_ids[index, stage.name] = None

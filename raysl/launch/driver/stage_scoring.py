@@ -1,6 +1,6 @@
 """What was selected, scored on the test set, its models and test features kept."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from raysl.errors import SearchError
 from raysl.launch.driver.missing_artifacts import Unscored, missing_artifacts
@@ -11,6 +11,7 @@ from raysl.launch.driver.stage_training import train_queue
 from raysl.launch.driver.trial_queue import TrialQueue, united
 from raysl.results.records.rows import TrialRow, read_rows
 from raysl.results.records.stages import SelectionRecord
+from raysl.results.storage.checkpoint_checksums import is_whole
 from raysl.search.code import other_code
 from raysl.search.experiment import Resources
 from raysl.search.trials import Trial
@@ -27,7 +28,7 @@ def score(
     found = missing_artifacts(chosen, rows, session.store, score_all=session.options.score == "all")
     lost = united(trial for _, trials in found.lost.values() for trial in trials)
     if lost:
-        _refuse_other_code(session, lost)
+        _refuse_other_code(session, [trial for trial in lost if not _is_given(session, trial, found.models)])
         session.observer.models_lost(len(lost))
 
     def trained(trial: Trial) -> TrialRow | None:
@@ -56,12 +57,19 @@ def _score(session: Session, trials: Iterable[Unscored]) -> Working[None]:
                 yield from session.wait("scores that another search is about to write")
 
 
+def _is_given(session: Session, trial: Trial, wanted: Mapping[str, Collection[int | None]]) -> bool:
+    """Return whether another trial has all models that are wanted of a trial, and may give them."""
+    if trial.stop is not None:
+        return False
+    return any(
+        all(is_whole(session.store, model_path(row.trial_id, epoch)) for epoch in wanted[trial.spec.id])
+        for row in session.weights.donors(trial.spec)
+    )
+
+
 def _refuse_other_code(session: Session, trials: Iterable[Trial]) -> None:
     """Raise SearchError if models are gone that this code would make otherwise than the rows say."""
-    gone = [
-        trial.spec.id for trial in trials if not any(map(session.weights.has_model, session.weights.donors(trial.spec)))
-    ]
-    rows = read_rows(session.store, gone)
+    rows = read_rows(session.store, [trial.spec.id for trial in trials])
     found = other_code(session.store, [row for row in rows.values() if row.code is not None])
     if found.trial_ids:
         place = session.store.address(model_path(found.trial_ids[0]))

@@ -53,9 +53,10 @@ class StageTraining:
         seen: set[str] = set()
         count = 0
         for trial in united(trial for step in steps for trial in step.todo):
-            name = weights.id_of(trial.spec)
-            count += trial.stop is None and (name in seen or weights.donor(trial) is not None)
-            seen.add(name)
+            if trial.stop is None:
+                name = weights.id_of(trial.spec)
+                count += name in seen or weights.donor(trial) is not None
+                seen.add(name)
         return count
 
     def _proposed(self, search: AdaptiveSearch) -> None:
@@ -72,4 +73,3 @@ def train_queue(session: Session, experiment: Experiment, queue: TrialQueue) -> 
             yield TrainSource(queue, session.store, experiment.resources, limit, session.observer, session.trial_ended)
         elif not queue.is_exhausted:
             yield from session.wait("trials that another search trains")
-    session.outcome.trained += len(queue.handed_out.keys() - queue.donors.keys())

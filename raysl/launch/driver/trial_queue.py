@@ -43,7 +43,7 @@ class TrialQueue:
         self.done = done or (lambda trial: done_row(leases.store, trial))
         self.handed_out: dict[str, Trial] = {}
         self.donors: dict[str, TrialRow] = {}  # of those trials handed out that are only to be measured
-        self._store = leases.store
+        self._leases, self._store = leases, leases.store
         self._weights = weights or SharedWeights(leases.store)
         # By its weights, so that they are trained once.
         self._items = ClaimQueue(
@@ -88,15 +88,18 @@ class TrialQueue:
     def _is_taken_over(self, trial: Trial) -> bool:
         """Write the row of a trial that can have all that it needs from the row of another with the same weights."""
         donor = self._weights.donor(trial)
+        if donor is None and self._leases.others():
+            self._weights.refresh()  # another driver may have trained it since
+            donor = self._weights.donor(trial)
         if donor is None:
             return False
         if self._weights.has_model(donor):
             self.donors[trial.spec.id] = donor
             return False
         known = read_row(self._store, trial.spec.id)
-        if known is not None and known.status == "finished":  # its model is wanted
+        if known is not None and known.status == "finished":  # what is wanted is more than its row
             return False
-        row = donor.for_another(trial.spec.id, trial.spec.model_dump_json(), None)
+        row = donor.for_another(trial.spec.id, trial.spec.model_dump_json())
         write_row(self._store, row)
         self.handed_out[row.trial_id], self.donors[row.trial_id] = trial, donor
         self.ended(row)
@@ -159,6 +162,8 @@ def is_done(row: TrialRow, trial: Trial, store: Store) -> bool:
     A crash may have been the machine's; divergence and collapse are the trial's own and would only come again. One that
     was stopped early is done where it would compare with the same cohort under the same rule, and nowhere else.
     """
+    if row.is_unprobed and trial.needs_probe:
+        return False
     if row.status == "stopped":
         return trial.stop is not None and EarlyStoppingCohort(store, trial.cohort, trial.stop).has(row.trial_id)
     return row.status != "failed"

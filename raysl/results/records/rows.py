@@ -25,11 +25,14 @@ Status = Literal["finished", "diverged", "collapsed", "stopped", "failed"]
 _NEEDED = frozenset({"trial_id", "status", "final_loss", "seconds", "started_at", "finished_at", "curve"})
 _MAY_BE_NULL = frozenset({"final_loss", "curve"})
 SPREAD = "spread"  # among an epoch's terms
+UNPROBED = "not probed: the model of these weights was dropped"  # reason of a finished trial
 
 
 @dataclass(frozen=True)
 class TrialRow:
     """One trial that has ended.
+
+    reason: why it did not finish, or UNPROBED; else empty.
 
         final_loss: mean training loss over the last epoch; None if the trial did not finish, or trains nothing.
         probe_accuracy: of the trial's probe, on D_l alone; None if it cannot be computed.
@@ -60,14 +63,20 @@ class TrialRow:
     code: str | None = None
     weights_of: str | None = None
 
-    def for_another(self, trial_id: str, spec: str, probe_accuracy: float | None) -> "TrialRow":
-        """Return the row of another trial with the same weights, which was not trained itself."""
+    @property
+    def is_unprobed(self) -> bool:
+        """Whether the model was gone already when this row was made of another trial's."""
+        return self.reason == UNPROBED
+
+    def for_another(self, trial_id: str, spec: str) -> "TrialRow":
+        """Return the row, without a probe accuracy, of another trial with the same weights, which is not trained."""
         now = time.time()
         return replace(
             self,
             trial_id=trial_id,
             spec=spec,
-            probe_accuracy=probe_accuracy,
+            reason=UNPROBED if self.status == "finished" else self.reason,
+            probe_accuracy=None,
             started_at=now,
             finished_at=now,
             weights_of=self.weights_of or self.trial_id,

@@ -13,7 +13,7 @@ from raysl.config import load
 from raysl.data.settings import TrialData
 from raysl.launch.coordination import claim_queue
 from raysl.launch.coordination.leases import Leases
-from raysl.launch.driver.trial_queue import TrialQueue
+from raysl.launch.driver.trial_queue import TrialQueue, done_rows, united
 from raysl.results.records.rows import Status, TrialRow, read_row, write_row
 from raysl.results.storage.store import Store
 from raysl.search.trials import Trial, expand
@@ -195,3 +195,32 @@ def test_a_trial_whose_own_model_is_wanted_takes_no_row(both: tuple[Leases, Leas
     queue = TrialQueue(alike[:1], (), {}, own, done=lambda trial: None)
     assert queue.next() is alike[0]
     assert queue.donors == {}
+
+
+def test_what_another_driver_has_trained_meanwhile_is_taken(
+    both: tuple[Leases, Leases], trials: list[Trial], alike: list[Trial]
+) -> None:
+    own, other = both
+    queue, theirs = TrialQueue([trials[0], alike[0]], (), {}, own), TrialQueue(alike[1:2], (), {}, other)
+    first = queue.next()
+    assert first is trials[0]
+    taken = theirs.next()
+    assert taken is not None
+    theirs.ended(trained(taken, other.store))
+    queue.ended(trained(first, own.store))
+    assert queue.next() is alike[0]
+    assert [row.trial_id for row in queue.donors.values()] == [taken.spec.id]
+
+
+def test_a_row_without_the_probe_accuracy_that_is_needed_is_not_done(
+    both: tuple[Leases, Leases], alike: list[Trial]
+) -> None:
+    own, _ = both
+    row = trained(alike[0], own.store)
+    bare = row.for_another(alike[1].spec.id, alike[1].spec.model_dump_json())
+    write_row(own.store, bare)
+    needing = replace(alike[1], needs_probe=True)
+    assert done_rows(own.store, [alike[1]]) == {bare.trial_id: bare}
+    assert done_rows(own.store, [needing]) == {}
+    for pair in ((alike[1], needing), (needing, alike[1])):
+        assert united(pair) == [needing]
