@@ -58,24 +58,24 @@ class SharedWeights:
                 self._rows.setdefault(name, {})[row.trial_id] = row
         alike = self._rows.get(self.id_of(spec), {}).values()
         found = [row for row in alike if row.trial_id != spec.id]
-        if found and self._own_code and self._store is not None:
-            own = code_of(spec, self._store).digest
-            found = [row for row in found if row.code == own]
-        return found
+        return [row for row in found if self._is_of_own_code(row, spec)] if self._own_code else found
 
     def donor(self, trial: Trial) -> TrialRow | None:
         """Return the trained trial that saves another its training; None if that must be trained.
 
-        Without a model there is no probe accuracy. A trial that may be stopped early is compared with others epoch by
-        epoch.
+        Without a model there is no probe accuracy. What other code than this has trained is taken with all models that
+        are wanted, or not at all, because this code would make others. A trial that may be stopped early is compared
+        with others epoch by epoch.
         """
         if trial.stop is not None:
             return None
         donors = self.donors(trial.spec)
-        for row in donors:
-            if row.status != "finished" or self._gives_models(row, trial):
+        for row in filter(self.has_model, donors):
+            wanted = (epoch for epoch in trial.milestones if epoch < trial.spec.epochs)
+            if all(self.has_model(row, epoch) for epoch in wanted) or self._is_of_own_code(row, trial.spec):
                 return row
-        return donors[0] if donors and not trial.needs_probe else None
+        own = [row for row in donors if self._is_of_own_code(row, trial.spec)]
+        return next((row for row in own if row.status != "finished" or not trial.needs_probe), None)
 
     def has_model(self, row: TrialRow, epoch: int | None = None) -> bool:
         """Return whether there is a file of a trial's model, of its end or of a milestone; it may be damaged."""
@@ -83,13 +83,9 @@ class SharedWeights:
             self._store is not None and row.status == "finished" and self._store.exists(model_path(row.trial_id, epoch))
         )
 
-    def _gives_models(self, donor: TrialRow, trial: Trial) -> bool:
-        """Return whether a trial has the models that another wants, or is of the code that can train on to them."""
-        if self._store is None or not self.has_model(donor):
-            return False
-        if all(self.has_model(donor, epoch) for epoch in trial.milestones if epoch < trial.spec.epochs):
-            return True
-        return donor.code == code_of(trial.spec, self._store).digest
+    def _is_of_own_code(self, row: TrialRow, spec: TrialSpec) -> bool:
+        """Return whether a row is of the code that would train a trial here."""
+        return self._store is not None and row.code == code_of(spec, self._store).digest
 
     def _start_id(self, spec: TrialSpec) -> str | None:
         if spec.start is None or self._store is None:

@@ -122,7 +122,8 @@ def test_a_row_that_was_not_probed_is_where_the_probe_selects(trained: Path, tmp
     search(tmp_path, trained, OTHER_C)
     _, found = search(tmp_path, trained, overrides)
     _, expected = search(tmp_path, tmp_path / "fresh", overrides)
-    assert set(numbers(expected, probes=True)) <= set(numbers(found, probes=True))
+    untested = [{(*row[:2], *row[3:]) for row in numbers(each, probes=True)} for each in (expected, found)]
+    assert untested[0] <= untested[1]
 
 
 def test_milestones_that_other_code_did_not_keep_are_trained_for(
@@ -184,7 +185,7 @@ def test_other_code_is_named_and_retrain_takes_none_of_it(
     assert kept.returncode == 0, kept.stderr
     assert "were trained with other code: raysl/methods/rotation.py" in kept.stdout.replace("\n", " ")
     rows = read_rows(Store.open(str(trained), create=False))
-    assert sum(row.weights_of is not None for row in rows.values()) == 6
+    assert sum(row.weights_of is not None for row in rows.values()) == 4  # those whose models are there
     again = inline(*arguments, "--set", "probes.linear_svm.C=1e-3", "--retrain", "code")
     assert again.returncode == 0, again.stderr
     new = {i: row for i, row in read_rows(Store.open(str(trained), create=False)).items() if i not in rows}

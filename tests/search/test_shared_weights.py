@@ -11,12 +11,13 @@ from tiny import of_stages, write
 
 from raysl.config import load
 from raysl.data.settings import TrialData
+from raysl.results.records.code import Code
 from raysl.results.records.rows import Epoch, Status, TrialRow, write_row
 from raysl.results.storage.store import Store
 from raysl.search.shared_weights import SharedWeights
 from raysl.search.trials import Trial, expand
+from raysl.sources import deciding, method_names
 from raysl.training import checkpoint
-from raysl.training.code import code_of
 from raysl.training.paths import model_path
 from raysl.training.spec import TrialSpec
 
@@ -77,10 +78,13 @@ def proposed(make: Callable[..., list[Trial]], *overrides: str) -> Trial:
 
 
 def row_of(trial: Trial, status: Status = "finished", **changes: Any) -> TrialRow:
+    """Return the row of a trial that this code has trained."""
+    code = Code(dict(deciding(method_names(trial.spec.method))), None).digest
     row = TrialRow(
         trial_id=trial.spec.id, status=status, reason="", method=str(trial.spec.method["name"]), seed=trial.spec.seed,
         final_loss=0.5, probe_accuracy=0.25, epochs=4, num_parameters=1, seconds=1.0, started_at=0.0, finished_at=1.0,
         workers=1, device="cpu", raysl_version="", torch_version="", spec=trial.spec.model_dump_json(), curve=(),
+        code=code,
     )  # fmt: skip
     return replace(row, **changes)
 
@@ -153,14 +157,16 @@ def test_milestones_are_taken_or_trained_for_by_the_same_code(store: Store, make
     donor = trained(store, make()[0])
     wanted = make("probes.linear_svm.C=10", "stages.semi.milestones=[1, 2]")[0]
     needing = replace(wanted, needs_probe=True)
-    assert SharedWeights(store).donor(needing) is None
-    write_row(store, replace(donor, code=code_of(wanted.spec, store).digest))
     assert SharedWeights(store).donor(needing) is not None
     write_row(store, replace(donor, code="0" * 16))
-    assert SharedWeights(store).donor(needing) is None
+    for trial in (wanted, needing):
+        assert SharedWeights(store).donor(trial) is None
     for epoch in (1, 2):
         checkpoint.save(store, model_path(donor.trial_id, epoch), {"id": donor.trial_id})
     assert SharedWeights(store).donor(needing) is not None
+    assert SharedWeights(store, own_code=True).donor(needing) is None
+    store.delete(model_path(donor.trial_id))
+    assert SharedWeights(store).donor(wanted) is None
 
 
 def test_a_model_is_needed_where_the_probe_accuracy_is(store: Store, make: Callable[..., list[Trial]]) -> None:
