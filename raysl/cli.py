@@ -3,52 +3,43 @@
 import gc
 import sys
 import traceback
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Set
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
+from raysl import __version__
 from raysl.console.output import BrokenOutputError, complain, whole_output
-from raysl.errors import SearchError, UserError, checked_path, message
+from raysl.console.usage import Commands
+from raysl.errors import SearchError, UserError, checked_path
 from raysl.outgoing import ADDRESS, guarded, learn_address
-
-
-class _Commands(TyperGroup):
-    """Commands whose complaints of the command line are as short as all others."""
-
-    def make_context(self, *args: Any, **options: Any) -> Any:
-        with _short_complaints():
-            return super().make_context(*args, **options)
-
-    def invoke(self, ctx: Any) -> Any:
-        with _short_complaints():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _short_complaints() -> Iterator[None]:
-    try:
-        yield
-    except _USAGE as error:
-        text = message(error.format_message())
-        error.format_message = lambda: text
-        raise
-
-
-_USAGE: Any = typer.BadParameter.__mro__[1]  # of all that is wrong with a command line
 
 app = typer.Typer(
     name="raysl",
-    cls=_Commands,
+    cls=Commands,
     help="Hyperparameter search on Ray for image learning with few labels and no validation set.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode=None,  # its boxes would cut a mistaken argument into lines, and a secret in it
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"raysl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None: ...
+
 
 File = Annotated[Path, typer.Argument(help="An experiment's YAML, as in search_spaces/.", show_default=False)]
 Wanted = Annotated[

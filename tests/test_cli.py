@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from tiny import command, here, write
 
+import raysl as package
+
 LONG = "x" * 100_000
 
 
@@ -148,3 +150,15 @@ def test_what_is_long_or_controls_a_terminal_is_not_echoed_whole(
     assert len(done.stderr) < 4000  # a message of 2,000 in a frame
     assert "Traceback" not in done.stderr
     assert done.stderr.replace("\n", "").isprintable()
+
+
+def test_the_version_is_the_package_s() -> None:
+    done = here("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"raysl {package.__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["tune"]])
+def test_help_is_short_too(arguments: list[str]) -> None:
+    short, long = here(*arguments, "-h"), here(*arguments, "--help")
+    assert (short.returncode, short.stdout) == (0, long.stdout)
+    assert "--help" in short.stdout
