@@ -54,13 +54,20 @@ def show(
     store = Store.open(target, create=False)
     tables = summarise_store(store, curves=False)
     if tables.configs.num_rows == 0:
-        raise ResultsError(
-            f"{store}: no search has been here; `raysl tune FILE --results {quote(str(store))}` starts one"
-        )
+        raise ResultsError(f"{store}: no search has been here{_searched_below(store)}")
     console = screen()
     report.show(tables, str(store), form, console)
     if form in ("table", "markdown"):
         _say_other_code(store, tables, console)
+
+
+def _searched_below(store: Store) -> str:
+    """Return which folders below one on this machine are results folders, or how one is made."""
+    here = store.local_path("")
+    found = [] if here is None else sorted(path.parent for path in here.glob("*/stages"))
+    if not found:
+        return f"; `raysl tune FILE --results {quote(str(store))}` starts one"
+    return f", but in {', '.join(map(str, found))}"
 
 
 def _say_other_code(store: Store, tables: Tables, console: Console) -> None:

@@ -106,6 +106,15 @@ def test_the_command_line_refuses(
         assert text in message
 
 
+def test_a_folder_of_results_folders_names_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one/stages", "two/stages", "three/rows"):
+        (tmp_path / name).mkdir(parents=True)
+    message = fails(capsys, monkeypatch, "show", str(tmp_path))
+    assert message.endswith(f"no search has been here, but in {tmp_path}/one, {tmp_path}/two\n")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
