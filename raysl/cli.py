@@ -1,4 +1,4 @@
-"""The command line: it composes, and computes nothing."""
+"""The command line: parses arguments and calls commands."""
 
 import gc
 import sys
@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    rich_markup_mode=None,  # its boxes would cut a mistaken argument into lines, and a secret in it
+    rich_markup_mode=None,  # its boxes would break a wrong argument into lines, and a secret in it would not be masked
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -155,8 +155,8 @@ def show(
 ) -> None:
     """Show a results folder: leaderboard, selection with its reason, failed and ineligible configs.
 
-    With --attack: a picture of the labelled images as they are attacked there, or in an experiment's YAML.
-    With --diagnostic: a picture of each stage's selected model that has it, as mixing matrices with their images.
+    With --attack: a picture of labelled images beside their attacked copies, also for an experiment's YAML.
+    With --diagnostic: a picture for each stage whose method has it, such as mixing matrices with their images.
     """
     from raysl.commands import show as command
 
@@ -219,7 +219,7 @@ def backbones() -> None:
 
 
 def _given(context: typer.Context, left_out: Set[str]) -> list[str]:
-    """Return the options of a command line, without some parameters."""
+    """Return the given options of a command line as arguments, except those of some parameters."""
     found = []
     for parameter in context.command.params:
         value = None if parameter.name in left_out else context.params.get(str(parameter.name))
@@ -230,7 +230,7 @@ def _given(context: typer.Context, left_out: Set[str]) -> list[str]:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one message and exit code 2."""
+    """Run the command line; a user's mistake ends in one message and exit code 2."""
     for argument in sys.argv[1:]:
         if address := ADDRESS.search(argument):
             learn_address(address[0])
@@ -257,17 +257,17 @@ def _run() -> None:
         complain("interrupted; the same command goes on from here")
         sys.exit(130)
     except (OSError, BrokenOutputError):
-        raise  # of standard output, it may be
-    except Exception:  # a fault of raysl's: its traceback is printed here, where what is printed is guarded
+        raise  # it may concern standard output
+    except Exception:  # a bug of raysl: the traceback is printed here, where output is guarded
         traceback.print_exc()
         sys.exit(1)
     finally:
-        if "torch" not in sys.modules:  # some of its libraries count what is left, and complain
-            gc.freeze()  # else the interpreter looks through all there is once more, a second after a search
+        if "torch" not in sys.modules:  # some of its libraries count the remaining objects, and complain
+            gc.freeze()  # else the interpreter collects garbage once more at exit, which takes a second
 
 
 def _check_working_directory() -> None:
-    """Raise UserError where relative paths lead nowhere, or to what libraries cannot be given."""
+    """Raise UserError if the working directory was removed, or has a path that libraries cannot take."""
     try:
         here = Path.cwd()
     except OSError as error:

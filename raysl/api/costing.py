@@ -1,4 +1,4 @@
-"""What experiments take: their trials, counted, and a step of each distinct shape, measured."""
+"""Estimates the cost of experiments: counts their trials, and measures a step of each distinct shape."""
 
 import os
 import tempfile
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 class ShapePlan:
     """The trials of a stage whose steps cost the same.
 
-    done: those that the results folder holds, or has the weights of.  shared: those whose weights others before them
-        have too.
-    steps: of an epoch.  step_seconds: of one step, the median.  num_parameters: of the whole method.
-    trial_seconds: of what is left to train, one trial after the other.  seconds: of wall time.
+    done: the number of trials that the results folder holds, or whose weights it holds.
+    shared: the number of trials that have the same weights as an earlier one.
+    steps: of an epoch.  step_seconds: median of one step.  num_parameters: of the whole method.
+    trial_seconds: sum over the trials that are left to train.  seconds: of wall time.
     """
 
     stage: str
@@ -44,7 +44,7 @@ class ShapePlan:
 
 @dataclass(frozen=True)
 class ExperimentPlan:
-    """What an experiment takes beyond those before it; capacity: trials at once."""
+    """The cost of an experiment, without what earlier ones need too; capacity: the number of trials at once."""
 
     experiment: Experiment
     datas: Datas
@@ -53,24 +53,24 @@ class ExperimentPlan:
 
     @property
     def seconds(self) -> float:
-        """Seconds of wall time."""
+        """The wall time, in seconds."""
         return sum(shape.seconds for shape in self.shapes)
 
 
 class Planner:
-    """Adds up what experiments take; a trial that several of them need is counted once, and a shape measured once."""
+    """Adds up the cost of experiments; shared trials are counted once, and each shape is measured once."""
 
     def __init__(self, uri: str, place: Target, steps: int) -> None:
-        """Take the results folder, where the search would go, and how many steps are measured of each shape."""
+        """Plan for a results folder and a target; steps: the number of measured steps of each shape."""
         self.uri, self.place, self.steps = uri, place, steps
-        self.needs: dict[Resources, float] = {}  # seconds of trials, by what each of them takes
+        self.needs: dict[Resources, float] = {}  # the sum of the trials' seconds, by the resources of a trial
         self.trials: set[str] = set()
-        self.seen: set[str] = set()  # ids of their weights
+        self.seen: set[str] = set()  # the weights ids of these trials
         self._known: SharedWeights | None = None
         self._costs: dict[str, Cost] = {}
 
     def add(self, experiment: Experiment, datas: Datas) -> ExperimentPlan:
-        """Return what an experiment takes beyond those before it."""
+        """Return the cost of an experiment, without what earlier ones need too."""
         capacity = self.place.capacity(experiment)
         shapes = [one for stage in experiment.stages for one in self._add_stage(stage, experiment, datas, capacity)]
         return ExperimentPlan(experiment, datas, capacity, tuple(shapes))
@@ -79,7 +79,7 @@ class Planner:
         store = Store.open(self.uri, create=False) if "://" in self.uri or os.path.exists(self.uri) else None
         trials, done = _trials(stage, experiment, datas, store)
         names = {trial.spec.id: trial.spec.id for trial in trials}
-        if not stage.adaptive:  # what will be proposed is not known
+        if not stage.adaptive:  # the configs to be proposed are not known
             alike = [trial for trial in trials if trial.stop is None]
             done |= {trial.spec.id for trial in alike if self._weights(store).donor(trial) is not None}
             names |= {trial.spec.id: self._weights(store).id_of(trial.spec) for trial in alike}
@@ -131,7 +131,7 @@ class Planner:
 
 
 def _shapes(trials: Sequence[Trial]) -> list[list[Trial]]:
-    """Group trials whose steps cost the same: all that differs is a number in the optimizer or the seed."""
+    """Group trials whose steps cost the same: they differ only in the seed or in numbers of the optimizer."""
     shapes: dict[str, list[Trial]] = {}
     for trial in trials:
         shapes.setdefault(_shape(trial.spec), []).append(trial)
@@ -146,9 +146,9 @@ def _shape(spec: TrialSpec) -> str:
 def _trials(
     stage: Stage, experiment: Experiment, datas: Datas, store: Store | None
 ) -> tuple[Sequence[Trial], set[str]]:
-    """Return a stage's trials, and the ids of those that the results folder holds already."""
+    """Return a stage's trials, and the ids of those that are already in the results folder."""
     starts = selected_starts(experiment, stage, datas, store) if store else {} if stage.start_from is None else None
-    if starts is None:  # what an earlier stage will select is not known yet, and none of these trials is trained
+    if starts is None:  # an earlier stage has no selection yet, so none of these trials is trained
         starts = dict.fromkeys(experiment.seeds, f"{experiment.name}/{stage.start_from}")
         return expected(experiment, stage, datas, starts, None), set()
     trials = expected(experiment, stage, datas, starts, store)
@@ -158,7 +158,7 @@ def _trials(
 def expected(
     experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str], store: Store | None
 ) -> list[Trial]:
-    """Return a stage's trials; a config that is still to be proposed costs what one at an end of the space does."""
+    """Return a stage's trials; for configs that are not proposed yet, those of a config at an end of the space."""
     if not stage.adaptive:
         return list(expand(experiment, stage, datas, starts))
     search = AdaptiveSearch(experiment, stage, datas, starts, store, 0.0)

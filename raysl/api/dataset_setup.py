@@ -1,4 +1,4 @@
-"""What several commands begin with: the data of an experiment's stages."""
+"""Resolves the data of an experiment's stages, with which several commands begin."""
 
 from collections.abc import Iterable
 
@@ -13,10 +13,10 @@ from raysl.search.trials import Datas
 
 
 def resolve_data(experiment: Experiment, told: Preparation, *, download: bool = True) -> Datas:
-    """Return the data of each stage, downloaded if need be, with counts and digest.
+    """Return the data of each stage, downloaded if needed, with counts and digest.
 
-    download: otherwise a known set that is not on this machine is taken as its authors describe it, without a digest.
-    Raises UserError with the place in the YAML, also where a stage cannot be trained on them.
+    download: if False, a known set that is not on this machine is described by its published facts, without a digest.
+    Raises UserError with the place in the YAML, also if a stage cannot be trained on its data.
     """
     _note_default_labels(experiment, told)
     datas: dict[str, TrialData] = {}
@@ -31,12 +31,12 @@ def resolve_data(experiment: Experiment, told: Preparation, *, download: bool = 
 
 
 def missing_texts(datas: Iterable[TrialData]) -> list[str]:
-    """Return what a search would do to have the sets that are not on this machine, each once."""
+    """Return how a search would get the sets that are not on this machine, one text for each."""
     return [missing_text(source) for source in dict.fromkeys(data.source for data in datas if data.is_missing)]
 
 
 def _note_default_labels(experiment: Experiment, told: Preparation) -> None:
-    """Name the stages whose number of labels nobody has given: it decides every number of theirs."""
+    """Tell the observer which stages use a default number of labels: it decides every result of these stages."""
     silent = [stage.name for stage in experiment.stages if "labels" not in stage.data.model_fields_set]
     if silent:
         default = DataSettings.model_fields["labels"].default
@@ -60,6 +60,6 @@ def _resolved(experiment: Experiment, stage: Stage, told: Preparation, download:
 
 
 def images_text(data: TrialData) -> str:
-    """Return how many images there are, of which set, and whether they are attacked."""
+    """Return a text with the number of images, their set, and whether they are attacked."""
     attack = f", attacked by {data.attack.name}" if data.attack else ""
     return f"{data.labels} labelled and {data.unlabelled} unlabelled images of {data.source}{attack}"

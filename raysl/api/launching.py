@@ -1,4 +1,4 @@
-"""How a search is launched: what the command line and `raysl.tune` say of it, checked."""
+"""Checks the launch options of the command line and of `raysl.tune`."""
 
 import math
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from raysl.launch.driver.options import Backend, Options, Retrain, WhoseScores
 
 @dataclass(frozen=True)
 class Launch:
-    """Where a search goes and what it may take, as it was given.
+    """The launch options of a search as they were given: target and limits.
 
-    own_process: whether the process is there for the search alone, as the command's is (`launch.driver.options`).
+    own_process: whether the process runs nothing but the search, as a command's does (`launch.driver.options`).
     """
 
     results: str | None = None
@@ -34,15 +34,14 @@ class Launch:
 
     @property
     def from_outside(self) -> bool:
-        """Whether the cluster is reached through its job server, and its head drives the search."""
+        """Whether the search is submitted to a job server, so that the cluster's head drives it."""
         return is_job_server(self.address)
 
 
 def launch_options(launch: Launch) -> Options:
-    """Return how a search is launched.
+    """Return the checked options of a search.
 
-    Raises UserError where what is said of it cannot be; a message names the command line's option, `--max-hours` for
-    `max_hours`.
+    Raises UserError if one is invalid; the message names the command line's option, `--max-hours` for `max_hours`.
     """
     check_address(launch.address)
     for option, place in (("--results", launch.results), ("--tracking", launch.tracking)):
@@ -82,7 +81,7 @@ def _options(launch: Launch) -> Options:
 
 
 def check_number(option: str, value: Any) -> None:
-    """Raise UserError for what is neither None nor a number from 0 on."""
+    """Raise UserError if a value is neither None nor a number from 0 on."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
@@ -90,7 +89,7 @@ def check_number(option: str, value: Any) -> None:
 
 
 def check_whole(option: str, value: Any, least: int, most: float = math.inf) -> None:
-    """Raise UserError for what is neither None nor a whole number within bounds."""
+    """Raise UserError if a value is neither None nor a whole number from `least` to `most`."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:

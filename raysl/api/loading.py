@@ -19,19 +19,19 @@ Overrides = Mapping[str, Any] | Sequence[str]
 
 
 def load(source: Source, profile: str | None = None, overrides: Overrides = ()) -> Experiment:
-    """Read an experiment and check it whole, as every command does before it starts.
+    """Read an experiment and check all of it, as every command does before it starts.
 
     Args:
-        source: a YAML file, or a dict of what stands in one.
-        profile: a named set of overrides that stands in the source.
-        overrides: over source and profile: values by dotted key, or texts `key=value` as after `--set`.
+        source: a YAML file, or a dict with the content of one.
+        profile: a named set of overrides in the source.
+        overrides: take precedence over source and profile: values by dotted key, or texts `key=value` as for `--set`.
 
     Returns:
-        the experiment, for `raysl.tune`, `raysl.train` and `raysl.plan`; it is not changed any more.
+        the experiment, for `raysl.tune`, `raysl.train` and `raysl.plan`; it is immutable.
 
     Raises:
-        UserError: with the place (`file.yaml:12`, `dict['data']['labels']`, `overrides['seeds']`), the value and the
-            choices of everything that is wrong.
+        UserError: lists all mistakes, each with its place (`file.yaml:12`, `dict['data']['labels']`,
+            `overrides['seeds']`), the value and the choices.
 
     Example:
         experiment = raysl.load("search_spaces/rotation_semi.yaml", overrides={"seeds": 2, "stages.semi.epochs": 5})
@@ -49,13 +49,13 @@ def load_tables(
     """Read a table file: the searches that give the cells of a paper's tables.
 
     Args:
-        file: the YAML file, beside the experiments that it names.
-        profile: of the file; its first one if None.
+        file: the YAML file; paths of experiments in it are relative to its folder.
+        profile: of the file; the first one if None.
         overrides: for every cell, as in `load`.
-        cells: patterns `TABLE/ROW/COLUMN` of the cells to search, as in a shell; all if empty.
+        cells: shell patterns `TABLE/ROW/COLUMN` of the cells to search; all if empty.
 
     Returns:
-        the request, for `raysl.tune` and `raysl.plan`; its `experiments` and its `cells` are in the same order.
+        the request, for `raysl.tune` and `raysl.plan`; its `experiments` and `cells` have the same order.
 
     Raises:
         UserError: as `load` does.
@@ -68,7 +68,7 @@ def load_tables(
 
 
 def as_request(given: Experiment | SearchRequest | Source) -> SearchRequest:
-    """Return the request for what `raysl.tune` is given; raises UserError as `load` does."""
+    """Return the request for an argument of `raysl.tune`; raises UserError as `load` does."""
     if isinstance(given, SearchRequest):
         return given
     if isinstance(given, Experiment):
@@ -79,7 +79,7 @@ def as_request(given: Experiment | SearchRequest | Source) -> SearchRequest:
 
 
 def as_experiment(given: Experiment | Source) -> Experiment:
-    """Return the experiment that `raysl.train` is given; raises UserError as `load` does."""
+    """Return the experiment for an argument of `raysl.train`; raises UserError as `load` does."""
     if isinstance(given, SearchRequest):
         raise UserError("experiment: these are the searches of a table file; one of its `experiments` is trained")
     return given if isinstance(given, Experiment) else load(given)
@@ -112,5 +112,5 @@ def _override(key: Any, value: Any) -> Override:
 
 
 def _as_text(override: Override) -> str:
-    """Return `key=value`, as a table file's record keeps it."""
+    """Return an override as text, `key=value`, for the record of a table file."""
     return f"{dotted(override.path)}={json.dumps(override.value, ensure_ascii=False)}"

@@ -29,17 +29,17 @@ def load_model(
 
     Args:
         results: folder or URI.
-        stage: its name, or its id where several current searches have a stage of that name; the only one if None.
-        config: id of a config, or `selected`. The models of other configs are mostly dropped when a stage is done.
+        stage: its name, or its id if several current searches have a stage of that name; the only one if None.
+        config: id of a config, or `selected`. Models of other configs are usually dropped when a stage is done.
         seed: of the trial.
 
     Returns:
-        the model: `model(model.preprocess(images))` gives features, `model.classify(...)` logits where its method has
+        the model: `model(model.preprocess(images))` gives features, `model.classify(...)` logits if its method has
         learnt classes.
 
     Raises:
-        UserError: no such stage, config or seed; a model that is not there or damaged; images that are not on this
-            machine, whose mean and deviation the model needs.
+        UserError: the stage, config or seed does not exist; the model is missing or damaged; the training images, whose
+            mean and deviation the model needs, are not on this machine.
 
     Example:
         model = raysl.load_model("results/rotation_semi", stage="semi", seed=0)
@@ -86,7 +86,7 @@ def _member(store: Store, record: StageRecord, config: str, seed: int) -> Member
 
 
 def _finished(store: Store, member: Member) -> TrialSpec:
-    """Return what a finished trial is; raises ResultsError for any other."""
+    """Return the spec of a finished trial; raises ResultsError if the trial is not finished."""
     row = read_row(store, member.trial_id)
     if row is None or row.status != "finished":
         why = "not trained yet" if row is None else f"{row.status}: {row.reason}"
@@ -98,7 +98,7 @@ def _finished(store: Store, member: Member) -> TrialSpec:
 
 @contextmanager
 def readable(place: str) -> Iterator[None]:
-    """Turn pydantic's findings about what a results folder holds into a ResultsError that names the place."""
+    """Turn pydantic's errors about a results folder's content into a ResultsError that names the place."""
     try:
         yield
     except ValidationError as error:
@@ -108,13 +108,13 @@ def readable(place: str) -> Iterator[None]:
 
 
 def read_spec(row: TrialRow, store: Store) -> TrialSpec:
-    """Return what a trial is; raises ResultsError where its row is not raysl's."""
+    """Return the spec of a trial; raises ResultsError if its row is not raysl's."""
     with readable(store.address(f"rows/{row.trial_id}.parquet")):
         return TrialSpec.model_validate_json(row.spec)
 
 
 def check_version(spec: TrialSpec, row: TrialRow, store: Store) -> None:
-    """Raise ResultsError where a trial's settings mean other numbers by now than those that it was trained for."""
+    """Raise ResultsError if the settings of a trial would give other numbers in this version of raysl."""
     if spec.id != row.trial_id:
         place = store.address(f"rows/{row.trial_id}.parquet")
         raise ResultsError(f"{place}: of an earlier version of raysl; the search's command trains it anew")

@@ -1,4 +1,4 @@
-"""Who is told how a search goes that Python has started."""
+"""The observers of the Python entry, which receive the events of a search."""
 
 from typing import Protocol, runtime_checkable
 
@@ -7,22 +7,22 @@ from raysl.launch.driver import observer as launch_observer
 
 
 class Preparation(Protocol):
-    """Is told what comes before a search."""
+    """Receives the events before a search."""
 
     def noted(self, text: str) -> None:
-        """Something that the caller has not said and may not expect, such as a default that decides every number."""
+        """A choice was made that the caller may not expect, such as a default that decides every number."""
         return
 
     def preparing(self, what: str, done: int, total: int | None) -> None:
-        """A download or a pass over images is so far; bytes or images, `total` None where that is not known."""
+        """A download or a pass over images has progressed; done, total: bytes or images, total is None if unknown."""
         return
 
 
 @runtime_checkable
 class Observer(launch_observer.Observer, Preparation, Protocol):
-    """Is told how a search goes, in the thread that called `raysl.tune`; a subclass overrides what it wants to know.
+    """Receives the events of a search, in the thread that called `raysl.tune`; a subclass overrides what it needs.
 
-    What a method raises ends the search, and comes out of `raysl.tune`; finished trials are kept.
+    An exception of a method ends the search and is raised by `raysl.tune`; finished trials are kept.
 
     Example:
         class Progress(raysl.Observer):
@@ -32,11 +32,11 @@ class Observer(launch_observer.Observer, Preparation, Protocol):
 
 
 class Silent(Observer):
-    """Tells nobody."""
+    """An observer that does nothing."""
 
 
 def checked_observer(observer: Observer | None) -> Observer:
-    """Return an observer; raises UserError for what is none."""
+    """Return the given observer, or a silent one for None; raises UserError if it is not an observer."""
     if observer is None:
         return Silent()
     if isinstance(observer, type) or not isinstance(observer, Observer):

@@ -1,4 +1,4 @@
-"""`raysl.plan`: what a search would take, from a few measured steps."""
+"""`raysl.plan`: estimates the cost of a search from a few measured steps."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -20,12 +20,13 @@ from raysl.search.experiment import Experiment, Resources
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What the searches of a request would take, one after the other.
+    """The cost of the searches of a request, one after the other.
 
-    experiments: each beyond what those before it need too.  num_trials: in all, what they share counted once.
-    needs: seconds of trials, one after the other, by what each of them takes.
-    seconds: of wall time.  usd: of the standing cluster's nodes meanwhile; None where their price is not known.
-    missing: what a search would do first to have the data sets that are not on this machine.
+    experiments: the cost of each, without what earlier ones need too.
+    num_trials: of all experiments; shared ones count once.
+    needs: the sum of the trials' seconds, by the resources of a trial.
+    seconds: of wall time.  usd: price of the existing cluster's nodes for that time; None if unknown.
+    missing: how a search would first get the data sets that are not on this machine.
     """
 
     experiments: tuple[ExperimentPlan, ...]
@@ -37,12 +38,13 @@ class SearchPlan:
 
 
 class Planning:
-    """A plan in the making."""
+    """The computation of a plan."""
 
     def __init__(self, request: SearchRequest, results: str | None, place: Target, steps: int) -> None:
-        """Take what to plan, and where it would be searched.
+        """Plan a request for a results folder and a target.
 
-        Raises ResourcesError for an experiment that can never be trained there.
+        steps: the number of measured steps of each distinct shape.
+        Raises ResourcesError if an experiment can never be trained there.
         """
         self.request, self.place = request, place
         for experiment in request.experiments:
@@ -52,7 +54,7 @@ class Planning:
         self.done: list[ExperimentPlan] = []
 
     def run(self, told: Preparation) -> Iterator[ExperimentPlan]:
-        """Yield the plan of each experiment, as soon as it is there."""
+        """Yield the plan of each experiment, as soon as it is computed."""
         if self.request.note:
             told.noted(self.request.note)
         for experiment in self.request.experiments:
@@ -67,7 +69,7 @@ class Planning:
         return self.planner.add(experiment, datas)
 
     def result(self) -> SearchPlan:
-        """Return the plan of what was planned so far."""
+        """Return the plan of the experiments so far."""
         seconds = sum(plan.seconds for plan in self.done)
         return SearchPlan(
             experiments=tuple(self.done),
@@ -88,21 +90,21 @@ def plan(
     steps: int = 5,
     observer: Observer | None = None,
 ) -> SearchPlan:
-    """Estimate what a search would take; nothing is trained, downloaded or written.
+    """Estimate the cost of a search; nothing is trained, downloaded or written.
 
     Args:
         experiment: as for `raysl.tune`.
         results: folder or URI whose finished trials are left out; `results/NAME[-PROFILE]` if None.
         address: of the Ray cluster that it would run on; this machine if None.
-        cluster: file of a cluster, at the address or still to be started.
+        cluster: cluster file of the cluster at the address, or of one that is not started yet.
         steps: measured steps of each distinct shape, on this machine's CPU.
-        observer: is told of notes and of the decoding of images.
+        observer: receives notes and the progress of decoding images.
 
     Returns:
-        the plan: trials, steps, seconds. Probes, scoring and start-up are not in it.
+        the plan: trials, steps, seconds. It does not include probes, scoring and start-up.
 
     Raises:
-        UserError: a mistake in what was given, or resources that can never be had there.
+        UserError: an argument is wrong, or the target can never have the resources.
 
     Example:
         raysl.plan("search_spaces/rotation_semi.yaml").seconds / 3600

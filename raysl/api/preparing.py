@@ -1,4 +1,4 @@
-"""What comes before a search: data resolved, decoded and sent, and the results folder opened."""
+"""Prepares a search: resolves, decodes and sends its data, and opens its results folder."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ Resolved = Sequence[tuple[Experiment, Datas]]
 
 @dataclass(frozen=True)
 class PreparedSearch:
-    """A search of which nothing is left but to train; tracking: URI of the store that follows it."""
+    """A search that is ready to train; tracking: URI of its tracking store."""
 
     request: SearchRequest
     resolved: Resolved
@@ -34,10 +34,10 @@ class PreparedSearch:
 
 
 def resolve_request(request: SearchRequest, launch: Launch, told: Preparation, *, download: bool = True) -> Resolved:
-    """Return each experiment with the data of its stages, and note what the caller may not expect.
+    """Return each experiment with the data of its stages; tell the observer of choices that may be unexpected.
 
-    download: otherwise a known set that is not on this machine is taken as its authors describe it.
-    Raises UserError for data and tracking stores that cannot be.
+    download: if False, a known set that is not on this machine is described by its published facts.
+    Raises UserError if data or the tracking store are invalid.
     """
     if request.note:
         told.noted(request.note)
@@ -52,9 +52,9 @@ def resolve_request(request: SearchRequest, launch: Launch, told: Preparation, *
 
 
 def prepare_search(request: SearchRequest, launch: Launch, told: Preparation) -> PreparedSearch:
-    """Resolve a request, open its results folder, decode its images, and send them where other nodes are to train.
+    """Return a prepared search: resolve its data, open its results folder, decode its images, send them to other nodes.
 
-    Raises UserError as `resolve_request` does, and ResultsError for the folder.
+    Raises UserError as `resolve_request` does, and ResultsError if the folder cannot be used.
     """
     resolved = resolve_request(request, launch, told)
     store = Store.open(launch.results or request.results, create=True)

@@ -1,4 +1,4 @@
-"""What is asked for: one experiment, or those that give the cells of a paper's tables."""
+"""A search request: one experiment, or the experiments that give the cells of a paper's tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,17 +13,18 @@ from raysl.results.records.paper_tables import PaperTables, earlier_record, writ
 from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment
 
-StageIds = Mapping[tuple[int, str], str | None]  # by the experiment's place and the stage's name; None: none to be had
+# By the experiment's index and the stage's name; None if the stage has no model to start from.
+StageIds = Mapping[tuple[int, str], str | None]
 NO_START = "nothing could be selected in the stage that it starts from"
 
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """Experiments, and the tables that they are for, if they are for any.
+    """Experiments, and the tables whose cells they give, if there are any.
 
-    results: the folder where results go if no other is given.
-    cells: of each experiment, the stage that gives a cell, by the cell's key.
-    note: what the user has not said and may not expect; empty if there is nothing.
+    results: the default results folder.
+    cells: for each experiment, the name of the stage that gives a cell, by the cell's key.
+    note: a choice that the user has not made and may not expect; empty if there is none.
     """
 
     results: str
@@ -35,10 +36,10 @@ class SearchRequest:
     def recorder(
         self, store: Store, turn: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> Callable[[StageIds], None]:
-        """Return what writes the tables, as far as their stages are known, whenever it is told of more of them.
+        """Return a function that takes the ids of the stages so far, and updates the tables' record with them.
 
-        turn: entered while they are read and written, for another search may give other cells at the same time.
-        Raises ResultsError where the folder holds other tables of that name.
+        turn: a context entered while the record is read and written, because another search may update other cells.
+        Raises ResultsError if the folder has other tables of the same name.
         """
         if self.tables is None:
             return lambda stage_ids: None
@@ -68,8 +69,8 @@ class SearchRequest:
 def read_request(file: Path, profile: str | None, overrides: Sequence[str], patterns: Sequence[str]) -> SearchRequest:
     """Read an experiment's YAML or a table file.
 
-    patterns: of a table file's cells.
-    Raises UserError for whatever is wrong in it.
+    patterns: of the cells of a table file; all if empty.
+    Raises UserError if the file, the profile, an override or a pattern is wrong.
     """
     if not is_table_file(file):
         if patterns:

@@ -1,4 +1,4 @@
-"""A prepared search, run to its end: trained, selected, scored, published and tracked."""
+"""Runs a prepared search to its end: trains, selects, scores, publishes and tracks."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,13 +21,13 @@ from raysl.tracking.facts import RunFacts
 from raysl.tracking.sync_manifest import Tracked
 from raysl.tracking.tracker import Tracker, TrackingStatus
 
-STARTING_SECONDS = 15.0  # before the first sync: until then, a search starts its processes
-TRACKING_SECONDS = 60.0  # how long the end of a search waits for a slow tracking server
+STARTING_SECONDS = 15.0  # before the first sync, so that it does not slow the start of the search's processes
+TRACKING_SECONDS = 60.0  # for which the end of a search waits for a slow tracking server
 
 
 @dataclass(frozen=True)
 class SearchEnd:
-    """How a search ended; stopped: the limit that ended it early, empty where it came to its end."""
+    """How a search ended; stopped: the limit that ended it early, empty if it was completed."""
 
     outcome: Outcome
     tracking: TrackingStatus
@@ -35,10 +35,10 @@ class SearchEnd:
 
 
 def run_search(search: PreparedSearch, options: Options, watched: AbstractContextManager[Observer]) -> SearchEnd:
-    """Do all of a search that is not done yet; the tables lie in the results folder then, whatever has ended it.
+    """Do all of a search that is not done yet, and publish its tables, whatever ends it; return how it ended.
 
-    watched: gives who is told of it, and is left before the tracking store has caught up.
-    Raises SearchError where the cluster or the results folder is lost; finished trials are kept.
+    watched: a context that yields the observer; it is left before the last sync to the tracking store.
+    Raises SearchError if the cluster or the results folder is lost; finished trials are kept.
     """
     stopped = ""
     with Leases(search.store) as leases:
@@ -57,7 +57,7 @@ def run_search(search: PreparedSearch, options: Options, watched: AbstractContex
             if not status.tracked and observer is not None:
                 observer.noted(f"MLflow: {status}")
     if not stopped:
-        doing.prune()  # of searches that end together, the last one to leave sees nobody
+        doing.prune()  # again: if several searches end together, only the last one sees no other
     return SearchEnd(outcome, status, stopped)
 
 
@@ -81,7 +81,7 @@ def _tracker(store: Store, uri: str, folder_id: str, turn: Callable[[], Abstract
 
 
 def _executed(search: Search) -> Outcome:
-    """Search; a results folder that was writable and is no longer is no mistake of the user's."""
+    """Execute a search; a results folder that cannot be written any more is a SearchError, not a UserError."""
     try:
         return search.execute()
     except ResultsError as error:

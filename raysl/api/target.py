@@ -1,4 +1,4 @@
-"""Where a planned search would go."""
+"""The target of a planned search: the nodes that it would run on."""
 
 import os
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from raysl.search.experiment import Experiment
 
 @dataclass(frozen=True)
 class Target:
-    """The nodes that are there, and how far their cluster can grow.
+    """The existing nodes, and the file that describes how far their cluster can grow.
 
-    rate: what an hour of those nodes costs in USD; None where that is not known.
+    rate: price of the existing nodes in USD per hour; None if unknown.
     """
 
     nodes: Sequence[Node]
@@ -23,12 +23,12 @@ class Target:
     rate: float | None = None
 
     def capacity(self, experiment: Experiment) -> int:
-        """Return how many trials there are at once at most; raises ResourcesError where one can never be."""
+        """Return how many trials run at once, at most; raises ResourcesError if none can ever run."""
         return capacity(experiment.resources, self.nodes, self.file, experiment.place("resources"))
 
 
 def target(address: str | None, path: Path | None) -> Target:
-    """Return the cluster at an address, that which this process is in, or that of a file; without any, this machine."""
+    """Return the cluster at an address, else the one of a file or of this process, else this machine."""
     file = find_cluster_file(path, address)
     if address is not None or (file is None and is_connected()):
         from raysl.launch.cluster.ray_cluster import cluster

@@ -25,14 +25,14 @@ LARGEST_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class PreparedTrial:
-    """A trial of which nothing is left but to train; store: the results folder that it goes into."""
+    """A trial that is ready to train; store: its results folder."""
 
     experiment: Experiment
     trial: Trial
     store: Store
 
     def run(self, report: Callable[[Epoch], None]) -> TrialRow:
-        """Train it, unless it is done, and return its row; report: called after each epoch."""
+        """Return the trial's row; train it first unless it is done.  report: called after each epoch."""
         from raysl.training.process import Execution, device_for
         from raysl.training.torch_state import kept_torch_state
         from raysl.training.trial import run_trial
@@ -55,22 +55,23 @@ def train(
     report: Callable[[Epoch], None] | None = None,
     observer: Observer | None = None,
 ) -> TrialRow:
-    """Train one trial in this process, without Ray: the same numbers as inside a search.
+    """Train one trial in this process, without Ray; its numbers are the same as in a search.
 
     Args:
         experiment: what `raysl.load` returns, the path of an experiment's YAML, or a dict; its stage has one config.
-        stage: which stage; the only one if None.
-        seed: the trial's, from 0 to 4294967295.
-        results: folder or URI to keep the trial in, and to start from its selected models; nothing is kept if None.
+        stage: name of the stage; the only one if None.
+        seed: of the trial, from 0 to 4294967295.
+        results: folder or URI that keeps the trial, and whose selected models it may start from; nothing is kept if
+            None.
         report: called after each epoch with its number, losses, learning rate and seconds.
-        observer: is told what comes before the training: notes, downloads, decoding.
+        observer: receives the events before the training: notes, downloads, decoding.
 
     Returns:
         the trial's row: its status (`finished`, `diverged`, `collapsed`), final loss, probe accuracy and curve.
 
     Raises:
-        UserError: a mistake in what was given; a stage of several configs; a stage that starts from another one, where
-            `results` holds no selected model of that one for the seed.
+        UserError: an argument is wrong; the stage has several configs; the stage starts from another one, of which
+            `results` has no selected model for the seed.
 
     Example:
         row = raysl.train(raysl.load(FILE, overrides={"stages.semi.optimizer.lr": 1e-3}), stage="semi", seed=1)
@@ -86,7 +87,7 @@ def train(
 def prepared_trial(
     experiment: Experiment, stage_name: str | None, seed: int, results: str | None, told: Preparation
 ) -> Iterator[PreparedTrial]:
-    """Give the one trial that a stage and a seed leave, its images decoded; a folder of its own, without `results`.
+    """Yield the only trial of a stage and a seed, its images decoded; in a temporary folder if `results` is None.
 
     Raises UserError as `train` does.
     """

@@ -1,4 +1,4 @@
-"""`raysl.tune`: a search, begun from Python."""
+"""`raysl.tune`: runs a search from Python."""
 
 import os
 from contextlib import nullcontext
@@ -24,10 +24,10 @@ class SearchResults(Tables):
     """A results folder's tables after a search, and how the search ended.
 
     folder: the results folder's path or URI, without keys; `raysl.read` and `raysl.load_model` take it.
-    failed: the trials of this search that failed, each with its reason; the same search again tries them again.
-    unselected: the stages in which nothing could be selected, or that had nothing to start from.
+    failed: the trials of this search that failed, each with its reason; the same call tries them again.
+    unselected: the stages in which no config could be selected, or that had no model to start from.
     stopped: the limit (`max_hours`, `max_cost`) that ended the search early; empty if none did.
-    tracking: the MLflow tracking URI, without its password; untracked: why it is not up to date, empty if it is.
+    tracking: the MLflow tracking URI, without its password.  untracked: why it is not up to date; empty if it is.
     """
 
     folder: str = ""
@@ -39,7 +39,7 @@ class SearchResults(Tables):
 
     @property
     def ok(self) -> bool:
-        """Whether the search came to its end, no trial failed and every stage has a selection."""
+        """Whether the search was completed, no trial failed and every stage has a selection."""
         return not (self.stopped or self.failed or self.unselected)
 
 
@@ -58,34 +58,35 @@ def tune(
     retrain: str = "nothing",
     observer: Observer | None = None,
 ) -> SearchResults:
-    """Search: train every config on every seed, select, score, and write tables; what is done already stays.
+    """Search: train every config on every seed, select, score, and write tables; finished trials are kept.
 
-    Nothing is printed, and no handler of signals stays set. Searches of several threads wait for one another. A Ray
-    that this process is in already (`ray.init`) is used and left as it is; else a local one is started, and ended.
+    Nothing is printed, and signal handlers are restored. Searches in several threads run one after the other. If this
+    process is already connected to Ray (`ray.init`), that cluster is used and left as it is; otherwise a local one is
+    started and ended.
 
     Args:
         experiment: what `raysl.load` or `raysl.load_tables` returns, the path of an experiment's YAML or of a table
             file, or a dict.
         results: folder or URI; `results/NAME[-PROFILE]` below the working directory if None.
-        backend: `ray`, or `inline`: one trial at a time in this very process, without Ray.
+        backend: `ray`, or `inline`: one trial at a time in this process, without Ray.
         address: of a Ray cluster, on one of its nodes: `auto` or HOST:PORT.
         cluster: file of the cluster at the address: how far it grows, and its prices.
         tracking: MLflow tracking URI; MLFLOW_TRACKING_URI if None, else SQLite in the results folder.
         max_concurrent: trials at once; as many as fit if None.
-        max_hours, max_cost: hours, and USD of the cluster's nodes, that the search takes at most.
-        score: whose test scores are computed: `selected`, or `all` to audit a selection rule.
-        retrain: `code` trains those trials again that other code than this has trained.
-        observer: is told how the search goes.
+        max_hours, max_cost: limits of the search in hours of wall time, and in USD for the cluster's nodes.
+        score: the trials whose test scores are computed: `selected`, or `all` to audit a selection rule.
+        retrain: `code` retrains trials that were made by other code than this.
+        observer: receives the events of the search.
 
     Returns:
-        the tables, and how the search ended. Trials that failed, stages without a selection and a limit that was
-        reached are no exceptions: `ok` is False then, and `failed`, `unselected` and `stopped` say why.
+        the tables, and how the search ended. Failed trials, stages without a selection and reached limits raise no
+        exception: `ok` is False then, and `failed`, `unselected` and `stopped` say why.
 
     Raises:
-        UserError: a mistake in what was given, before anything is trained where that can be told; its message names the
+        UserError: an argument is wrong; it is raised before anything is trained, if possible. Its message names the
             command line's option, `--max-hours` for `max_hours`.
-        SearchError: the cluster or the results folder was lost. Finished trials are kept, as with whatever an observer
-            raises and with KeyboardInterrupt; the same call goes on from there.
+        SearchError: the cluster or the results folder was lost. Finished trials are kept, also after an exception of
+            an observer and after KeyboardInterrupt; the same call continues from there.
 
     Example:
         found = raysl.tune("search_spaces/rotation_semi.yaml", "results/mine", backend="inline")

@@ -1,4 +1,4 @@
-"""One search or training at a time in a process: torch's random numbers and standard output are the process's."""
+"""Allows one search or training at a time in a process, which has one torch random state and one standard output."""
 
 import threading
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from raysl.errors import UserError
 
 _turn = threading.Lock()
-_holder: int | None = None  # the thread that has it
+_holder: int | None = None  # id of the thread that holds the lock
 
 
 @contextmanager
 def own_turn() -> Iterator[None]:
-    """Wait until no other thread of this process searches or trains, and keep others waiting within this block.
+    """Wait until no other thread of this process searches or trains; make others wait within this block.
 
-    Raises UserError where this very thread does, as from within an observer.
+    Raises UserError if this thread already searches or trains, as within an observer.
     """
     global _holder
     if _holder == threading.get_ident():

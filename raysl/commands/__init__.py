@@ -1,1 +1,1 @@
-"""What each command of the command line composes."""
+"""The commands of the command line: each calls `api` and prints."""

@@ -11,7 +11,7 @@ from raysl.models.settings import ModelSettings
 
 
 def methods() -> None:
-    """List the methods, from their files."""
+    """List the methods and their hyperparameters."""
     table = Table("method", "hyperparameters", "what it is")
     for name in catalogue.names():
         facts = catalogue.describe(name)

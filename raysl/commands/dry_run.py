@@ -1,4 +1,4 @@
-"""`raysl tune --dry-run`: what a search would train."""
+"""`raysl tune --dry-run`: lists the trials that a search would train."""
 
 from itertools import zip_longest
 
@@ -17,18 +17,18 @@ MOST_LISTED = 1000  # trials of a stage
 
 
 def show_dry_run(request: SearchRequest, resolved: Resolved, console: Console) -> None:
-    """Print which data sets a search would have to get, and its trials."""
+    """Print which data sets a search would get first, and its trials."""
     for text in missing_texts(distinct(resolved)):
         note(console, text)
     list_trials(request, resolved, console)
 
 
 def list_trials(request: SearchRequest, resolved: Resolved, console: Console) -> None:
-    """Print the trials that a search would train, each with its id where nothing has to be selected before.
+    """Print the trials that a search would train, each with its id.
 
-    Where the images are not on this machine, `-` stands for the id.
+    The id is `-` if the trial starts from a model that is not selected yet, or its images are not on this machine.
     """
-    seen: dict[str, str] = {}  # trials by the ids of their weights
+    seen: dict[str, str] = {}  # trial by weights id
     for index, (experiment, datas) in enumerate(resolved):
         console.print(
             f"{experiment.name}: {'; '.join(dict.fromkeys(map(images_text, datas.values())))}",
@@ -72,7 +72,7 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: dict[s
 
 
 def _shared_text(trial: Trial, earlier: str | None) -> str:
-    """Return what tells a trial that is not trained; earlier: the one listed before that has the same weights."""
+    """Return the note on a trial that is not trained; earlier: the trial listed before that has the same weights."""
     if earlier is None:
         return ""
     return " (shared with one above)" if earlier == trial.spec.id else f" (weights of {earlier})"

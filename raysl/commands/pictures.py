@@ -1,4 +1,4 @@
-"""What the pictures of `raysl show` have in common."""
+"""The shared parts of `raysl show --attack` and `raysl show --diagnostic`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
@@ -14,23 +14,23 @@ from raysl.errors import DataError, UserError
 
 
 def refuse(options: Mapping[str, object], reason: str) -> None:
-    """Raise UserError for the options that are given, each by its name."""
+    """Raise UserError if one of these options, by name, is given."""
     for option, given in options.items():
         if given:
             raise UserError(f"{option}: {reason}")
 
 
 def numbered(output: Path) -> Iterator[Path]:
-    """Return the names of pictures: the first as it is, others with their number."""
+    """Yield the paths of pictures: the given one first, then with -2, -3, ... before the suffix."""
     yield output
     for number in count(2):
         yield output.with_stem(f"{output.stem}-{number}")
 
 
 def inspected(data: TrialData, done: str, console: Console) -> DataFacts:
-    """Return the facts of a trial's images, which are decoded then; DataError where they have changed since.
+    """Return the facts of a trial's images, and decode them; raises DataError if they have changed.
 
-    done: what was done with them.
+    done: what was done with the original images, for the message.
     """
     with progress(console) as tell:
         facts = inspect(data, progress=tell)
@@ -41,9 +41,9 @@ def inspected(data: TrialData, done: str, console: Console) -> DataFacts:
 
 
 def drawn(draw: Callable[[], None], path: Path, console: Console) -> None:
-    """Draw a picture and say where it is.
+    """Draw a picture and print its path.
 
-    Raises UserError where it cannot be written there.
+    Raises UserError if it cannot be written there.
     """
     try:
         draw()

@@ -39,7 +39,7 @@ def plan(
     cluster: Path | None,
     steps: int,
 ) -> None:
-    """Print what a search would take, from a few steps of each distinct shape measured on this machine."""
+    """Print the estimated cost of a search, from a few steps of each distinct shape measured on this machine."""
     console = screen()
     request = read_request(file, profile, overrides, cells)
     place = target(address, cluster)

@@ -1,4 +1,4 @@
-"""What a command line may hold that a whole cluster can read."""
+"""Refuses secrets in a command line that a whole cluster can read."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from raysl.outgoing.known import mask_known
 
 
 def check_public(options: Sequence[str]) -> None:
-    """Raise UserError where an option holds a secret, for a command line that a whole cluster may read."""
+    """Raise UserError if an option holds a secret, because the whole cluster can read a job's command line."""
     for option in options:
         address = ADDRESS.search(option)
         if mask_known(option) != option or (address and read_address(address[0]).secrets):

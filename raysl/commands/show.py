@@ -31,7 +31,7 @@ def show(
     profile: str | None,
     overrides: Sequence[str],
 ) -> None:
-    """Show a results folder as it is now, while a search runs on it too; or draw what it trained on, or learnt."""
+    """Show a results folder, also during a search; or draw an attack, or a diagnostic of its selected models."""
     if attack or diagnostic is not None:
         refuse({"--format": form if form != TABLE else None}, "what is shown is a picture")
         asked = "--mixing" if diagnostic == "mixing" else "--diagnostic"

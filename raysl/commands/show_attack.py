@@ -1,4 +1,4 @@
-"""`raysl show --attack`: the labelled images as they are attacked."""
+"""`raysl show --attack`: draws labelled images with their attacked copies."""
 
 import os
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from raysl.search.trials import stage_data
 
 
 def show_attack(target: str, output: Path, profile: str | None, overrides: Sequence[str]) -> None:
-    """Draw each attack of a results folder's current stages, or that of an experiment's YAML."""
+    """Draw each attack of a results folder's current stages, or the attack of an experiment's YAML."""
     console = screen()
     if Path(target).suffix in (".yaml", ".yml") or os.path.isfile(target):
         attacks = _attacks_of_file(Path(target), profile, overrides, console)
@@ -51,7 +51,7 @@ def _attacks_of_file(file: Path, profile: str | None, overrides: Sequence[str], 
 
 
 def _attacks_of_results(target: str) -> list[TrialData]:
-    """Return the data of a folder's current attacked stages, once for each attack on the same images."""
+    """Return the data of a folder's current attacked stages, one for each distinct attack and images."""
     store = Store.open(target, create=False)
     stages = read_stages(store)
     current = current_ids(stages)
@@ -75,7 +75,7 @@ def _distinct(attacked: Sequence[TrialData]) -> list[TrialData]:
 
 
 def _draw_attack(data: TrialData, path: Path, console: Console) -> None:
-    from raysl.console import attack as picture  # matplotlib takes its time
+    from raysl.console import attack as picture  # importing matplotlib takes seconds
 
     facts = inspected(data, "attacked", console)
     arrays = load_arrays(data)

@@ -1,4 +1,4 @@
-"""`raysl show --diagnostic NAME`: what selected models show of themselves."""
+"""`raysl show --diagnostic NAME`: draws a diagnostic of selected models."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from raysl.training.paths import model_path
 
 
 def methods_with(diagnostic: str) -> list[str]:
-    """Return the methods that have a diagnostic; UserError where none has."""
+    """Return the methods that have a diagnostic; raises UserError if none has."""
     having = {name: methods.describe(name).diagnostics for name in methods.names()}
     if able := [name for name, names in having.items() if diagnostic in names]:
         return able
@@ -26,7 +26,7 @@ def methods_with(diagnostic: str) -> list[str]:
 
 
 def show_diagnostic(target: str, diagnostic: str, able: Sequence[str], output: Path) -> None:
-    """Draw a diagnostic of the selected model, of its first seed, of each current stage of one of these methods."""
+    """Draw a diagnostic of each current stage of some methods, for the first seed of its selected config."""
     console = screen()
     store = Store.open(target, create=False)
     for (name, row), path in zip(_selected_trials(store, able), numbered(output), strict=False):
@@ -34,9 +34,9 @@ def show_diagnostic(target: str, diagnostic: str, able: Sequence[str], output: P
 
 
 def _selected_trials(store: Store, able: Sequence[str]) -> list[tuple[str, TrialRow]]:
-    """Return the first selected trial of each current stage of some methods, with the stage's name; none twice.
+    """Return the stage's name and the first selected trial of each current stage of some methods, each trial once.
 
-    Raises ResultsError where there is none.
+    Raises ResultsError if there is none.
     """
     stages, selections = read_stages(store), read_selections(store)
     current = current_ids(stages)
@@ -53,7 +53,7 @@ def _selected_trials(store: Store, able: Sequence[str]) -> list[tuple[str, Trial
 
 
 def _draw_diagnostic(diagnostic: str, name: str, row: TrialRow, store: Store, path: Path, console: Console) -> None:
-    from raysl.console import diagnostic as picture  # matplotlib and torch take their time
+    from raysl.console import diagnostic as picture  # importing matplotlib and torch takes seconds
     from raysl.training.diagnostics import diagnosed
 
     spec = read_spec(row, store)

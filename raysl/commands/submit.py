@@ -1,4 +1,4 @@
-"""`raysl tune --address http://...`: a search that the cluster's head drives, started and followed from outside."""
+"""`raysl tune --address http://...`: submits a search that the cluster's head drives, and follows it from outside."""
 
 import os
 import shlex
@@ -34,9 +34,9 @@ def submit(
     launch: Launch,
     options: Sequence[str],
 ) -> None:
-    """Check a search on this machine, hand it to the cluster's job server, follow it, and exit as it does.
+    """Check a search on this machine, submit it to the cluster's job server, follow it, and exit with its exit code.
 
-    options: of the command line, but for the address and what names files.
+    options: those of the command line, except the address and those that name files.
     """
     console = screen()
     launch_options(launch)
@@ -85,7 +85,7 @@ def _checked_results(results: str | None) -> str:
 
 
 def _own_sets(request: SearchRequest, console: Console) -> dict[str, Carried]:
-    """Check what can be checked of the data here; return the sets that no other machine has, by source."""
+    """Return the sets that only this machine has, by source; check the data as far as they are on this machine."""
     own: dict[str, Carried] = {}
     unseen: dict[str, None] = {}
     for experiment in request.experiments:
@@ -103,7 +103,7 @@ def _own_sets(request: SearchRequest, console: Console) -> dict[str, Carried]:
 
 
 def _send(own: dict[str, Carried], results: str, console: Console) -> None:
-    """Put sets into the results folder, which has to be reached from here only for that."""
+    """Copy sets to the results folder; if there are none, this machine need not be able to reach it."""
     try:
         if own or not results.startswith("file:"):
             store = Store.open(results, create=True)
@@ -117,13 +117,13 @@ def _send(own: dict[str, Carried], results: str, console: Console) -> None:
 
 
 def _experiment_files(file: Path, request: SearchRequest) -> list[Path]:
-    """Return the YAMLs that a table file names."""
+    """Return the paths of the experiments' YAMLs that a table file names."""
     tables = request.tables.tables if request.tables else ()
     return sorted({file.parent / cell.experiment for table in tables for cell in table.cells})
 
 
 def _copied(files: Sequence[Path], folder: str) -> dict[Path, str]:
-    """Copy files, as they lie to one another; return their new paths, relative to the folder."""
+    """Copy files to a folder, with their relative locations; return their new paths, relative to the folder."""
     found = {file: Path(os.path.normpath(file.absolute())) for file in files}
     root = Path(*_common([path.parent.parts for path in found.values()]))
     for path in found.values():

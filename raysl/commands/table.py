@@ -20,7 +20,7 @@ FORMATS = ("text", "markdown", "latex", "arrow")
 
 
 def table(results: str, form: str, output: Path | None) -> None:
-    """Show the papers' tables that a results folder was searched for, ours beside the published numbers."""
+    """Show the papers' tables of a results folder, with our numbers beside the published ones."""
     if form not in FORMATS:
         raise UserError(f"--format {form}: {choices(form, FORMATS)}")
     if form == "arrow" and output is None:
@@ -33,7 +33,7 @@ def show_tables(store: Store, form: str, output: Path | None, console: Console, 
     """Write a results folder's paper tables in a format, to a file or to the console.
 
     only: the path of the tables to show; all if None.
-    Raises ResultsError where there are none.
+    Raises ResultsError if there are none.
     """
     found = [tables for tables in read_paper_tables(store) if only in (None, tables.path)]
     if not found:

@@ -19,7 +19,7 @@ from raysl.search.selection import params_text
 def train(
     file: Path, profile: str | None, overrides: Sequence[str], stage_name: str | None, seed: int, results: str | None
 ) -> None:
-    """Train the one trial that a stage, a seed and the overrides leave."""
+    """Train the only trial of a stage, a seed and the overrides."""
     console = screen()
     experiment = load(file, profile, overrides)
     with ExitStack() as stack:

@@ -26,14 +26,14 @@ from raysl.results.storage.store import Store
 from raysl.search.summary import summarise_store
 
 GOES_ON = "finished trials are kept; the same command goes on from here"
-MOST_SHOWN = 50  # configs of a stage, at the end of its search
-LIMITED = 3  # exit code
+MOST_SHOWN = 50  # configs of a stage that are shown after its search
+LIMITED = 3  # exit code of a search that has reached a limit
 
 
 def tune(
     file: Path, profile: str | None, overrides: Sequence[str], cells: Sequence[str], launch: Launch, dry_run: bool
 ) -> None:
-    """Search an experiment or a paper's tables, or with dry_run only list what would be trained."""
+    """Search an experiment or a paper's tables, or with dry_run only list the trials that it would train."""
     with raised():
         try:
             _tune(file, profile, overrides, cells, launch, dry_run)
@@ -48,7 +48,7 @@ def _tune(
 ) -> None:
     console = screen()
     options = launch_options(launch)
-    if launch.address is not None and not dry_run:  # Ray tells the cluster what command its driver is
+    if launch.address is not None and not dry_run:  # Ray shows the driver's command line to the cluster
         check_public(
             [
                 f"--tracking={launch.tracking or ''}",
@@ -73,16 +73,16 @@ def _tune(
 
 @contextmanager
 def _displayed(search: PreparedSearch, console: Console) -> Iterator[Display]:
-    """Give what shows the search; say at once what has ended it early, and exit where that was a signal."""
+    """Yield the display of a search; if a limit or a signal ends it, print that, and exit after a signal."""
     try:
         with Display(console, search.store, many=len(search.resolved) > 1) as display:
             yield display
     except LimitError as error:
         console.print(f"stopped: {error}; {GOES_ON}", style="yellow", markup=False)
         raise
-    except KeyboardInterrupt as error:  # some libraries raise a new one
+    except KeyboardInterrupt as error:  # some libraries replace `Ended` by a new one
         ended = ended_by(error)
-        with suppress(OSError):  # of a terminal that is closed
+        with suppress(OSError):  # if the terminal is closed
             console.print(Text.assemble((str(ended), "yellow"), f": {GOES_ON}"))
         sys.exit(ended.exit_code)
 

@@ -2,12 +2,12 @@
 
 import os
 
-# Ray reads some of these when it is imported, so they are set before any module here imports it; what a user has set
-# stays.
+# Ray reads some of these when it is imported, so they are set before any module here imports it.
+# Variables that the user has set stay as they are.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else every worker process starts through `uv run`
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints even when it is told to be silent
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints even at verbosity 0
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -15,10 +15,10 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # raysl comes back from its result table, not from Tune's state
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # raysl resumes from its result rows, not from Tune's state
     "OMP_WAIT_POLICY": "PASSIVE",
-    # A trial trains in a thread, and glibc keeps the large blocks of its memory (`training.malloc`) only where all
-    # threads share the pool of the main one; read when a process starts.
+    # A trial trains in a thread. glibc keeps freed large blocks for it (`training.malloc`) only if all threads share
+    # the main thread's pool. Read when a process starts.
     "MALLOC_ARENA_MAX": "1",
 }
 

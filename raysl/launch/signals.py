@@ -1,4 +1,4 @@
-"""The signals that end a command: what they become, and what they must not interrupt.  No ray."""
+"""The signals that end a command: raised as exceptions, or deferred where nothing may be interrupted.  No ray."""
 
 import ctypes
 import os
@@ -13,13 +13,13 @@ from typing import Any
 ENDING = tuple(
     number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
 )
-_raised: int | None = None  # within the block
-_in_command = False  # whether the process is a command's, within `raised`
-INSISTENT = 3  # so many of them while a block must not be disturbed end a command's process outright
+_raised: int | None = None  # the signal that was raised within `raised`
+_in_command = False  # whether the process is within `raised`, which only commands use
+INSISTENT = 3  # this many signals within `undisturbed` end a command's process at once
 
 
 class Ended(KeyboardInterrupt):
-    """A signal asks the command to end; no `Exception`, so that nothing on the way takes it for a failure."""
+    """A signal asks the command to end; not an `Exception`, so no handler of failures catches it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -27,7 +27,7 @@ class Ended(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell says of a process that the signal has ended."""
+        """The exit code that a shell reports for a process that was ended by the signal."""
         return 128 + self.number
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Have signals that end a command raise `Ended` within this block; one that the caller ignores stays ignored."""
+    """Raise `Ended` for signals that end a command, within this block; signals that are ignored stay ignored."""
     global _raised, _in_command
     _raised, _in_command = None, True
     try:
@@ -48,9 +48,9 @@ def raised() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put signals off until this block is done, because what it removes would stay for good.
+    """Defer signals until this block has ended: files whose removal is interrupted would stay for good.
 
-    They are then handled as before, in a process that is not a command's by whatever its program has set.
+    A deferred signal is then raised again and handled by the process's previous handler.
     """
     noted: list[int] = []
 
@@ -66,12 +66,12 @@ def undisturbed() -> Iterator[None]:
 
 
 def ended_by(error: KeyboardInterrupt) -> Ended:
-    """Return what a signal has raised, also where a library has raised another interrupt in its place."""
+    """Return the `Ended` of an interrupt; a library may have replaced it by another KeyboardInterrupt."""
     return error if isinstance(error, Ended) else Ended(_raised or int(signal.SIGINT))
 
 
 def check() -> None:
-    """Raise `Ended` where a signal has raised it and it was lost, as in what runs while an object is destroyed."""
+    """Raise `Ended` again if it was raised but lost, for example within a destructor."""
     if _raised is not None:
         raise Ended(_raised)
 
@@ -84,7 +84,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def _handled(handler: Any) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only that one is told of signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         with _kept_below_python():
             yield
         return
@@ -101,9 +101,9 @@ def _handled(handler: Any) -> Iterator[None]:
 
 @contextmanager
 def _kept_below_python() -> Iterator[None]:
-    """Put back the process's handlers after this block, as a library of C++ may set its own.
+    """Restore the process's signal handlers after this block, because a C++ library may set its own.
 
-    Python's `signal.signal` would do so in the main thread alone.
+    `signal.signal` works in the main thread alone, so this calls the C functions of Python.
     """
     get, put = ctypes.pythonapi.PyOS_getsig, ctypes.pythonapi.PyOS_setsig
     get.restype = put.restype = ctypes.c_void_p

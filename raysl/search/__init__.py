@@ -1,1 +1,1 @@
-"""Experiment -> the trials of a stage; selection over result rows.  Pure: no ray, no torch."""
+"""Experiment -> the trials of a stage; selection from result rows.  Pure: no ray, no torch."""

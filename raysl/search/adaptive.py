@@ -1,4 +1,4 @@
-"""An adaptive search of a stage: each config is proposed from what became of those before, and nothing is forgotten."""
+"""An adaptive search of a stage: each config is proposed from the results of earlier ones; a kill loses nothing."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,10 +14,10 @@ from raysl.search.trials import Datas, Trial, expand, member, stage_record, with
 
 
 class AdaptiveSearch:
-    """The configs of an adaptive stage, proposed one by one and judged over all their seeds.
+    """The configs of an adaptive stage, proposed one by one; each result is a mean over all seeds.
 
-    Proposals are written before they are trained, with what the sampler had been told until then; so a search that was
-    killed asks and tells again in the same order, and goes on as the undisturbed one would have.
+    A proposal is written before it is trained, with the results that the sampler had been told until then.  A search
+    that was killed replays these in the same order, and continues as it would have without the kill.
     """
 
     def __init__(
@@ -29,9 +29,10 @@ class AdaptiveSearch:
         store: Store | None,
         created_at: float,
     ) -> None:
-        """Take up a stage where the results folder has it.
+        """Begin a stage, or resume it from the results folder.
 
-        store: None where nothing is there yet and nothing will be proposed.
+        starts: seed -> id of the trial that this seed starts from.
+        store: the results folder; None if there is none and nothing will be proposed.
         created_at: unix seconds, for a stage that begins now.
         """
         self.experiment, self.stage, self.datas, self.starts, self.store = experiment, stage, datas, starts, store
@@ -46,20 +47,20 @@ class AdaptiveSearch:
 
     @property
     def most(self) -> int:
-        """How many configs are wanted, if the space has as many."""
+        """The number of configs of the whole search, at most the size of the space."""
         wanted = self.stage.settings.search.num_configs
         assert wanted is not None, "it is checked"
         return min(wanted, size(self.stage.space))
 
     @property
     def num_left(self) -> int:
-        """How many configs are still to be proposed, at most."""
+        """The number of configs that are left to propose, at most."""
         return 0 if self._used_up else self.most - len(self.trials)
 
     def propose(self, rows: Mapping[str, TrialRow]) -> tuple[Trial, ...]:
-        """Return the trials of the next config; none where there is none left.
+        """Return the trials of the next config; an empty tuple if no config is left.
 
-        rows: of the trials that have ended.
+        rows: of the trials that have ended, by id.
         """
         if self.num_left == 0:
             return ()
@@ -81,7 +82,7 @@ class AdaptiveSearch:
         self.record = replace(self.record, members=(*self.record.members, *map(member, self.trials[-1])))
 
     def _news(self, number: int, rows: Mapping[str, TrialRow]) -> Told | None:
-        """Return what became of a config; None where the sampler knows, or a seed has not ended yet."""
+        """Return a config's result; None if the sampler was told of it already, or a seed has not ended yet."""
         trials = self.trials[number]
         if number in self._told or any(trial.spec.id not in rows for trial in trials):
             return None

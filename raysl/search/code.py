@@ -1,4 +1,4 @@
-"""Which trials were trained with other code than what runs, and whether the trials of a stage have one code."""
+"""Finds trials that were trained with other code than the code that runs, and stages whose trials differ in code."""
 
 import json
 from collections import Counter
@@ -14,9 +14,9 @@ from raysl.sources import deciding, method_names
 
 @dataclass(frozen=True)
 class OtherCode:
-    """Trials that were trained or scored with other code than what runs.
+    """Trials that were trained or scored with other code than the code that runs.
 
-    trial_ids: theirs.  files: those that differ.  total: how many trials were looked at.
+    trial_ids: of these trials.  files: the source files that differ.  total: the number of trials that were checked.
     """
 
     trial_ids: tuple[str, ...]
@@ -28,9 +28,9 @@ class OtherCode:
 
 
 def other_code(store: Store, rows: Iterable[TrialRow]) -> OtherCode:
-    """Return which trials of a results folder would be trained or scored by other code now than they were.
+    """Return which trials were trained or scored with other code than they would be now.
 
-    rows: of those to look at; what failed is none of them.
+    rows: of the trials to check; failed ones are skipped.
     """
     known = {row.trial_id: row for row in rows if row.status != "failed"}
     now = _codes(store, known.values())
@@ -47,7 +47,7 @@ def other_code(store: Store, rows: Iterable[TrialRow]) -> OtherCode:
 
 
 def mixture(rows: Sequence[TrialRow]) -> str:
-    """Return what codes trials are of where those of the same methods are of several; else nothing."""
+    """Return a caution if trials of the same methods have different code, else an empty string."""
     if len({row.code for row in rows}) < 2:
         return ""
     by_methods: dict[tuple[str, ...], Counter[str]] = {}
@@ -58,7 +58,7 @@ def mixture(rows: Sequence[TrialRow]) -> str:
 
 
 def _codes(store: Store, rows: Iterable[TrialRow]) -> dict[str, Code]:
-    """Return the code that trials would be of now, by id."""
+    """Return the code that trials would have if they were trained now, by trial id."""
     specs = {row.trial_id: _spec(row) for row in rows}
     starts = read_rows(store, {start for _, start in specs.values() if start})
     made: dict[Any, Code] = {}
@@ -71,7 +71,7 @@ def _codes(store: Store, rows: Iterable[TrialRow]) -> dict[str, Code]:
 
 
 def _spec(row: TrialRow) -> tuple[tuple[str, ...], str | None]:
-    """Return the methods of a trial, and the trial that it starts from."""
+    """Return the names of a trial's methods, and the id of the trial that it starts from."""
     spec = json.loads(row.spec)
     return method_names(spec.get("method", {"name": row.method})), spec.get("start")
 

@@ -1,4 +1,4 @@
-"""An experiment: its stages, their configs, and what a trial of them takes."""
+"""An experiment: its stages, their configs, and the resources of a trial."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,13 +26,13 @@ MOST_OPTIONS = 50  # of a sampler
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Objective = Literal["train_loss", "probe_accuracy", "seconds"]
-Seed = Annotated[int, Ge(0), Lt(2**32)]  # what scikit-learn takes
+Seed = Annotated[int, Ge(0), Lt(2**32)]  # the range that scikit-learn accepts
 
 
 class Resources(Settings):
-    """What one trial takes.  Nothing here changes a trial's numbers beyond rounding.
+    """The resources of one trial.  Nothing here changes a trial's numbers beyond rounding.
 
-    workers: DDP processes.  cpus, gpus: of each worker; cpus are its threads too.
+    workers: DDP processes.  cpus, gpus: of each worker; cpus is also its number of threads.
     checkpoint_seconds: least time between two checkpoints of a trial.
     """
 
@@ -51,11 +51,11 @@ class Resources(Settings):
 class SearchSettings(Settings):
     """How a stage's configs are found in its space.
 
-    algorithm: `grid` takes every point of a space of grids; `random` draws `num_configs` independent ones; `optuna`
-        proposes each from the results of those before.
+    algorithm: `grid` takes every point of a space of grids; `random` draws `num_configs` independent points; `optuna`
+        proposes each point from the results of earlier ones.
     seed: of the draws and the proposals.
-    sampler: of Optuna: `name` is a class of `optuna.samplers`, all else are its options.
-    objectives: what is weighed against each other; empty is what `select` compares.
+    sampler: Optuna's: `name` is a class of `optuna.samplers`, all other keys are its options.
+    objectives: the values that the search optimises; if empty, the value that `select` compares.
     """
 
     algorithm: Literal["grid", "random", "optuna"] = "grid"
@@ -72,26 +72,26 @@ class SearchSettings(Settings):
 
 
 def _given(search: Any) -> Any:
-    """Let `search: null` take back what a file says of a search."""
+    """Let `search: null` remove the search settings of a file."""
     return {} if search is None else search
 
 
 class StageSettings(Settings):
-    """One config of a stage: every value that a trial of it takes, the seed apart; and how the stage is searched.
+    """One config of a stage: all settings of its trials except the seed; and how the stage is searched.
 
-    data: what this stage's data have otherwise than the experiment's.
-    batch_size: images of each stream, over all workers; a method of labelled and unlabelled images takes as many of
+    data: the settings of this stage's data that differ from the experiment's.
+    batch_size: images of each stream, over all workers; a method of labelled and unlabelled images takes this number of
         each.
-    unlabelled_ratio: unlabelled images of a batch for each labelled one, for a method of both; `batch_size` is then of
-        the labelled ones.
-    steps_per_epoch: how many steps are an epoch, where it is no pass over the images: each batch is then full.
-    start_from: an earlier stage; each seed starts from the encoder that this seed has in that stage's selected config.
-    start_epoch: after how many of its epochs, one of that stage's milestones; None is after the last.
-    milestones: after how many epochs the model is kept, so that later stages can start from there.
-    freeze: `backbone` trains only what comes after the pooling.
-    probe: what measures a trial's features, for the selection and on the test set: a linear SVM, k nearest neighbours
-        or k-means; or the method's own `classifier`, on the test set alone.
-    select: how the stage's best config is chosen.
+    unlabelled_ratio: unlabelled images of a batch for each labelled one, for a method of both; `batch_size` is then the
+        number of labelled ones.
+    steps_per_epoch: the number of steps of an epoch, each with a full batch; None is a pass over the images.
+    start_from: an earlier stage; each seed starts from the encoder of the same seed in that stage's selected config.
+    start_epoch: the number of epochs of that stage to start after, one of its milestones; None is its last epoch.
+    milestones: the numbers of epochs after which the model is kept, for later stages to start from.
+    freeze: `backbone` trains only the layers after the pooling.
+    probe: how a trial's features are measured, for the selection and on the test set: by a linear SVM, k nearest
+        neighbours or k-means; or by the method's own `classifier`, on the test set alone.
+    select: the rule that chooses the stage's config.
     stop: ends hopeless trials early.
     """
 
@@ -129,7 +129,7 @@ class TrainedStage(StageSettings):
 
 
 class FrozenStage(StageSettings):
-    """A stage whose method trains nothing: it says what it starts from, the data, the probe, and none of the rest."""
+    """A stage whose method trains nothing: it has a start, data and a probe, but no settings of training."""
 
     epochs: Literal[0] = 0
     batch_size: Literal[0] = 0
@@ -138,9 +138,10 @@ class FrozenStage(StageSettings):
 
 
 class ExperimentSettings(Settings):
-    """The top level of an experiment's YAML, stages still unread.
+    """The top level of an experiment's YAML; its stages are parsed later.
 
-    seeds: how many (0, 1, ...), or which.  streams: named random streams that do not follow the seed.
+    seeds: a number of seeds (0, 1, ...), or a list of them.
+    streams: the seeds of named random streams that do not follow the trial's seed.
     """
 
     name: Name
@@ -155,7 +156,7 @@ class ExperimentSettings(Settings):
 
 @dataclass(frozen=True)
 class Config:
-    """One setting of a stage's searched keys, and the whole settings that it gives."""
+    """One setting of a stage's searched keys, and the complete settings that result."""
 
     params: Mapping[str, Any]
     settings: StageSettings
@@ -165,10 +166,10 @@ class Config:
 class Stage:
     """A stage: its searched keys, and its configs.
 
-    configs: in the order of the search; none where each is proposed from the results of those before.
-    extremes: configs at the ends of the space, at least one; what must hold of all configs is checked on these.
-    configure: searched values -> the config; raises UserError where the settings refuse them.
-    data: the experiment's, with what this stage has otherwise.
+    configs: in the order of the search; empty if each is proposed from the results of earlier ones.
+    extremes: configs at the ends of the space, at least one; conditions on all configs are checked on these.
+    configure: searched values -> the config; raises UserError if the settings refuse them.
+    data: the experiment's data settings, with those that this stage changes.
     """
 
     name: str
@@ -180,12 +181,12 @@ class Stage:
 
     @property
     def settings(self) -> StageSettings:
-        """The settings of one of its configs, for what is never searched."""
+        """The settings of one of its configs, for keys that are never searched."""
         return self.extremes[0].settings
 
     @property
     def trains(self) -> bool:
-        """Whether its method trains, so that its trials have models of their own."""
+        """Whether its method trains; only then its trials have models of their own."""
         return not isinstance(self.settings, FrozenStage)
 
     @property
@@ -195,7 +196,7 @@ class Stage:
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """What the search weighs: what `select` compares, if nothing else is given."""
+        """The objectives of the search; by default the value that `select` compares."""
         return tuple(self.settings.search.objectives) or (self.select,)
 
     @property
@@ -213,9 +214,9 @@ class Stage:
 class Experiment:
     """A whole experiment, every value checked.
 
-    data: the settings that stages share, if they do not say otherwise.
-    variant: overrides that tell it from others of its name, profile, data and model in one command, each with its
-        path; mostly empty.
+    data: the settings that stages share, unless a stage has its own.
+    variant: overrides, by path, that distinguish it from experiments of the same name, profile, data and model in one
+        command; mostly empty.
     places: dotted key -> where it was written (`file.yaml:12`, `--set a.b=1`), for messages.
     """
 
@@ -233,30 +234,30 @@ class Experiment:
 
     @property
     def num_trials(self) -> int:
-        """How many trials its stages have at most: configs x seeds."""
+        """The number of trials of all its stages, at most: configs x seeds."""
         searches = [
             stage.settings.search.num_configs if stage.adaptive else len(stage.configs) for stage in self.stages
         ]
         return sum(num_configs or 0 for num_configs in searches) * len(self.seeds)
 
     def chain(self, stage: Stage) -> list[Stage]:
-        """Return the stages that a stage starts from, the first one first, and itself."""
+        """Return the stages that a stage starts from, in order, and the stage itself last."""
         earlier = next((other for other in self.stages if other.name == stage.start_from), None)
         return [*(self.chain(earlier) if earlier is not None else ()), stage]
 
     def streams_of(self, stage: Stage) -> tuple[str, ...]:
-        """Return the streams that a stage's features come of: its method's, or its start's if it trains nothing."""
+        """Return the streams of a stage's features: those of its method, or of its start if it trains nothing."""
         owner = stage if stage.trains else self.chain(stage)[-2]
         return methods.describe(owner.settings.method["name"]).streams
 
     def variant_of(self, stage: Stage) -> str:
-        """Return what tells a stage from others of its name in one command, as text."""
+        """Return text that distinguishes a stage from others of the same name in one command."""
         names = {other.name for other in self.chain(stage)}
         others = {("stages", other.name) for other in self.stages if other.name not in names}
         return ", ".join(text for path, text in self.variant if path[:2] not in others)
 
     def place(self, key: str) -> str:
-        """Return where a dotted key, or the nearest one above it, was written."""
+        """Return the place where a dotted key, or else its nearest parent, was written."""
         while key and key not in self.places:
             key = key.rpartition(".")[0]
         return self.places[key]

@@ -1,4 +1,4 @@
-"""What an experiment and its data must agree on, checked before anything is trained."""
+"""Checks, before anything is trained, that an experiment and its data fit together."""
 
 import math
 
@@ -13,7 +13,7 @@ FOLD_LABELS = 2  # images of each class that the probe's cross-validation needs
 
 
 def check(experiment: Experiment, datas: Datas) -> None:
-    """Raise UserError, with the place, for a model or a stage that cannot be trained or selected with these data."""
+    """Raise UserError, with the place, if a model or a stage cannot be trained or selected with these data."""
     for stage in experiment.stages:
         data = datas[stage.name]
         _check_image_size(experiment, data)
@@ -24,12 +24,12 @@ def check(experiment: Experiment, datas: Datas) -> None:
 
 
 def cautions(experiment: Experiment, datas: Datas) -> list[str]:
-    """Return what can be trained and will say little, each with its place."""
+    """Return cautions about settings that can be trained but whose results mean little, each with its place."""
     return [text for stage in experiment.stages if (text := _probed_on_trained(experiment, stage, datas))]
 
 
 def _probed_on_trained(experiment: Experiment, stage: Stage, datas: Datas) -> str:
-    """Return that a stage's configs are compared on labels that they have been trained on; empty where they are not."""
+    """Return a caution if a stage's configs are compared on labels that they were trained on, else an empty string."""
     chain = experiment.chain(stage)
     sees = [one for one in chain if one.trains and "labelled" in experiment.streams_of(one)]
     trained = [one.name for one in sees if datas[one.name].digest == datas[stage.name].digest]
@@ -87,7 +87,7 @@ def _check_rule(experiment: Experiment, stage: Stage, data: TrialData) -> None:
 def _check_batches(experiment: Experiment, stage: Stage, config: Config, data: TrialData) -> None:
     """Refuse a batch of one image of a stream, which batch normalisation cannot take."""
     if config.settings.steps_per_epoch is not None:
-        return  # all are full
+        return  # all batches are full
     covers_unlabelled = "unlabelled" in methods.describe(config.settings.method["name"]).streams
     images, batch_size = data.unlabelled if covers_unlabelled else data.labels, config.settings.batch_size
     ratio = config.settings.unlabelled_ratio

@@ -1,6 +1,6 @@
-"""Optuna's samplers over a stage's space, as functions of what they have been asked and told.
+"""Optuna's samplers over a stage's space, as functions of the proposals asked for and the results told.
 
-Nothing is kept but that order, so asking and telling it again leaves a sampler where it was.
+A sampler has no other state, so replaying both in the same order restores it.
 """
 
 import inspect
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_OF_AN_OPTION = 10_000  # of a sampler: more candidates or parents take all memory there is
-MOST_REPEATS = 100  # proposals in a row of configs that were proposed before, until the first one left is taken
+MOST_OF_AN_OPTION = 10_000  # upper bound of a sampler's option: more candidates or parents would take all memory
+MOST_REPEATS = 100  # repeated proposals in a row, after which the first remaining config is taken
 SEEDED = "seed"
-EXHAUSTIVE = ("BruteForceSampler", "GridSampler")  # they stop the study at the end, which asking and telling cannot
+EXHAUSTIVE = ("BruteForceSampler", "GridSampler")  # they stop the study at the end, which ask and tell do not support
 Params = dict[str, Any]
 
 
 class Sampler:
     """Proposes configs that were not proposed before.
 
-    A config that diverged is told as being as bad as the worst that finished. While none has finished it is told as
-    pruned, which samplers rank below all others; of several objectives, which none can be pruned for, it waits.
+    The sampler is told that a diverged config is as bad as the worst finished one.  While none has finished, it is told
+    that the config was pruned, which samplers rank below all others.  Optuna does not support pruning with several
+    objectives; a diverged config then waits until one has finished.
     """
 
     def __init__(self, settings: SearchSettings, space: Space, objectives: Sequence[str]) -> None:
@@ -45,34 +46,34 @@ class Sampler:
         self.single = len(objectives) == 1
         self._worse = [min if OBJECTIVES[name].highest else max for name in objectives]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of samplers that Optuna calls experimental
+            warnings.simplefilter("ignore")  # about samplers that Optuna calls experimental
             self.study = optuna.create_study(
                 sampler=build_sampler(settings),
                 directions=["maximize" if OBJECTIVES[name].highest else "minimize" for name in objectives],
             )
-        self._random = optuna.samplers.RandomSampler(seed=(settings.seed + 1) % 2**32)  # apart from the sampler's own
+        self._random = optuna.samplers.RandomSampler(seed=(settings.seed + 1) % 2**32)  # not the sampler's seed
         self.proposals: list[Proposal] = []
         self._worst: list[float] = []  # of each objective
         self._waiting: list[optuna.Trial] = []  # diverged, until one has finished
         self._trials: list[optuna.Trial] = []
-        self._numbers: dict[tuple[Any, ...], int] = {}  # of proposals, by their values: a search may have thousands
+        self._numbers: dict[tuple[Any, ...], int] = {}  # index of a proposal, by its values
         self._space = space
         self._known: dict[int, Told] = {}
 
     def replay(self, proposals: Sequence[Proposal]) -> None:
-        """Ask and tell again what was asked and told, in that order."""
+        """Repeat earlier proposals and results, in their order."""
         for proposal in proposals:
             params = self._ask(proposal.told)
             if params != proposal.params:
-                # Another version of Optuna, say: what was proposed and trained stands.
+                # For example with another version of Optuna: the configs that were proposed and trained are kept.
                 log.warning("%s was proposed, and %s is now; the former stands", proposal.params, params)
                 self._replace(proposal.params)
             self.proposals.append(proposal)
 
     def propose(self, told: Sequence[Told]) -> Params | None:
-        """Return the next config's values; None where the space holds none that is new.
+        """Return the next config's values; None if the space has no new config.
 
-        told: what became of earlier configs since the proposal before.
+        told: the results of earlier configs that came since the last proposal.
         """
         params = self._ask(told)
         if params is not None:
@@ -105,9 +106,10 @@ class Sampler:
         return tuple(params.get(key) for key in self.distributions)
 
     def _first_left(self) -> Params | None:
-        """Return the first point of a finite space that was not proposed; None where there is none.
+        """Return the first point of a finite space that was not proposed; None if there is none.
 
-        Of another space a random one: a sampler that learns nothing of what failed would propose it for ever.
+        In an infinite space it is a random point, because a sampler that learns nothing from failed configs would
+        propose the same one for ever.
         """
         if size(self._space) == sys.maxsize:
             space = self.distributions.items()
@@ -156,7 +158,7 @@ class Sampler:
 
 
 def draw(settings: SearchSettings, space: Space) -> list[Params]:
-    """Return the configs of a random search: independent draws, each config once, a longer search's first ones."""
+    """Return the configs of a random search: independent draws, each config once; a longer search begins with them."""
     assert settings.num_configs is not None, "it is checked"
     random = settings.model_copy(update={"sampler": {"name": "RandomSampler"}})
     sampler = Sampler(random, space, ["train_loss"])
@@ -167,9 +169,9 @@ def draw(settings: SearchSettings, space: Space) -> list[Params]:
 
 
 def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
-    """Return Optuna's sampler as the settings have it.
+    """Return Optuna's sampler for the settings.
 
-    Raises UserError, without the place, for a name or an option that Optuna does not know.
+    Raises UserError, without the place, if Optuna does not know its name or an option.
     """
     from optuna import samplers
 
@@ -194,7 +196,7 @@ def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
             sampler: samplers.BaseSampler = kind(**given, seed=settings.seed)
     except MemoryError:
         raise
-    except Exception as error:  # each sampler has its own ways to refuse
+    except Exception as error:  # each sampler raises its own classes of exceptions
         raise UserError(f"sampler: {name} does not take {quoted(given)}: {error}") from None
     for complaint in complaints:
         if issubclass(complaint.category, FutureWarning | DeprecationWarning):
@@ -204,14 +206,14 @@ def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
 
 @cache
 def _warn_once(text: str) -> None:
-    """Warn of what another version of Optuna will refuse; a search builds its sampler several times."""
+    """Log a warning about something deprecated in Optuna, once: a search builds its sampler several times."""
     log.warning("%s", text)
 
 
 def rehearse(settings: SearchSettings, space: Space, objectives: Sequence[str]) -> None:
-    """Propose a few configs to no purpose, so that what Optuna refuses only then is known before anything is trained.
+    """Propose a few configs without using them, to find errors of Optuna before anything is trained.
 
-    Raises UserError, without the place.
+    Raises UserError, without the place, if Optuna refuses the settings.
     """
     try:
         sampler = Sampler(settings, space, objectives)
@@ -224,7 +226,7 @@ def rehearse(settings: SearchSettings, space: Space, objectives: Sequence[str]) 
 
 
 def _check_type(option: str, value: Any, annotation: Any) -> None:
-    """Refuse what Optuna would only stumble over once there are results."""
+    """Refuse an option of the wrong type, which Optuna would notice only when there are results."""
     written = str(annotation)
     if "Callable" in written:
         raise UserError(f"sampler.{option}: is a function, which cannot be given here; leave it out")
@@ -256,7 +258,7 @@ def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistributio
 
 
 def size(space: Space) -> int:
-    """Return how many points a space has; of one with a range of floats, as many as there may be configs."""
+    """Return the number of points of a space; `sys.maxsize` if it has a range of floats."""
     return min(math.prod(_length(dimension) for dimension in space.values()), sys.maxsize)
 
 
@@ -267,7 +269,7 @@ def _length(dimension: Dimension) -> int:
 
 
 def _point(space: Space, index: int) -> Params:
-    """Return a point of a space, counted from 0, the last key running fastest."""
+    """Return the point of an index (0-based) in a space, with the last key varying fastest."""
     params: Params = {}
     for key, dimension in reversed(list(space.items())):
         index, place = divmod(index, _length(dimension))
@@ -276,14 +278,15 @@ def _point(space: Space, index: int) -> Params:
 
 
 def finite(values: Sequence[float | None]) -> bool:
-    """Return whether a search can be told these values."""
+    """Return whether all values are finite numbers, which a search can be told."""
     return all(value is not None and math.isfinite(value) for value in values)
 
 
 def told_of(number: int, statuses: Mapping[int, str], values: Sequence[float | None]) -> Told:
-    """Return what a search is told of a config all of whose seeds have ended: one seed that has not finished decides.
+    """Return the result that a search is told of a config whose seeds have all ended.
 
-    A divergence or a collapse is the config's own doing, a crash may have been the machine's.
+    One seed that has not finished decides the result.  A divergence or a collapse counts against the config; a crash
+    does not, because the machine may have caused it.
 
     statuses: by seed.  values: of the objectives, means over the seeds.
     """

@@ -1,6 +1,6 @@
-"""The rules that choose a stage's config, and the front of several objectives: pure functions over its trials' rows.
+"""The rules that select a stage's config, and the Pareto front: pure functions of its trials' rows.
 
-Test scores are no argument of any rule, and of no objective, so none can read them.
+No rule and no objective gets test scores as an argument, so none can read them.
 """
 
 import statistics
@@ -14,13 +14,13 @@ from raysl.results.records.stages import Ineligible, Member, Ranked, SelectionRe
 from raysl.results.tables.build import ConfigSummary
 from raysl.search.code import mixture
 
-FEWEST_TIED = 3  # configs of equal values that say something of the rule, unless they are as good as can be
-MOST_TIED = 5  # that are named
+FEWEST_TIED = 3  # number of equal values that count as a tie, unless the values are the best possible
+MOST_TIED = 5  # number of tied configs that a reason names
 NO_PROBE = "no probe_accuracy: a class has fewer than 2 labelled training images"
 
 
 class Rule(NamedTuple):
-    """column: of the row, averaged over the seeds.  highest: whether more is better."""
+    """column: the column of rows that is averaged over the seeds.  highest: whether higher is better."""
 
     column: str
     words: str
@@ -31,14 +31,14 @@ RULES = {
     "train_loss": Rule("final_loss", "mean final training loss", highest=False),
     "probe_accuracy": Rule("probe_accuracy", "mean probe accuracy on the labelled training images", highest=True),
 }
-# What a search may weigh: what a rule compares, and what it costs.
+# The objectives that a search can have: the values of rules, and the training time.
 OBJECTIVES = RULES | {"seconds": Rule("seconds", "mean training time", highest=False)}
 
 
 def summarise(record: StageRecord, rows: Mapping[str, TrialRow], scores: Mapping[str, Score]) -> list[ConfigSummary]:
     """Return each config's mean and standard deviation over its seeds, in the order of the search.
 
-    A config with a seed that has not finished, for whatever reason, has no means: such a seed is never averaged away.
+    A config with a seed that has not finished, for whatever reason, has no means: no mean leaves a seed out.
     """
     found = [_summary(record, config_id, members, rows, scores) for config_id, members in by_config(record).items()]
     if len(record.objectives) < 2:
@@ -48,9 +48,10 @@ def summarise(record: StageRecord, rows: Mapping[str, TrialRow], scores: Mapping
 
 
 def pareto_front(summaries: Iterable[ConfigSummary], objectives: Sequence[str]) -> set[str]:
-    """Return the ids of the eligible configs that no other is at least as good as in all objectives, and better in one.
+    """Return the ids of the eligible configs that no other config dominates.
 
-    objectives: names of `OBJECTIVES`.  Configs of equal values are in it together; one without a value is not.
+    One config dominates another if it is at least as good in all objectives and better in one.
+    objectives: names of `OBJECTIVES`.  Configs of equal values are in the front together; one without a value is not.
     """
     rules = [OBJECTIVES[name] for name in objectives if name in OBJECTIVES]
     costs: dict[str, tuple[float, ...]] = {}
@@ -58,7 +59,7 @@ def pareto_front(summaries: Iterable[ConfigSummary], objectives: Sequence[str]) 
         if summary.eligible and all(getattr(summary, f"{rule.column}_mean") is not None for rule in rules):
             costs[summary.config_id] = tuple((-1 if rule.highest else 1) * _value(summary, rule) for rule in rules)
     front: dict[str, tuple[float, ...]] = {}
-    for name in sorted(costs, key=costs.__getitem__):  # one that beats another comes before it
+    for name in sorted(costs, key=costs.__getitem__):  # a dominating config comes before the dominated one
         if not any(_beats(other, costs[name]) for other in front.values()):
             front[name] = costs[name]
     return set(front)
@@ -77,7 +78,7 @@ def by_config(record: StageRecord) -> dict[str, list[Member]]:
 
 
 def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float) -> SelectionRecord:
-    """Choose a stage's config by its rule; of tied ones, the first of the search."""
+    """Return the selection of a stage's config by its rule; of tied configs, the first of the search is selected."""
     rule = RULES[record.rule]
     summaries = [_judged(summary, rule) for summary in summarise(record, rows, {})]
     eligible = [summary for summary in summaries if summary.eligible]
@@ -105,7 +106,10 @@ def _compared(record: StageRecord, eligible: Sequence[ConfigSummary], rows: Mapp
 
 
 def compared_value(record: StageRecord, members: Sequence[Member], rows: Mapping[str, TrialRow]) -> float | None:
-    """Return what a stage's rule compares of one config, by its members; None where it could not choose it yet."""
+    """Return the value that a stage's rule compares, of one config; None if the config is not eligible (yet).
+
+    members: of the config.
+    """
     rule = RULES[record.rule]
     summary = _judged(_summary(record, members[0].config_id, members, rows, {}), rule)
     return _value(summary, rule) if summary.eligible else None
@@ -156,7 +160,7 @@ def _moments(column: str, values: Sequence[float | None]) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=2**16)  # exact arithmetic takes its time, and a search's configs are summarised again and again
+@lru_cache(maxsize=2**16)  # exact arithmetic is slow, and configs are summarised repeatedly
 def _deviation(values: tuple[float, ...]) -> float:
     return statistics.stdev(values)
 
@@ -179,7 +183,10 @@ def _reason(rule: Rule, ranking: Sequence[ConfigSummary], params: Mapping[str, M
 
 
 def is_tie(values: Sequence[float], rule: Rule) -> bool:
-    """Return whether configs are equally good, and so many that it is no accident: two where none could be better."""
+    """Return whether all values are equal, and too many for this to be an accident.
+
+    That is 2 values if they are the best possible, else FEWEST_TIED.
+    """
     return len(set(values)) == 1 and len(values) >= (2 if rule.highest and values[0] == 1 else FEWEST_TIED)
 
 

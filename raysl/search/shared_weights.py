@@ -1,4 +1,4 @@
-"""Which trials have the same weights, so that one of them is trained and the others are only measured."""
+"""Finds trials with the same weights: one of them is trained, and the others are only measured."""
 
 import math
 from collections.abc import Iterable
@@ -15,42 +15,42 @@ from raysl.training.spec import TrialSpec
 
 
 class SharedWeights:
-    """The trained trials of a results folder, by what decides their weights.
+    """The trained trials of a results folder, by their weights id (`TrialSpec.weights_id`).
 
-    Another probe or another of its settings, and another D_l for a method that sees no labels, give other trials with
-    the same weights (`TrialSpec.weights_id`).
+    Trials that differ only in the probe or its settings have the same weights, and so have trials that differ only in
+    D_l if their method sees no labels.
     """
 
     def __init__(self, store: Store | None, *, own_code: bool = False) -> None:
-        """Take a results folder, or None where there is none yet.
+        """Read the trials of a results folder; None if there is none yet.
 
-        own_code: whether only weights are taken that this very code has trained.
+        own_code: whether to take only weights that were trained with the code that runs.
         """
         self._store, self._own_code = store, own_code
         self._ids: dict[str, str | None] = {}  # weights id by trial id
-        self._unsorted: dict[tuple[str, int], list[TrialRow]] = {}  # by method and seed
+        self._unsorted: dict[tuple[str, int], list[TrialRow]] = {}  # without a weights id yet, by method and seed
         self._rows: dict[str, dict[str, TrialRow]] = {}  # by weights id, then by trial id
         self.refresh()
 
     def refresh(self) -> None:
-        """Take note of what other searches have trained meanwhile."""
+        """Read the rows again, for trials that other searches have trained meanwhile."""
         self._unsorted, self._rows = {}, {}
         if self._store is not None:
             self.add(read_rows(self._store).values())
 
     def add(self, rows: Iterable[TrialRow]) -> None:
-        """Take note of trials that have ended."""
+        """Add the rows of trials that have ended."""
         for row in filter(_lasts, rows):
             self._unsorted.setdefault((row.method, row.seed), []).append(row)
 
     def id_of(self, spec: TrialSpec) -> str:
-        """Return what names a trial's weights; a trial that trains nothing has none that others could take."""
+        """Return a trial's weights id; its own id if it trains nothing, because no other trial can take its weights."""
         name = self._ids.get(spec.id) or (spec.weights_id(self._start_id(spec)) if spec.trains else spec.id)
         self._ids[spec.id] = name
         return name
 
     def donors(self, spec: TrialSpec) -> list[TrialRow]:
-        """Return the trained trials with the weights of another, whether their models are there or not."""
+        """Return the rows of other trained trials with the same weights, with or without a model file."""
         if not spec.trains:
             return []
         for row in self._unsorted.pop((spec.method["name"], spec.seed), ()):
@@ -61,11 +61,11 @@ class SharedWeights:
         return [row for row in found if self._is_of_own_code(row, spec)] if self._own_code else found
 
     def donor(self, trial: Trial) -> TrialRow | None:
-        """Return the trained trial that saves another its training; None if that must be trained.
+        """Return the row of the trained trial whose weights a trial can take; None if the trial must be trained.
 
-        Without a model there is no probe accuracy. What other code than this has trained is taken with all models that
-        are wanted, or not at all, because this code would make others. A trial that may be stopped early is compared
-        with others epoch by epoch.
+        A donor without a model cannot be probed.  A donor of other code must have all wanted models, because this code
+        would make different ones.  A trial with early stopping has no donor, because its losses are compared epoch by
+        epoch.
         """
         if trial.stop is not None:
             return None
@@ -78,13 +78,13 @@ class SharedWeights:
         return next((row for row in own if row.status != "finished" or not trial.needs_probe), None)
 
     def has_model(self, row: TrialRow, epoch: int | None = None) -> bool:
-        """Return whether there is a file of a trial's model, of its end or of a milestone; it may be damaged."""
+        """Return whether a trial's model file exists, of its end or of a milestone; it may be damaged."""
         return (
             self._store is not None and row.status == "finished" and self._store.exists(model_path(row.trial_id, epoch))
         )
 
     def _is_of_own_code(self, row: TrialRow, spec: TrialSpec) -> bool:
-        """Return whether a row is of the code that would train a trial here."""
+        """Return whether a row was made by the code that would train a trial here."""
         return self._store is not None and row.code == code_of(spec, self._store).digest
 
     def _start_id(self, spec: TrialSpec) -> str | None:
@@ -95,18 +95,18 @@ class SharedWeights:
         return self._ids.get(spec.start) or spec.start
 
     def _row_id(self, row: TrialRow) -> str | None:
-        """Return what names a row's weights; None for one that another raysl has written, or nobody's."""
+        """Return the weights id of a row; None if its spec cannot be read or does not have the row's id."""
         if row.trial_id not in self._ids:
             try:
                 spec = TrialSpec.model_validate_json(row.spec)
                 self._ids[row.trial_id] = self.id_of(spec) if spec.id == row.trial_id else None
-            except (ValidationError, UserError, KeyError, TypeError, OSError):  # a method that is no longer there
+            except (ValidationError, UserError, KeyError, TypeError, OSError):  # for example a removed method
                 self._ids[row.trial_id] = None
         return self._ids[row.trial_id]
 
 
 def _lasts(row: TrialRow) -> bool:
-    """Return whether the same training would end as a trial has, whatever it is measured by."""
+    """Return whether training with the same weights id always ends as this trial has, with any probe."""
     if row.status == "diverged":
         return bool(row.curve) and not math.isfinite(row.curve[-1].loss)
     return row.status in ("finished", "collapsed")

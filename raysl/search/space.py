@@ -1,4 +1,4 @@
-"""The values that a searched key may take."""
+"""The values of a searched key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Grid:
-    """Each of some values, in order; to a search that draws, one of them."""
+    """A list of values, in order: a grid search takes each of them, other searches one for a config."""
 
     values: tuple[Any, ...]
 
@@ -22,14 +22,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Choice(Grid):
-    """One of some values, which have no order."""
+    """A choice between values that have no order."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """A number between two ends, both of them included.
+    """A number between two ends, both included.
 
-    log: whether it is drawn evenly over the logarithm.
+    log: whether its logarithm is drawn uniformly, instead of the number.
     """
 
     low: float
@@ -38,7 +38,7 @@ class Range:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """Its lowest and highest value."""
+        """The lowest and the highest value."""
         return self.low, self.high
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Range:
 
 @dataclass(frozen=True)
 class IntRange(Range):
-    """A whole number between two ends."""
+    """A whole number between two ends, both included."""
 
     low: int
     high: int
@@ -57,7 +57,7 @@ class IntRange(Range):
 
 
 def _text(value: float) -> str:
-    """Return a number as short as it can be without standing for another: a stage is named by it."""
+    """Return the shortest text that identifies a number: it is part of a stage's name."""
     return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 

@@ -1,4 +1,4 @@
-"""Which trial each seed of a stage starts from."""
+"""Finds the trial that each seed of a stage starts from."""
 
 from raysl.results.records.stages import read_selections
 from raysl.results.storage.store import Store
@@ -7,10 +7,10 @@ from raysl.search.trials import Datas, stage_id
 
 
 def selected_starts(experiment: Experiment, stage: Stage, datas: Datas, store: Store) -> dict[int, str] | None:
-    """Return seed -> id of the trial that it starts from: that of the earlier stage's selected config.
+    """Return seed -> id of the trial that it starts from, which is of the earlier stage's selected config.
 
-    The earlier stage is this experiment's own on these data, and not another search's of the same name.
-    Empty for a stage that starts from scratch; None where nothing is selected for it yet.
+    The earlier stage is this experiment's own, on these data; stages of the same name of other searches do not count.
+    Returns an empty dict for a stage that starts from scratch, and None if the earlier stage has no selection yet.
     """
     if stage.start_from is None:
         return {}

@@ -1,4 +1,4 @@
-"""A results folder's four tables, from its rows, scores, stages and selections."""
+"""Builds a results folder's four tables from its rows, scores, stages and selections."""
 
 import time
 from dataclasses import replace
@@ -13,15 +13,15 @@ from raysl.results.tables.build import Tables, build, publish
 from raysl.results.tables.published import is_published, made_of, note_published
 from raysl.search.selection import summarise
 
-SETTLING = 0.1  # seconds after which a local file is no longer young; what was just selected is published at once
+SETTLING = 0.1  # seconds to wait until a new local file is old enough for its time stamp to be trusted
 
-_last: dict[str, tuple[str, Tables]] = {}  # by the store's URI: what it was made of, and the tables without curves
+_last: dict[str, tuple[str, Tables]] = {}  # by the store's URI: digest of the listing of its files, and the tables
 
 
 def summarise_store(store: Store, *, curves: bool = True) -> Tables:
     """Build the tables of everything that a results folder holds.
 
-    curves: whether that table is filled too, which is by far the largest.
+    curves: whether the table of curves, by far the largest, is filled too.
     """
     made = made_of(store)
     known, last = _last.get(store.uri, (None, None))
@@ -39,7 +39,7 @@ def summarise_store(store: Store, *, curves: bool = True) -> Tables:
 
 
 def publish_store(store: Store) -> None:
-    """Publish the tables of everything that a results folder holds, unless they lie there already."""
+    """Publish the tables of everything that a results folder holds, unless they are up to date."""
     made = made_of(store)
     if made is None:
         time.sleep(SETTLING)
@@ -51,7 +51,7 @@ def publish_store(store: Store) -> None:
 
 
 def curves_of(store: Store, stage_id: str, trial_id: str) -> pa.Table:
-    """Return the part of the table of curves that one trial of a stage has; none where it has no row."""
+    """Return the rows of the table of curves of one trial of a stage; an empty table if the trial has no row."""
     stages = [stage for stage in read_stages(store) if stage.stage_id == stage_id]
     row = read_row(store, trial_id)
     members = (member for stage in stages for member in stage.members if member.trial_id == trial_id)

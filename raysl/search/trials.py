@@ -1,4 +1,4 @@
-"""A stage's trials: its configs x seeds, each with the spec that names it."""
+"""The trials of a stage: configs x seeds, each with the spec that gives its id."""
 
 import hashlib
 import json
@@ -12,11 +12,11 @@ from raysl.search.experiment import Config, Experiment, Stage, StageSettings
 from raysl.training.settings import StopSettings
 from raysl.training.spec import IDENTITY_VERSION, TrialSpec, identity_of
 
-PROBE_ACCURACY = "probe_accuracy"  # among objectives
+PROBE_ACCURACY = "probe_accuracy"  # the name of an objective
 
-Datas = Mapping[str, TrialData]  # of each stage, by its name
+Datas = Mapping[str, TrialData]  # the data of each stage, by the stage's name
 
-# What StageSettings came to hold later: at its default it is no part of a config's name.
+# Keys that were added to StageSettings later: at its default, such a key is left out of a config's id.
 LATER: dict[str, Any] = {
     "start_epoch": None,
     "probe": "linear_svm",
@@ -32,8 +32,8 @@ LATER: dict[str, Any] = {
 class Trial:
     """A config x a seed.
 
-    milestones: after how many epochs its model is kept, beside the end's.
-    stop: how it may be ended early; cohort: what names the trials that it is then held against.
+    milestones: the numbers of epochs after which its model is kept, in addition to the final model.
+    stop: the rule of early stopping; None without it.  cohort: the name of the cohort that its losses are compared in.
     needs_probe: whether its stage's search or selection compares its probe accuracy.
     """
 
@@ -53,10 +53,10 @@ def expand(
     starts: Mapping[int, str],
     configs: Sequence[Config] | None = None,
 ) -> tuple[Trial, ...]:
-    """Return the trials of a stage's configs, config by config, seed by seed.
+    """Return the trials of a stage's configs, ordered by config, then by seed.
 
     starts: seed -> id of the trial that this seed starts from; empty for a stage that starts from scratch.
-    configs: those wanted; all that are known before the search if None.
+    configs: of the trials; if None, all that are known before the search.
     """
     seen = stage_data(experiment, stage, datas)
     ends = _start_ends(experiment, stage)
@@ -72,13 +72,13 @@ def expand(
 
 
 def stage_data(experiment: Experiment, stage: Stage, datas: Datas) -> TrialData:
-    """Return the data of a stage's trials: without the attack on D_l where its features come of no labelled images."""
+    """Return the data of a stage's trials, without the attack on D_l if its features are trained without labels."""
     data = datas[stage.name]
     return data if "labelled" in experiment.streams_of(stage) else data.model_copy(update={"attack": None})
 
 
 def config_id(config: Config) -> str:
-    """Return 8 hex digits that name a config: the same settings have the same id in every experiment."""
+    """Return a config's id, 8 hex digits: the same settings have the same id in every experiment."""
     said = _said(config.settings)
     for key in ("start_from", "select", "milestones", "stop", "data"):
         said.pop(key, None)
@@ -86,7 +86,7 @@ def config_id(config: Config) -> str:
 
 
 def experiment_digest(experiment: Experiment) -> str:
-    """Return 16 hex digits of the hash of all that an experiment says of its numbers; not of its images' content."""
+    """Return 16 hex digits of the hash of all settings that decide an experiment's numbers, not of its images."""
     names = ("data", "model", "probes")
     facts = {name: getattr(experiment, name).model_dump(mode="json", exclude_none=True) for name in names}
     stages = [[stage.name, *_searched(stage)] for stage in experiment.stages]
@@ -100,12 +100,12 @@ def stage_id(
     starts: Mapping[int, str],
     expanded: Sequence[Trial] | None = None,
 ) -> str:
-    """Return 12 hex digits that name a stage: by all its trials, or by what an adaptive search proposes them from.
+    """Return a stage's id, 12 hex digits of a hash of all its trials, or of the settings of an adaptive search.
 
-    expanded: all its trials, where it is not adaptive and they are known.
+    expanded: all its trials, if it is not adaptive and they are known.
     """
     if stage.adaptive:
-        # More configs continue a search, and so are no part of its name.
+        # A larger number of configs continues the same search, so it is not part of the id.
         search = stage.settings.search.model_dump(mode="json", exclude={"num_configs"})
         first = expand(experiment, stage, datas, starts, stage.extremes[:1])
         trials: list[Any] = [[trial.spec.id for trial in first], _space(stage), search]
@@ -125,9 +125,9 @@ def stage_record(
     created_at: float,
     trials: Sequence[Trial] | None = None,
 ) -> StageRecord:
-    """Return the record that says which trials a stage is made of.
+    """Return the record of a stage, which lists its trials.
 
-    trials: those that it is made of so far; all that are known before the search if None.
+    trials: its trials so far; if None, all that are known before the search.
     """
     trials = expand(experiment, stage, datas, starts) if trials is None else trials
     objectives = stage.objectives
@@ -149,17 +149,17 @@ def stage_record(
 
 
 def with_cohorts(trials: Iterable[Trial], stage_id: str) -> tuple[Trial, ...]:
-    """Return trials that may be ended early with what names those that they are held against: stage and seed."""
+    """Return trials in which those with early stopping have the name of their cohort: stage and seed."""
     return tuple(replace(trial, cohort=f"{stage_id}-{trial.spec.seed}") if trial.stop else trial for trial in trials)
 
 
 def member(trial: Trial) -> Member:
-    """Return a trial's place in its stage."""
+    """Return a trial's entry in the record of its stage."""
     return Member(trial.spec.id, trial.config_id, trial.spec.seed, dict(trial.params))
 
 
 def _said(settings: StageSettings) -> dict[str, Any]:
-    """Return a config's settings, without how its stage is searched and without later ones that are not given."""
+    """Return a config's settings without those of the search, and without `LATER` ones at their defaults."""
     said = settings.model_dump(mode="json", exclude={"search"})
     said["method"] = identity_of(said["method"])
     return {key: value for key, value in said.items() if key not in LATER or value != LATER[key]}
@@ -176,7 +176,7 @@ def _space(stage: Stage) -> list[list[str]]:
 
 
 def _start_ends(experiment: Experiment, stage: Stage) -> int | None:
-    """Return after how many epochs the stage that this one starts from ends; None for a stage from scratch."""
+    """Return the number of epochs of the stage that this one starts from; None for a stage from scratch."""
     return None if stage.start_from is None else experiment.chain(stage)[-2].settings.epochs
 
 

@@ -1,4 +1,4 @@
-"""A trial's method: built, and with the weights that it starts from or was trained to."""
+"""Builds a trial's method, with its start weights or its trained weights."""
 
 from raysl import methods
 from raysl.errors import CheckpointError
@@ -12,7 +12,7 @@ from raysl.training.spec import TrialSpec
 
 
 def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
-    """Build a trial's method, its encoder taken over from what is evaluated of the trial that it starts from."""
+    """Return a trial's untrained method; its encoder has the evaluation weights of the trial that it starts from."""
     assert spec.data.image_size is not None, "a trial's data are resolved"
     encoder = build_encoder(spec.model, channels, spec.data.image_size)
     if spec.start is not None:
@@ -25,9 +25,9 @@ def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
 
 
 def trained_method(spec: TrialSpec, store: Store, weights_of: str | None = None) -> Method:
-    """Return a trial's method as it was trained; one that trains nothing is what it starts from.
+    """Return a trial's trained method; a trial that trains nothing has its start weights.
 
-    weights_of: the trial whose model is taken; its own if None.
+    weights_of: id of the trial whose model is loaded; the trial's own if None.
     Raises CheckpointError if the model is damaged or does not fit.
     """
     assert spec.data.channels is not None, "a trial's data are resolved"
@@ -38,7 +38,7 @@ def trained_method(spec: TrialSpec, store: Store, weights_of: str | None = None)
     state = checkpoint.load(store, path)
     try:
         method.load_state_dict(state["method"])
-    except (KeyError, TypeError, RuntimeError) as error:  # of a version that had other parameters
+    except (KeyError, TypeError, RuntimeError) as error:  # for example of a version with other parameters
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{store.address(path)}: does not fit this trial: {reason}") from None
     return method

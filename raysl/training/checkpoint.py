@@ -1,4 +1,4 @@
-"""Tensors and plain values as bytes that are checked when they are read and never execute code."""
+"""Reads and writes tensors and plain values; files are checked when they are read, and never execute code."""
 
 import io
 from typing import Any
@@ -20,13 +20,13 @@ def save(store: Store, path: str, state: dict[str, Any]) -> None:
 def load(store: Store, path: str) -> dict[str, Any]:
     """Read a state, on the CPU.
 
-    Raises CheckpointError where the file is damaged, not one of raysl's, or holds more than tensors and plain values.
+    Raises CheckpointError if the file is damaged, is not raysl's, or holds more than tensors and plain values.
     """
     place = store.address(path)
     payload = checked_payload(store.read(path), path, place)
     try:
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a forged file makes of the reader
+    except Exception as error:  # a forged file can cause any exception in the reader
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(f"{place}: refused, nothing in it was executed: {reason}") from None
     if not isinstance(state, dict):

@@ -1,4 +1,4 @@
-"""The code that a trial is of."""
+"""Which code trains a trial."""
 
 from raysl.results.records.code import Code
 from raysl.results.records.rows import read_row
@@ -8,7 +8,7 @@ from raysl.training.spec import TrialSpec
 
 
 def code_of(spec: TrialSpec, store: Store) -> Code:
-    """Return the code that a trial is of where this process trains it.
+    """Return the code with which this process would train a trial.
 
     store: holds the row of the trial that it starts from.
     """

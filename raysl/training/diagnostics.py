@@ -1,4 +1,4 @@
-"""What a trained model shows of itself on a few training images."""
+"""Diagnostics of a trained model on a few training images."""
 
 from itertools import islice
 from typing import NamedTuple
@@ -16,11 +16,11 @@ from raysl.training.input_pipeline import Feed, Normaliser
 from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
 
-NUM_BATCHES = 20  # that a method may choose from
+NUM_BATCHES = 20  # number of batches that a method may choose from
 
 
 class Matrix(NamedTuple):
-    """A method's `Matrix`, its values float32 [rows, columns]."""
+    """A method's `Matrix`, with values as a NumPy array, float32 [rows, columns]."""
 
     title: str
     values: NDArray[np.float32]
@@ -29,7 +29,7 @@ class Matrix(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A method's `Diagnostic`, its images uint8 [N, H, W, C] as they are looked at."""
+    """A method's `Diagnostic`, with images as a NumPy array, uint8 [N, H, W, C], not normalised."""
 
     title: str
     caption: str
@@ -40,11 +40,12 @@ class Shown(NamedTuple):
 
 @torch.no_grad()
 def diagnosed(spec: TrialSpec, store: Store, name: str, num_images: int) -> Shown:
-    """Return a diagnostic of a trial's method, with the model as it is at the end, on views of its training images.
+    """Return a diagnostic of a trial's trained method, on views of its training images.
 
-    num_images: of a batch, at most; it is smaller than those of the training, so that it can be looked at. The model is
-        in eval mode: batch normalisation has its running statistics, as for the probes, and not those of so few images.
-    Raises CheckpointError where the model is damaged.
+    The model is in eval mode: batch normalisation uses its running statistics, as for the probes, because a batch is
+    small.
+    num_images: of a batch, at most; few enough for a picture.
+    Raises CheckpointError if the model is damaged.
     """
     device = prepare_process(spec, Execution())
     method = trained_method(spec, store)
@@ -65,7 +66,7 @@ def _shown(found: Diagnostic, normalise: Normaliser) -> Shown:
 
 
 def _pixels(images: Tensor, normalise: Normaliser) -> Images:
-    """Return normalised images as they are looked at."""
+    """Return normalised images as uint8 pixels."""
     pixels = (images * normalise.std + normalise.mean).clamp(0, 1).mul(255).round().byte()
     found: Images = pixels.permute(0, 2, 3, 1).numpy()
     return found

@@ -1,6 +1,6 @@
-"""Which trials end early: rules over the losses that trials of the same stage and seed had, and where those stand.
+"""Early stopping: rules over the losses of a cohort, and the files of these losses.
 
-Decided within the trial, from files: a rerun finds what trials of an earlier one have left, and no trial depends on a
+A trial decides by itself, from files.  So a rerun also compares with trials of earlier runs, and no trial depends on a
 scheduler that would die with its driver.
 """
 
@@ -15,19 +15,19 @@ from raysl.results.storage.store import Store
 from raysl.training.paths import COHORT_SUFFIX, cohort_folder, cohort_path
 from raysl.training.settings import Asha, MedianRule, StopSettings
 
-LossCurve = Sequence[float]  # after each epoch, from the first on
+LossCurve = Sequence[float]  # the loss after each epoch, from the first on
 _LOSSES = TypeAdapter(list[float])
 
 
 def asha(settings: Asha, epochs_done: int, loss: float, peers: LossCurve) -> str | None:
     """Return why a trial ends here under asynchronous successive halving (Li et al. 2020, algorithm 2), or None.
 
-    peers: the losses that other trials had after as many epochs; those that come to it first all go on.
-    The cut-off is interpolated as `AsyncHyperBandScheduler` of Ray does.
+    peers: the losses of other trials after the same number of epochs; without any, the trial goes on.
+    The cut-off is interpolated as in Ray's `AsyncHyperBandScheduler`.
     """
     if not _is_rung(settings, epochs_done) or not peers:
         return None
-    # As rewards, which are compared from above there: the interpolation then rounds the same way.
+    # Losses are negated, because Ray compares rewards: the interpolation then rounds in the same way.
     cutoff = -float(np.nanpercentile(np.negative(peers), (1 - 1 / settings.reduction) * 100))
     if not loss > cutoff:
         return None
@@ -40,8 +40,8 @@ def asha(settings: Asha, epochs_done: int, loss: float, peers: LossCurve) -> str
 def median(settings: MedianRule, losses: LossCurve, peers: Sequence[LossCurve]) -> str | None:
     """Return why a trial ends here under the median stopping rule (Golovin et al. 2017, section 3.2.2), or None.
 
-    losses: its own so far.  peers: those of other trials, as far as they are.
-    What counts is as in Ray's `MedianStoppingRule`: peers that are as far, by their mean from `grace` epochs on.
+    losses: its own so far.  peers: those of other trials so far.
+    As in Ray's `MedianStoppingRule`, only peers with as many epochs count, by their mean loss from epoch `grace` on.
     """
     epochs_done = len(losses)
     if epochs_done < settings.grace:
@@ -68,9 +68,9 @@ def _is_rung(settings: Asha, epochs_done: int) -> bool:
 
 @dataclass(frozen=True)
 class EarlyStoppingCohort:
-    """The trials of a stage and a seed, which compare their losses.
+    """The trials of a stage with the same seed, which compare their losses.
 
-    name: of the stage and the seed; a file of each trial's losses lies under `races/<name>/`.
+    name: made of the stage and the seed; each trial's losses are in a file under `races/<name>/`.
     """
 
     store: Store
@@ -78,28 +78,28 @@ class EarlyStoppingCohort:
     settings: StopSettings
 
     def record(self, trial_id: str, losses: LossCurve) -> None:
-        """Write a trial's losses so far, for the others; what it had after later epochs before a kill stays."""
+        """Write a trial's losses so far for the others; losses of later epochs, from before a kill, are kept."""
         known = self._read(trial_id) or []
         write_record(self.store, cohort_path(self.name, trial_id), _LOSSES, [*losses, *known[len(losses) :]])
 
     def has(self, trial_id: str) -> bool:
-        """Return whether a trial has taken part."""
+        """Return whether a trial has written losses."""
         return self.store.exists(cohort_path(self.name, trial_id))
 
     def reason(self, trial_id: str, losses: LossCurve) -> str | None:
-        """Return why a trial ends after the epochs that it has losses of; None where it goes on."""
+        """Return why a trial ends after its last epoch in `losses`; None if it goes on."""
         match self.settings:
             case Asha() as rule:
                 done = len(losses)
                 if not _is_rung(rule, done):
-                    return None  # and nothing is read
+                    return None  # without reading the others' files
                 peers = [peer[done - 1] for peer in self._peers(trial_id) if len(peer) >= done]
                 return asha(rule, done, losses[-1], peers)
             case MedianRule() as rule:
                 return median(rule, losses, self._peers(trial_id)) if len(losses) >= rule.grace else None
 
     def withdraw(self, trial_id: str) -> None:
-        """Take a trial out, whose losses mean nothing: a collapsed one's are the lowest of all."""
+        """Remove a trial's losses, if they mean nothing: those of a collapsed trial are the lowest of all."""
         self.store.delete(cohort_path(self.name, trial_id))
 
     def _peers(self, trial_id: str) -> list[LossCurve]:

@@ -1,4 +1,4 @@
-"""What a trained network makes of images, batch by batch, in eval mode and in fp32."""
+"""Computes features and logits of images with a trained network, batch by batch, in eval mode and fp32."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from raysl.methods._method import Method
 from raysl.models.encoder import Encoder
 from raysl.training.input_pipeline import Normaliser
 
-FEATURE_BATCH = 256  # images at once; in eval mode it changes no number
+FEATURE_BATCH = 256  # images at once; in eval mode the number changes no result
 
 
 def extract_features(encoder: Encoder, images: np.ndarray, normalise: Normaliser) -> np.ndarray:
@@ -20,7 +20,7 @@ def extract_features(encoder: Encoder, images: np.ndarray, normalise: Normaliser
 
 
 def pooled_features(encoder: Encoder, images: np.ndarray, normalise: Normaliser) -> Tensor:
-    """Return what the backbone makes of uint8 images [N, H, W, C]: float32 [N, width], on their device."""
+    """Return the backbone's pooled features of uint8 images [N, H, W, C]: float32 [N, width], on the device."""
     encoder.backbone.eval()
     return _in_batches(encoder.backbone, images, normalise)
 
@@ -31,9 +31,9 @@ def logits(method: Method, images: np.ndarray, normalise: Normaliser) -> np.ndar
     return _in_batches(method.classify, images, normalise).cpu().numpy()
 
 
-@torch.no_grad()  # no inference mode: a head may be trained on what comes out
+@torch.no_grad()  # not inference mode: a head may be trained on the result
 def _in_batches(compute: Callable[[Tensor], Tensor], images: np.ndarray, normalise: Normaliser) -> Tensor:
-    # A rank without images takes one batch of none, for its width.
+    # A rank without images computes one empty batch, for the width of the result.
     starts = range(0, max(len(images), 1), FEATURE_BATCH)
     batches = (normalise(normalise.to_float(np.array(images[start : start + FEATURE_BATCH]))) for start in starts)
     return torch.cat([compute(batch).float() for batch in batches])

@@ -1,4 +1,4 @@
-"""Batches of images as the views that a method declares, on the device that trains."""
+"""Makes batches of images into the views that a method declares, on the device that trains."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ class Normaliser:
 
     @classmethod
     def of(cls, arrays: TrainArrays, device: torch.device) -> "Normaliser":
-        """Take the channels' mean and standard deviation over all of D_u."""
+        """Return a normaliser with the mean and standard deviation of each channel over all of D_u."""
         mean, std = (torch.as_tensor(value, device=device).view(1, -1, 1, 1) for value in (arrays.mean, arrays.std))
         return cls(mean, std)
 
     def to_float(self, images: np.ndarray) -> Tensor:
-        """Move images to the device, as floats in [0, 1], in the channels-last memory format."""
+        """Return images on the device, as floats in [0, 1], in the channels-last memory format."""
         return torch.from_numpy(images).to(self.mean.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
 
     def __call__(self, images: Tensor) -> Tensor:
         if images.is_contiguous():
             return (images - self.mean) / self.std
-        # Line by line where channels are last: torch takes ten times as long for one pixel's channels after the other.
+        # Channels-last images are normalised as lines of all channels: torch takes ten times as long pixel by pixel.
         batch, channels, height, width = images.shape
         lines = images.permute(0, 2, 3, 1).flatten(2)
         mean, std = (value.flatten().repeat(width) for value in (self.mean, self.std))
@@ -44,12 +44,12 @@ class Normaliser:
 
 
 class Feed:
-    """One trial's labelled and unlabelled images, drawn under its seeds.
+    """One trial's labelled and unlabelled images, drawn with its seeds.
 
-    The labelled subset depends on the split seed alone, so every method sees the same one, attacked or not.
-    arrays: the images, where they are not those that the trial's data name.
-    pooled: what a frozen backbone makes of D_l, float [N, width] on the device; once it is there, views are taken from
-        it instead of from images.
+    D_l depends on the split seed alone, so every method sees the same one, attacked or not.
+    arrays: images to use instead of those of the trial's data.
+    pooled: pooled features of D_l under a frozen backbone, float [N, width] on the device; once they are set, views are
+        taken from them instead of from images.
     """
 
     def __init__(
@@ -73,21 +73,21 @@ class Feed:
 
     @property
     def shows_labelled_images_alone(self) -> bool:
-        """Whether all views are labelled images as they are, and so the same in every epoch."""
+        """Whether all views are labelled images without augmentation, and so the same in every epoch."""
         return all(view == ViewSpec("labelled", identity) for view in self.views.values())
 
     def labelled_images(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return D_l as it is trained on, attacked or not: images uint8 [N, H, W, C] and labels int64 [N]."""
+        """Return D_l, attacked if the trial's is: images uint8 [N, H, W, C] and labels int64 [N]."""
         return self._attacked(self.labelled), self.arrays.labels[self.labelled]
 
     @property
     def steps(self) -> int:
-        """Batches of an epoch."""
+        """The number of batches of an epoch."""
         return num_steps(*self._counts, self.spec.batch_size, ratio=self.ratio, steps=self.spec.steps_per_epoch)
 
     @property
     def ratio(self) -> int:
-        """Unlabelled images for each labelled one."""
+        """The number of unlabelled images for each labelled one."""
         return self.spec.unlabelled_ratio or 1
 
     @property
@@ -98,7 +98,7 @@ class Feed:
         )
 
     def batches(self, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
-        """Cut an epoch into this rank's batches."""
+        """Yield this rank's batches of an epoch."""
         return epoch_batches(
             *self._counts,
             self.spec.batch_size,
@@ -111,7 +111,7 @@ class Feed:
         )
 
     def make_views(self, batch: Batch, epoch: int) -> dict[str, View]:
-        """Make the views of a batch."""
+        """Return the views of a batch, by name."""
         if self.pooled is not None:
             rows = torch.from_numpy(batch.rows["labelled"]).to(self.pooled.device)
             pooled = View(self.pooled[rows], self._labels("labelled", batch), None)

@@ -1,4 +1,4 @@
-"""One loop for one process and for DDP."""
+"""The training loop, for one process and for DDP."""
 
 import math
 import time
@@ -24,30 +24,30 @@ from raysl.training.schedules import lr_factor
 from raysl.training.spec import TrialSpec
 
 COLLAPSED = 0.05  # a mean spread below this is a collapse, in batches of any size
-SPREAD_OUT = 0.5  # and one above this is none
+SPREAD_OUT = 0.5  # a mean spread above this is never a collapse
 
 
 class Ending(NamedTuple):
-    """How a trial ended that did not finish, and why."""
+    """The status of a trial that did not finish, and the reason."""
 
     status: Status
     reason: str
 
 
 def collapse_below(batch_size: int) -> float:
-    """Return the mean spread of an epoch below which a siamese method has mapped all images to one point.
+    """Return the mean spread of an epoch below which a siamese method has collapsed to one point.
 
-    It is COLLAPSED, but for batch normalisation: it centres the embeddings of B images, so that one or two of a
-    collapsed batch lie on the far side, which leaves a spread of 2 / sqrt(B). Twice that is a collapse, up to
-    SPREAD_OUT: sound training keeps 0.8 and more.
+    It is COLLAPSED for large batches.  In small ones, batch normalisation centres the embeddings of B images, so one or
+    two embeddings of a collapsed batch lie opposite to the others, and the spread is 2 / sqrt(B).  The threshold is
+    twice that, at most SPREAD_OUT: sound training keeps a spread of 0.8 or more.
     """
     return max(COLLAPSED, min(SPREAD_OUT, 4 / math.sqrt(batch_size)))
 
 
 class Loop:
-    """A trial's training on this rank: what is trained, how far it is, and its curve.
+    """A trial's training on this rank: its method, optimizer, progress and curve.
 
-    arrays: of its images, where they are not those that its data name.
+    arrays: images to use instead of those of its data.
     """
 
     def __init__(self, spec: TrialSpec, store: Store, execution: Execution, arrays: TrainArrays | None = None) -> None:
@@ -71,7 +71,7 @@ class Loop:
 
     @property
     def epochs_done(self) -> int:
-        """Epochs trained so far, those before a resume included."""
+        """The number of epochs trained so far, including those before a resume."""
         return len(self.curve)
 
     @property
@@ -81,7 +81,7 @@ class Loop:
 
     @property
     def ending(self) -> Ending | None:
-        """What ends this trial after the last epoch; None where it may go on."""
+        """The divergence or collapse that ends this trial after its last epoch; None if it may go on."""
         if self.diverged:
             return Ending("diverged", f"non-finite loss in epoch {self.epochs_done} of {self.spec.epochs}")
         spread = self.curve[-1].terms.get(SPREAD) if self.curve else None
@@ -93,17 +93,17 @@ class Loop:
         )
 
     def wrapped(self) -> nn.Module:
-        """Return what `forward` is called on: DDP over several ranks."""
+        """Return the module whose `forward` is called: the method, wrapped in DDP if there are several ranks."""
         if self.world_size == 1:
             return self.method
         ids = None if self.device.type == "cpu" else [self.device]
         return DistributedDataParallel(self.method, device_ids=ids, broadcast_buffers=False)
 
     def train_epoch(self, wrapped: nn.Module) -> Epoch:
-        """Train one epoch and append its losses, means over all images of all ranks, to the curve."""
+        """Train one epoch; return its losses, means over all images of all ranks, and append them to the curve."""
         epoch, started = self.epochs_done, time.perf_counter()
-        # Whatever draws from torch's global generator (dropout) then depends on the seed and the epoch alone,
-        # so a checkpoint at an epoch's end needs no random state.
+        # Draws from torch's global generator (dropout) then depend on the seed and the epoch alone, so a checkpoint at
+        # an epoch's end needs no random state.
         torch.manual_seed(derive(self.spec, "augmentation", epoch, self.rank))
         self.method.train()
         if self.pools_once and self.feed.pooled is None:
@@ -129,17 +129,17 @@ class Loop:
         return result
 
     def _pooled(self) -> torch.Tensor:
-        """Return what the frozen backbone makes of D_l, [N, width]: each rank computes its share."""
+        """Return the pooled features of D_l under the frozen backbone, [N, width]; each rank computes a share."""
         images, _ = self.feed.labelled_images()
         own = images[self.rank :: self.world_size]
         return collectives.gather(pooled_features(self.method.encoder, own, self.feed.normalise))
 
     def step_of(self, epoch: int, number: int) -> Step:
-        """Return which step of the training an epoch's step is."""
+        """Return a step of an epoch, numbered over the whole training."""
         return Step(epoch * self.steps + number, self.spec.epochs * self.steps)
 
     def step(self, wrapped: nn.Module, views: dict[str, View], step: Step) -> Losses:
-        """Take one optimizer step, and what the method makes follow it."""
+        """Take one optimizer step, call the method's `after_step`, and return the losses."""
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bf16"):
             losses: Losses = wrapped(views, step)

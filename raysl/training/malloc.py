@@ -1,24 +1,24 @@
-"""How a process that trains on a CPU keeps its memory."""
+"""Memory settings of a process that trains on a CPU."""
 
 import ctypes
 import platform
 from functools import cache
 
-# The C library's numbers for its settings (malloc.h), and what they are set to, in counts and bytes.
+# The C library's numbers of its settings (malloc.h), and their values, in counts and bytes.
 SETTINGS = {
-    -4: 0,  # M_MMAP_MAX: no block is mapped by itself, whatever its size
-    -1: 1 << 30,  # M_TRIM_THRESHOLD: this much may lie free
-    -2: 1 << 26,  # M_TOP_PAD: asked for at a time
+    -4: 0,  # M_MMAP_MAX: no block gets a mapping of its own, whatever its size
+    -1: 1 << 30,  # M_TRIM_THRESHOLD: this much may stay free
+    -2: 1 << 26,  # M_TOP_PAD: requested at a time
 }
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Have the C library keep what a step frees, for the next step takes as much.
+    """Make glibc keep the memory that a step frees, because the next step needs as much.
 
-    As it is, glibc gives activations back to the system as soon as they are freed, and each of their pages costs a
-    fault when the next step takes it: up to a quarter of a step's time. No other C library is told anything.
-    The settings are those of the main thread's pool; `launch` has all threads share it.
+    By default, glibc returns activations to the system as soon as they are freed.  Each of their pages then causes a
+    page fault in the next step, which costs up to a quarter of a step's time.  Other C libraries are left as they are.
+    The settings apply to the main thread's pool; `launch` makes all threads share it.
     """
     if platform.libc_ver()[0] != "glibc":
         return

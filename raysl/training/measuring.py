@@ -1,4 +1,4 @@
-"""Trials that are measured without any training: they have the weights of another trial."""
+"""Measures trials without training them, because they have the weights of another trial."""
 
 import logging
 import time
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def measure_start(spec: TrialSpec, store: Store, execution: Execution) -> TrialRow | None:
-    """Probe the model that a trial starts from and write the trial's row; nothing is trained, and no model written."""
+    """Probe a trial's start weights and write its row, without training; return the row on rank 0, None on others."""
     if collectives.rank() != 0:
         return None
     known = read_row(store, spec.id)
@@ -41,10 +41,11 @@ def measure_start(spec: TrialSpec, store: Store, execution: Execution) -> TrialR
 
 
 def take_over(spec: TrialSpec, store: Store, execution: Execution, donor: str, milestones: Sequence[int]) -> None:
-    """Write the models of a trial whose weights another one was trained to, and its row unless it has one.
+    """Write a trial's models as copies of another trial's with the same weights; write its row unless it has one.
 
-    Called on every rank; rank 0 does it. Nothing is written where the other trial's model is gone.
-    donor: id of the other trial.  milestones: after how many epochs a model is kept, beside that of the end.
+    Called on every rank; rank 0 writes. Nothing is written if the other trial's model is missing.
+    donor: id of the other trial.
+    milestones: the numbers of epochs after which a model is kept, in addition to the final model.
     """
     device = prepare_process(spec, execution)
     whole = torch.tensor(float(is_whole(store, model_path(donor))), device=device)
@@ -55,7 +56,7 @@ def take_over(spec: TrialSpec, store: Store, execution: Execution, donor: str, m
             _take_over(spec, store, device, row, milestones)
         except CheckpointError as error:
             log.warning("is trained: %s", error)
-    collectives.mean_over_ranks(whole)  # the other ranks read what is there then
+    collectives.mean_over_ranks(whole)  # the other ranks wait, and then read what was written
 
 
 def _take_over(spec: TrialSpec, store: Store, device: torch.device, donor: TrialRow, milestones: Sequence[int]) -> None:

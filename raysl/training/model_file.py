@@ -1,4 +1,4 @@
-"""What a trial's model file holds: the state of its method, and which part of it is the encoder that is evaluated."""
+"""The content of a trial's model file: the state of its method, and the name of the evaluated encoder in it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,16 +7,16 @@ from torch import Tensor
 
 from raysl.methods._method import Method
 
-TRAINED = "encoder"  # the encoder that is trained, which alone was evaluated before files named it
+TRAINED = "encoder"  # the trained encoder: the evaluated one in older files, which name none
 
 
 def model_state(trial_id: str, method: Method) -> dict[str, Any]:
-    """Return what is written of a trial's method."""
+    """Return the content of a trial's model file."""
     return {"id": trial_id, "method": method.state_dict(), "evaluated": _evaluated(method)}
 
 
 def evaluated_encoder(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the weights of the evaluated encoder of a model file, which another trial starts from."""
+    """Return the evaluation weights of the encoder in a model file, from which another trial starts."""
     prefix = f"{state.get('evaluated', TRAINED)}."
     return {key.removeprefix(prefix): value for key, value in state["method"].items() if key.startswith(prefix)}
 

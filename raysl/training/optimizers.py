@@ -20,8 +20,8 @@ def build_optimizer(
     """Return the optimizer of a module's trainable parameters.
 
     SGD, Adam and AdamW apply weight decay to all of them, as torch does; LARS leaves out biases and norms.
-    groups: parameters of the module that are trained otherwise, as `Method.parameter_groups` gives them.
-    Raises MethodError with the group's name for a factor or a parameter that it cannot have.
+    groups: parameters with their own factors of learning rate or weight decay, as in `Method.parameter_groups`.
+    Raises MethodError with the group's name if it has an invalid factor or parameter.
     """
     parts = [_options(settings, group) for group in _all_groups(module, groups) if group.parameters]
     match settings:
@@ -36,7 +36,7 @@ def build_optimizer(
 
 
 def _all_groups(module: nn.Module, groups: Mapping[str, ParameterGroup]) -> list[ParameterGroup]:
-    """Return the trainable parameters group by group; those in none come first."""
+    """Return the trainable parameters in groups; those of no named group come first."""
     owners: dict[nn.Parameter, str | None] = dict.fromkeys(module.parameters())
     found = []
     for name, (parameters, *factors) in groups.items():
@@ -52,7 +52,7 @@ def _all_groups(module: nn.Module, groups: Mapping[str, ParameterGroup]) -> list
 
 
 def _take(parameter: nn.Parameter, name: str, owners: dict[nn.Parameter, str | None]) -> None:
-    """Note that a parameter is in a group, which no other may have."""
+    """Record a parameter's group; raises MethodError if another group has the parameter, or the method does not."""
     if parameter not in owners:
         raise MethodError(f"parameter group {name!r}: holds a parameter that the method does not have")
     if owners[parameter] is not None:
@@ -61,7 +61,7 @@ def _take(parameter: nn.Parameter, name: str, owners: dict[nn.Parameter, str | N
 
 
 def _options(settings: OptimizerSettings, group: ParameterGroup) -> dict[str, Any]:
-    """Return a group as torch's optimizers take it."""
+    """Return a group in the form of torch's optimizers."""
     decay = settings.weight_decay * group.weight_decay
     return {"params": [*group.parameters], "lr": settings.lr * group.lr, "weight_decay": decay}
 
@@ -70,7 +70,7 @@ class LayerwiseAdaptive(Optimizer):
     """LARS (You et al. 2017, arXiv:1708.03888, algorithm 1), per parameter w with gradient g:
 
     v <- momentum v + lr ratio (g + decay w);  w <- w - v;  ratio = trust |w| / (|g| + decay |w|),
-    or 1 where |w| or |g| is 0. Biases and norm parameters (fewer than two dimensions) have neither ratio nor decay.
+    or 1 if |w| or |g| is 0. Biases and norm parameters (fewer than two dimensions) have neither ratio nor decay.
     """
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], settings: LARS) -> None:

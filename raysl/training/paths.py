@@ -1,18 +1,18 @@
-"""Where a trial's model and checkpoint lie in a results folder."""
+"""The paths of a trial's files in a results folder."""
 
 
 def model_path(trial_id: str, epoch: int | None = None) -> str:
-    """Return the place of a trial's model: of the finished trial, or as it was after so many epochs."""
+    """Return the path of a trial's model: the final one, or the one after `epoch` epochs."""
     return f"models/{trial_id}.pt" if epoch is None else f"models/{trial_id}@{epoch}.pt"
 
 
 def checkpoint_path(trial_id: str) -> str:
-    """Return the place of a half-finished trial's checkpoint."""
+    """Return the path of an unfinished trial's checkpoint."""
     return f"checkpoints/{trial_id}.pt"
 
 
 def log_path(trial_id: str) -> str:
-    """Return the place of a trial's log."""
+    """Return the path of a trial's log."""
     return f"logs/{trial_id}.log"
 
 
@@ -20,10 +20,10 @@ COHORT_SUFFIX = ".json"
 
 
 def cohort_folder(name: str) -> str:
-    """Return the place of the losses that trials of a stage and a seed compare."""
+    """Return the folder of the losses of a cohort."""
     return f"races/{name}"
 
 
 def cohort_path(name: str, trial_id: str) -> str:
-    """Return the place of one trial's losses among them."""
+    """Return the path of the losses of one trial of a cohort."""
     return f"{cohort_folder(name)}/{trial_id}{COHORT_SUFFIX}"

@@ -11,10 +11,10 @@ from raysl.training.spec import TrialSpec
 
 
 def probed(spec: TrialSpec, method: Method, feed: Feed) -> tuple[Ending | None, float | None]:
-    """Return what ends a trained trial after all, and its probe accuracy.
+    """Return the divergence of a trained trial, if there is one, and its probe accuracy.
 
-    The last step is taken after the last loss was computed. A classifier has seen all of D_l, so there is nothing to
-    cross-validate it on.
+    Weights may diverge in the last step, after the last loss was computed.  The accuracy is None for the probe
+    `classifier`: it has been trained on all of D_l, so no image is left to validate it on.
     """
     images, labels = feed.labelled_images()
     if spec.probe == "classifier":

@@ -1,4 +1,4 @@
-"""The process that trains: its device, its threads, and the seeds of its random streams."""
+"""Sets up the process that trains: its device, its threads, and the seeds of its random streams."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import torch
 from raysl.training.malloc import keep_freed_memory
 from raysl.training.spec import STREAMS, RandomStream, TrialSpec
 
-CUDA_CONTEXT = 600 << 20  # bytes, roughly, that a process takes of a card beside its tensors
+CUDA_CONTEXT = 600 << 20  # bytes, roughly, that a process needs on a GPU in addition to its tensors
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Execution:
     """How a trial is executed; nothing here decides its numbers beyond rounding.
 
     device: `cpu` or `cuda:N`.  threads: of this process.  checkpoint_seconds: least time between two checkpoints.
-    milestones: after how many epochs the model is kept, beside that of the end.
+    milestones: the numbers of epochs after which the model is kept, in addition to the final model.
     """
 
     device: str = "cpu"
@@ -26,9 +26,9 @@ class Execution:
 
 
 def device_for(gpus: float) -> str:
-    """Return the device that a process with this share of GPUs trains on, and keep it to its share of the memory.
+    """Return the device of a process with this share of GPUs, and limit the process to its share of the memory.
 
-    So a trial that needs more fails by itself, and takes none of its neighbours on the card with it.
+    With the limit, a trial that needs more memory fails alone, and not its neighbours on the same GPU.
     """
     if not gpus or not torch.cuda.is_available():
         return "cpu"
@@ -38,7 +38,7 @@ def device_for(gpus: float) -> str:
 
 
 def memory_share(gpus: float, memory: int) -> float:
-    """Return which fraction of a card's memory (bytes) a process may fill with tensors that has this share of it."""
+    """Return the fraction of a GPU's memory (bytes) that a process with this share of the GPU may fill with tensors."""
     return 1.0 if gpus >= 1 else max(gpus - CUDA_CONTEXT / memory, 0.0)
 
 
@@ -47,7 +47,7 @@ def prepare_process(spec: TrialSpec, execution: Execution) -> torch.device:
     device = torch.device(execution.device)
     torch.set_num_threads(execution.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
-    # Determinism would have torch fill all fresh memory, lest anything reads it before it is written: nothing does.
+    # By default, deterministic torch fills all new memory, in case it is read before it is written; nothing reads it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cpu":
         keep_freed_memory()
@@ -57,6 +57,6 @@ def prepare_process(spec: TrialSpec, execution: Execution) -> torch.device:
 
 
 def derive(spec: TrialSpec, stream: RandomStream, *more: int) -> int:
-    """Return the 64-bit seed of a named stream, apart from those of all other streams."""
+    """Return the 64-bit seed of a named stream, which differs from those of all other streams."""
     entropy = [spec.stream_seed(stream), STREAMS.index(stream), *more]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])

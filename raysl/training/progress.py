@@ -1,4 +1,4 @@
-"""How far a training is, written to the results folder and taken up again."""
+"""Writes models and checkpoints of a training, and resumes it."""
 
 from raysl.errors import CheckpointError
 from raysl.results.records.rows import Epoch
@@ -9,7 +9,7 @@ from raysl.training.paths import checkpoint_path, model_path
 
 
 def save_model(loop: Loop, epoch: int | None = None) -> None:
-    """Write a trial's model: that of its end, or of a milestone."""
+    """Write a trial's model: the final one, or that of a milestone."""
     checkpoint.save(loop.store, model_path(loop.spec.id, epoch), model_state(loop.spec.id, loop.method))
 
 
@@ -27,9 +27,9 @@ def save_checkpoint(loop: Loop) -> None:
 
 
 def resume(loop: Loop) -> None:
-    """Take up the last checkpoint.
+    """Set a loop to the state of the last checkpoint.
 
-    Raises CheckpointError if it is damaged, does not fit, or is of other code; the loop is of no use then.
+    Raises CheckpointError if it is damaged, does not fit, or is of other code; the loop cannot be used afterwards.
     """
     path = checkpoint_path(loop.spec.id)
     state = checkpoint.load(loop.store, path)
@@ -40,6 +40,6 @@ def resume(loop: Loop) -> None:
         loop.optimizer.load_state_dict(state["optimizer"])
         loop.curve = [Epoch(*entry) for entry in state["curve"]]
         loop.started = float(state["started"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # of a version that had other parameters
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # for example of a version with other parameters
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{loop.store.address(path)}: does not fit this trial: {reason}") from None

@@ -1,4 +1,4 @@
-"""How the learning rate goes over the epochs; torch-free."""
+"""Schedules of the learning rate over the epochs; no torch."""
 
 import math
 
@@ -6,9 +6,9 @@ from raysl.training.settings import Constant, Cosine, Exponential, ScheduleSetti
 
 
 def lr_factor(settings: ScheduleSettings, position: float, epochs: int) -> float:
-    """Return what the learning rate is multiplied by.
+    """Return the factor of the learning rate.
 
-    position: epochs done so far, with the fraction of the current one, from 0 to `epochs`.
+    position: epochs done so far, including the fraction of the current one, from 0 to `epochs`.
     """
     match settings:
         case Constant():

@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 
 def score_trial(spec: TrialSpec, store: Store, execution: Execution, *, keep_features: bool = False) -> Score:
-    """Apply the trial's probe to the test set, fitted on D_l's features, and write the score unless it is there.
+    """Return the test score of a trial's probe, fitted on D_l's features; write it unless it is written.
 
-    A trial whose probe is the classifier that it has trained is scored by that one.
-    keep_features: write the test features, and what the probe takes each image for, as well.
+    For the probe `classifier`, the method's own trained classifier is scored.
+    keep_features: also write the test features, and the class that the probe predicts for each image.
     """
     features = _test_features(spec, store, execution)
     classifier = json.dumps({"classifier": True})
@@ -40,7 +40,7 @@ def score_trial(spec: TrialSpec, store: Store, execution: Execution, *, keep_fea
         write_features(store, features)
     known = read_scores(store, [spec.id]).get(spec.id)
     if known is not None:
-        # Scored again for its features alone: the score is written once.
+        # The trial was scored before, and now only its features are written: a score is written once.
         if known != replace(score, code=known.code):
             log.warning("%r, where %r is written", score, known)
         return known
@@ -67,7 +67,7 @@ def _test_features(spec: TrialSpec, store: Store, execution: Execution) -> Featu
 def _predicted(
     method: Method, feed: Feed, test_images: np.ndarray, test: tuple[np.ndarray, np.ndarray]
 ) -> NDArray[np.int64]:
-    """Return what the probe takes test images for; test: their features and labels."""
+    """Return the classes that the probe predicts for test images; test: their features and labels."""
     if feed.spec.probe == "classifier":
         return np.asarray(logits(method, test_images, feed.normalise).argmax(axis=1), np.int64)
     images, labels = feed.labelled_images()

@@ -1,4 +1,4 @@
-"""What a stage says of its optimizer, schedule and precision, and a probe of its classifier."""
+"""The settings of optimizers, of learning rate schedules and of early stopping."""
 
 from typing import Annotated, Literal, Self
 
@@ -49,7 +49,7 @@ class AdamW(Settings):
 
 
 class LARS(Settings):
-    """Layer-wise adaptive rates (You et al. 2017, arXiv:1708.03888); biases and norms are left out of both."""
+    """Layer-wise adaptive rates (You et al. 2017, arXiv:1708.03888), without rates and decay for biases and norms."""
 
     name: Literal["lars"]
     lr: Positive
@@ -62,7 +62,7 @@ OptimizerSettings = Annotated[SGD | Adam | AdamW | LARS, Field(discriminator="na
 
 
 class Constant(Settings):
-    """The learning rate stays."""
+    """A constant learning rate."""
 
     name: Literal["constant"]
 
@@ -89,7 +89,7 @@ class Asha(Settings):
     """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934).
 
     After `grace`, `grace * reduction`, ... epochs a trial goes on only if its loss is among the lowest 1 / reduction of
-    those that trials of the same seed had there.
+    its cohort's losses at that epoch.
     """
 
     scheduler: Literal["asha"]
@@ -100,8 +100,8 @@ class Asha(Settings):
 class MedianRule(Settings):
     """The median stopping rule (Golovin et al. 2017, "Google Vizier").
 
-    From `grace` epochs on, a trial ends whose lowest loss so far is above the median of the mean losses that at least
-    `min_peers` trials of the same seed had until then.
+    From `grace` epochs on, a trial ends if its lowest loss so far is above the median of the mean losses of its cohort
+    until then, if at least `min_peers` trials are as far.
     """
 
     scheduler: Literal["median"]

@@ -1,4 +1,4 @@
-"""A trial, named by everything that decides its numbers."""
+"""The spec of a trial: everything that decides its numbers, and its id."""
 
 import hashlib
 import json
@@ -16,9 +16,9 @@ from raysl.probes.settings import ProbesSettings
 from raysl.settings import Settings
 from raysl.training.settings import OptimizerSettings, ScheduleSettings
 
-IDENTITY_VERSION = 2  # raised when the same settings come to mean other numbers
+IDENTITY_VERSION = 2  # increase when the same settings give other numbers
 
-# By method, what hyperparameters that it came to have later are without being given: no part of a trial's name then.
+# By method, the defaults of hyperparameters that were added later: at these values they are left out of a trial's id.
 _CROPS = {"interpolation": "bicubic"}
 LATER: Mapping[str, Mapping[str, Any]] = {
     "supervised": {"views": "none"},
@@ -27,14 +27,14 @@ LATER: Mapping[str, Mapping[str, Any]] = {
     **dict.fromkeys(("barlow_twins", "byol", "denoising_autoencoder", "sidae", "simclr", "simsiam", "vicreg"), _CROPS),
 }
 
-UNSEEN = ("labels", "draw", "attack")  # of the data: what a method without labelled images does not see
+UNSEEN = ("labels", "draw", "attack")  # the data settings that have no effect on a method without labelled images
 
 STREAMS = ("split", "init", "order", "augmentation")
 RandomStream = Literal["split", "init", "order", "augmentation"]
 
 
 def identity_of(method: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a method's settings as they name a trial: those of LATER only where they are other than there."""
+    """Return a method's settings as they enter a trial's id: those in LATER only if they differ from there."""
     later = LATER.get(method["name"], {})
     return {
         key: identity_of(value) if isinstance(value, Mapping) else value
@@ -46,17 +46,17 @@ def identity_of(method: Mapping[str, Any]) -> dict[str, Any]:
 class TrialSpec(Settings):
     """One training run: a config of a stage and a seed.
 
-    method: the method's name and every one of its hyperparameters, defaults included.
-    optimizer, epochs, batch_size: None, 0 and 0 where nothing is trained, and what it starts from is probed.
+    method: the method's name and all of its hyperparameters, including defaults.
+    optimizer, epochs, batch_size: None, 0 and 0 if nothing is trained, and only the start weights are probed.
     start: id of the trial whose encoder this one starts from; None starts from scratch.
-    start_epoch: after how many epochs of that trial; None is after its last.
+    start_epoch: the number of epochs of that trial to start after; None is its last epoch.
     steps_per_epoch: None is a pass over the images.
     unlabelled_ratio: unlabelled images of a batch for each labelled one; None is 1.
-    probe: what measures the features; `classifier` scores the method's own classifier on the test set; None is the
+    probe: how features are measured; `classifier` scores the method's own classifier on the test set; None is the
         linear SVM.
-    freeze: `backbone` trains only what comes after the pooling.
+    freeze: `backbone` trains only the layers after the pooling.
     streams: seeds of named streams that do not follow `seed`.
-    probes: the settings of its probe; the linear SVM's are always among them.
+    probes: the settings of its probe; those of the linear SVM are always included.
     """
 
     data: TrialData
@@ -83,9 +83,9 @@ class TrialSpec(Settings):
         return _digest([IDENTITY_VERSION, self._facts()])
 
     def weights_id(self, start: str | None) -> str:
-        """Return 16 hex digits of the hash of everything that decides this trial's weights; not of how they are probed.
+        """Return 16 hex digits of the hash of everything that decides this trial's weights, without its probe.
 
-        Without labelled images in its method, neither D_l nor its attack decides them.
+        If the method sees no labelled images, neither D_l nor its attack is part of the hash.
         start: the weights id of the trial whose encoder this one starts from.
         """
         facts = self._facts()
@@ -98,19 +98,19 @@ class TrialSpec(Settings):
 
     def _facts(self) -> dict[str, Any]:
         facts = self.model_dump(mode="json", exclude_none=True)
-        del facts["data"]["source"]  # where the content lies does not change it: the digest names it
+        del facts["data"]["source"]  # the location of the images does not matter: the digest identifies their content
         facts["method"] = identity_of(facts["method"])
         return facts
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with other values, and so with an id of its own."""
+        """Return a copy with other values, and so with another id."""
         copy = super().model_copy(update=update, deep=deep)
         copy.__dict__.pop("id", None)
         return copy
 
     @property
     def trains(self) -> bool:
-        """Whether it trains at all, and so has a model of its own."""
+        """Whether the trial trains, and so has a model of its own."""
         return self.epochs > 0
 
     def stream_seed(self, stream: RandomStream) -> int:

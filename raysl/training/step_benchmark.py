@@ -1,4 +1,4 @@
-"""How long a step of a trial takes on this machine."""
+"""Measures how long a step of a trial takes on this machine."""
 
 import statistics
 import time
@@ -17,8 +17,9 @@ from raysl.training.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Cost:
-    """seconds: of one step, the median, with its share of what is computed once.  steps: of one epoch.
+    """The cost of a trial's training.
 
+    seconds: the median of a step, plus its share of the one-off cost.  steps: the number of steps of an epoch.
     num_parameters: of the whole method.
     """
 
@@ -28,10 +29,10 @@ class Cost:
 
 
 def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> Cost:
-    """Take a few training steps of a trial, from scratch, and time them; the first one is a warm-up.
+    """Return the cost of a trial's steps, measured on a few steps from scratch after a warm-up step.
 
-    Images that are not on this machine are noise.
-    One that trains nothing has no steps.
+    If the images are not on this machine, noise replaces them.
+    A trial that trains nothing has 0 steps.
     """
     spec = spec.model_copy(update={"start": None})
     if not spec.trains:
@@ -60,7 +61,7 @@ def _num_parameters(method: Method) -> int:
 
 
 def _pool_some(loop: Loop) -> float:
-    """Put a batch's pooled features in the place of all of D_l's; return the seconds that all would take."""
+    """Return the seconds to pool all of D_l, extrapolated from a batch, whose features stand for those of D_l."""
     images, _ = loop.feed.labelled_images()
     some = images[:FEATURE_BATCH]
     for _ in range(2):  # the first one is a warm-up

@@ -1,4 +1,4 @@
-"""What a training changes of torch in its process, for a caller that goes on to use torch itself."""
+"""Restores torch's global state after a training, for a caller that uses torch itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def kept_torch_state() -> Iterator[None]:
-    """Put back, after this block, torch's threads, determinism, autotuning and random numbers."""
+    """Restore torch's threads, determinism, autotuning and random state after this block."""
     threads, tuned = torch.get_num_threads(), torch.backends.cudnn.benchmark
     deterministic = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()

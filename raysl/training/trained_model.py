@@ -1,4 +1,4 @@
-"""A trained model as others use it: images in, features or logits out."""
+"""A trained model for other programs: images in, features or logits out."""
 
 from collections.abc import Iterable
 from io import BytesIO
@@ -19,17 +19,17 @@ from raysl.training.spec import TrialSpec
 
 
 class TrainedModel(nn.Module):
-    """The evaluated encoder of a trial, in eval mode, and what its features expect.
+    """The evaluated encoder of a trial, in eval mode, with its preprocessing and classifier.
 
     trial_id: of the trial.  spec: everything that decided its numbers.
-    class_names: of the images that it was trained on, in the order of labels and logits.
+    class_names: of its training images, in the order of labels and logits.
     encoder: float [B, C, H, W], preprocessed, -> features [B, encoder.num_features].
     """
 
     def __init__(self, spec: TrialSpec, method: Method) -> None:
-        """Take a trial and its method as it was trained.
+        """Wrap a trial's trained method.
 
-        Raises DataError where the images that it was trained on, whose mean and deviation it needs, are not there.
+        Raises DataError if the training images, whose mean and deviation the model needs, are not on this machine.
         """
         super().__init__()
         self.trial_id, self.spec = spec.id, spec
@@ -42,14 +42,14 @@ class TrainedModel(nn.Module):
 
     @property
     def classifies(self) -> bool:
-        """Whether its method has learnt the classes, so that it can `classify`."""
+        """Whether its method has learnt the classes; only then `classify` works."""
         return self.spec.method["name"] in methods.classifiers()
 
     def preprocess(self, images: Any) -> Tensor:
-        """Return images as the model takes them: float [N, C, H, W], resized and normalised, on its device.
+        """Return preprocessed images for the model: float [N, C, H, W], resized and normalised, on its device.
 
         images: one or several; each a PIL image, an image file's bytes, or uint8 [H, W] or [H, W, C], C = 1 or 3.
-        Raises DataError for what is no image.
+        Raises DataError if one is not an image.
         """
         size, channels = self.spec.data.image_size, self.spec.data.channels
         assert size is not None, "a trial's data are resolved"
@@ -66,7 +66,7 @@ class TrainedModel(nn.Module):
     def classify(self, images: Tensor) -> Tensor:
         """Return the logits [B, K] of preprocessed images, in the order of `class_names`.
 
-        Raises UserError where its method has learnt no classes.
+        Raises UserError if its method has learnt no classes.
         """
         if not self.classifies:
             name, known = self.spec.method["name"], ", ".join(methods.classifiers())
@@ -75,7 +75,7 @@ class TrainedModel(nn.Module):
 
 
 def _several(images: Any) -> Iterable[Any]:
-    """Return the images, also where it is one alone."""
+    """Return images as an iterable, also if a single image is given."""
     if isinstance(images, Image.Image | bytes) or (isinstance(images, np.ndarray) and images.ndim == 2):
         return [images]
     if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[-1] in (1, 3):
@@ -86,7 +86,7 @@ def _several(images: Any) -> Iterable[Any]:
 
 
 def _file(image: Any) -> bytes:
-    """Return the bytes of an image file that holds an image."""
+    """Return an image as the bytes of an image file."""
     if isinstance(image, bytes):
         return image
     if isinstance(image, Image.Image):
@@ -100,7 +100,7 @@ def _file(image: Any) -> bytes:
 
 
 def _png(image: Image.Image) -> bytes:
-    """Return a picture as a file, with what its metadata say of its orientation."""
+    """Return an image as a PNG file, with the orientation of its metadata."""
     buffer = BytesIO()
     try:
         image.save(buffer, "PNG", compress_level=0, exif=image.getexif())

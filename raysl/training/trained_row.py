@@ -1,4 +1,4 @@
-"""The row of a trial that was trained, or measured, in this process."""
+"""Writes the row of a trial that was trained or measured in this process."""
 
 import time
 
@@ -25,9 +25,9 @@ def write_trained(
     accuracy: float | None,
     code: Code,
 ) -> TrialRow:
-    """Write the row of a trial, and the code that it is of, and return the row.
+    """Write and return the row of a trial; also write the record of its code.
 
-    started: unix seconds.  ending: None if it finished.  accuracy: its probe accuracy.
+    started: unix seconds.  ending: None if the trial finished.  accuracy: its probe accuracy.
     """
     row = TrialRow(
         trial_id=spec.id,

@@ -1,4 +1,4 @@
-"""One trial, from its spec to its row."""
+"""Runs one trial, from its spec to its row."""
 
 import logging
 import time
@@ -36,10 +36,10 @@ def run_trial(
     """Train a trial on this rank, from its last checkpoint if there is one, and write its models and its row.
 
     report: called on every rank after every epoch.
-    cohort: may stop the trial early; without one, a trial that was stopped is trained to its end.
-    weights_of: a trained trial with the same weights; this one is then only measured, as far as its models are there.
+    cohort: may stop the trial early; if None, a trial that was stopped is trained to its end.
+    weights_of: id of a trained trial with the same weights; if its models exist, this trial is only measured.
     Returns the row on rank 0 and None on others.
-    Raises CheckpointError where models of a finished trial are gone that other code has made.
+    Raises CheckpointError if a model of a finished trial is missing that was made by other code.
     """
     if not spec.trains:
         return measure_start(spec, store, execution)
@@ -48,7 +48,7 @@ def run_trial(
         take_over(spec, store, execution, weights_of, milestones)
     known = _kept_row(spec, store)
     if known is not None and known.status == "finished":
-        cohort = None  # its row stays
+        cohort = None  # its row is final
     lost = [epoch for epoch in milestones if not is_whole(store, model_path(spec.id, epoch))]
     if known is not None and _is_done(known, store, lost, cohort):
         return known if collectives.rank() == 0 else None
@@ -67,13 +67,13 @@ def run_trial(
 
 
 def _kept_row(spec: TrialSpec, store: Store) -> TrialRow | None:
-    """Return a trial's row; None for one that was taken over without a probe accuracy, which its training replaces."""
+    """Return a trial's row; None if there is none, or one without its probe accuracy, which training replaces."""
     known = read_row(store, spec.id)
     return None if known is not None and known.is_unprobed else known
 
 
 def _is_done(row: TrialRow, store: Store, lost: Sequence[int], cohort: EarlyStoppingCohort | None) -> bool:
-    """Return whether nothing is left of a trial to do: a process may die after its row is written.
+    """Return whether nothing is left to do for a trial that has a row.
 
     lost: milestones without a model.
     """
@@ -89,13 +89,13 @@ def _is_done(row: TrialRow, store: Store, lost: Sequence[int], cohort: EarlyStop
 
 
 def _resumed(spec: TrialSpec, store: Store, execution: Execution, lost: Sequence[int]) -> Loop:
-    """Return a trial's loop, as far as its last checkpoint if every rank could read it and no milestone is lost."""
+    """Return a trial's loop, resumed from its checkpoint if all ranks can read it and no earlier milestone is lost."""
     loop = Loop(spec, store, execution)
     if store.exists(checkpoint_path(spec.id)):
         try:
             resume(loop)
         except CheckpointError as error:
-            # Starting again gives the same numbers; going on from damage would not.
+            # A new start gives the same numbers; a damaged state would not.
             log.warning("starts again: %s", error)
             loop = Loop(spec, store, execution)
         if gone := [epoch for epoch in lost if epoch <= loop.epochs_done]:
@@ -117,7 +117,7 @@ def _train(
     cohort: EarlyStoppingCohort | None,
     report: Callable[[Epoch], None],
 ) -> str | None:
-    """Train up to an epoch; return why the cohort stopped the trial, if it did."""
+    """Train up to epoch `last`; return why the cohort stopped the trial, None if it did not."""
     saved = time.time()
     wrapped = loop.wrapped()
     stopped = None
@@ -131,7 +131,7 @@ def _train(
             epoch.lr,
             epoch.seconds,
         )
-        # Before any checkpoint, so that a trial that goes on from one has been let through.
+        # Before the checkpoint, so a checkpoint exists only for epochs after which the trial was not stopped.
         stopped = None if cohort is None else _stopped(loop, cohort)
         if loop.rank == 0 and loop.ending is None and stopped is None:
             saved = _keep(loop, last, milestones, saved)
@@ -140,7 +140,7 @@ def _train(
 
 
 def _stopped(loop: Loop, cohort: EarlyStoppingCohort) -> str | None:
-    """Return why this trial stops here; rank 0 decides, and all learn it."""
+    """Return why this trial stops now, None if it does not; rank 0 decides for all ranks."""
     reason = _judged(loop, cohort) if loop.rank == 0 else None
     told = torch.tensor(float(reason is not None), device=loop.device)
     return reason or "rank 0 stops" if float(collectives.mean_over_ranks(told)) > 0 else None
@@ -157,10 +157,10 @@ def _judged(loop: Loop, cohort: EarlyStoppingCohort) -> str | None:
 
 
 def _keep(loop: Loop, last: int, milestones: Sequence[int], saved: float) -> float:
-    """Write what a later trial or a resume needs of this epoch; return when a checkpoint was last written."""
+    """Write the milestone or checkpoint due after this epoch; return the time of the last checkpoint."""
     done = loop.epochs_done
     if done in milestones and not is_whole(loop.store, model_path(loop.spec.id, done)):
-        save_model(loop, done)  # first: a checkpoint past a milestone without its model is of no use
+        save_model(loop, done)  # before the checkpoint, which is useless without the models of earlier milestones
     if done < last and time.time() - saved >= loop.execution.checkpoint_seconds:
         save_checkpoint(loop)
         return time.time()
@@ -168,9 +168,10 @@ def _keep(loop: Loop, last: int, milestones: Sequence[int], saved: float) -> flo
 
 
 def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
-    """Write a trained trial's model, then its row, then drop its checkpoint, so that no kill in between loses it.
+    """Return a trained trial's row: write its model, then its row, then drop its checkpoint.
 
-    stopped: why a cohort stopped it, if one did.
+    In this order, a kill in between loses nothing.
+    stopped: why a cohort stopped it; None if none did.
     """
     spec, store = loop.spec, loop.store
     ending = Ending("stopped", stopped) if stopped else loop.ending
@@ -181,7 +182,7 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
         save_model(loop)
     known = _kept_row(spec, store)
     if known is not None and known.status == "finished":
-        # Trained again for its model alone, which had been dropped: the row is written once.
+        # The trial was trained again only for its model, which was missing: a row is written once.
         if known.final_loss != loop.curve[-1].loss:
             log.warning("final loss %r, where its row says %r", loop.curve[-1].loss, known.final_loss)
         store.delete(checkpoint_path(spec.id))

@@ -1,1 +1,1 @@
-"""The Ray cluster: its address, connection, capacity and cost, its job server, and what is shipped to it."""
+"""The Ray cluster: its address, connection, capacity and cost, its job server, and the shipping of code and data."""

@@ -1,4 +1,4 @@
-"""What a search may take at most, in hours and in money.  No ray."""
+"""The limits of a search in hours and in money.  No ray."""
 
 import math
 import time
@@ -8,41 +8,42 @@ from dataclasses import dataclass
 from raysl.errors import ResourcesError, SearchError
 from raysl.launch.cluster.cluster_file import BOOTSTRAP, PRICE, ClusterFile
 
-LOOK_SECONDS = 2.0  # between two looks at the nodes
-WIND_DOWN = 30.0  # seconds that a search takes to stop, at most
-BOOT = 300.0  # seconds for which a cloud node is paid before it joins
-TYPE = "ray.io/node-group"  # Ray's own label: the name of a node's type
+LOOK_SECONDS = 2.0  # least time between two queries of the nodes
+WIND_DOWN = 30.0  # seconds that a search needs to stop, at most
+BOOT = 300.0  # seconds for which a cloud node is charged before it joins
+TYPE = "ray.io/node-group"  # Ray's own node label: the name of the node's type
 
 
 class LimitError(SearchError):
-    """A search has to stop, so that it takes no more than it may."""
+    """A search has reached a limit and has to stop."""
 
 
 @dataclass(frozen=True)
 class PricedNode:
-    """A living node: its id, and what an hour of it costs in USD, None where that is not known."""
+    """A living node: its id, and its price in USD per hour, None if unknown."""
 
     id: str
     price: float | None
 
 
 class Limits:
-    """Tells when a search must stop so as to end within its limits.
+    """Decides when a search must stop to end within its limits.
 
-    Nodes that are there at first count from the beginning of the command, one that joins later from some minutes before
-    it is seen, and all for the time that workers idle afterwards, as far as the cluster file tells it.
+    The cost of the first nodes is counted from the beginning of the command, that of a node that joins later from
+    `BOOT` seconds before it is seen.  The time that workers idle after the search is added for all, if the cluster file
+    states it.
     """
 
     def __init__(self, max_hours: float | None, max_cost: float | None, file: ClusterFile | None = None) -> None:
-        """Begin to count.
+        """Begin to count time and cost.
 
-        max_hours: of wall time, from now.  max_cost: USD for the nodes of the cluster while the search goes on.
-        Raises ResourcesError for hours in which nothing can be done.
+        max_hours: of wall time, from now.  max_cost: USD for the cluster's nodes during the search.
+        Raises ResourcesError if `max_hours` is no longer than a search needs to stop.
         """
         self.max_hours, self.max_cost, self.file = max_hours, max_cost, file
         self.spent = 0.0
         self._began = self._looked = time.monotonic()
-        self._rates: dict[str, float] | None = None  # USD an hour, by node
+        self._rates: dict[str, float] | None = None  # USD per hour, by node id
         if max_hours is not None and max_hours * 3600 <= WIND_DOWN:
             raise ResourcesError(
                 f"--max-hours {max_hours:g}: is {max_hours * 3600:.0f} s; it takes more than the {WIND_DOWN:.0f} s "
@@ -56,10 +57,10 @@ class Limits:
         return hours * 3600 - (time.monotonic() - self._began)
 
     def check(self, nodes: Callable[[], list[PricedNode]]) -> None:
-        """Raise LimitError where it is time to stop; to be called often.
+        """Raise LimitError if the search has to stop now; to be called often.
 
-        nodes: returns the living ones; called every few seconds at most, and not at all without `max_cost`.
-        Raises ResourcesError where no node that is there at the beginning has a price.
+        nodes: returns the living nodes; called at most every few seconds, and never without `max_cost`.
+        Raises ResourcesError if a node that is there at the beginning has no price.
         """
         if self.seconds_left <= WIND_DOWN:
             raise LimitError(f"--max-hours {self.max_hours:g} is reached")
@@ -84,7 +85,7 @@ class Limits:
                 f"--max-cost: {missing} of {len(nodes)} node(s) of this cluster have no price; it is read from their "
                 f"label {PRICE}, or from that of their type in the file that --cluster names (or {BOOTSTRAP})"
             )
-        # One without a price, later on, is taken for the dearest.
+        # A node without a price that joins later is charged at the highest known price.
         self._rates = {node.id: max(prices, default=0.0) if node.price is None else node.price for node in nodes}
         self.spent += max(sum(before.values()), sum(self._rates.values())) * (now - self._looked) / 3600
         if not first:

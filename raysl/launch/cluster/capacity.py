@@ -1,4 +1,4 @@
-"""Whether a cluster can ever hold a trial, and how many at once.  Pure arithmetic, no ray."""
+"""Computes how many trials a cluster holds at once, and whether it can ever hold one.  Pure arithmetic, no ray."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from raysl.search.experiment import Resources
 
 
 class Node(NamedTuple):
-    """What a node has in all."""
+    """The total resources of a node."""
 
     cpus: float
     gpus: float
@@ -19,8 +19,8 @@ def check(resources: Resources, nodes: Sequence[Node], place: str, more: Sequenc
     """Return how many trials the nodes hold at once.
 
     place: where the resources were written, for the message.
-    more: of the cluster as its file lets it grow, the nodes that hold a trial's workers; None where there is no file.
-    Raises ResourcesError where it can never hold one.
+    more: the nodes of the cluster at its largest that can hold a trial's workers; None if there is no file.
+    Raises ResourcesError if neither can hold one.
     """
     trials = max(num_trials(resources, nodes), num_trials(resources, more or ()))
     if trials == 0:
@@ -38,14 +38,14 @@ def check(resources: Resources, nodes: Sequence[Node], place: str, more: Sequenc
 
 
 def num_trials(resources: Resources, nodes: Sequence[Node]) -> int:
-    """Return how many trials nodes hold at once; a trial's workers may lie on several of them."""
+    """Return how many trials nodes hold at once; a trial's workers may be on several nodes."""
     return sum(workers_on(node, resources) for node in nodes) // resources.workers
 
 
 def workers_on(node: Node, resources: Resources) -> int:
     """Return how many workers a node holds at once."""
     by_cpus = node.cpus / resources.cpus
-    # A share of a GPU lies on one card; a whole number takes whole cards.
+    # A fraction of a GPU lies on one GPU; a whole number takes whole GPUs.
     if resources.gpus == 0:
         return math.floor(by_cpus)
     by_gpus = node.gpus // resources.gpus if resources.gpus >= 1 else node.gpus * math.floor(1 / resources.gpus + 1e-9)

@@ -1,4 +1,4 @@
-"""What an autoscaling cluster can grow to, and what its nodes cost, from the file that describes it.  No ray."""
+"""Reads a cluster file: the largest size of an autoscaling cluster, and the prices of its nodes.  No ray."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from raysl.launch.cluster.capacity import Node, check, workers_on
 from raysl.plain_yaml import PlainYamlError, read_all, read_file
 from raysl.search.experiment import Resources
 
-PRICE = "usd-per-hour"  # label of a node, or of its type in the file
+PRICE = "usd-per-hour"  # label of a node, or of a node type in the file
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"  # where Ray's cluster launcher leaves its file on the head
 MOST_NODES = 10_000
 KINDS = "a file of Ray's cluster launcher, or KubeRay's RayCluster or RayJob"
@@ -22,8 +22,8 @@ KINDS = "a file of Ray's cluster launcher, or KubeRay's RayCluster or RayJob"
 class NodeType:
     """A type of node.
 
-    most: how many of it there can be at once.  price: USD for an hour of one; None where the file has none.
-    priority: a type of a higher one is brought up first.
+    most: how many of it there can be at once.  price: USD for an hour of one; None if the file has none.
+    priority: types of higher priority are started first.
     """
 
     name: str
@@ -35,9 +35,9 @@ class NodeType:
 
 @dataclass(frozen=True)
 class ClusterFile:
-    """The head's type, and those of the workers as they are brought up; at most `max_workers` workers at once.
+    """The type of the head, and those of workers in the order in which they are started; at most `max_workers` workers.
 
-    idle_seconds: after how long an idle worker goes down.
+    idle_seconds: seconds after which an idle worker is stopped.
     """
 
     path: Path
@@ -52,30 +52,30 @@ class ClusterFile:
         return (self.head, *self.workers)
 
     def grown(self, resources: Resources) -> list[NodeType]:
-        """Return the type of each node of the cluster at its largest, as far as a trial's workers fit there."""
+        """Return the type of each node that can hold a trial's worker, of the cluster at its largest."""
         fitting = [known for known in self.workers if workers_on(known.node, resources)]
         workers = [known for known in fitting for _ in range(known.most)][: self.max_workers]
         return [self.head] * bool(workers_on(self.head.node, resources)) + workers
 
     def price_of(self, name: str) -> float | None:
-        """Return what an hour of a node of this type costs, in USD; None where that is not known."""
+        """Return the price of a node of this type in USD per hour; None if unknown."""
         return next((known.price for known in self.types if known.name == name), None)
 
 
 def capacity(resources: Resources, nodes: Sequence[Node], file: ClusterFile | None, place: str) -> int:
-    """Return how many trials a cluster holds at once, as it is or as its file lets it grow.
+    """Return how many trials a cluster holds at once: as it is, or at the largest size that its file allows.
 
     place: where the resources were written, for the message.
-    Raises ResourcesError where it can never hold one.
+    Raises ResourcesError if it can never hold one.
     """
     grown = [known.node for known in file.grown(resources)] if file else None
     return check(resources, nodes, place, grown)
 
 
 def find_cluster_file(path: Path | None, address: str | None) -> ClusterFile | None:
-    """Read the given file, else what Ray's cluster launcher left on this head; None where there is neither.
+    """Read the given file, or else the file that Ray's cluster launcher left on this head; None if there is neither.
 
-    address: of the cluster; without one, only a given file counts.
+    address: of the cluster; if None, only a given file is read.
     Raises ResourcesError as `read_cluster_file` does.
     """
     left = Path(BOOTSTRAP).expanduser()
@@ -87,7 +87,7 @@ def find_cluster_file(path: Path | None, address: str | None) -> ClusterFile | N
 def read_cluster_file(path: Path) -> ClusterFile:
     """Read the node types of a cluster file.
 
-    Raises ResourcesError where it cannot be read, is of another kind, or a value is none.
+    Raises ResourcesError if it cannot be read, is not a cluster file, or has an invalid value.
     """
     try:
         documents = [plain.value for plain in read_all(read_file(Path(os.path.expanduser(path))))]
@@ -152,7 +152,7 @@ def _kuberay_type(at: "_Place", name: str, most: int) -> NodeType:
 
 
 class _Place:
-    """A mapping of the file, which knows where it stands."""
+    """A mapping of the file, with its place for messages."""
 
     def __init__(self, path: Path, values: object, where: str = "") -> None:
         self.path, self.where = path, where
@@ -185,7 +185,7 @@ class _Place:
         return found
 
     def number(self, key: str, default: float) -> float:
-        """Return a number of CPUs or GPUs; Kubernetes writes them as text too, and a thousandth as `m`."""
+        """Return a number of CPUs or GPUs; Kubernetes also writes text, with `m` for thousandths."""
         value = self.values.get(key, default)
         text = str(value)
         try:

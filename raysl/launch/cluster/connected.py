@@ -1,4 +1,4 @@
-"""The Ray cluster that this process is in before a search begins, if it is in one.  Does not import ray."""
+"""Whether this process is already connected to a Ray cluster before a search.  Does not import ray."""
 
 import sys
 

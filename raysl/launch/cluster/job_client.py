@@ -1,4 +1,4 @@
-"""A search as a job of Ray's, on a cluster that is reached through its job server alone."""
+"""Runs a search as a Ray job, on a cluster that is reached through its job server alone."""
 
 import asyncio
 import logging
@@ -16,23 +16,23 @@ from raysl.errors import ResourcesError, SearchError
 from raysl.launch.cluster.address import check_listening, no_cluster, shown
 from raysl.launch.cluster.shipping import LEFT_OUT, package_folder
 
-# What Ray and the libraries below it raise of a server that is away, refuses, or is none of Ray's.
+# Raised by Ray and its libraries if a server does not answer, refuses, or is not Ray's.
 FAILURES = (OSError, RuntimeError, ValueError, KeyError, AuthenticationError)
-TOO_EARLY, SUBMISSIONS = "try again later", 6  # each waits for 10 s there
-SILENCE = 60.0  # seconds without a line after which a connection is made anew: some die without a word
-ATTEMPTS, PAUSE = 30, 2.0  # how often, and after how many seconds each, a lost connection is tried again
+TOO_EARLY, SUBMISSIONS = "try again later", 6  # each attempt waits for 10 s on the server
+SILENCE = 60.0  # seconds without a line after which the client reconnects: some connections die unnoticed
+ATTEMPTS, PAUSE = 30, 2.0  # attempts to restore a lost connection, and seconds between them
 
 
 def connect(address: str) -> JobSubmissionClient:
     """Return a connection to a job server.
 
-    Raises ResourcesError where none answers, it refuses the token, or what it takes to follow a job is not installed.
+    Raises ResourcesError if no server answers, it refuses the token, or a library to follow a job is not installed.
     """
     if find_spec("aiohttp") is None:
         raise ResourcesError(f"--address {shown(address)}: needs what `pip install 'raysl[cluster]'` adds")
     check_listening(address)
-    logging.disable(logging.WARNING)  # Ray tells of every step
-    os.environ["RAY_API_SERVER_ADDRESS"] = address  # what may stand there overrides what is asked for
+    logging.disable(logging.WARNING)  # Ray logs every step
+    os.environ["RAY_API_SERVER_ADDRESS"] = address  # a value there would override the argument
     try:
         return JobSubmissionClient(address)
     except FAILURES as error:
@@ -40,10 +40,10 @@ def connect(address: str) -> JobSubmissionClient:
 
 
 def submit(client: JobSubmissionClient, arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> str:
-    """Have a cluster's head start a command of this very raysl; return the job's id.
+    """Submit a raysl command as a job that runs this process's raysl on the cluster's head; return the job's id.
 
-    folder: what it finds in its working directory.  variables: of its environment.
-    Raises SearchError where the server does not take it.
+    folder: becomes the job's working directory.  variables: of its environment.
+    Raises SearchError if the server does not accept the job.
     """
     environment = {
         "working_dir": str(folder),
@@ -56,7 +56,7 @@ def submit(client: JobSubmissionClient, arguments: Sequence[str], folder: Path, 
         try:
             return client.submit_job(entrypoint=command, runtime_env=environment)
         except FAILURES as error:
-            # A head that has only just started does not take jobs yet.
+            # A head that has just started does not accept jobs yet.
             if TOO_EARLY not in str(error) or attempt == SUBMISSIONS - 1:
                 raise SearchError(f"the job server does not take the search ({_first_line(error)})") from None
         time.sleep(PAUSE)
@@ -64,9 +64,10 @@ def submit(client: JobSubmissionClient, arguments: Sequence[str], folder: Path, 
 
 
 def follow(client: JobSubmissionClient, job_id: str, tell: Callable[[str], None]) -> int:
-    """Pass on a job's log as it is written, until the job ends; return its exit code.
+    """Return a job's exit code when it ends; pass on its log as it is written.
 
-    Raises SearchError where the job was stopped, died, or can no longer be reached.
+    tell: called with new text of the log.
+    Raises SearchError if the job was stopped, died, or can no longer be reached.
     """
     log = _Log(tell)
     failures = 0
@@ -76,7 +77,7 @@ def follow(client: JobSubmissionClient, job_id: str, tell: Callable[[str], None]
             details = client.get_job_info(job_id)
             if details.status.is_terminal():
                 log.begin()
-                log.add(client.get_job_logs(job_id))  # what no connection has brought
+                log.add(client.get_job_logs(job_id))  # the part that no connection has delivered
                 return _exit_code(details)
             failures = 0
         except FAILURES as error:
@@ -89,18 +90,18 @@ def follow(client: JobSubmissionClient, job_id: str, tell: Callable[[str], None]
 
 
 class _Log:
-    """A log that is read from its beginning again and again, and told once."""
+    """A log that each connection reads from its beginning; each part is passed on once."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.tell = tell
         self.told = self.read = 0  # characters
 
     def begin(self) -> None:
-        """It is read from its beginning."""
+        """Begin to read the log from its beginning."""
         self.read = 0
 
     def add(self, text: str) -> None:
-        """Tell the part of a text that is new."""
+        """Pass on the new part of a text."""
         if new := text[max(0, self.told - self.read) :]:
             self.tell(new)
         self.read += len(text)
@@ -108,7 +109,7 @@ class _Log:
 
 
 async def _tail(client: JobSubmissionClient, job_id: str, log: _Log) -> None:
-    """Read a log until the server closes it, or nothing comes for a while."""
+    """Read a log until the server closes it, or sends nothing for a while."""
     log.begin()
     lines = client.tail_job_logs(job_id)
     try:

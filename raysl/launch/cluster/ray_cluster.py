@@ -1,4 +1,4 @@
-"""A Ray cluster for one search: a local one that leaves nothing behind, or one that already stands."""
+"""The Ray cluster of a search: a local one that leaves nothing behind, or an existing one."""
 
 import faulthandler
 import gc
@@ -30,9 +30,9 @@ from raysl.sources import copy_package
 
 LONGEST_BASE = 18
 WATCH_SECONDS, GRACE_SECONDS = 1.0, 10.0
-START_SECONDS = 600.0  # of Ray on this machine; 5 are usual, and 30 where it is busy with other things
-LAST_WRITTEN = 10_000  # bytes
-MODULES = "modules"  # of a local cluster's folder: where its workers find raysl
+START_SECONDS = 600.0  # time limit for Ray to start on this machine; 5 are usual, 30 on a busy machine
+LAST_WRITTEN = 10_000  # bytes of a process's output that are read
+MODULES = "modules"  # subfolder of a local cluster's folder, where its workers find raysl
 PATH = "PYTHONPATH"
 NEEDED = (ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET)
 PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
@@ -43,9 +43,9 @@ TOKEN = "RAY_AUTH_TOKEN"
 def cluster(address: str | None, *, own_process: bool = False) -> Iterator[None]:
     """Connect to the cluster at an address, or start a local one that ends with this block.
 
-    A cluster that this process is in already is used and left as it is.
-    own_process: whether this process may be ended outright, where a local cluster does not start or is lost.
-    Raises ResourcesError where no cluster answers at the address, SearchError where it goes away within the block.
+    If this process is already in a cluster, that one is used and left as it is.
+    own_process: whether this process may be ended outright if a local cluster does not start or is lost.
+    Raises ResourcesError if no cluster answers at the address, SearchError if the cluster is lost within the block.
     """
     with _quiet_tune(), _cluster(address, own_process):
         try:
@@ -70,7 +70,7 @@ def _cluster(address: str | None, own_process: bool) -> AbstractContextManager[N
     if is_connected():
         return _standing_cluster(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.ERROR}
-    # Ray has read it when it was imported, which may have been before raysl set it.
+    # Ray read the variable when it was imported, which may have been before raysl set it.
     through_uv = os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"].lower() in ("1", "true")
     ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = through_uv
     _remove_stale_folders()
@@ -113,9 +113,9 @@ def _remote_cluster(address: str, quiet: dict[str, Any]) -> Iterator[None]:
 
 
 def _shut_down() -> None:
-    """Leave the cluster, with no garbage of Ray's left for another thread to collect meanwhile.
+    """Disconnect from the cluster, with garbage collection off.
 
-    An object reference that is freed while Ray shuts down can end the whole process, with exit code 1.
+    If another thread frees an object reference while Ray shuts down, the process can end with exit code 1.
     """
     gc.collect()
     gc.disable()
@@ -127,18 +127,18 @@ def _shut_down() -> None:
 
 @contextmanager
 def _local_cluster(quiet: dict[str, Any], own_process: bool) -> Iterator[None]:
-    # Ray's sockets lie below this folder, and a socket's path has some 100 characters at most.
+    # Ray's sockets are below this folder, and a socket's path may have only about 100 characters.
     base = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_BASE else "/tmp"
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
-    # Else Ray makes one for all clusters, in a file in the user's home that others may be able to read.
+    # Without it, Ray makes one token for all clusters, in the user's home, in a file that others may be able to read.
     os.environ[TOKEN] = os.environ.get(TOKEN) or token_hex(32)
     with _watched(folder) if own_process else nullcontext():
         try:
             copy_package(Path(folder, MODULES))
-            # Ray sets handlers of its own, also below Python's; and what a signal raises in a fork is lost.
+            # Ray sets signal handlers, some below Python's; and an exception that a signal raises in a fork is lost.
             bounded = _bounded() if own_process else nullcontext()
             with undisturbed(), _first_on_path(Path(folder, MODULES)), _changed_ray(), bounded:
-                # Below it, for Ray has everybody write to its folders, and this one nobody else can enter.
+                # In a subfolder: Ray makes its folder writable for everybody, but nobody else can enter the outer one.
                 _start(f"{folder}/r", quiet)
             yield
         finally:
@@ -150,16 +150,16 @@ def _local_cluster(quiet: dict[str, Any], own_process: bool) -> Iterator[None]:
 def _start(folder: str, quiet: dict[str, Any]) -> None:
     try:
         ray.init(address="local", include_dashboard=False, _temp_dir=folder, job_config=_OfNoFolder(), **quiet)
-    except Exception as error:  # of many kinds, bare ones among them
+    except Exception as error:  # Ray raises many classes, also `Exception` itself
         raise SearchError(f"Ray could not be started on this machine: {error}") from error
 
 
 @contextmanager
 def _bounded() -> Iterator[None]:
-    """End the whole process, with exit code 1, where this block takes longer than `START_SECONDS`.
+    """End the process with exit code 1 if this block takes longer than `START_SECONDS`.
 
-    Ray waits for ever where its first worker dies before it has registered, and lets no thread or signal handler of
-    Python's run meanwhile.
+    If its first worker dies before it has registered, Ray waits for ever, and no thread or signal handler of Python
+    runs meanwhile.
     """
     with Path(os.devnull).open("w") as nowhere:
         faulthandler.dump_traceback_later(START_SECONDS, exit=True, file=nowhere)
@@ -170,31 +170,31 @@ def _bounded() -> Iterator[None]:
 
 
 class _OfNoFolder(JobConfig):
-    """A job whose workers do not look for modules where its driver was started, or where its script lies."""
+    """A job whose workers do not import modules from the driver's working directory or its script's folder."""
 
     def _runtime_env_has_working_dir(self) -> bool:
         return True
 
 
 class _LocalNode(ray._private.node.Node):
-    """Ray's processes without those that only a user of its dashboard, logs or autoscaler asks for.
+    """A Ray node without the processes of dashboard, logs and autoscaler.
 
-    Each imports for seconds while the trials' processes do, and `ray.init` waits for the dashboard's server.
+    Each of them imports for seconds while the trials' processes start, and `ray.init` waits for the dashboard's server.
     """
 
     def start_api_server(self, **options: object) -> None:
-        """Start no server of the dashboard, which Ray has even where the dashboard is left out."""
+        """Do not start the dashboard's server, which Ray starts even without the dashboard."""
 
     def start_log_monitor(self) -> None:
-        """Start no process that sends the workers' output to the driver."""
+        """Do not start the process that sends the workers' output to the driver."""
 
     def start_monitor(self) -> None:
-        """Start no autoscaler."""
+        """Do not start the autoscaler."""
 
 
 @contextmanager
 def _changed_ray() -> Iterator[None]:
-    """Have Ray start a `_LocalNode`, and handle no SIGTERM, on which it would wait half a minute for a drain."""
+    """Make Ray start a `_LocalNode`, and set no SIGTERM handler: its own would wait half a minute for a drain."""
     handler, node = ray._private.utils.set_sigterm_handler, ray._private.node.Node
     ray._private.utils.set_sigterm_handler = lambda handler: None
     ray._private.node.Node = _LocalNode  # type: ignore[misc]
@@ -207,9 +207,9 @@ def _changed_ray() -> Iterator[None]:
 
 @contextmanager
 def _first_on_path(folder: Path) -> Iterator[None]:
-    """Have processes that start within this block look for modules in a folder first."""
+    """Make processes that start within this block search a folder first for modules."""
     before = os.environ.get(PATH)
-    # An empty place among them is the current directory.
+    # An empty entry would mean the current directory.
     os.environ[PATH] = os.pathsep.join(filter(None, (str(folder), *(before or "").split(os.pathsep))))
     try:
         yield
@@ -220,7 +220,7 @@ def _first_on_path(folder: Path) -> Iterator[None]:
 
 
 def check_local_cluster() -> None:
-    """Raise SearchError where a process has died without which a local cluster cannot go on; cheap, without asking Ray.
+    """Raise SearchError if a process has died that a local cluster needs; cheap, because Ray is not asked.
 
     Ray itself would wait for a node for ever, or take a minute to notice.
     """
@@ -240,9 +240,9 @@ def _lost(name: str) -> str:
 
 @contextmanager
 def _watched(folder: str) -> Iterator[None]:
-    """End the whole process where a local cluster is lost and this block is not over soon after.
+    """End the process if a local cluster is lost and this block does not end soon after.
 
-    What asks Ray for anything then waits for a minute, in which no exception reaches it.
+    Calls of Ray then block for a minute, and no exception reaches them.
     """
     over = threading.Event()
 
@@ -266,17 +266,17 @@ def _watched(folder: str) -> Iterator[None]:
 
 
 def standard_error(pid: int) -> str:
-    """Return the end of what a process of Ray's on this machine wrote to its standard error."""
+    """Return the last lines that a Ray process on this machine wrote to its standard error."""
     node = ray._private.worker._global_node
     if node is None:
         return ""
     found = Path(node.get_logs_dir_path()).glob(f"worker-*-{pid}.err")
     lines = [line for path in found for line in path.read_bytes()[-LAST_WRITTEN:].decode(errors="replace").splitlines()]
-    return "\n".join(line for line in lines if not line.startswith(":"))  # what Ray's own readers go by
+    return "\n".join(line for line in lines if not line.startswith(":"))  # such lines are for Ray's log readers
 
 
 def _remove_stale_folders() -> None:
-    """Remove what searches that were killed outright have left in the temporary folder."""
+    """Remove folders that killed searches have left in the temporary folder."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
         pid = folder.name.removeprefix(PREFIX).split("-")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists() and _is_own_folder(folder):
@@ -284,7 +284,7 @@ def _remove_stale_folders() -> None:
 
 
 def _is_own_folder(path: Path) -> bool:
-    """Say whether a path is a folder of this user's, and no link to one: anybody may write below /tmp."""
+    """Return whether a path is a folder of this user and not a link: anybody may write to /tmp."""
     try:
         status = path.lstat()
     except OSError:

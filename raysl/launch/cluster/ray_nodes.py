@@ -8,13 +8,13 @@ from raysl.launch.cluster.cluster_file import PRICE, ClusterFile
 
 
 def nodes() -> list[Node]:
-    """Return what each living node of the cluster has in all."""
+    """Return the total resources of each living node of the cluster."""
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return [Node(cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0)) for node in found]
 
 
 def priced_nodes(file: ClusterFile | None) -> list[PricedNode]:
-    """Return the living nodes with their prices: those of their labels, else those of their types in a cluster file."""
+    """Return the living nodes with prices: from a node's label, or else of its type in a cluster file."""
     found = []
     for node in ray.nodes():  # type: ignore[no-untyped-call]
         if node["Alive"]:

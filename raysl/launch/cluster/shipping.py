@@ -1,7 +1,7 @@
-"""What a search's processes on other machines need of this one: its code and its settings, and its data sets.
+"""Ships code, settings and data sets from this machine to the search's processes on other machines.
 
-Code goes with Ray's runtime environment.  A set goes through the results folder, which all nodes reach: it is written
-there once, named by its content, and each node that lacks it fetches it once.
+Code is shipped with Ray's runtime environment.  A set is shipped through the results folder, which all nodes can reach:
+it is written there once, named by its content, and each node that lacks it fetches it once.
 """
 
 import json
@@ -26,23 +26,23 @@ from raysl.results.storage.store import Store
 
 log = logging.getLogger(__name__)
 
-OF_THE_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what Ray tells the driver of a submitted job
-MERGED = "RAY_OVERRIDE_JOB_RUNTIME_ENV"  # has Ray let `ray.init` have the last word over that
+OF_THE_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for the driver of a submitted job
+MERGED = "RAY_OVERRIDE_JOB_RUNTIME_ENV"  # makes Ray prefer the arguments of `ray.init` to that
 LEFT_OUT = ["__pycache__"]
 PIECE = 8 << 20  # bytes
 
 
 def set_path(digest: str) -> str:
-    """Return the place of a set in a results folder."""
+    """Return the path of a set in a results folder."""
     return f"data/{digest}.parquet"
 
 
 @contextmanager
 def runtime_environment() -> Iterator[dict[str, Any]]:
-    """Give the runtime environment that has all nodes of a cluster run this very raysl.
+    """Yield the runtime environment with which all nodes of a cluster run this process's raysl.
 
-    What a submitted job brings of its own stays.  A working directory is among it, or an empty one is given, because
-    without any Ray has workers look for modules in the driver's directory first, where theirs may hold another raysl.
+    The environment of a submitted job is kept.  If it has no working directory, an empty one is added: without one,
+    workers import modules from the driver's directory first, which may hold another raysl on their machine.
     """
     job = json.loads(os.environ.get(OF_THE_JOB) or "{}").get("runtime_env") or {}
     environment = {
@@ -65,15 +65,15 @@ def runtime_environment() -> Iterator[dict[str, Any]]:
 
 
 def package_folder() -> str:
-    """Return the folder of the raysl that runs."""
+    """Return the folder of the running raysl package."""
     [folder] = raysl.__path__
     return folder
 
 
 def send(source: str, digest: str, store: Store, progress: Progress | None = None) -> None:
-    """Put a set into a results folder, unless it is there; it is never in memory as a whole.
+    """Copy a set to a results folder, unless it is there, piece by piece.
 
-    Raises DataError where its content is not that of the digest, ResultsError where it cannot be written.
+    Raises DataError if its content does not have the digest, ResultsError if it cannot be written.
     """
     if store.exists(set_path(digest)):
         return
@@ -94,7 +94,7 @@ def _pieces(path: Path, progress: Progress | None) -> Iterator[bytes]:
 
 
 def fetch(source: str, digest: str, store: Store) -> None:
-    """Have a set of a results folder in this machine's cache, fetched by one process while others wait."""
+    """Copy a set of a results folder to this machine's cache, unless it is there; one process copies, others wait."""
     address = store.address(set_path(digest))
 
     def write(path: Path) -> None:
@@ -107,17 +107,17 @@ def fetch(source: str, digest: str, store: Store) -> None:
 
 
 def ensure_data(data: TrialData, store: Store, *, file: bool) -> None:
-    """Have a trial's images on this machine, if it lacks them and the results folder has them.
+    """Fetch a trial's images from the results folder, if this machine lacks them and the folder has them.
 
-    file: decoded images alone will not do.
-    A known set that is in neither place is left to be downloaded.
+    file: whether the set's file is needed, and not only the decoded images.
+    A known set that is in neither place is downloaded later.
     """
     if (file or not is_decoded(data)) and not _is_here(data) and store.exists(set_path(data.digest)):
         fetch(data.source, data.digest, store)
 
 
 def _is_here(data: TrialData) -> bool:
-    """Say whether this machine has the very set, carried here or by itself; a folder of images is not gone through."""
+    """Return whether this machine has the set with this digest, shipped or its own; a folder of images is not read."""
     if carried_path(data.digest).is_file():
         return True
     kind, _, place = data.source.partition(":")

@@ -1,1 +1,1 @@
-"""Several drivers on one results folder: leases, claims, and the items that they share."""
+"""Coordination of several drivers on one results folder: leases, claims, and queues of shared items."""

@@ -1,4 +1,4 @@
-"""What several drivers on a results folder all want done, and one of them does."""
+"""A queue of items that several drivers on a results folder want done, each by one of them."""
 
 import random
 import time
@@ -9,11 +9,11 @@ from typing import Generic, TypeVar
 from raysl.launch.coordination.leases import Leases
 
 T = TypeVar("T")
-LOOKS = 1.0, 3.0  # seconds, at random, between two looks at what others do
+LOOKS = 1.0, 3.0  # seconds, drawn at random, between two checks of the items that other drivers have claimed
 
 
 class ClaimQueue(Generic[T]):
-    """Hands out what there is to do, each item to one driver; what another does is looked at again later."""
+    """Hands out each item to one driver; items that another driver has claimed are checked again later."""
 
     def __init__(
         self,
@@ -23,25 +23,26 @@ class ClaimQueue(Generic[T]):
         is_done: Callable[[T], bool],
         again: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take what there is to do.
+        """Queue items.
 
-        name: what an item is claimed by; of several items of one name, one is handed out at a time.
-        is_done: whether an item is done by now, by whomever; asked before it is claimed, and once more when it is.
-        again: called before what others do is looked at again.
+        name: the name that an item is claimed by; of several items of one name, one is handed out at a time.
+        is_done: whether any driver has done an item; called before the item is claimed, and again afterwards.
+        again: called before items that other drivers have claimed are checked again.
         """
         self.waiting = deque(items)
         self.elsewhere: list[T] = []
         self.leases, self.name, self.is_done, self.again = leases, name, is_done, again
-        self._here: dict[str, list[T]] = {}  # by the name of what is handed out: items of that name that wait for it
+        # By the name of an item that is handed out: the items of the same name that wait for it.
+        self._here: dict[str, list[T]] = {}
         self._look_at = 0.0
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left to do but what was handed out here."""
+        """Whether all items are done or handed out here."""
         return not self.waiting and not self.elsewhere and not any(self._here.values())
 
     def next(self) -> T | None:
-        """Return the next item to do here, which is claimed then; None where there is none at this moment."""
+        """Return the next item, which is then claimed; None if there is none at this moment."""
         if self.elsewhere and time.monotonic() >= self._look_at:
             self.waiting.extend(self.elsewhere)
             self.elsewhere.clear()
@@ -59,7 +60,7 @@ class ClaimQueue(Generic[T]):
         return None
 
     def ended(self, item: T) -> None:
-        """Let others have something that was handed out here: it is done, or has failed."""
+        """Release an item that was handed out here and is done or has failed."""
         self.waiting.extendleft(self._here.pop(self.name(item)))
         self.leases.release(self.name(item))
 
@@ -70,5 +71,5 @@ class ClaimQueue(Generic[T]):
         self._here[self.name(item)] = []
         if not self.is_done(item):
             return True
-        self.ended(item)  # another driver has done it since it was looked at
+        self.ended(item)  # another driver has done it since the check
         return False

@@ -1,8 +1,8 @@
-"""Which searches are on a results folder, and which of them does what.
+"""The leases and claims of the drivers on a results folder.
 
-A driver that wants to do something writes `claims/<name>.<driver>` and then lists the claims. Each writes before it
-lists, so at least one of two drivers sees the other's claim, and withdraws its own. Both may; then they try again after
-random pauses. That holds on any storage whose listings show what was written before, without locks or conditional
+A driver claims a name by writing `claims/<name>.<driver>` and then listing the claims. Each driver writes before it
+lists, so of two drivers at least one sees the other's claim, and withdraws its own. If both do, they try again after
+random pauses. This needs no locks or conditional writes: it holds on any storage whose listings show all earlier
 writes.
 """
 
@@ -23,18 +23,18 @@ from raysl.results.storage.processes import place, started
 from raysl.results.storage.store import Store, warn_damaged
 
 DRIVERS, CLAIMS = "drivers", "claims"
-BEAT = 15.0  # seconds between two signs of life of a driver
-GONE = 60.0  # seconds of watching a driver on another machine give none after which it counts as gone
-TURN_PAUSES = 0.2, 1.0  # seconds, at random, between two attempts to have one's turn
-LAST_BEAT = 10.0  # seconds that the end of a driver waits for a sign of life that is on its way
+BEAT = 15.0  # seconds between two heartbeats of a driver
+GONE = 60.0  # seconds without a heartbeat after which a driver on another machine counts as gone
+TURN_PAUSES = 0.2, 1.0  # seconds, drawn at random, between two attempts to claim a name
+LAST_BEAT = 10.0  # seconds that a driver that ends waits for a heartbeat that is being written
 
 
 @dataclass(frozen=True)
 class Driver:
     """A process that searches on a results folder.
 
-    place: where its pid has a meaning; empty where that cannot be told.  started: what tells it from a later process
-    of that pid.
+    place: names the boot and the pid namespace that its pid belongs to; empty if unknown.
+    started: when the process began, as text, which distinguishes it from a later process with the same pid.
     """
 
     id: str
@@ -51,20 +51,21 @@ _DRIVER = TypeAdapter(Driver)
 
 
 class Leases:
-    """What this driver has claimed on a results folder, until it ends; a context in which others see it.
+    """The lease of this driver on a results folder, and its claims; a context manager that registers the driver.
 
-    Claims may be taken and released in several threads.  Every method raises ResultsError where the folder cannot be
-    read or written.
+    Claims may be taken and released in several threads.
+    Every method raises ResultsError if the folder cannot be read or written.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.driver = Driver(token_hex(8), socket.gethostname(), os.getpid(), place(), started(os.getpid()) or "")
         self._known: dict[str, Driver] = {}
-        self._signs: dict[str, tuple[float, float]] = {}  # the last of each other driver, and when it was first seen
+        # Of each other driver: the time of its last heartbeat, and when this process first saw that heartbeat.
+        self._signs: dict[str, tuple[float, float]] = {}
         self._beaten = 0.0
         self._ended = threading.Event()
-        # A daemon: storage that does not answer must not keep the process alive.
+        # A daemon thread: storage that does not answer must not keep the process alive.
         self._thread = threading.Thread(target=self._live, name="raysl-driver", daemon=True)
 
     def __enter__(self) -> "Leases":
@@ -76,13 +77,14 @@ class Leases:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join(LAST_BEAT)
-        with suppress(ResultsError):  # what stays there is that of a driver that is gone
+        with suppress(ResultsError):  # other drivers remove what stays
             self._remove(self.driver.id)
 
     def others(self) -> list[Driver]:
-        """Return the other drivers on the folder; what was left by those that are gone is removed.
+        """Return the other drivers on the folder; files of drivers that are gone are removed.
 
-        One on another machine is there until it was watched long enough: its clock may differ from all others.
+        A driver on another machine counts as gone only after this process has seen no heartbeat of it for `GONE`
+        seconds, because clocks of machines may differ.
         """
         found = []
         for name, at in self.store.modified(DRIVERS, ".json").items():
@@ -96,8 +98,8 @@ class Leases:
         return found
 
     def taken(self) -> dict[str, Driver]:
-        """Return what other drivers have claimed, by its name; claims of those that are gone are removed."""
-        # Before the drivers are listed: a claim's driver was there before it.
+        """Return the drivers of others' claims, by the claimed name; claims of drivers that are gone are removed."""
+        # Claims are listed before the drivers, because a driver is registered before it claims.
         claims = [claim.rpartition(".") for claim in self.store.list(CLAIMS, "")]
         foreign = [(name, owner) for name, _, owner in claims if owner != self.driver.id]
         if not foreign:
@@ -105,7 +107,7 @@ class Leases:
         living = {driver.id: driver for driver in self.others()}
         taken = {}
         for name, owner in foreign:
-            # A listing can miss a file that is being written anew.
+            # A listing can miss a file that is being rewritten.
             if driver := living.get(owner) or self._read(owner):
                 taken[name] = driver
             else:
@@ -113,8 +115,8 @@ class Leases:
         return taken
 
     def claim(self, name: str) -> bool:
-        """Claim something that no other driver has; False where one has, or claims it at this moment."""
-        if time.time() - self._beaten > GONE / 2:  # this process was suspended, and may count as gone by now
+        """Claim a name; return False if another driver has claimed it, or does so at this moment."""
+        if time.time() - self._beaten > GONE / 2:  # this process was suspended, and others may count it as gone
             self._beat()
         self.store.write(_claim_path(name, self.driver.id), str(self.driver).encode())
         if name not in self.taken():
@@ -128,7 +130,7 @@ class Leases:
 
     @contextmanager
     def turn(self, name: str) -> Iterator[None]:
-        """Claim something for the time of this block, as soon as no other driver has it."""
+        """Claim a name for the time of this block, as soon as no other driver has claimed it."""
         while not self.claim(name):
             time.sleep(random.uniform(*TURN_PAUSES))
         try:
@@ -138,7 +140,7 @@ class Leases:
 
     def _live(self) -> None:
         while not self._ended.wait(BEAT):
-            with suppress(ResultsError):  # the next one may be written again
+            with suppress(ResultsError):  # the next heartbeat may succeed
                 self._beat()
 
     def _beat(self) -> None:
@@ -157,7 +159,7 @@ class Leases:
         return driver
 
     def _silent(self, driver_id: str, at: float) -> float:
-        """Return for how many seconds this process has seen no new sign of life of a driver; at: that of the last."""
+        """Return for how many seconds this process has seen no new heartbeat of a driver; at: time of the last one."""
         now = time.monotonic()
         last, since = self._signs.get(driver_id, (None, now))
         if last != at:
@@ -174,7 +176,7 @@ class Leases:
         except ValidationError as error:
             warn_damaged(self.store.address(path), error.errors()[0]["msg"])
             return None
-        if driver.id != driver_id:  # its claims and its file are removed by that name, once it is gone
+        if driver.id != driver_id:  # its claims and its file are removed by this id once it is gone
             warn_damaged(self.store.address(path), f"holds driver {driver.id!r}")
             return None
         return driver
@@ -189,10 +191,11 @@ def _claim_path(name: str, driver_id: str) -> str:
 
 
 def _lives(driver: Driver, silent: float, here: str) -> bool:
-    """Return whether a driver is there still.
+    """Return whether a driver still lives.
 
-    silent: seconds for which it was watched and gave no sign of life.  here: this process's place; there it is seen at
-    once that one is killed, and one that was suspended together with this process is not taken for dead.
+    silent: seconds for which this process has seen no heartbeat of it.
+    here: this process's place.  A driver of the same place is looked up by its pid: a killed one is noticed at once,
+        and one that was suspended together with this process does not count as gone.
     """
     if not here or driver.place != here:
         return silent <= GONE
@@ -200,6 +203,6 @@ def _lives(driver: Driver, silent: float, here: str) -> bool:
         os.kill(driver.pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's, whose start may be hidden
+    except PermissionError:  # another user's process, whose start may be hidden
         return silent <= GONE
     return started(driver.pid) == driver.started

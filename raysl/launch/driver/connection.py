@@ -1,4 +1,4 @@
-"""Where a search's trials are trained: a Ray cluster, or this process."""
+"""The place where a search's trials are trained: a Ray cluster, or this process."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,21 +15,21 @@ from raysl.launch.runtime import inline
 from raysl.launch.runtime.tasks import Work
 from raysl.search.experiment import Experiment
 
-# Seconds: a cluster's nodes are for others, or cost money, while the last trials of a stage still run; to start
-# processes anew for the next one takes half a minute.
+# Seconds that idle processes are kept while the last trials of a stage run. Idle nodes block others or cost money, but
+# starting processes again for the next stage takes half a minute.
 STAY = 60.0
 
 
 class Connection:
-    """This process, or a cluster: it is connected to, or started, when it is first needed."""
+    """This process, or a cluster that is connected to or started when it is first needed."""
 
     def __init__(
         self, options: Options, experiments: Sequence[Experiment], observer: Observer, stack: ExitStack
     ) -> None:
-        """Take where to search, what, and the stack that the connection is left with."""
+        """Prepare a connection; stack: the connection is closed when the stack is."""
         self.options, self.experiments, self.observer, self.stack = options, experiments, observer, stack
         self._connected = False
-        self._is_own = False  # the cluster, which then ends with the search
+        self._is_own = False  # whether the cluster is this search's own, and ends with it
 
     @property
     def is_inline(self) -> bool:
@@ -39,24 +39,24 @@ class Connection:
     def capacity(self, experiment: Experiment) -> int:
         """Return how many of an experiment's trials fit at once, on the cluster at its largest.
 
-        Raises ResourcesError, when it connects, for any of the experiments of which it can never hold a trial, before
-        the others are trained.
+        The first call connects.  It raises ResourcesError if any of the experiments has trials that can never fit,
+        before the others are trained.
         """
         if not self._connected:
             self._connect()
         return self._fitting(experiment)
 
     def run(self, work: Work, following: Iterator[Work | None]) -> None:
-        """Do work, and what follows it until there is none for now."""
+        """Do work and the work that follows, until `following` yields None."""
         if self.is_inline:
             inline.run(work, following, self.check_limits)
             return
-        from raysl.launch.runtime.tune_runner import run  # only where a cluster is needed: it takes seconds
+        from raysl.launch.runtime.tune_runner import run  # imported only if a cluster is needed: it takes seconds
 
         run(work, following, self.check_limits, stay=math.inf if self._is_own else STAY)
 
     def check_limits(self) -> None:
-        """Raise LimitError or Ended where the search has to stop; called often while trials are trained."""
+        """Raise LimitError or Ended if the search has to stop; called often while trials are trained."""
         signals.check()
         self.options.limits.check(self._priced_nodes)
 

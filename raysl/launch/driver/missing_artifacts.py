@@ -1,4 +1,4 @@
-"""What is still to be had of stages whose configs are selected: scores, test features, and models."""
+"""What stages with a selected config still lack: scores, test features, and models."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from raysl.training.spec import TrialSpec
 class Unscored(NamedTuple):
     """A finished trial to score on the test set.
 
-    experiment: one that has it.  keep_features: whether its test features are kept.
+    experiment: one that contains it.  keep_features: whether its test features are kept.
     """
 
     spec: TrialSpec
@@ -29,10 +29,12 @@ class Unscored(NamedTuple):
 
 @dataclass
 class MissingArtifacts:
-    """What trials lack.
+    """The scores, features and models that trials lack.
 
-    unscored: by trial.  models: those that are needed, by trial: after how many epochs, None stands for the end.
-    lost: trials to train again for them, by what each takes, with an experiment that has them so.
+    unscored: trials to score, by id.
+    models: the models that are needed, by trial id: the number of epochs after which each was kept, None for the end.
+    lost: trials to train again because a needed model is missing, by their resources, with an experiment of these
+        resources.
     """
 
     store: Store
@@ -41,9 +43,9 @@ class MissingArtifacts:
     lost: dict[Resources, tuple[Experiment, list[Trial]]] = field(default_factory=dict)
 
     def has_models(self, trial: Trial) -> bool:
-        """Return whether the models that are needed of a trial are there.
+        """Return whether all needed models of a trial exist and are undamaged.
 
-        One that trains nothing has none; what it starts from is seen to with the stage that it starts from.
+        A trial that trains nothing has no model of its own; that of its start is checked with the earlier stage.
         """
         wanted = self.models[trial.spec.id] if trial.spec.trains else ()
         return all(is_whole(self.store, model_path(trial.spec.id, epoch)) for epoch in wanted)
@@ -52,9 +54,9 @@ class MissingArtifacts:
 def missing_artifacts(
     chosen: Sequence[tuple[StageRun, SelectionRecord]], rows: Mapping[str, TrialRow], store: Store, *, score_all: bool
 ) -> MissingArtifacts:
-    """Return what stages lack.
+    """Return the scores, features and models that stages lack.
 
-    rows: of their trials.  score_all: whether trials are scored that are not selected.
+    rows: of their trials.  score_all: whether trials that are not selected are scored too.
     """
     found = MissingArtifacts(store)
     selected = {trial_id for _, selection in chosen for trial_id in selection.trial_ids}

@@ -1,6 +1,7 @@
-"""Who is told how a search goes.
+"""The interface of observers, which receive the events of a search.
 
-A method ends in `return`, for a type checker takes one without a statement for abstract; an observer need not have all.
+Every method ends in `return`: without a statement a type checker would take it for abstract, and subclasses would have
+to define all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +13,10 @@ from raysl.search.code import OtherCode
 
 
 class TrialObserver(Protocol):
-    """Is told how trials go, in the thread that searches."""
+    """Receives the events of trials, in the thread that searches."""
 
     def trial_started(self, trial_id: str) -> None:
-        """A trial has its resources and begins, or begins again."""
+        """A trial has its resources and begins, or begins again after a failure."""
         return
 
     def trial_progressed(self, trial_id: str, epoch: int, loss: float) -> None:
@@ -23,53 +24,53 @@ class TrialObserver(Protocol):
         return
 
     def trial_ended(self, row: TrialRow) -> None:
-        """A trial is done, well or not."""
+        """A trial has ended, successfully or not."""
         return
 
     def waiting(self, what: str) -> None:
-        """There is nothing to do until something has come; called again and again meanwhile."""
+        """The search waits for `what`, with nothing else to do; called repeatedly until then."""
         return
 
 
 class Observer(TrialObserver, Protocol):
-    """Is told how a search goes, in the thread that searches."""
+    """Receives the events of a search, in the thread that searches."""
 
     def noted(self, text: str) -> None:
-        """Something that the user has not said and may not expect."""
+        """A choice was made that the user has not asked for and may not expect."""
         return
 
     def stages_started(self, records: Sequence[StageRecord], rows: Mapping[str, TrialRow], todo: int) -> None:
-        """Stages begin; rows are those of trials that are done, todo the number of trials to train."""
+        """Stages begin; rows: of the trials that are done, by id.  todo: the number of trials to train."""
         return
 
     def cluster_starting(self, at_most: float | None) -> None:
-        """Ray is about to start or to be connected to; the command ends where it takes more seconds than `at_most`."""
+        """Ray is about to be started or connected to; the command ends if that takes more than `at_most` seconds."""
         return
 
     def stage_selected(self, record: StageRecord, selection: SelectionRecord) -> None:
-        """A stage's trials are done and its config is chosen."""
+        """A stage's trials have ended and its config is selected."""
         return
 
     def config_proposed(self, record: StageRecord) -> None:
-        """An adaptive search has one more config; record is the stage's with it."""
+        """An adaptive search has proposed a config; record: of the stage, with that config."""
         return
 
     def other_code(self, found: OtherCode, again: bool) -> None:
-        """Trials are of other code than what runs; `again` where they are about to be trained again for that."""
+        """Trials were made by other code than the code that runs; again: whether they are about to be trained again."""
         return
 
     def weights_shared(self, num_trials: int) -> None:
-        """Of the trials to train, so many have the weights of another trial: they are only measured."""
+        """`num_trials` of the trials to train have the same weights as another trial: they are only measured."""
         return
 
     def models_lost(self, num_trials: int) -> None:
-        """Models that are needed are gone, and their trials are about to be trained again; their rows stay."""
+        """Needed models are missing; their trials are about to be trained again, and their rows stay."""
         return
 
     def scoring_started(self, num_trials: int) -> None:
-        """Trials' features are about to be scored on the test set."""
+        """Trials are about to be scored on the test set."""
         return
 
     def other_search(self, who: str) -> None:
-        """Another search is on the results folder; what it trains is not trained here."""
+        """Another search uses the results folder; trials that it trains are not trained here."""
         return

@@ -1,4 +1,4 @@
-"""How a search is launched, and what came of it."""
+"""How a search is launched, and its outcome."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,13 +16,14 @@ Retrain = Literal["nothing", "code"]
 class Options:
     """How a search is launched.
 
-    backend: Ray, or this very process, one trial at a time.
-    address: of a Ray cluster; None starts a local one.  max_concurrent: trials at once; None is as many as fit.
+    backend: Ray, or this process, one trial at a time.
+    address: of a Ray cluster; None starts a local one.
+    max_concurrent: the number of trials at once; None is as many as fit.
     score: which trials are scored on the test set, once the selection is written.
-    retrain: `code` trains those again that are of other code than what runs.
-    cluster_file: tells how far an autoscaling cluster can grow; None where it cannot.
-    own_process: whether this process is there for the search alone, so that it may be ended outright where Ray hangs or
-        dies; else the search waits for Ray as long as Ray takes.
+    retrain: `code` retrains trials that were made by other code than the code that runs.
+    cluster_file: describes how far an autoscaling cluster can grow; None if it cannot.
+    own_process: whether this process runs nothing but the search.  If so, it may be ended outright when Ray hangs or
+        dies; otherwise the search waits for Ray without a limit.
     """
 
     backend: Backend = "ray"
@@ -37,10 +38,12 @@ class Options:
 
 @dataclass
 class Outcome:
-    """What a search did: the trials that failed, and the stages that it could not do.
+    """The outcome of a search.
 
-    stage_ids: of the stages that it came to, by the experiment's place in the search and the stage's name; None where
-        there is no model for it to start from.
+    failed: the rows of trials that failed.
+    unselected: names of the stages in which no config could be selected.
+    stage_ids: ids of the stages that the search reached, by the experiment's index in the search and the stage's name;
+        None if the stage has no model to start from.
     """
 
     failed: list[TrialRow] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a results folder keeps of finished stages."""
+"""Removes files of finished stages that a results folder does not keep."""
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -10,10 +10,10 @@ from raysl.training.paths import checkpoint_path
 
 
 def prune(store: Store, trials: Collection[str], is_alone: Callable[[], bool]) -> bool:
-    """Drop models and features of trials that no selection here has chosen, and checkpoints of those that are done.
+    """Drop models and features of trials that no selection has chosen, and checkpoints of trials that are done.
 
-    is_alone: asked before each file, for another search may be about to score its model, or to start from it.
-    Returns whether there is nothing left to drop.
+    is_alone: whether no other search uses the folder; called before each file, because another search may need it.
+    Returns whether everything was dropped; False if another search came.
     """
     for path in _needless(store, trials):
         if not is_alone():

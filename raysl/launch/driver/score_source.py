@@ -1,4 +1,4 @@
-"""Trials to score on the test set."""
+"""Scoring of trials on the test set, as work for a runner."""
 
 from collections.abc import Iterable
 
@@ -17,12 +17,12 @@ from raysl.training.paths import log_path
 
 
 class ScoreSource:
-    """The work of scoring trials, each in one of the searches that are on the folder; each writes its own score."""
+    """The work of scoring trials; of several searches on the folder, only one scores a trial."""
 
     def __init__(
         self, trials: Iterable[Unscored], leases: Leases, resources: Resources, limit: int, observer: TrialObserver
     ) -> None:
-        """Take what to score.
+        """Score trials.
 
         resources: of each trial.  limit: how many are scored at once.
         """
@@ -43,7 +43,7 @@ class ScoreSource:
         return self._first is not None
 
     def next(self) -> ScoreTask | None:
-        """Return the next trial; None where there is none at this moment."""
+        """Return the next trial; None if there is none at this moment."""
         if not self.peek():
             return None
         assert self._first is not None
@@ -56,14 +56,14 @@ class ScoreSource:
         """A trial is about to be scored."""
 
     def progressed(self, name: str, epoch: int, loss: float) -> None:
-        """Scores have no epochs."""
+        """Do nothing: scoring has no epochs."""
 
     def died(self, name: str, why: str) -> None:
         """An attempt at a score has ended."""
         self._died[name] = why
 
     def ended(self, name: str) -> None:
-        """A trial is scored, or could not be: SearchError."""
+        """A trial is scored; raises SearchError if it has no score."""
         one = self._running.pop(name)
         if not _is_scored(one, self.store):
             trial_id = one.spec.id

@@ -1,4 +1,4 @@
-"""Experiments, stage by stage: train what is not trained, select, score, publish."""
+"""Searches experiments stage by stage: trains missing trials, selects, scores and publishes."""
 
 import time
 from collections import deque
@@ -20,11 +20,11 @@ from raysl.search.summary import publish_store
 from raysl.search.trials import Datas, expand
 
 TABLES = "tables"  # the claim to publish the tables
-FILLED = 8  # experiments are searched together until their trials fill the cluster so many times over
+FILLED = 8  # experiments are searched together until their trials fill the cluster this many times
 
 
 class Search:
-    """Experiments on one results folder; what several of them need is trained once."""
+    """A search of experiments on one results folder; trials that several experiments share are trained once."""
 
     def __init__(
         self,
@@ -32,16 +32,16 @@ class Search:
         session: Session,
         ended: Callable[[], None],
     ) -> None:
-        """Take what to search.
+        """Search experiments.
 
-        ended: called when nothing is left to do but to leave the cluster, which takes seconds.
+        ended: called before the cluster is left, which takes seconds.
         """
         self.experiments, self.session, self.store = experiments, session, session.store
         self.opening, self.training = StageOpening(self.session), StageTraining(self.session)
         self._ended = ended
         self._unpruned: dict[str, str] = {}  # trials of finished stages, each with the id of its weights
-        self._left = deque(range(len(self.experiments)))  # experiments of which no stage was begun
-        # Stages that start from scratch and were not begun: the experiment's index, and the stage's.
+        self._left = deque(range(len(self.experiments)))  # indices of experiments of which no stage has begun
+        # Stages that start from scratch and have not begun: the experiment's index, and the stage's.
         self._to_come = {
             (index, depth)
             for index, (experiment, _) in enumerate(self.experiments)
@@ -51,11 +51,11 @@ class Search:
 
     @property
     def outcome(self) -> Outcome:
-        """What the search came to so far."""
+        """The outcome of the search so far."""
         return self.session.outcome
 
     def execute(self) -> Outcome:
-        """Do all that is not done yet; what a kill at any moment leaves undone, the next call does."""
+        """Do everything that is not done yet; after a kill at any moment, the next call continues."""
         with self.session.stack:
             try:
                 works = self._all()
@@ -68,14 +68,14 @@ class Search:
         return self.outcome
 
     def prune(self) -> None:
-        """Drop what finished stages have left; not while another search is on the folder, which may need it."""
+        """Drop files of finished stages that are no longer needed, unless another search uses the folder."""
         awaited = self._awaited_weights()
         trials = {trial_id for trial_id, weights in self._unpruned.items() if weights not in awaited}
         if prune(self.store, trials, lambda: not self.session.leases.others()):
             self._unpruned = {trial_id: name for trial_id, name in self._unpruned.items() if trial_id not in trials}
 
     def _awaited_weights(self) -> set[str]:
-        """Return the ids of the weights of stages to come that start from scratch."""
+        """Return the weights ids of the trials of later stages that start from scratch."""
         return {
             self.session.weights.id_of(trial.spec)
             for index, depth in self._to_come
@@ -88,7 +88,7 @@ class Search:
 
     def _publish(self) -> None:
         self.training.throttled_records.write()
-        with self.session.leases.turn(TABLES):  # else the last to write may not have read what the other has
+        with self.session.leases.turn(TABLES):  # else the last writer may miss what another search has written
             publish_store(self.store)
 
     def _all(self) -> Working[None]:
@@ -102,10 +102,10 @@ class Search:
                     step = yield from self._open(index, depth)
                     steps += [step] if step is not None else []
                 yield from self._do(steps)
-        self.session.changed()  # a last stage may have had nothing to start from
+        self.session.changed()  # the last stage may have had no model to start from
 
     def _first_stages(self) -> Working[dict[int, StageRun]]:
-        """Take experiments to search together, few on a laptop so that each is soon done; return their first stages."""
+        """Return the first stages of the next experiments, by index: few on a laptop, so that each ends soon."""
         group: dict[int, StageRun] = {}
         waiting = 0.0
         while self._left and waiting < FILLED:
@@ -118,7 +118,7 @@ class Search:
         return group
 
     def _open(self, index: int, depth: int) -> Working[StageRun | None]:
-        """Return a stage, ready; None if its experiment has none so deep, or there is no model to start from."""
+        """Return an opened stage; None if the experiment has fewer stages, or there is no model to start from."""
         experiment, datas = self.experiments[index]
         if depth >= len(experiment.stages):
             return None

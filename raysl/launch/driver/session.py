@@ -1,4 +1,4 @@
-"""What all parts of a search share: its results folder, who is told of it, and what it came to so far."""
+"""The state that all parts of a search share: its results folder, observer, connection and outcome."""
 
 import random
 import time
@@ -15,16 +15,16 @@ from raysl.results.records.rows import TrialRow
 from raysl.search.experiment import Experiment
 from raysl.search.shared_weights import SharedWeights
 
-LOOKS = 0.5, 1.5  # seconds, at random, between two looks at what is waited for
+LOOKS = 0.5, 1.5  # seconds, drawn at random, between two checks while waiting
 
 T = TypeVar("T")
-Working = Generator[Work | None, None, T]  # yields work; None if there is none for now, and nothing may be held
+Working = Generator[Work | None, None, T]  # yields work; None releases the processes that are held
 
 
 class Session:
     """A search of this process on a results folder.
 
-    stack: left when the search ends.
+    stack: closed when the search ends.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Session:
         observer: Observer,
         changed: Callable[[Outcome], None],
     ) -> None:
-        """Take what is searched.
+        """Begin a search of experiments.
 
         leases: on the results folder.  changed: called whenever the folder holds something new.
         """
@@ -46,14 +46,14 @@ class Session:
         self.connection = Connection(options, experiments, observer, self.stack)
         self.weights = SharedWeights(self.store, own_code=options.retrain == "code")
         self._changed = changed
-        self._seen: set[str] = set()  # other drivers
+        self._seen: set[str] = set()  # ids of other drivers
 
     def changed(self) -> None:
-        """Tell that the results folder holds something new."""
+        """Report that the results folder holds something new."""
         self._changed(self.outcome)
 
     def wait(self, what: str) -> Working[None]:
-        """Let go of what is held, and wait for a moment for something that another search does."""
+        """Release processes, and wait for a moment for another search; what: text about it, for the observer."""
         yield None
         self.observer.waiting(what)
         self.connection.check_limits()
@@ -65,20 +65,20 @@ class Session:
         return min(capacity, self.options.max_concurrent or capacity)
 
     def look_around(self) -> None:
-        """Tell of other searches on the folder, each once."""
+        """Report other searches on the folder to the observer, each once."""
         for driver in self.leases.others():
             if driver.id not in self._seen:
                 self._seen.add(driver.id)
                 self.observer.other_search(str(driver))
 
     def trial_found(self, row: TrialRow) -> None:
-        """Take note of a trial that ended without being trained here."""
+        """Record a trial that ended without being trained here, and tell the observer."""
         self.look_around()
         self.observer.trial_ended(row)
         self.trial_ended(row)
 
     def trial_ended(self, row: TrialRow) -> None:
-        """Take note of a trial that the observer knows of."""
+        """Record a trial that the observer was already told of."""
         if row.status == "failed":
             self.outcome.failed.append(row)
         self.changed()

@@ -1,4 +1,4 @@
-"""Trials that are to be trained again by other code: their numbers are kept aside, and nothing else of them."""
+"""Sets trials aside that are to be trained again with other code: only their rows and scores are kept."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,13 @@ from raysl.search.trials import Trial
 from raysl.training.early_stopping import EarlyStoppingCohort
 from raysl.training.paths import checkpoint_path
 
-ASIDE = "replaced"  # the folder that rows and scores are kept in
+ASIDE = "replaced"  # the folder of the rows and scores that are kept
 
 
 def set_aside(store: Store, trials: Iterable[Trial]) -> None:
-    """Keep the rows and scores of trials under `replaced/`, and drop all that they have made, the row last.
+    """Copy the rows and scores of trials to `replaced/`, and delete all files of these trials, the row last.
 
-    After a kill in between, the same call does what is left.
+    After a kill in between, the same call does the rest.
     """
     models = store.list("models", ".pt")
     for trial in trials:
@@ -26,7 +26,7 @@ def set_aside(store: Store, trials: Iterable[Trial]) -> None:
         for folder in ("rows", "scores"):
             if store.exists(path := f"{folder}/{name}.parquet"):
                 store.write(f"{ASIDE}/{folder}/{name}.{row.code or 'unknown'}.parquet", store.read(path))
-        store.delete(f"scores/{name}.parquet")  # before its model: it must never stand beside another's
+        store.delete(f"scores/{name}.parquet")  # before its model: a score must never stand beside another model
         store.delete(features_path(name))
         for model in models:
             if model.removesuffix(".pt").partition("@")[0] == name:

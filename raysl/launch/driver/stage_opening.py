@@ -1,4 +1,4 @@
-"""A stage's trials, known or still to be proposed, before any of them is trained."""
+"""Opens a stage: lists its trials, or its adaptive search, before any trial is trained."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,16 @@ ADAPTIVE = "adaptive"  # the claim to propose configs
 
 
 class StageOpening:
-    """Opens stages; an adaptive search that several experiments need is opened once."""
+    """Opens stages; an adaptive search that several experiments share is opened once."""
 
     def __init__(self, session: Session) -> None:
         self.session, self.store = session, session.store
         self._adaptive: dict[str, AdaptiveSearch] = {}  # by stage id
         self._proposes = False
-        self._of_other_code: set[str] = set()  # trials that were told of
+        self._of_other_code: set[str] = set()  # trials that were reported
 
     def open(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> Working[StageRun]:
-        """Return a stage with its trials; starts: seed -> id of the trial that it starts from."""
+        """Return a stage with its trials; starts: seed -> id of the trial that this seed starts from."""
         if stage.adaptive:
             name = stage_id(experiment, stage, datas, starts)
             if name not in self._adaptive:
@@ -43,9 +43,9 @@ class StageOpening:
         return StageRun(experiment, datas, stage, trials, record, done_rows(self.store, trials))
 
     def _check_code(self, trials: Sequence[Trial]) -> None:
-        """Tell which trials are of other code than what runs, and set them aside if they are to be trained again.
+        """Report trials that were made by other code than the code that runs; set them aside with `--retrain code`.
 
-        Raises SearchError if another search is on the folder, which may need what they have made.
+        Raises SearchError if they would be set aside while another search, which may need them, uses the folder.
         """
         weights, options = self.session.weights, self.session.options
         rows = {row.trial_id: row for trial in trials for row in weights.donors(trial.spec)[:1]}
@@ -64,7 +64,7 @@ class StageOpening:
     def _adaptive_search(
         self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]
     ) -> Working[AdaptiveSearch]:
-        """Return a stage's adaptive search; while configs are left to propose, no other driver proposes any."""
+        """Return a stage's adaptive search; as long as it has configs to propose, no other driver proposes any."""
         search = AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time())
         if self._proposes or search.num_left == 0:
             return search

@@ -1,4 +1,4 @@
-"""A stage on its way through a search."""
+"""A stage while it is searched."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from raysl.search.trials import Datas, Trial
 
 @dataclass
 class StageRun:
-    """A stage of an experiment that is being searched.
+    """A stage of an experiment while it is searched.
 
-    known: its trials that are known beforehand.  rows: of trials that are done, as they were before.
-    adaptive: where configs are proposed, with the trials of those so far.
+    known: its trials, if all are known before the search.  record_before: its record when it was opened.
+    rows: of the trials that were done when it was opened.
+    adaptive: the adaptive search that proposes its configs; None if all are known.
     """
 
     experiment: Experiment
@@ -33,7 +34,7 @@ class StageRun:
 
     @property
     def record(self) -> StageRecord:
-        """The stage as it is made of its trials so far."""
+        """The stage's record, with all its trials so far."""
         return self.record_before if self.adaptive is None else self.adaptive.record
 
     @property
@@ -43,23 +44,23 @@ class StageRun:
 
     @property
     def num_todo(self) -> int:
-        """How many trials there are to train, those of configs that are still to be proposed included."""
+        """The number of trials to train, including those of configs that are not proposed yet."""
         left = self.adaptive.num_left if self.adaptive is not None else 0
         return len(self.todo) + left * len(self.experiment.seeds)
 
     def start_epochs(self) -> set[int | None]:
-        """Return after how many epochs later stages start from this one's models; None stands for the end."""
+        """Return the numbers of epochs after which later stages take this stage's models; None stands for the end."""
         later = [other for other in self.experiment.stages if other.start_from == self.stage.name]
         ends = {config.settings.start_epoch for other in later for config in other.extremes}
         return {None if epoch == self.stage.settings.epochs else epoch for epoch in ends}
 
 
 def num_todo(steps: Sequence[StageRun]) -> int:
-    """Return how many trials steps lack, those that several need counted once."""
+    """Return how many trials stages have to train; shared trials count once."""
     known = {trial.spec.id for step in steps for trial in step.todo}
     return len(known) + sum(search.num_left * len(search.experiment.seeds) for search in searches_of(steps))
 
 
 def searches_of(steps: Iterable[StageRun]) -> list[AdaptiveSearch]:
-    """Return the adaptive searches of steps, each once."""
+    """Return the adaptive searches of stages, each once."""
     return list({step.record.stage_id: step.adaptive for step in steps if step.adaptive is not None}.values())

@@ -1,4 +1,4 @@
-"""What was selected, scored on the test set, its models and test features kept."""
+"""Scores selected trials on the test set, and keeps their models and test features."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -21,7 +21,7 @@ from raysl.training.paths import model_path
 def score(
     session: Session, chosen: Sequence[tuple[StageRun, SelectionRecord]], rows: Mapping[str, TrialRow]
 ) -> Working[None]:
-    """Score what was selected and keep its test features; needed models that were dropped are trained again.
+    """Score the selected trials and keep their test features; trials whose needed models are missing are retrained.
 
     rows: of all trials of the stages.
     """
@@ -58,7 +58,7 @@ def _score(session: Session, trials: Iterable[Unscored]) -> Working[None]:
 
 
 def _is_given(session: Session, trial: Trial, wanted: Mapping[str, Collection[int | None]]) -> bool:
-    """Return whether another trial has all models that are wanted of a trial, and may give them."""
+    """Return whether another trial with the same weights has all wanted models of a trial."""
     if trial.stop is not None:
         return False
     return any(
@@ -68,7 +68,7 @@ def _is_given(session: Session, trial: Trial, wanted: Mapping[str, Collection[in
 
 
 def _refuse_other_code(session: Session, trials: Iterable[Trial]) -> None:
-    """Raise SearchError if models are gone that this code would make otherwise than the rows say."""
+    """Raise SearchError if models are missing that other code made: this code would give other numbers."""
     rows = read_rows(session.store, [trial.spec.id for trial in trials])
     found = other_code(session.store, [row for row in rows.values() if row.code is not None])
     if found.trial_ids:

@@ -1,4 +1,4 @@
-"""The trials that stages lack, trained."""
+"""Trains the trials of stages that are not done."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,16 +13,16 @@ from raysl.search.experiment import Experiment, Resources
 
 
 class StageTraining:
-    """Trains what stages lack."""
+    """Trains the trials of stages that are not done."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.throttled_records = ThrottledRecords(session.store)  # records of stages to which configs are added
 
     def train(self, steps: Sequence[StageRun], rows: Mapping[str, TrialRow]) -> Working[None]:
-        """Train the trials that steps lack, those that take the same resources at once.
+        """Train the trials of stages that are not done; trials of the same resources are trained together.
 
-        rows: of trials that are done.
+        rows: of the trials that are done, by id.
         """
         parts: dict[Resources, list[StageRun]] = {}
         for step in steps:
@@ -48,7 +48,7 @@ class StageTraining:
         self.throttled_records.write()
 
     def num_shared(self, steps: Sequence[StageRun]) -> int:
-        """Return how many trials that steps lack have the weights of another trial, and so are not trained."""
+        """Return how many trials need no training, because another trial has the same weights."""
         weights = self.session.weights
         seen: set[str] = set()
         count = 0
@@ -66,7 +66,7 @@ class StageTraining:
 
 
 def train_queue(session: Session, experiment: Experiment, queue: TrialQueue) -> Working[None]:
-    """Train the trials of a queue, with the resources that an experiment has for each."""
+    """Train the trials of a queue, each with the resources that the experiment gives a trial."""
     while not queue.is_exhausted:
         if queue.peek():
             limit = session.limit(experiment)

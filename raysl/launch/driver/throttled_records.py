@@ -1,18 +1,18 @@
-"""The records of stages to which configs are added, written as often as is cheap."""
+"""The records of stages to which configs are added, written at a limited rate."""
 
 import time
 
 from raysl.results.records.stages import StageRecord, write_stage
 from raysl.results.storage.store import Store
 
-REST = 9.0  # times as long as a write took, so that a search of thousands of configs spends a tenth on it at most
+REST = 9.0  # pause after a write, as a multiple of its duration: writing takes a tenth of the time at most
 
 
 class ThrottledRecords:
-    """Records that say what a stage is made of so far.
+    """The records of stages whose configs are proposed one by one.
 
-    The whole record is written, and so not for each config: what was proposed is in `proposals/` before it is trained,
-    and a search that comes back makes the record of that.
+    Each write is of the whole record, so not every config causes one.  Nothing is lost: proposals are in `proposals/`
+    before they are trained, and a resumed search rebuilds the record from them.
     """
 
     def __init__(self, store: Store) -> None:
@@ -21,13 +21,13 @@ class ThrottledRecords:
         self._next = 0.0
 
     def has(self, record: StageRecord) -> None:
-        """Take note of a stage's record, and write it if that has not been done for a while."""
+        """Note the current record of a stage; write all noted records if the pause after the last write is over."""
         self._unwritten[record.stage_id] = record
         if time.monotonic() >= self._next:
             self.write()
 
     def write(self) -> None:
-        """Write what is not written yet."""
+        """Write all records that are not written yet."""
         started = time.monotonic()
         for stage_id in list(self._unwritten):
             write_stage(self._store, self._unwritten.pop(stage_id))

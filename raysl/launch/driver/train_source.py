@@ -1,4 +1,4 @@
-"""Trials to train: handed out, watched, and given a row where they could not write their own."""
+"""Training of the trials of a queue, as work for a runner; a trial that could not write its row gets one."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from raysl.search.experiment import Resources
 
 
 class TrainSource:
-    """The work of training what a queue has at this moment, and what it comes to have meanwhile."""
+    """The work of training the trials of a queue, including those that are added meanwhile."""
 
     def __init__(
         self,
@@ -26,9 +26,9 @@ class TrainSource:
         observer: TrialObserver,
         ended: Callable[[TrialRow], None],
     ) -> None:
-        """Take what to train.
+        """Train the trials of a queue.
 
-        resources: of each trial.  limit: how many are trained at once.  ended: told of each row.
+        resources: of each trial.  limit: how many are trained at once.  ended: called with each row.
         """
         self.queue, self.store, self.resources, self.limit = queue, store, resources, limit
         self._observer, self._ended = observer, ended
@@ -41,7 +41,7 @@ class TrainSource:
         return self.queue.is_exhausted
 
     def next(self) -> TrainTask | None:
-        """Return the next trial; None where there is none at this moment."""
+        """Return the next trial; None if there is none at this moment."""
         trial = self.queue.next()
         if trial is None:
             return None
@@ -66,24 +66,24 @@ class TrainSource:
         self._observer.trial_progressed(name, epoch, loss)
 
     def died(self, name: str, why: str) -> None:
-        """An attempt at a trial has ended.
+        """An attempt at a trial has failed.
 
-        Raises ResultsError where that was for a results folder in which nothing can be written: all others would fail.
+        Raises ResultsError if the results folder cannot be written: all other trials would fail too.
         """
         self._died[name] = why
         if ResultsError.__name__ in why:
             self.store.check_writable()
 
     def ended(self, name: str) -> None:
-        """A trial is done: its row is there, or is written now.
+        """A trial has ended: its row exists, or is written now.
 
-        Raises SearchError where its process has other libraries than the search.
+        Raises SearchError if its process has another raysl or torch than the driver.
         """
         row = read_row(self.store, name)
         if row is None or row.status == "failed":
             row = self._failed(name)
             if other := row.reason.partition(f"{LibrariesError.__name__}: ")[2]:
-                raise SearchError(other)  # every other trial would end like it
+                raise SearchError(other)  # every other trial would end the same way
             write_row(self.store, row)
         self.queue.ended(row)
         self._observer.trial_ended(row)

@@ -1,4 +1,4 @@
-"""The trials that wait for their turn: those that are known, then those that adaptive searches propose."""
+"""The queue of trials to train: first the known ones, then those that adaptive searches propose."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from raysl.training.early_stopping import EarlyStoppingCohort
 
 
 class TrialQueue:
-    """Hands out trials, each once and to one driver; where none waits, adaptive searches are asked for a config."""
+    """Hands out each trial once and to one driver; when none waits, adaptive searches propose a config."""
 
     def __init__(
         self,
@@ -29,23 +29,25 @@ class TrialQueue:
         found: Callable[[TrialRow], None] = lambda row: None,
         done: Callable[[Trial], TrialRow | None] | None = None,
     ) -> None:
-        """Take what is known.
+        """Queue trials.
 
-        rows: of trials that are done; those that end later are added.
-        weights: what trials can take instead of being trained; all of the results folder if None.
-        proposed: told of a search that has a new config, before its trials are handed out.
-        found: told of a trial that another driver has done, which is not handed out then.
-        done: returns the row of a trial of which nothing is left to train.
+        trials: the known ones.  searches: propose further configs.
+        rows: of trials that are done, by id; rows of trials that end later are added.
+        weights: trained trials whose weights others can take over; all of the results folder if None.
+        proposed: called with a search that has a new config, before its trials are handed out.
+        found: called with the row of a trial that was done elsewhere and is not handed out.
+        done: returns a trial's row if nothing is left to train of it, else None.
         """
         self.searches = deque(searches)
         self.rows = dict(rows)
         self.proposed, self.found = proposed, found
         self.done = done or (lambda trial: done_row(leases.store, trial))
         self.handed_out: dict[str, Trial] = {}
-        self.donors: dict[str, TrialRow] = {}  # of those trials handed out that are only to be measured
+        # By the id of a trial that is only measured: the row of the trial whose weights it takes over.
+        self.donors: dict[str, TrialRow] = {}
         self._leases, self._store = leases, leases.store
         self._weights = weights or SharedWeights(leases.store)
-        # By its weights, so that they are trained once.
+        # Trials are claimed by their weights id, so that the same weights are trained once.
         self._items = ClaimQueue(
             (), leases, lambda t: self._weights.id_of(t.spec), self._is_done, self._weights.refresh
         )
@@ -59,7 +61,7 @@ class TrialQueue:
         return self._first is None and self._items.is_empty and not self.searches
 
     def next(self) -> Trial | None:
-        """Return the next trial; None where there is none at this moment, or will be none (`is_exhausted`)."""
+        """Return the next trial; None if there is none at this moment, or none any more (`is_exhausted`)."""
         trial, self._first = self._first or self._find(), None
         if trial is not None:
             self.handed_out[trial.spec.id] = trial
@@ -71,7 +73,7 @@ class TrialQueue:
         return self._first is not None
 
     def ended(self, row: TrialRow) -> None:
-        """Take note of a trial that was handed out and has ended; its row is written."""
+        """Record that a trial that was handed out has ended; its row is already written."""
         self.rows[row.trial_id] = row
         self._weights.add([row])
         self._items.ended(self.handed_out[row.trial_id])
@@ -86,7 +88,7 @@ class TrialQueue:
                 return trial
 
     def _is_taken_over(self, trial: Trial) -> bool:
-        """Write the row of a trial that can have all that it needs from the row of another with the same weights."""
+        """Write a trial's row from that of another trial with the same weights; return whether that was enough."""
         donor = self._weights.donor(trial)
         if donor is None and self._leases.others():
             self._weights.refresh()  # another driver may have trained it since
@@ -97,7 +99,7 @@ class TrialQueue:
             self.donors[trial.spec.id] = donor
             return False
         known = read_row(self._store, trial.spec.id)
-        if known is not None and known.status == "finished":  # what is wanted is more than its row
+        if known is not None and known.status == "finished":  # more than its row is wanted
             return False
         row = donor.for_another(trial.spec.id, trial.spec.model_dump_json())
         write_row(self._store, row)
@@ -119,7 +121,7 @@ class TrialQueue:
         self._items.waiting.extend(new)
 
     def _propose(self) -> bool:
-        """Ask a search for its next config, each in turn; False where none has one."""
+        """Ask the searches in turn for a config; return False if none has one left."""
         while self.searches:
             search = self.searches[0]
             if trials := search.propose(self.rows):
@@ -132,12 +134,12 @@ class TrialQueue:
 
 
 def united(trials: Iterable[Trial]) -> list[Trial]:
-    """Return trials, each once, with the milestones of all who want it."""
+    """Return trials, each once, with the milestones of all its duplicates."""
     found: dict[str, Trial] = {}
     for trial in trials:
         before = found.setdefault(trial.spec.id, trial)
         milestones = tuple(sorted({*before.milestones, *trial.milestones}))
-        # One who wants it trained to its end has it so.
+        # If any duplicate has no early stopping, the trial has none.
         either = before if before.stop is None else trial
         needs_probe = before.needs_probe or trial.needs_probe
         found[trial.spec.id] = replace(either, milestones=milestones, needs_probe=needs_probe)
@@ -145,13 +147,13 @@ def united(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def done_rows(store: Store, trials: Iterable[Trial]) -> dict[str, TrialRow]:
-    """Return the rows of those trials of which nothing is left to train."""
+    """Return the rows of trials of which nothing is left to train, by id."""
     by_id = {trial.spec.id: trial for trial in trials}
     return {i: row for i, row in read_rows(store, by_id).items() if is_done(row, by_id[i], store)}
 
 
 def done_row(store: Store, trial: Trial) -> TrialRow | None:
-    """Return a trial's row, if nothing is left to train of it."""
+    """Return a trial's row; None if something is left to train of it."""
     row = read_row(store, trial.spec.id)
     return row if row is not None and is_done(row, trial, store) else None
 
@@ -159,8 +161,9 @@ def done_row(store: Store, trial: Trial) -> TrialRow | None:
 def is_done(row: TrialRow, trial: Trial, store: Store) -> bool:
     """Return whether nothing is left to train of a trial that has a row.
 
-    A crash may have been the machine's; divergence and collapse are the trial's own and would only come again. One that
-    was stopped early is done where it would compare with the same cohort under the same rule, and nowhere else.
+    A failed trial is not done, because the machine may have caused the failure; a diverged or collapsed one is done,
+    because it would end the same way again.  A trial that was stopped early is done if it would be compared with the
+    same cohort under the same rule.
     """
     if row.is_unprobed and trial.needs_probe:
         return False

@@ -9,22 +9,22 @@ from raysl.search.experiment import Resources
 
 
 class Course:
-    """Work after work, as long as all take the same resources; each begins when the one before is done."""
+    """A sequence of works of the same resources; each begins when the one before is done."""
 
     def __init__(self, work: Work, following: Iterator[Work | None], stay: float) -> None:
-        """Take what to do.
+        """Do work, then the work that follows.
 
-        stay: seconds for which processes wait for what follows, while others still do what is before it.
+        stay: seconds for which idle processes are kept for the next work, while others still do the current one.
         """
         self.now, self.following, self.stay = work, following, stay
         self.handed_out: set[str] = set()
         self.is_over = False
-        self.rest: Work | None = None  # takes other resources
+        self.rest: Work | None = None  # the next work, if it takes other resources
         self._again: deque[Task] = deque()
         self._idle_since: float | None = None
 
     def next(self) -> Task | None:
-        """Return the next task; None where there is none at this moment, or will be none here (`is_over`)."""
+        """Return the next task; None if there is none at this moment, or none any more (`is_over`)."""
         while not self.is_over and len(self.handed_out) < self.now.limit:
             if (task := self._again.popleft() if self._again else self.now.next()) is not None:
                 self.handed_out.add(task.name)
@@ -51,12 +51,12 @@ class Course:
             self.is_over, self.rest = True, work
 
     def again(self, task: Task) -> None:
-        """Take a task back that is to be handed out once more."""
+        """Take back a task that is to be handed out again."""
         self.handed_out.discard(task.name)
         self._again.append(task)
 
     def ended(self, name: str) -> None:
-        """Take note of a task that has ended."""
+        """Record that a task has ended."""
         self.handed_out.discard(name)
         self.now.ended(name)
 

@@ -1,4 +1,4 @@
-"""A search's work done in its own process, one task after another, without Ray."""
+"""Does a search's work in its own process, one task after another, without Ray."""
 
 import math
 import os
@@ -19,10 +19,10 @@ THIS_PROCESS: frozenset[str] = frozenset()  # the nodes, to `Failures`: none tha
 
 
 def this_machine(resources: Resources, place: str) -> list[Node]:
-    """Return what this machine has, as a node.
+    """Return this machine as a list of one node.
 
     place: where the resources were written, for the message.
-    Raises ResourcesError where a trial takes several workers: each is a process of its own.
+    Raises ResourcesError if a trial takes several workers, because each needs a process of its own.
     """
     if resources.workers > 1:
         raise ResourcesError(
@@ -33,11 +33,11 @@ def this_machine(resources: Resources, place: str) -> list[Node]:
 
 
 def run(work: Work | None, following: Iterator[Work | None], check: Callable[[], None]) -> None:
-    """Do work and what follows it, until nothing is left to do for now.
+    """Do work and the work that follows, until `following` yields None.
 
-    following: asked for more only when all before is done.
-    check: called before each task and about once a second while a trial is trained, between two epochs; what it
-        raises ends all.
+    following: asked for the next work only when all earlier work is done.
+    check: called before each task and, while a trial is trained, between epochs about once a second; its exceptions
+        end the search.
     """
     from raysl.training.torch_state import kept_torch_state
 
@@ -52,15 +52,15 @@ def run(work: Work | None, following: Iterator[Work | None], check: Callable[[],
 
 
 class _Attempts:
-    """A task, tried again where it dies, as often as with Ray."""
+    """Does a task, with as many attempts as with Ray if it fails."""
 
     def __init__(self, course: Course, check: Callable[[], None]) -> None:
         self.course, self.check, self.failures = course, check, Failures()
-        self.stopped: Exception | None = None  # what ends the search, rather than the task
-        self.output, self.errors = sys.stdout, sys.stderr  # a task's own go to its log
+        self.stopped: Exception | None = None  # an exception that ends the search, not only the task
+        self.output, self.errors = sys.stdout, sys.stderr  # a task's output goes to its log
 
     def do(self, task: Task) -> None:
-        """Do a task to its end, well or not."""
+        """Do a task, until it succeeds or has failed too often."""
         while not self._attempt(task):
             if self.failures.failed(task.name, THIS_PROCESS) > MAX_FAILURES:
                 return

@@ -1,4 +1,4 @@
-"""What runs inside Ray's processes: a task in Tune's own actor, or on the workers of a Train group."""
+"""Runs a task inside Ray's processes: in Tune's own actor, or on the workers of a Train group."""
 
 from collections.abc import Callable
 
@@ -8,15 +8,15 @@ from raysl.launch.runtime.task_runner import Report, do_task
 from raysl.launch.runtime.tasks import Task
 from raysl.launch.runtime.worker_group import WorkerGroup
 
-NOTHING = {"epochs": 0}  # reported of a task that trained nothing: of one without any report, Tune prints a line
+NOTHING = {"epochs": 0}  # reported for a task that trained nothing: without a report, Tune prints a line
 
-_group: WorkerGroup | None = None  # of this process
+_group: WorkerGroup | None = None  # the workers of this process
 
 
 def run_task(task: Task, storage: str) -> None:
     """Run a task through Ray Train, from within a Tune trial.
 
-    A trial of one worker runs in this very process; others get a group of worker processes, which the next task finds.
+    A trial of one worker runs in this process; others run on a group of worker processes, which the next task reuses.
     storage: a scratch folder for Ray Train's own files.
     """
     reported = False
@@ -36,7 +36,7 @@ def run_task(task: Task, storage: str) -> None:
 
 
 def end_group() -> None:
-    """End the workers that this process has started, if it has."""
+    """End the workers that this process has started, if there are any."""
     if _group is not None and _group.is_there:
         _group.end()
 

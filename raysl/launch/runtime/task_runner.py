@@ -1,4 +1,4 @@
-"""A task done in this process, as one rank of it."""
+"""Does a task in this process, as one of its ranks."""
 
 import logging
 import math
@@ -17,23 +17,24 @@ from raysl.results.records.rows import Epoch
 from raysl.results.storage.store import Store
 from raysl.sources import libraries
 
-REPORT_SECONDS = 1.0  # least time between two reports: a report costs a round trip
+REPORT_SECONDS = 1.0  # least time between two reports, because each costs a round trip
 
-Report = dict[str, Any]  # the epoch (0-based) that is finished, and its loss
+Report = dict[str, Any]  # a finished epoch (0-based), and its loss
 
 log = logging.getLogger(__name__)
 
 
 def do_task(task: Task, rank: int, report: Callable[[Report], None]) -> None:
-    """Train or score a trial, as its task says; what it comes to is in the results folder and in the trial's log.
+    """Train or score the trial of a task; the outcome is in the results folder and in the trial's log.
 
-    report: called on rank 0, once a second at most, after an epoch.
-    Raises whatever stops a training; a trial that could not be scored has no score, and the reason in its log.
+    report: called on rank 0 after an epoch, at most once a second.
+    Raises any exception of the training.  If scoring fails, nothing is raised: the trial has no score, and its log has
+    the reason.
     """
     if isinstance(task, TrainTask):
         _train(task, rank, report)
     elif isinstance(task, ScoreTask) and rank == 0:
-        with suppress(Exception):  # the log has it, and another attempt would end as this one
+        with suppress(Exception):  # the log has the reason, and another attempt would fail the same way
             _score(task)
 
 
@@ -46,7 +47,7 @@ def _train(task: TrainTask, rank: int, report: Callable[[Report], None]) -> None
             last = time.monotonic()
             report({"epoch": epoch.epoch, "loss": epoch.loss})
 
-    store = Store.open(task.store, create=False)  # a node that does not see the folder must not make one of its own
+    store = Store.open(task.store, create=False)  # a node that cannot reach the folder must not create another one
     with trial_log(store, task.name, rank):
         log.info("begins on %s, process %d", socket.gethostname(), os.getpid())
         _check_libraries(task)
@@ -78,7 +79,7 @@ def _score(task: ScoreTask) -> None:
 
 
 def _check_libraries(task: Task) -> None:
-    """Raise LibrariesError where this process has another raysl or torch than the driver."""
+    """Raise LibrariesError if this process has another raysl or torch than the driver has."""
     own = libraries()
     if not own.same(task.driver):
         here = f"{socket.gethostname()} has {own}"

@@ -1,4 +1,4 @@
-"""What a search has its cluster do."""
+"""The tasks that a search gives to a cluster or to its own process."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,11 +10,11 @@ from raysl.training.settings import StopSettings
 
 @dataclass(frozen=True)
 class Task:
-    """Something to do on its way to a worker, in plain values.
+    """A task as it is sent to a worker, in plain values.
 
-    name: no other task has it at the same time.  spec: JSON of the TrialSpec.  store: URI of the results folder.
-    given_up: whether it has died too often and only ends here.
-    driver: the raysl and the torch of the process that has made it, which whoever does it must have too.
+    name: unique among the tasks of a moment.  spec: JSON of the TrialSpec.  store: URI of the results folder.
+    given_up: whether it has failed too often and is to end without doing anything.
+    driver: the raysl and the torch of the process that created it; the worker must have the same.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Task:
 class TrainTask(Task):
     """A trial to train; its name is its id.  milestones, stop, cohort: as in `search.trials.Trial`.
 
-    weights_of: a trained trial that has the same weights, so that this one is only measured.
+    weights_of: id of a trained trial with the same weights, if there is one; this trial is then only measured.
     """
 
     milestones: tuple[int, ...] = ()
@@ -46,7 +46,7 @@ class ScoreTask(Task):
 
 
 class Work(Protocol):
-    """Tasks, at most `limit` at once; called in the driver's main thread, where what it raises ends the search."""
+    """Tasks, at most `limit` at once; called in the driver's main thread, and its exceptions end the search."""
 
     resources: Resources
     limit: int
@@ -56,19 +56,19 @@ class Work(Protocol):
         """Whether no task will be handed out any more."""
 
     def next(self) -> Task | None:
-        """Return the next task; None where there is none at this moment: if none runs either, the work is done."""
+        """Return the next task; None if there is none at this moment.  If none runs either, the work is done."""
 
     def started(self, name: str) -> None:
-        """A task has its resources and begins, or begins again."""
+        """A task has its resources and begins, or begins again after a failure."""
 
     def progressed(self, name: str, epoch: int, loss: float) -> None:
         """A task has finished an epoch (0-based)."""
 
     def died(self, name: str, why: str) -> None:
-        """A task's process has died, or it has raised; why: what is known of that, many lines."""
+        """A task's process has died, or the task has raised; why: what is known of the failure, in many lines."""
 
     def ended(self, name: str) -> None:
-        """A task is done, well or not."""
+        """A task has ended, successfully or not."""
 
     def nothing_runs(self) -> None:
-        """No task has had its resources for some time; called again and again meanwhile."""
+        """No task has had its resources for some time; called repeatedly until one has."""

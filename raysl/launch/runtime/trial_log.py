@@ -1,4 +1,4 @@
-"""A trial's log: everything that it prints, logs or dies of, in a file of its own."""
+"""A trial's log: a file of its output, its log records and the exception that ended it."""
 
 import faulthandler
 import io
@@ -17,13 +17,13 @@ from raysl.results.storage.store import Store
 from raysl.training.paths import log_path
 
 DIED = "its process died"
-MOST = 300  # characters of a reason from outside
-RECORD = re.compile(r"\d{4}-\d\d-\d\d ")  # how a log record begins
+MOST = 300  # characters of a reason that the trial's own log does not hold
+RECORD = re.compile(r"\d{4}-\d\d-\d\d ")  # the beginning of a log record
 
 
 @contextmanager
 def trial_log(store: Store, trial_id: str, rank: int) -> Iterator[None]:
-    """Send everything that a trial prints, logs or dies of to its own file in the results folder."""
+    """Append a trial's output, log records and exception to its own file in the results folder."""
     name = log_path(trial_id) if rank == 0 else log_path(f"{trial_id}.rank{rank}")
     with (
         _log_file(store, name) as file,
@@ -40,10 +40,10 @@ def trial_log(store: Store, trial_id: str, rank: int) -> Iterator[None]:
 
 
 class _Log(io.TextIOWrapper):
-    """A file without secrets, that loses what the disk has no room for: a trial fails where something that matters is.
+    """A text file that masks secrets and ignores write errors: a full disk must not fail a trial through its log.
 
-    Libraries keep standard error as they find it when they are imported; what they write to it after the trial has
-    ended goes to what it is then.
+    After it is closed, text goes to the current standard error: libraries keep the standard error of their import, and
+    may write to it after the trial has ended.
     """
 
     def __init__(self, file: io.FileIO) -> None:
@@ -64,29 +64,29 @@ class _Log(io.TextIOWrapper):
 
 @contextmanager
 def _log_file(store: Store, name: str) -> Iterator[_Log]:
-    """Give what is to be written to a log's end: the file itself; of an object store, what is sent there afterwards."""
+    """Yield a file to append to a log; for an object store, a temporary file that is sent there afterwards."""
     path = store.local_path(name)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _Log(io.FileIO(path, "a")) as file:
             yield file
         return
-    with tempfile.TemporaryFile(buffering=0) as kept:  # without a name: a trial that is killed leaves nothing
+    with tempfile.TemporaryFile(buffering=0) as kept:  # without a name, so a killed trial leaves nothing
         assert isinstance(kept, io.FileIO)
         file = _Log(kept)
         try:
             yield file
         finally:
-            with suppress(ResultsError):  # else a lost log would fail the trial, or hide what did
+            with suppress(ResultsError):  # a lost log must not fail the trial, or hide its exception
                 kept.seek(0)
                 before = store.read(name) if store.exists(name) else b""
                 store.write(name, before + kept.read())
 
 
 def reason_of_death(store: Store, trial_id: str, why: str) -> str:
-    """Return the exception that ended a trial, or that its process died; its log is there then, and has what is known.
+    """Return the exception that ended a trial, or that its process died; in that case, add `why` to its log.
 
-    why: what is known of its end from outside, many lines.
+    why: what the driver knows of the failure, in many lines.
     """
     logs = [name for name in store.list("logs", ".log") if name.startswith(trial_id)]
     reason = last_error(store, trial_id)
@@ -103,7 +103,7 @@ def _note(store: Store, name: str, why: str) -> None:
 
 
 def last_error(store: Store, trial_id: str) -> str:
-    """Return the exception that a trial's log, or that of another of its ranks, ends with."""
+    """Return the exception at the end of a trial's log, or of the log of one of its other ranks."""
     names = [name for name in store.list("logs", ".log") if name.startswith(trial_id)]
     errors = [_last_error(store, f"logs/{name}") for name in sorted(names, key=len)]
     return next((error for error in errors if error != DIED), DIED)
@@ -114,7 +114,7 @@ def _last_error(store: Store, path: str) -> str:
     begins = [index for index, line in enumerate(lines) if line.startswith("Traceback ")]
     last = lines[begins[-1] + 1 :] if begins else []
     if any(RECORD.match(line) for line in last):
-        return DIED  # it went on after that exception
+        return DIED  # the trial continued after that exception
     return mask(next((line for line in last if line and not line.startswith(" ")), DIED))
 
 
@@ -127,7 +127,7 @@ def _faults_to(file: Any) -> Iterator[None]:
     finally:
         faulthandler.disable()
         if were_told and sys.__stderr__ is not None:
-            with suppress(ValueError, OSError):  # closed
+            with suppress(ValueError, OSError):  # it is closed
                 faulthandler.enable(sys.__stderr__)
 
 

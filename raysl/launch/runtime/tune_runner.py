@@ -1,4 +1,4 @@
-"""Ray Tune over work, task by task."""
+"""Does work through Ray Tune, task by task."""
 
 import os
 import re
@@ -26,17 +26,17 @@ from raysl.launch.runtime.tasks import Work
 from raysl.launch.signals import undisturbed
 from raysl.search.experiment import Resources
 
-ORPHAN_SECONDS = 2.0  # between two looks at what killed groups have left
+ORPHAN_SECONDS = 2.0  # between two removals of orphaned placement groups
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-PATIENCE = 30.0  # seconds without any task that runs before that is said
+PATIENCE = 30.0  # seconds without a running task after which that is reported
 
 
 def run(work: Work | None, following: Iterator[Work | None], check: Callable[[], None], *, stay: float) -> None:
-    """Do work, and what follows it as long as the same processes can go on with it; what remains is for another call.
+    """Do work and the work that follows, until `following` yields None; works of equal resources reuse processes.
 
-    following: asked for more only when all before is done.  A None there gives the processes back.
-    check: called often, in the driver's main thread; what it raises ends all.
-    stay: seconds for which processes without a task wait for what follows before they are given back.
+    following: asked for the next work only when all earlier work is done.  Yielding None releases the processes.
+    check: called often, in the driver's main thread; its exceptions end the search.
+    stay: seconds for which processes without a task are kept for the next work.
     """
     while work is not None:
         course = Course(work, following, stay)
@@ -51,7 +51,7 @@ def _tune(course: Course, check: Callable[[], None]) -> None:
             TrialProcess,
             tune_config=tune.TuneConfig(
                 search_alg=_Feeder(course, scratch),
-                num_samples=-1,  # as many as there are
+                num_samples=-1,  # no limit
                 reuse_actors=True,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
@@ -60,7 +60,7 @@ def _tune(course: Course, check: Callable[[], None]) -> None:
                 name="trials",
                 storage_path=scratch,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=-1),  # `_Callback` gives tasks up
+                failure_config=tune.FailureConfig(max_failures=-1),  # no limit: `_Callback` gives tasks up
                 callbacks=[_Callback(course, check)],
             ),
         ).fit()
@@ -70,14 +70,14 @@ def _tune(course: Course, check: Callable[[], None]) -> None:
 
 
 class _Feeder(Searcher):
-    """Gives Tune tasks, one when it has room for one; an adaptive search then knows the most."""
+    """Gives Tune one task whenever it has room, so that adaptive searches propose as late as possible."""
 
     def __init__(self, course: Course, scratch: str) -> None:
-        super().__init__(metric="loss", mode="min")  # Tune wants to know; nothing looks at it
+        super().__init__(metric="loss", mode="min")  # required by Tune, but never used
         self.course, self.scratch = course, scratch
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its searchers for a restore that raysl does without
+        return {}  # Tune pickles its searchers for a restore, which raysl does not use
 
     def suggest(self, trial_id: str) -> Any:
         task = self.course.next()
@@ -86,13 +86,13 @@ class _Feeder(Searcher):
         return {"task": task, "scratch": self.scratch}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Do nothing: the work reads its results folder, which is the truth."""
+        """Do nothing: the work reads results from its results folder."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: raysl comes back from its result table."""
+        """Do nothing: raysl resumes from its result rows."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: raysl comes back from its result table."""
+        """Do nothing: raysl resumes from its result rows."""
 
 
 def _tune_trial(config: dict[str, Any]) -> None:
@@ -104,18 +104,18 @@ class TrialProcess(wrap_function(_tune_trial)):  # type: ignore[misc]
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """Return what a task takes."""
+        """Return the resources of a task."""
         return PlacementGroupFactory([_tune_resources(config["task"].resources)])
 
     def cleanup(self) -> None:
-        """End with all that the tasks have left."""
-        end_group()  # else Ray Train would not clean up behind it
+        """End the workers that tasks have left, then the actor."""
+        end_group()  # else Ray Train would not clean up after the workers
         super().cleanup()
 
 
 def _tune_resources(resources: Resources) -> dict[str, float]:
     if resources.workers > 1:
-        # The workers take what the trial takes; a share of a CPU here would leave no room for them on a full node.
+        # The workers take the trial's resources; a share of a CPU here would leave too little for them on a full node.
         return {"node:__internal_head__": 0.001}
     return {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
 
@@ -131,7 +131,7 @@ class _Callback(tune.Callback):
         self.last_ran = self.last_looked = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks for a restore that raysl does without
+        return {}  # Tune pickles its callbacks for a restore, which raysl does not use
 
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         self.check()
@@ -157,21 +157,21 @@ class _Callback(tune.Callback):
             self.course.now.progressed(_name(trial), result["epoch"], result["loss"])
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Give a task up that Tune is about to start again, where it has died too often."""
+        """Give up a task that Tune is about to start again, if it has failed too often."""
         self.running.discard(trial.trial_id)
         self.course.now.died(_name(trial), _last_words(trial))
         if self.failures.failed(_name(trial), living_nodes()) > MAX_FAILURES:
             trial.set_config(trial.config | {"task": replace(trial.config["task"], given_up=True)})  # type: ignore[no-untyped-call]
-            trial.max_failures = MAX_FAILURES  # should it not even get to its first line
+            trial.max_failures = MAX_FAILURES  # in case it fails before its first line
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self._ended(trial)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Take the end of a trial that Tune gives up, as it does where a process dies between two of them."""
+        """Handle a trial that Tune gives up, as it does if a process dies between two tasks."""
         name, task = _name(trial), trial.config["task"]
         self.course.now.died(name, _last_words(trial))
-        over = task.given_up or self.course.is_over  # Tune asks for no more tasks then
+        over = task.given_up or self.course.is_over  # then Tune asks for no more tasks
         if over or self.failures.failed(name, living_nodes()) > MAX_FAILURES:
             self._ended(trial)
         else:
@@ -180,7 +180,7 @@ class _Callback(tune.Callback):
 
     def _ended(self, trial: TuneTrial) -> None:
         self.running.discard(trial.trial_id)
-        # Tune keeps every trial, with some 30 kB of statistics of what it reported, and their JSON.
+        # Tune keeps every trial, with some 30 kB of statistics of its reports and their JSON.
         trial.metric_analysis.clear()
         trial.metric_n_steps.clear()
         trial.run_metadata.invalidate_cache()  # type: ignore[no-untyped-call]
@@ -188,8 +188,8 @@ class _Callback(tune.Callback):
 
 
 def _last_words(trial: TuneTrial) -> str:
-    """Return what Ray says of a trial's last failure, and what its process wrote last, if that was on this machine."""
-    path = trial.error_file  # where Tune writes of each failure
+    """Return Ray's message about a trial's last failure, after its process's last output if it ran on this machine."""
+    path = trial.error_file  # the file of Tune's messages about failures
     said = Path(path).read_text(errors="replace") if path is not None and Path(path).is_file() else ""
     last = COLOURS.sub("", said.rpartition("Failure # ")[2])
     written = (standard_error(int(pid)) for pid in dict.fromkeys(re.findall(r"\bpid[=:] ?(\d+)", last)))

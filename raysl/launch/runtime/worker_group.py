@@ -1,4 +1,4 @@
-"""Ray Train's workers for trials of several ranks, which stay for the next task: to start them takes many seconds."""
+"""Ray Train's workers for trials of several ranks, reused for the next task: their start takes many seconds."""
 
 import asyncio
 import threading
@@ -12,17 +12,18 @@ from raysl.launch.runtime.task_runner import Report
 from raysl.launch.runtime.tasks import Task
 from raysl.search.experiment import Resources
 
-LOOK_SECONDS = 1.0  # between two looks at whether the workers are still there
+LOOK_SECONDS = 1.0  # between two checks whether the workers still live
 END_SECONDS = 10.0  # for workers without a task to end
 
 
 class WorkerGroup:
-    """Workers that take tasks, each on all ranks at once, until they are told to end or one of them fails."""
+    """Workers that do tasks, each on all ranks at once, until they are ended or one of them fails."""
 
     def __init__(self, do: Callable[[Task, int, Callable[[Report], None]], None], resources: Resources, storage: str):
         """Start workers.
 
-        do: run on each of them with a task, its rank, and what takes reports.  storage: a scratch folder for Ray Train.
+        do: called on each worker with a task, the worker's rank, and a function that takes reports.
+        storage: a scratch folder for Ray Train.
         """
         self.resources = resources
         self._courier: Any = ray.remote(_Courier).options(num_cpus=0).remote(resources.workers)
@@ -36,7 +37,7 @@ class WorkerGroup:
         return self._thread.is_alive()
 
     def run(self, task: Task, report: Callable[[Report], None]) -> None:
-        """Do a task, to its end; raises what ends the workers."""
+        """Do a task to its end; raises the exception that ended the workers, if one did."""
         self._courier.give.remote(task)
         while True:
             coming = self._courier.come.remote()
@@ -48,7 +49,7 @@ class WorkerGroup:
             report(told)
 
     def end(self) -> None:
-        """Let the workers end, and Ray Train clean up behind them."""
+        """End the workers, and let Ray Train clean up after them."""
         self._courier.give.remote(None)
         self._thread.join(END_SECONDS)
 
@@ -65,11 +66,11 @@ class WorkerGroup:
                     use_gpu=resources.gpus > 0,
                     resources_per_worker={"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {}),
                 ),
-                # NCCL refuses ranks that share a card.
+                # NCCL refuses ranks that share a GPU.
                 torch_config=TorchConfig(backend="nccl" if resources.gpus >= 1 else "gloo"),
                 run_config=RunConfig(
                     storage_path=storage,
-                    failure_config=FailureConfig(max_failures=0),  # the driver counts, which knows what nodes were lost
+                    failure_config=FailureConfig(max_failures=0),  # the driver counts failures: it knows the lost nodes
                 ),
             ).fit()
         except BaseException as error:
@@ -84,7 +85,7 @@ def _serve(config: dict[str, Any]) -> None:
 
 
 class _Courier:
-    """An actor that carries tasks to the workers, and reports back."""
+    """An actor that passes tasks to the workers, and their reports back."""
 
     def __init__(self, num_workers: int) -> None:
         self.tasks: list[asyncio.Queue[Task | None]] = [asyncio.Queue() for _ in range(num_workers)]
