@@ -19,7 +19,7 @@ from tiny import EXPERIMENT, Finished, inline, raysl, write
 from waiting import slowness
 
 from raysl import sources
-from raysl.outgoing.known import forget
+from raysl.outgoing.secrets import forget
 
 # A shell has its background jobs ignore the one, nohup the other, and so would the searches that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

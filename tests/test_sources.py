@@ -64,7 +64,13 @@ def test_what_changes_no_number_does_not(edit: Edit, change: Callable[[str], str
 
 @pytest.mark.parametrize(
     "module",
-    ["raysl.methods.byol", "raysl.launch.driver.search", "raysl.console.live", "raysl.sources", "raysl.outgoing.known"],
+    [
+        "raysl.methods.byol",
+        "raysl.launch.driver.search",
+        "raysl.console.live",
+        "raysl.sources",
+        "raysl.outgoing.secrets",
+    ],
 )
 def test_what_a_trial_does_without_is_none_of_its_code(edit: Edit, module: str) -> None:
     before = deciding(("supervised",))

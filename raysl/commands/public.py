@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from raysl.errors import UserError
 from raysl.outgoing import ADDRESS, read_address
-from raysl.outgoing.known import mask_known
+from raysl.outgoing.secrets import mask_known
 
 
 def check_public(options: Sequence[str]) -> None:

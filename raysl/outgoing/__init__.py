@@ -2,7 +2,7 @@
 
 from raysl.outgoing.addresses import ADDRESS, Address, read_address
 from raysl.outgoing.harmless import harmless
-from raysl.outgoing.known import learn, learn_address, mask
+from raysl.outgoing.secrets import learn, learn_address, mask
 from raysl.outgoing.streams import guarded, presentable
 
 __all__ = ["ADDRESS", "Address", "guarded", "harmless", "learn", "learn_address", "mask", "presentable", "read_address"]

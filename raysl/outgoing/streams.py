@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 from raysl.outgoing.harmless import harmless
-from raysl.outgoing.known import mask
+from raysl.outgoing.secrets import mask
 
 
 def presentable(text: str) -> str:

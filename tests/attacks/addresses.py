@@ -12,7 +12,7 @@ from raysl.errors import UserError
 from raysl.launch.cluster.address import check_address, check_listening, is_job_server, shown
 from raysl.outgoing import mask, read_address
 from raysl.outgoing.addresses import DATABASES
-from raysl.outgoing.known import forget
+from raysl.outgoing.secrets import forget
 from raysl.results.storage.store import Store
 from raysl.tracking import validate_uri
 from raysl.tracking.uri import without_password

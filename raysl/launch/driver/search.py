@@ -4,8 +4,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from raysl.launch.driver.artifact_cleanup import prune
 from raysl.launch.driver.options import Outcome
-from raysl.launch.driver.pruning import prune
 from raysl.launch.driver.session import Session, Working
 from raysl.launch.driver.stage_opening import StageOpening
 from raysl.launch.driver.stage_run import StageRun, num_todo

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raysl.launch.driver.pruning import prune
+from raysl.launch.driver.artifact_cleanup import prune
 from raysl.results.records.rows import Status, TrialRow, write_row
 from raysl.results.records.stages import SelectionRecord, write_selection
 from raysl.results.storage.store import Store
