@@ -62,11 +62,12 @@ class Planner:
 
     def __init__(self, uri: str, place: Target, steps: int) -> None:
         """Plan for a results folder and a target; steps: the number of measured steps of each shape."""
-        self.uri, self.place, self.steps = uri, place, steps
+        self.place, self.steps = place, steps
         self.needs: dict[Resources, float] = {}  # the sum of the trials' seconds, by the resources of a trial
         self.trials: set[str] = set()
         self.seen: set[str] = set()  # the weights ids of these trials
-        self._known: SharedWeights | None = None
+        self._store = Store.open(uri, create=False) if "://" in uri or os.path.exists(uri) else None
+        self._weights = SharedWeights(self._store)
         self._costs: dict[str, Cost] = {}
 
     def add(self, experiment: Experiment, datas: Datas) -> ExperimentPlan:
@@ -76,37 +77,31 @@ class Planner:
         return ExperimentPlan(experiment, datas, capacity, tuple(shapes))
 
     def _add_stage(self, stage: Stage, experiment: Experiment, datas: Datas, capacity: int) -> list[ShapePlan]:
-        store = Store.open(self.uri, create=False) if "://" in self.uri or os.path.exists(self.uri) else None
-        trials, done = _trials(stage, experiment, datas, store)
+        trials, done = _trials(stage, experiment, datas, self._store)
         names = {trial.spec.id: trial.spec.id for trial in trials}
         if not stage.adaptive:  # the configs to be proposed are not known
             alike = [trial for trial in trials if trial.stop is None]
-            done |= {trial.spec.id for trial in alike if self._weights(store).donor(trial) is not None}
-            names |= {trial.spec.id: self._weights(store).id_of(trial.spec) for trial in alike}
+            done |= {trial.spec.id for trial in alike if self._weights.donor(trial) is not None}
+            names |= {trial.spec.id: self._weights.id_of(trial.spec) for trial in alike}
         shared = {trial_id for trial_id, name in names.items() if name in self.seen}
         found = []
         for shape in _shapes(trials):
-            planned = self._add_shape(stage, shape, (done, shared), experiment, capacity)
+            planned = self._add_shape(stage, shape, done, shared, experiment, capacity)
             self.needs[experiment.resources] = self.needs.get(experiment.resources, 0.0) + planned.trial_seconds
             found.append(planned)
         self.trials |= names.keys()
         self.seen |= set(names.values())
         return found
 
-    def _weights(self, store: Store | None) -> SharedWeights:
-        if self._known is None or store is None:
-            self._known = SharedWeights(store)
-        return self._known
-
     def _add_shape(
         self,
         stage: Stage,
         shape: Sequence[Trial],
-        known: tuple[set[str], set[str]],
+        done: set[str],
+        shared: set[str],
         experiment: Experiment,
         capacity: int,
     ) -> ShapePlan:
-        done, shared = known
         cost = self._cost(shape[0].spec, experiment)
         left = [trial for trial in shape if trial.spec.id not in done | shared]
         needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds

@@ -138,12 +138,11 @@ class Display:
 
     def weights_shared(self, num_trials: int) -> None:
         """So many trials are not trained, for others have their weights."""
-        what = (
-            "1 of them has the weights of another trial, and is"
-            if num_trials == 1
-            else (f"{num_trials} of them have the weights of other trials, and are")
+        self.console.print(
+            f"not trained, only measured, because other trials have the same weights: {num_trials} of these",
+            markup=False,
+            soft_wrap=True,
         )
-        self.console.print(f"{what} measured without training", markup=False, soft_wrap=True)
 
     def models_lost(self, num_trials: int) -> None:
         """Trials are about to be trained again, because their models are missing."""

@@ -57,7 +57,7 @@ TRIALS = _schema(
         "finished, diverged (non-finite loss), collapsed (all embeddings in one point), stopped (early, as hopeless), "
         "failed, or pending (not ended yet)",
     ),
-    _column("reason", _TEXT, "why the trial did not finish; else empty"),
+    _column("reason", _TEXT, "why the trial did not finish, or was not probed; else empty"),
     nullable("method", _TEXT, "learning method"),
     nullable(
         "final_loss", _REAL, "mean training loss over the last epoch; null unless finished, or where nothing is trained"

@@ -17,7 +17,7 @@ from raysl.search.experiment import Experiment, Stage
 from raysl.search.selection import select
 from raysl.search.stage_starts import selected_starts
 from raysl.search.summary import publish_store
-from raysl.search.trials import Datas, expand
+from raysl.search.trials import Datas, Trial, expand
 
 TABLES = "tables"  # the claim to publish the tables
 FILLED = 8  # experiments are searched together until their trials fill the cluster this many times
@@ -39,7 +39,7 @@ class Search:
         self.experiments, self.session, self.store = experiments, session, session.store
         self.opening, self.training = StageOpening(self.session), StageTraining(self.session)
         self._ended = ended
-        self._unpruned: dict[str, str] = {}  # trials of finished stages, each with the id of its weights
+        self._unpruned: dict[str, Trial] = {}  # trials of finished stages, by id
         self._left = deque(range(len(self.experiments)))  # indices of experiments of which no stage has begun
         # Stages that start from scratch and have not begun: the experiment's index, and the stage's.
         self._to_come = {
@@ -48,6 +48,7 @@ class Search:
             for depth, stage in enumerate(experiment.stages)
             if stage.start_from is None
         }
+        self._weights_ids: dict[tuple[int, int], set[str]] = {}  # of the trials of these stages
 
     @property
     def outcome(self) -> Outcome:
@@ -70,21 +71,21 @@ class Search:
     def prune(self) -> None:
         """Drop files of finished stages that are no longer needed, unless another search uses the folder."""
         awaited = self._awaited_weights()
-        trials = {trial_id for trial_id, weights in self._unpruned.items() if weights not in awaited}
-        if prune(self.store, trials, lambda: not self.session.leases.others()):
-            self._unpruned = {trial_id: name for trial_id, name in self._unpruned.items() if trial_id not in trials}
+        weights = self.session.weights
+        needless = {i for i, t in self._unpruned.items() if not awaited or weights.id_of(t.spec) not in awaited}
+        if prune(self.store, needless, lambda: not self.session.leases.others()):
+            self._unpruned = {i: trial for i, trial in self._unpruned.items() if i not in needless}
 
     def _awaited_weights(self) -> set[str]:
         """Return the weights ids of the trials of later stages that start from scratch."""
-        return {
-            self.session.weights.id_of(trial.spec)
-            for index, depth in self._to_come
-            for trial in expand(*self._stage(index, depth), {})
-        }
-
-    def _stage(self, index: int, depth: int) -> tuple[Experiment, Stage, Datas]:
-        experiment, datas = self.experiments[index]
-        return experiment, experiment.stages[depth], datas
+        found: set[str] = set()
+        for index, depth in self._to_come:
+            if (index, depth) not in self._weights_ids:
+                experiment, datas = self.experiments[index]
+                trials = expand(experiment, experiment.stages[depth], datas, {})
+                self._weights_ids[index, depth] = {self.session.weights.id_of(trial.spec) for trial in trials}
+            found |= self._weights_ids[index, depth]
+        return found
 
     def _publish(self) -> None:
         self.training.throttled_records.write()
@@ -147,7 +148,7 @@ class Search:
         yield from self.training.train(steps, done)
         rows = read_rows(self.store, [trial.spec.id for step in steps for trial in step.trials])
         yield from score(self.session, [(step, self._select(step, rows)) for step in steps], rows)
-        self._unpruned |= {t.spec.id: self.session.weights.id_of(t.spec) for step in steps for t in step.trials}
+        self._unpruned |= {trial.spec.id: trial for step in steps for trial in step.trials}
         self.prune()
         self._publish()
         self.session.changed()

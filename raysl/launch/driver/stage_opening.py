@@ -48,8 +48,9 @@ class StageOpening:
         Raises SearchError if they would be set aside while another search, which may need them, uses the folder.
         """
         weights, options = self.session.weights, self.session.options
-        rows = {row.trial_id: row for trial in trials for row in weights.donors(trial.spec)[:1]}
-        found = other_code(self.store, (rows | read_rows(self.store, [trial.spec.id for trial in trials])).values())
+        rows = read_rows(self.store, [trial.spec.id for trial in trials])
+        donors = [row for trial in trials if trial.spec.id not in rows and (row := weights.donor(trial)) is not None]
+        found = other_code(self.store, (rows | {row.trial_id: row for row in donors}).values())
         if self._of_other_code.issuperset(found.trial_ids):
             return
         self._of_other_code |= set(found.trial_ids)
