@@ -67,6 +67,11 @@ Cluster = Annotated[
     Path | None, typer.Option("--cluster", help="File of the cluster at --address: how far it grows, and its prices.")
 ]
 Backend = Annotated[str, typer.Option(help="'ray', or 'inline': one trial at a time in this process, without Ray.")]
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at once; as many as fit if not given.")]
+Score = Annotated[str, typer.Option(help="Whose test scores: 'selected', or 'all' to audit a selection rule.")]
+Retrain = Annotated[
+    str, typer.Option(help="'code': train those again that other code than this has trained; 'nothing' else.")
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check the YAML and the data, list the trials, start and download nothing.")
 ]
@@ -83,18 +88,12 @@ def tune(
     backend: Backend = "ray",
     address: Address = None,
     tracking: Tracking = None,
-    max_concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Trials at once; as many as fit if not given.")
-    ] = None,
+    max_concurrent: MaxConcurrent = None,
     cluster: Cluster = None,
     max_hours: Annotated[float | None, typer.Option(min=0.0, help="Hours that the search takes at most.")] = None,
     max_cost: Annotated[float | None, typer.Option(min=0.0, help="USD that its nodes cost at most meanwhile.")] = None,
-    score: Annotated[
-        str, typer.Option(help="Whose test scores: 'selected', or 'all' to audit a selection rule.")
-    ] = "selected",
-    retrain: Annotated[
-        str, typer.Option(help="'code': train those again that other code than this has trained; 'nothing' else.")
-    ] = "nothing",
+    score: Score = "selected",
+    retrain: Retrain = "nothing",
     dry_run: DryRun = False,
 ) -> None:
     """Search: train every config on every seed, select, score, and write tables.

@@ -40,9 +40,7 @@ def load(
         )
     refuse_other_grids(document)
     top = validated(ExperimentSettings, document.values, (), document)
-    seeds = tuple(range(top.seeds)) if isinstance(top.seeds, int) else tuple(top.seeds)
-    if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"{document.place(('seeds',))}: seeds: a seed is named twice: {quoted(list(seeds))}")
+    seeds = _read_seeds(top, document)
     for name in {"name", *KINDS} & set(top.stages):
         raise ConfigError(f"{document.place(('stages', name))}: stages.{name}: a stage cannot be called {name!r}")
     stages = tuple(_read_stage(name, values, top.data, document) for name, values in top.stages.items())
@@ -63,6 +61,14 @@ def load(
     )
     _check_trials(experiment, document)
     return experiment
+
+
+def _read_seeds(top: ExperimentSettings, document: Document) -> tuple[int, ...]:
+    """Return the seeds; a number of seeds is the seeds from 0 on."""
+    seeds = tuple(range(top.seeds)) if isinstance(top.seeds, int) else tuple(top.seeds)
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{document.place(('seeds',))}: seeds: a seed is named twice: {quoted(list(seeds))}")
+    return seeds
 
 
 def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, document: Document) -> Stage:
