@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import Finished, inline, write
+from tiny import EXPERIMENT, Finished, inline, write
 
 import raysl
 from raysl.api.costing import Planner
@@ -15,24 +15,8 @@ from raysl.api.target import target
 from raysl.results.records.rows import TrialRow, read_rows
 from raysl.results.storage.store import Store
 
-PRETEXT = """\
-name: tiny
-data: {source: digits, labels: 40, unlabelled: 128}
-model: {backbone: small_resnet, features: 16}
-seeds: 2
-stages:
-  rotation:
-    method: {name: rotation}
-    epochs: 2
-    batch_size: 32
-    optimizer: {name: adam, lr: {grid: [1e-2, 1e-3]}}
-  finetune:
-    method: {name: supervised}
-    start_from: rotation
-    epochs: 2
-    batch_size: 20
-    optimizer: {name: sgd, lr: 0.01}
-"""
+SEMI, ROTATION = "method: {name: semi, pretext: {name: rotation}}", "method: {name: rotation}"
+PRETEXT = EXPERIMENT.replace("  semi:", "  rotation:").replace(SEMI, ROTATION).replace("from: semi", "from: rotation")
 OTHER_C = {"probes.linear_svm.C": 1e-4}
 OTHER_LABELS = {"data.labels": 60}
 
@@ -166,7 +150,7 @@ def test_in_one_search_they_are_trained_once(tmp_path: Path) -> None:
 
 def test_two_first_stages_of_an_experiment_are_trained_once(tmp_path: Path) -> None:
     first = PRETEXT[PRETEXT.index("  rotation:") : PRETEXT.index("  finetune:")]
-    second = first.replace("  rotation:", "  neighbours:").replace("epochs: 2", "epochs: 2\n    probe: knn")
+    second = first.replace("  rotation:", "  neighbours:").replace("batch_size: 32", "batch_size: 32\n    probe: knn")
     text = PRETEXT[: PRETEXT.index("  finetune:")] + second
     done = inline("tune", write(tmp_path, text), "--results", tmp_path / "results")
     assert done.returncode == 0, done.stdout + done.stderr
