@@ -18,7 +18,7 @@ from raysl.training.measuring import measure_start, take_over
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.probing import probed
 from raysl.training.process import Execution
-from raysl.training.progress import resume, save_checkpoint, save_model
+from raysl.training.save_resume import resume, save_checkpoint, save_model
 from raysl.training.spec import TrialSpec
 from raysl.training.trained_row import write_trained
 

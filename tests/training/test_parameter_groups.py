@@ -18,7 +18,7 @@ from raysl.training import checkpoint
 from raysl.training.loop import Loop
 from raysl.training.paths import model_path
 from raysl.training.process import Execution
-from raysl.training.progress import resume
+from raysl.training.save_resume import resume
 from raysl.training.spec import TrialSpec
 
 MakeSpec = Callable[..., TrialSpec]
