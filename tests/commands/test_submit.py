@@ -12,7 +12,8 @@ from rich.console import Console
 from tiny import write
 
 from raysl.api.search_request import read_request
-from raysl.cli import _given, main
+from raysl.cli import main
+from raysl.cli.searching import _given
 from raysl.commands.public import check_public
 from raysl.commands.submit import _copied, _experiment_files, _own_sets
 

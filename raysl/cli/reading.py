@@ -1,0 +1,51 @@
+"""`raysl show` and `raysl table`: what a results folder holds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raysl.cli.options import Overrides, Profile
+from raysl.errors import UserError
+
+
+def show(
+    target: Annotated[
+        str, typer.Argument(help="A results folder or URI; with --attack an experiment's YAML too.", show_default=False)
+    ],
+    form: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
+    attack: Annotated[
+        bool, typer.Option("--attack", help="Draw the attack on the labelled images, and list each class's pixel.")
+    ] = False,
+    diagnostic: Annotated[
+        str | None,
+        typer.Option(help="Draw what selected models show of themselves, by the name that methods give it."),
+    ] = None,
+    mixing: Annotated[bool, typer.Option("--mixing", help="The same as --diagnostic mixing.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="PNG to write; attack.png or mixing.png if not given.", show_default=False)
+    ] = None,
+    profile: Profile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Show a results folder: leaderboard, selection with its reason, failed and ineligible configs.
+
+    With --attack: a picture of labelled images beside their attacked copies, also for an experiment's YAML.
+    With --diagnostic: a picture for each stage whose method has it, such as mixing matrices with their images.
+    """
+    from raysl.commands import show as command
+
+    if mixing and diagnostic not in (None, "mixing"):
+        raise UserError(f"--diagnostic {diagnostic}: not with --mixing, which is another")
+    command.show(target, form, attack, "mixing" if mixing else diagnostic, output, profile, overrides or [])
+
+
+def table(
+    results: Annotated[str, typer.Argument(help="A results folder or URI.", show_default=False)],
+    form: Annotated[str, typer.Option("--format", help="text, markdown, latex or arrow.")] = "text",
+    output: Annotated[Path | None, typer.Option(help="A file to write to.")] = None,
+) -> None:
+    """Show a paper's tables: ours beside the published numbers, the best in bold, missing cells named."""
+    from raysl.commands import table as command
+
+    command.table(results, form, output)

@@ -1,0 +1,103 @@
+"""`raysl tune`, `raysl train` and `raysl plan`."""
+
+from collections.abc import Set
+from typing import Annotated
+
+import typer
+
+from raysl.cli.options import (
+    Address,
+    Backend,
+    Cells,
+    Cluster,
+    DryRun,
+    File,
+    MaxConcurrent,
+    Overrides,
+    Profile,
+    Results,
+    Retrain,
+    Score,
+    Tracking,
+    Wanted,
+)
+
+
+def tune(
+    context: typer.Context,
+    file: Wanted,
+    profile: Profile = None,
+    overrides: Overrides = None,
+    cells: Cells = None,
+    results: Results = None,
+    backend: Backend = "ray",
+    address: Address = None,
+    tracking: Tracking = None,
+    max_concurrent: MaxConcurrent = None,
+    cluster: Cluster = None,
+    max_hours: Annotated[float | None, typer.Option(min=0.0, help="Hours that the search takes at most.")] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0.0, help="USD that its nodes cost at most meanwhile.")] = None,
+    score: Score = "selected",
+    retrain: Retrain = "nothing",
+    dry_run: DryRun = False,
+) -> None:
+    """Search: train every config on every seed, select, score, and write tables.
+
+    The same command again goes on from where it was.
+    """
+    from raysl.api.launching import Launch
+    from raysl.commands import tune as command
+
+    launch = Launch(
+        results, backend, address, cluster, tracking, max_concurrent, max_hours, max_cost, score, retrain,
+        own_process=True,
+    )  # fmt: skip
+    if launch.from_outside and not dry_run:
+        from raysl.commands.submit import submit
+
+        submit(file, profile, overrides or [], cells or [], launch, _given(context, {"file", "address", "cluster"}))
+    else:
+        command.tune(file, profile, overrides or [], cells or [], launch, dry_run)
+
+
+def train(
+    file: File,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The trial's seed.")] = 0,
+    stage: Annotated[str | None, typer.Option(help="Which stage; the only one if not given.")] = None,
+    profile: Profile = None,
+    overrides: Overrides = None,
+    results: Annotated[
+        str | None, typer.Option(help="Keep the trial in this results folder, and start from its selected models.")
+    ] = None,
+) -> None:
+    """Train one trial in this process, without Ray: the same numbers as inside a search."""
+    from raysl.commands import train as command
+
+    command.train(file, profile, overrides or [], stage, seed, results)
+
+
+def plan(
+    file: Wanted,
+    profile: Profile = None,
+    overrides: Overrides = None,
+    cells: Cells = None,
+    results: Results = None,
+    address: Address = None,
+    cluster: Cluster = None,
+    steps: Annotated[int, typer.Option(min=1, help="Measured steps of each distinct shape.")] = 5,
+) -> None:
+    """Say what a search would take: trials, resources, and time from a few measured steps."""
+    from raysl.commands import plan as command
+
+    command.plan(file, profile, overrides or [], cells or [], results, address, cluster, steps)
+
+
+def _given(context: typer.Context, left_out: Set[str]) -> list[str]:
+    """Return the given options of a command line as arguments, except those of some parameters."""
+    found = []
+    for parameter in context.command.params:
+        value = None if parameter.name in left_out else context.params.get(str(parameter.name))
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is not None and one is not False:
+                found.append(parameter.opts[0] if one is True else f"{parameter.opts[0]}={one}")
+    return found
