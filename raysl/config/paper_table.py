@@ -56,7 +56,7 @@ def load_tables(
     if chosen not in settings.profiles:
         raise ConfigError(f"--profile {profile}: {file} has no such profile; {choices(chosen, settings.profiles)}")
     _check_size(settings, document)
-    reader = _Reader(file, document, settings, chosen, tuple(overrides))
+    reader = _Reader(file, document, settings, chosen, tuple(overrides), tuple(patterns))
     tables = tuple(reader.table(name, table) for name, table in settings.tables.items())
     reports = tuple(_class_report(cell, given) for cell, given in settings.class_reports.items())
     record = PaperTables(settings.name, chosen, settings.source, tables, {}, reader.reasons, reports)
@@ -64,7 +64,7 @@ def load_tables(
     for cell in (cell for cell in settings.class_reports if cell not in keys):
         raise ConfigError(f"{document.place(('class_reports', cell))}: {cell}: no such cell; {choices(cell, keys)}")
     _check_patterns(patterns, keys)
-    skipped = [key for key in keys if patterns and not any(fnmatchcase(key, pattern) for pattern in patterns)]
+    skipped = [key for key in keys if not reader.asked(key)]
     record = replace(record, reasons=dict.fromkeys(skipped, NOT_ASKED) | record.reasons)
     return record, reader.searches([cell for cell in record.cells if cell.key not in record.reasons])
 
@@ -76,9 +76,14 @@ class _Reader:
     settings: FileSettings
     profile: str
     overrides: tuple[str, ...]
+    patterns: tuple[str, ...]
     reasons: dict[str, str] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)  # by `_text` of a cell
-    num_trials: list[int] = field(default_factory=list)  # of each of them
+    num_trials: dict[str, int] = field(default_factory=dict)  # of those that give cells that are asked for
+
+    def asked(self, key: str) -> bool:
+        """Return whether a cell is among those that the patterns choose."""
+        return not self.patterns or any(fnmatchcase(key, pattern) for pattern in self.patterns)
 
     def table(self, name: str, table: TableSettings) -> PaperTable:
         self._check_published(name, table)
@@ -152,16 +157,15 @@ class _Reader:
         if what not in self.experiments:
             place = self._one(parts, "experiment", cell.key)[1]
             try:
-                self.experiments[what] = self._load(cell, given)
+                experiment = self._load(cell, given)
             except ConfigError as error:
                 raise ConfigError(f"{place}: cell {cell.key}: {error}") from None
-            self.num_trials.append(self.experiments[what].num_trials)
-            if sum(self.num_trials) > MOST_TRIALS:
-                raise ConfigError(
-                    f"{place}: cell {cell.key}: with this cell's the file has {sum(self.num_trials):,} trials; "
-                    f"at most {MOST_TRIALS:,}"
-                )
+            if experiment is None:
+                return cell
+            self.experiments[what] = experiment
         experiment = self.experiments[what]
+        if self.asked(cell.key):
+            self._count(what, cell)
         stages = {stage.name: stage for stage in experiment.stages}
         if cell.stage not in stages:
             place = self._one(parts, "stage", cell.key)[1]
@@ -171,10 +175,29 @@ class _Reader:
             self.reasons[cell.key] = f"stage {cell.stage} sees no labelled images, which are all that is attacked"
         return replace(cell, digest=experiment_digest(_with_stages(experiment, {cell.stage})))
 
-    def _load(self, cell: Cell, given: Sequence[Override]) -> Experiment:
+    def _count(self, what: str, cell: Cell) -> None:
+        self.num_trials[what] = self.experiments[what].num_trials
+        total = sum(self.num_trials.values())
+        if total > MOST_TRIALS:
+            raise ConfigError(
+                f"{self.file}: cell {cell.key}: with this cell's, {total:,} trials are asked for; at most "
+                f"{MOST_TRIALS:,}: choose fewer --cells"
+            )
+
+    def _load(self, cell: Cell, given: Sequence[Override]) -> Experiment | None:
+        """Return a cell's experiment; None if nobody asks for the cell and the command's overrides do not fit it."""
+        try:
+            return self._overridden(cell, given, self.overrides)
+        except ConfigError:
+            if self.asked(cell.key):
+                raise
+        self._overridden(cell, given, ())  # raises for what is wrong in the file
+        return None
+
+    def _overridden(self, cell: Cell, given: Sequence[Override], overrides: Sequence[str]) -> Experiment:
         written = zip(given, cell.overrides, strict=False)
         variant = [(o.path, text) for o, text in written if o.path[0] not in TOLD_APART]
-        return load(self.file.parent / cell.experiment, cell.profile or None, [*given, *self.overrides], variant)
+        return load(self.file.parent / cell.experiment, cell.profile or None, [*given, *overrides], variant)
 
     def _one(self, parts: Mapping[Path_, Part], name: str, key: str) -> tuple[str, str]:
         """Return the value that exactly one of a cell's parts must give, and its place."""

@@ -104,6 +104,31 @@ def test_overrides_of_the_user_come_last_and_cells_can_be_chosen(file: Path) -> 
     assert tables.reasons["first/finetune/clean"] == "not among --cells"
 
 
+def test_overrides_need_to_fit_only_the_cells_that_are_asked_for(file: Path) -> None:
+    override = ["stages.finetune.epochs=2"]
+    alone = EXPERIMENT.replace(EXPERIMENT[EXPERIMENT.index("  finetune:") : EXPERIMENT.index("profiles:")], "")
+    (file.parent / "alone.yaml").write_text(alone)
+    file.write_text(TABLE.replace("pretrained.yaml, stage: rotation", "alone.yaml, stage: rotation"))
+    tables, searches = load_tables(file, None, override, ["first/finetune/*"])
+    assert {name for search in searches for name in search.cells} == {"first/finetune/clean", "first/finetune/attacked"}
+    assert tables.reasons["first/rotation/clean"] == "not among --cells"
+    for patterns in ([], ["*/rotation/clean", "first/finetune/*"]):
+        with pytest.raises(ConfigError, match=r"cell first/rotation/clean: --set stages.finetune.epochs=2"):
+            load_tables(file, None, override, patterns)
+    (file.parent / "alone.yaml").write_text(alone.replace("seeds: 2", "seeds: none"))  # wrong by itself
+    with pytest.raises(ConfigError, match=r"alone.yaml:4: seeds"):
+        load_tables(file, None, override, ["first/finetune/*"])
+
+
+def test_only_trials_of_cells_that_are_asked_for_count_towards_the_limit(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysl.config.paper_table.MOST_TRIALS", 7)  # an experiment has two stages of two seeds
+    with pytest.raises(ConfigError, match=r"8 trials are asked for; at most 7: choose fewer --cells"):
+        load_tables(file, None, [], [])
+    assert len(load_tables(file, None, [], ["first/finetune/clean"])[1]) == 1
+
+
 def test_a_cell_changes_with_all_that_its_number_depends_on(file: Path) -> None:
     def digests() -> dict[str, str]:
         return {cell.key: cell.digest for cell in load_tables(file, None, [], ["first/rotation/*"])[0].cells}
