@@ -9,6 +9,7 @@ from rich.console import Console
 
 from raysl.api.training import PreparedTrial, prepared_trial
 from raysl.config import load
+from raysl.console.live import probe_texts
 from raysl.console.progress import preparation
 from raysl.console.screen import screen
 from raysl.results.records.rows import Epoch, TrialRow, read_rows
@@ -51,11 +52,10 @@ def _say_epoch(epoch: Epoch, epochs: int, console: Console) -> None:
 
 
 def _say_end(row: TrialRow, console: Console) -> None:
-    probed = ", probe accuracy on the labelled training images {:.1f} %"
-    accuracy = "" if row.probe_accuracy is None else probed.format(100 * row.probe_accuracy)
+    probed = "".join(f", {text}" for text in probe_texts(row, " on the labelled training images"))
     trained = "nothing is trained" if row.status == "finished" else row.reason
     final = f"final loss {row.final_loss!r}" if row.final_loss is not None else trained
-    console.print(f"{row.status}: {final}{accuracy} ({row.seconds:.1f} s)", markup=False)
+    console.print(f"{row.status}: {final}{probed} ({row.seconds:.1f} s)", markup=False)
 
 
 @contextmanager

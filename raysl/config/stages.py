@@ -7,6 +7,7 @@ from typing import Any
 from raysl import methods
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.errors import UserError, choices, quoted
+from raysl.results.metrics import METRICS
 from raysl.search.experiment import MOST_CONFIGS, FrozenStage, Stage, StageSettings, TrainedStage
 from raysl.search.sampling import rehearse
 from raysl.search.space import Grid, Space
@@ -35,7 +36,7 @@ def settings_kind(values: Mapping[str, Any], path: Path_, document: Document) ->
     if values.get("select") == "train_loss":
         lines.append(
             f"{_at((*path, 'select'), document)}: 'train_loss': {name} trains nothing, so there is none; "
-            "use probe_accuracy, the default"
+            f"use {METRICS[0].probe}, the default"
         )
     if lines:
         raise ConfigError("\n".join(lines))
@@ -99,10 +100,10 @@ def check_rules(stage: Stage, document: Document) -> None:
                 f"{_at(where, document)}: {stage.settings.method['name']} has no classifier; "
                 "linear_svm, knn or clustering, or a later stage of method supervised"
             )
-        if "probe_accuracy" in (stage.select, *stage.objectives):
+        for rule in stage.compared_metrics:
             where = (*path, "select")
             raise ConfigError(
-                f"{_at(where, document)}: probe_accuracy is cross-validated, and this stage's "
+                f"{_at(where, document)}: {rule} is cross-validated, and this stage's "
                 "classifier has been trained on all labelled training images; train_loss, or probe: linear_svm or knn"
             )
 
@@ -131,7 +132,7 @@ def _compared_losses(stage: Stage) -> Iterator[tuple[Path_, str]]:
 def _check_comparable(stage: Stage, where: Path_, name: str, document: Document) -> None:
     """Refuse to compare training losses over a hyperparameter that changes what the loss means."""
     shaping = {f"method.{key}" for key in methods.loss_shaping_keys(stage.settings.method)}
-    other = {"select": "use select: probe_accuracy", "objectives": "use probe_accuracy"}.get(
+    other = {"select": f"use select: {METRICS[0].probe}", "objectives": f"use {METRICS[0].probe}"}.get(
         where[-1], "leave it out, and every trial is trained to its end"
     )
     for key in sorted(shaping & set(stage.space)):

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from raysl.console.progress import note
 from raysl.outgoing.streams import Guarded
+from raysl.results.metrics import METRICS, probe_rules
 from raysl.results.records.rows import Status, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
@@ -237,11 +238,16 @@ class Display:
 
 
 def outcome_text(row: TrialRow, record: StageRecord) -> str:
-    """Return a trial's outcome: its loss, and its probe accuracy if that is compared, or why it did not finish."""
+    """Return a trial's outcome: its loss, and its probe's metrics if one is compared, or why it did not finish."""
     if row.status != "finished":
         return row.reason
     found = [] if row.final_loss is None else [f"final loss {row.final_loss:.6g}"]
-    if not found or "probe_accuracy" in (record.rule, *record.objectives):
-        accuracy = row.probe_accuracy
-        found.append("no probe accuracy" if accuracy is None else f"probe accuracy {100 * accuracy:.1f} %")
+    if not found or probe_rules((record.rule, *record.objectives)):
+        found += probe_texts(row) or [f"no probe {METRICS[0].words}"]
     return ", ".join(found)
+
+
+def probe_texts(row: TrialRow, where: str = "") -> list[str]:
+    """Return the metrics of a trial's probe, as `probe accuracy 91.5 %`; where: follows the metric's name."""
+    known = [metric for metric in METRICS if metric.name in row.probe]
+    return [f"probe {metric.words}{where} {100 * row.probe[metric.name]:.1f} %" for metric in known]

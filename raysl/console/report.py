@@ -13,6 +13,7 @@ from rich.text import Text
 
 from raysl.outgoing import presentable
 from raysl.outgoing.harmless import one_line
+from raysl.results.metrics import METRICS, measured
 from raysl.results.records.rows import spec_of
 from raysl.results.tables.build import Tables
 from raysl.search.selection import OBJECTIVES, RULES
@@ -113,12 +114,18 @@ def _front(configs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _leaderboard(configs: Sequence[Mapping[str, Any]]) -> Rows:
+    statistics = [
+        f"{name}_{of}"
+        for metric in measured(configs, "_mean")
+        for name in (metric.probe, metric.test)
+        for of in ("mean", "std")
+    ]
     columns = [
         "experiment", "profile", "stage", "backbone",
         "source", "labels", "unlabelled", "image_size", "attack", "config_id",
         *[key for key in configs[0] if key.startswith("params.")],
-        "num_seeds", "num_finished", "final_loss_mean", "final_loss_std", "probe_accuracy_mean", "probe_accuracy_std",
-        "test_accuracy_mean", "test_accuracy_std", "seconds_mean", "pareto", "selected", "eligible", "reason",
+        "num_seeds", "num_finished", "final_loss_mean", "final_loss_std", *statistics,
+        "seconds_mean", "pareto", "selected", "eligible", "reason",
     ] if configs else []  # fmt: skip
     rows = [_flat(row) for row in configs]
     return [{column: row[column] for column in columns} for row in rows]
@@ -145,8 +152,9 @@ def _shorter(row: Mapping[str, Any]) -> dict[str, str]:
     }
     cells["seeds"] = f"{row['num_finished']}/{row['num_seeds']}"
     cells["final loss"] = _spread(row["final_loss_mean"], row["final_loss_std"], "{:.4g}", 1)
-    cells["probe accuracy %"] = _spread(row["probe_accuracy_mean"], row["probe_accuracy_std"], "{:.1f}", 100)
-    cells["test accuracy %"] = _spread(row["test_accuracy_mean"], row["test_accuracy_std"], "{:.1f}", 100)
+    for metric in (metric for metric in METRICS if f"{metric.probe}_mean" in row):
+        for kind, name in (("probe", metric.probe), ("test", metric.test)):
+            cells[f"{kind} {metric.words} %"] = _spread(row[f"{name}_mean"], row[f"{name}_std"], "{:.1f}", 100)
     cells["s/trial"] = _spread(row["seconds_mean"], None, "{:.1f}", 1)
     if row["pareto"] is not None:
         cells["Pareto"] = "*" if row["pareto"] else ""

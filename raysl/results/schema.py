@@ -1,8 +1,11 @@
 """The four published schemas. A later version only ever adds nullable columns."""
 
 from collections.abc import Mapping
+from typing import get_args
 
 import pyarrow as pa
+
+from raysl.results.metrics import METRICS, Metric, ProbeRule
 
 VERSION = b"1"
 
@@ -22,6 +25,20 @@ def nullable(name: str, kind: pa.DataType, description: str, unit: str = "") -> 
 
 def _schema(table: str, *columns: pa.Field) -> pa.Schema:
     return pa.schema(columns, metadata={b"raysl.schema_version": VERSION, b"raysl.table": table.encode()})
+
+
+def _of_trial(metric: Metric) -> tuple[pa.Field, ...]:
+    meaning = f"probe on frozen features, on labelled training images alone: {metric.probe_meaning}"
+    sealed = "probe on the sealed test set; read by no selection rule"
+    return nullable(metric.probe, _REAL, meaning, "fraction"), nullable(metric.test, _REAL, sealed, "fraction")
+
+
+def _over_seeds(column: str) -> tuple[pa.Field, ...]:
+    deviation = "sample standard deviation (n - 1); null for one seed"
+    return (
+        nullable(f"{column}_mean", _REAL, f"mean of {column} over the seeds", "fraction"),
+        nullable(f"{column}_std", _REAL, deviation, "fraction"),
+    )
 
 
 _EXPERIMENT = _column("experiment", _TEXT, "name of the experiment")
@@ -62,13 +79,7 @@ TRIALS = _schema(
     nullable(
         "final_loss", _REAL, "mean training loss over the last epoch; null unless finished, or where nothing is trained"
     ),
-    nullable(
-        "probe_accuracy",
-        _REAL,
-        "probe on frozen features, on labelled training images alone: cross-validated, or their clustering accuracy",
-        "fraction",
-    ),
-    nullable("test_accuracy", _REAL, "probe on the sealed test set; read by no selection rule", "fraction"),
+    *(column for metric in METRICS for column in _of_trial(metric)),
     _SELECTED,
     nullable("epochs", _INT, "epochs completed", "epochs"),
     nullable("num_parameters", _INT, "parameters of what was trained, frozen ones included"),
@@ -121,10 +132,7 @@ CONFIGS = _schema(
     _column("reason", _TEXT, "why the config is not eligible; else empty"),
     nullable("final_loss_mean", _REAL, "mean of final_loss over the seeds"),
     nullable("final_loss_std", _REAL, "sample standard deviation (n - 1) of final_loss; null for one seed"),
-    nullable("probe_accuracy_mean", _REAL, "mean of probe_accuracy over the seeds", "fraction"),
-    nullable("probe_accuracy_std", _REAL, "sample standard deviation (n - 1); null for one seed", "fraction"),
-    nullable("test_accuracy_mean", _REAL, "mean of test_accuracy over the seeds", "fraction"),
-    nullable("test_accuracy_std", _REAL, "sample standard deviation (n - 1); null for one seed", "fraction"),
+    *(column for metric in METRICS for name in (metric.probe, metric.test) for column in _over_seeds(name)),
     nullable("seconds_mean", _REAL, "mean of the training time over the seeds", "s"),
     nullable(
         "objectives", pa.list_(_TEXT), "what the stage's search weighs; null where that is only what its rule compares"
@@ -145,7 +153,7 @@ SELECTIONS = _schema(
     _DATA,
     _MODEL,
     _VARIANT,
-    _column("rule", _TEXT, "train_loss or probe_accuracy"),
+    _column("rule", _TEXT, " or ".join(["train_loss", *get_args(ProbeRule)])),
     nullable("config_id", _TEXT, "the chosen config; null where none was eligible"),
     _column("reason", _TEXT, "why the rule chose it, or could not choose"),
     _column("params", _TEXT, "JSON of the chosen config's searched values"),

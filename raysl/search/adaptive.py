@@ -87,5 +87,5 @@ class AdaptiveSearch:
         if number in self._told or any(trial.spec.id not in rows for trial in trials):
             return None
         [summary] = summarise(replace(self.record, members=tuple(map(member, trials))), rows, {})
-        values = [getattr(summary, f"{OBJECTIVES[name].column}_mean") for name in self.stage.objectives]
+        values = [summary.means.get(OBJECTIVES[name].column) for name in self.stage.objectives]
         return told_of(number, {trial.spec.seed: rows[trial.spec.id].status for trial in trials}, values)

@@ -11,6 +11,7 @@ from raysl import methods
 from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
+from raysl.results.metrics import ProbeRule, probe_rules
 from raysl.results.records.stages import Rule
 from raysl.search.space import Space
 from raysl.settings import Settings
@@ -25,7 +26,7 @@ MOST_MILESTONES = 100
 MOST_OPTIONS = 50  # of a sampler
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
-Objective = Literal["train_loss", "probe_accuracy", "seconds"]
+Objective = Literal[Rule, "seconds"]
 Seed = Annotated[int, Ge(0), Lt(2**32)]  # the range that scikit-learn accepts
 
 
@@ -134,7 +135,7 @@ class FrozenStage(StageSettings):
     epochs: Literal[0] = 0
     batch_size: Literal[0] = 0
     optimizer: None = None
-    select: Literal["probe_accuracy"] = "probe_accuracy"
+    select: ProbeRule = "probe_accuracy"
 
 
 class ExperimentSettings(Settings):
@@ -198,6 +199,11 @@ class Stage:
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives of the search; by default the value that `select` compares."""
         return tuple(self.settings.search.objectives) or (self.select,)
+
+    @property
+    def compared_metrics(self) -> list[str]:
+        """The rules among `select` and the objectives that compare a probe's metric."""
+        return probe_rules(dict.fromkeys((self.select, *self.objectives)))
 
     @property
     def start_from(self) -> str | None:

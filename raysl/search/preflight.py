@@ -33,12 +33,13 @@ def _probed_on_trained(experiment: Experiment, stage: Stage, datas: Datas) -> st
     chain = experiment.chain(stage)
     sees = [one for one in chain if one.trains and "labelled" in experiment.streams_of(one)]
     trained = [one.name for one in sees if datas[one.name].digest == datas[stage.name].digest]
-    if "probe_accuracy" not in (stage.select, *stage.objectives) or not trained or not stage.space:
+    if not stage.compared_metrics or not trained or not stage.space:
         return ""
-    said = ("select",) if stage.select == "probe_accuracy" else ("search", "objectives")
+    rule = stage.compared_metrics[0]
+    said = ("select",) if stage.select == rule else ("search", "objectives")
     key = dotted(("stages", stage.name, *said))
     return (
-        f"{experiment.place(key)}: {key}: probe_accuracy is measured on the labelled training images, on which "
+        f"{experiment.place(key)}: {key}: {rule} is measured on the labelled training images, on which "
         f"{' and '.join(trained)} trained: it comes near 100 % for every config, and where they tie "
         "nothing is chosen; where the searched keys leave the loss what it is, train_loss compares them; else no rule "
         "does, and each config is a search of its own"
@@ -69,7 +70,7 @@ def _check_image_size(experiment: Experiment, data: TrialData) -> None:
 
 def _check_rule(experiment: Experiment, stage: Stage, data: TrialData) -> None:
     if (
-        "probe_accuracy" not in (stage.select, *stage.objectives)
+        not stage.compared_metrics
         or stage.settings.probe == "clustering"
         or data.draw != "balanced"
         or data.labels >= FOLD_LABELS * data.num_classes
@@ -78,7 +79,7 @@ def _check_rule(experiment: Experiment, stage: Stage, data: TrialData) -> None:
     key = dotted(("stages", stage.name, "select"))
     other = "select: train_loss" if stage.trains else "probe: clustering"
     raise UserError(
-        f"{experiment.place(key)}: {key}: probe_accuracy is cross-validated on the labelled "
+        f"{experiment.place(key)}: {key}: {stage.compared_metrics[0]} is cross-validated on the labelled "
         f"training images, and {data.labels} labels give "
         f"a class fewer than {FOLD_LABELS}; at least {FOLD_LABELS * data.num_classes} labels, or {other}"
     )

@@ -7,8 +7,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from raysl.results.metrics import METRICS, as_columns
 from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Ineligible, Member, Ranked, SelectionRecord, StageRecord
 from raysl.results.tables.build import ConfigSummary
@@ -16,7 +17,6 @@ from raysl.search.code import mixture
 
 FEWEST_TIED = 3  # number of equal values that count as a tie, unless the values are the best possible
 MOST_TIED = 5  # number of tied configs that a reason names
-NO_PROBE = "no probe_accuracy: a class has fewer than 2 labelled training images"
 
 
 class Rule(NamedTuple):
@@ -29,8 +29,12 @@ class Rule(NamedTuple):
 
 RULES = {
     "train_loss": Rule("final_loss", "mean final training loss", highest=False),
-    "probe_accuracy": Rule("probe_accuracy", "mean probe accuracy on the labelled training images", highest=True),
+    **{
+        metric.probe: Rule(metric.probe, f"mean probe {metric.words} on the labelled training images", highest=True)
+        for metric in METRICS
+    },
 }
+_COLUMNS = ("final_loss", "seconds", *as_columns({}, "probe"), *as_columns({}, "test"))  # what is averaged over seeds
 # The objectives that a search can have: the values of rules, and the training time.
 OBJECTIVES = RULES | {"seconds": Rule("seconds", "mean training time", highest=False)}
 
@@ -56,7 +60,7 @@ def pareto_front(summaries: Iterable[ConfigSummary], objectives: Sequence[str]) 
     rules = [OBJECTIVES[name] for name in objectives if name in OBJECTIVES]
     costs: dict[str, tuple[float, ...]] = {}
     for summary in summaries:
-        if summary.eligible and all(getattr(summary, f"{rule.column}_mean") is not None for rule in rules):
+        if summary.eligible and all(rule.column in summary.means for rule in rules):
             costs[summary.config_id] = tuple((-1 if rule.highest else 1) * _value(summary, rule) for rule in rules)
     front: dict[str, tuple[float, ...]] = {}
     for name in sorted(costs, key=costs.__getitem__):  # a dominating config comes before the dominated one
@@ -124,7 +128,8 @@ def _summary(
 ) -> ConfigSummary:
     troubles = [trouble for member in members if (trouble := _trouble(member, rows.get(member.trial_id)))]
     finished = [] if troubles else [rows[member.trial_id] for member in members]
-    tested = [scores[row.trial_id].test_accuracy for row in finished if row.trial_id in scores]
+    values = [_values(row, scores.get(row.trial_id)) for row in finished]
+    whole = {name: known for name in _COLUMNS if (known := _known([one[name] for one in values]))}
     return ConfigSummary(
         stage_id=record.stage_id,
         config_id=config_id,
@@ -132,10 +137,8 @@ def _summary(
         num_finished=sum(1 for member in members if _trouble(member, rows.get(member.trial_id)) is None),
         eligible=not troubles,
         reason="; ".join(troubles),
-        **_moments("final_loss", [row.final_loss for row in finished]),
-        **_moments("probe_accuracy", [row.probe_accuracy for row in finished]),
-        **_moments("test_accuracy", tested if len(tested) == len(members) else []),
-        seconds_mean=statistics.fmean([row.seconds for row in finished]) if finished else None,
+        means={name: statistics.fmean(values) for name, values in whole.items()},
+        stds={name: _deviation(values) for name, values in whole.items() if name != "seconds" and len(values) > 1},
     )
 
 
@@ -146,18 +149,21 @@ def _trouble(member: Member, row: TrialRow | None) -> str | None:
 
 
 def _judged(summary: ConfigSummary, rule: Rule) -> ConfigSummary:
-    if summary.eligible and getattr(summary, f"{rule.column}_mean") is None:
-        return replace(summary, eligible=False, reason=NO_PROBE)
+    if summary.eligible and rule.column not in summary.means:
+        reason = f"no {rule.column}: a class has fewer than 2 labelled training images"
+        return replace(summary, eligible=False, reason=reason)
     return summary
 
 
-def _moments(column: str, values: Sequence[float | None]) -> dict[str, Any]:
-    known = [value for value in values if value is not None]
-    whole = bool(known) and len(known) == len(values)
-    return {
-        f"{column}_mean": statistics.fmean(known) if whole else None,
-        f"{column}_std": _deviation(tuple(known)) if whole and len(known) > 1 else None,
-    }
+def _values(row: TrialRow, score: Score | None) -> dict[str, float | None]:
+    tested = as_columns(score.metrics if score else {}, "test")
+    return {"final_loss": row.final_loss, "seconds": row.seconds} | as_columns(row.probe, "probe") | tested
+
+
+def _known(values: Sequence[float | None]) -> tuple[float, ...]:
+    """Return the values of all seeds; none if one is missing."""
+    known = tuple(value for value in values if value is not None)
+    return known if len(known) == len(values) else ()
 
 
 @lru_cache(maxsize=2**16)  # exact arithmetic is slow, and configs are summarised repeatedly
@@ -166,7 +172,7 @@ def _deviation(values: tuple[float, ...]) -> float:
 
 
 def _value(summary: ConfigSummary, rule: Rule) -> float:
-    return float(getattr(summary, f"{rule.column}_mean"))
+    return summary.means[rule.column]
 
 
 def _reason(rule: Rule, ranking: Sequence[ConfigSummary], params: Mapping[str, Mapping[str, object]]) -> str:

@@ -12,8 +12,6 @@ from raysl.search.experiment import Config, Experiment, Stage, StageSettings
 from raysl.training.settings import StopSettings
 from raysl.training.spec import IDENTITY_VERSION, TrialSpec, identity_of
 
-PROBE_ACCURACY = "probe_accuracy"  # the name of an objective
-
 Datas = Mapping[str, TrialData]  # the data of each stage, by the stage's name
 
 # Keys that were added to StageSettings later: at its default, such a key is left out of a config's id.
@@ -34,7 +32,7 @@ class Trial:
 
     milestones: the numbers of epochs after which its model is kept, in addition to the final model.
     stop: the rule of early stopping; None without it.  cohort: the name of the cohort that its losses are compared in.
-    needs_probe: whether its stage's search or selection compares its probe accuracy.
+    needs_probe: whether its stage's search or selection compares a probe's metric.
     """
 
     config_id: str
@@ -61,7 +59,7 @@ def expand(
     seen = stage_data(experiment, stage, datas)
     ends = _start_ends(experiment, stage)
     milestones = tuple(sorted(set(stage.settings.milestones)))
-    needs_probe = PROBE_ACCURACY in (stage.select, *stage.objectives)
+    needs_probe = bool(stage.compared_metrics)
     trials: list[Trial] = []
     for config in stage.configs if configs is None else configs:
         name = config_id(config)

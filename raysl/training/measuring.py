@@ -17,9 +17,9 @@ from raysl.training.building import trained_method
 from raysl.training.code import code_of
 from raysl.training.input_pipeline import Feed
 from raysl.training.paths import model_path
-from raysl.training.probing import probed
 from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
+from raysl.training.tasks import task_of
 from raysl.training.trained_row import write_trained
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ def measure_start(spec: TrialSpec, store: Store, execution: Execution) -> TrialR
     device = prepare_process(spec, execution)
     method = trained_method(spec, store)
     method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ending, accuracy = probed(spec, method, Feed(spec, method.views(), device))
-    return write_trained(store, spec, method, device, (), started, ending, accuracy, code_of(spec, store))
+    ending, metrics = task_of(spec).probe(method, Feed(spec, method.views(), device))
+    return write_trained(store, spec, method, device, (), started, ending, metrics, code_of(spec, store))
 
 
 def take_over(spec: TrialSpec, store: Store, execution: Execution, donor: str, milestones: Sequence[int]) -> None:
@@ -67,8 +67,8 @@ def _take_over(spec: TrialSpec, store: Store, device: torch.device, donor: Trial
     if known is not None and known.status == "finished" and not known.is_unprobed:
         return
     method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ending, accuracy = probed(spec, method, Feed(spec, method.views(), device))
-    row = replace(donor.for_another(spec.id, spec.model_dump_json()), reason="", probe_accuracy=accuracy)
+    ending, metrics = task_of(spec).probe(method, Feed(spec, method.views(), device))
+    row = replace(donor.for_another(spec.id, spec.model_dump_json()), reason="", probe=metrics)
     if ending is not None:
         row = replace(row, status=ending.status, reason=ending.reason, final_loss=None)
     write_row(store, row)

@@ -1,6 +1,7 @@
 """Writes the row of a trial that was trained or measured in this process."""
 
 import time
+from collections.abc import Mapping
 
 import torch
 
@@ -22,12 +23,12 @@ def write_trained(
     curve: tuple[Epoch, ...],
     started: float,
     ending: Ending | None,
-    accuracy: float | None,
+    metrics: Mapping[str, float],
     code: Code,
 ) -> TrialRow:
     """Write and return the row of a trial; also write the record of its code.
 
-    started: unix seconds.  ending: None if the trial finished.  accuracy: its probe accuracy.
+    started: unix seconds.  ending: None if the trial finished.  metrics: of its probe, by name.
     """
     row = TrialRow(
         trial_id=spec.id,
@@ -36,7 +37,7 @@ def write_trained(
         method=str(spec.method["name"]),
         seed=spec.seed,
         final_loss=curve[-1].loss if curve and ending is None else None,
-        probe_accuracy=accuracy,
+        probe=metrics,
         epochs=len(curve),
         num_parameters=sum(p.numel() for p in method.parameters()),
         seconds=sum(epoch.seconds for epoch in curve),

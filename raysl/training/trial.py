@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -16,10 +16,10 @@ from raysl.training.early_stopping import EarlyStoppingCohort
 from raysl.training.loop import Ending, Loop
 from raysl.training.measuring import measure_start, take_over
 from raysl.training.paths import checkpoint_path, model_path
-from raysl.training.probing import probed
 from raysl.training.process import Execution
 from raysl.training.save_resume import resume, save_checkpoint, save_model
 from raysl.training.spec import TrialSpec
+from raysl.training.tasks import task_of
 from raysl.training.trained_row import write_trained
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def run_trial(
 
 
 def _kept_row(spec: TrialSpec, store: Store) -> TrialRow | None:
-    """Return a trial's row; None if there is none, or one without its probe accuracy, which training replaces."""
+    """Return a trial's row; None if there is none, or one without its probe's metrics, which training replaces."""
     known = read_row(store, spec.id)
     return None if known is not None and known.is_unprobed else known
 
@@ -175,9 +175,9 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
     """
     spec, store = loop.spec, loop.store
     ending = Ending("stopped", stopped) if stopped else loop.ending
-    accuracy = None
+    metrics: Mapping[str, float] = {}
     if ending is None:
-        ending, accuracy = probed(spec, loop.method, loop.feed)
+        ending, metrics = task_of(spec).probe(loop.method, loop.feed)
     if ending is None:
         save_model(loop)
     known = _kept_row(spec, store)
@@ -188,7 +188,7 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
         store.delete(checkpoint_path(spec.id))
         return known
     row = write_trained(
-        store, spec, loop.method, loop.device, tuple(loop.curve), loop.started, ending, accuracy, loop.code
+        store, spec, loop.method, loop.device, tuple(loop.curve), loop.started, ending, metrics, loop.code
     )
     store.delete(checkpoint_path(spec.id))
     return row

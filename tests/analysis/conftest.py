@@ -38,10 +38,11 @@ def add_stage(
         for seed in range(num_seeds):
             facts = dict(outcome(params, seed))
             member = Member(f"{name}-{place}-{seed}", f"c{place}", seed, dict(params))
-            score = facts.pop("test_accuracy", None)
+            score, probe = facts.pop("test_accuracy", None), facts.pop("probe_accuracy", 0.5)
+            facts["probe"] = {} if probe is None else {"accuracy": probe}
             write_row(store, TrialRow(**ENDED | {"trial_id": member.trial_id, "seed": seed} | facts))
             if score is not None:
-                write_score(store, Score(member.trial_id, score, 500, "{}"))
+                write_score(store, Score(member.trial_id, {"accuracy": score}, 500, "{}"))
             members.append(member)
     searched = tuple(configs[0])
     stage = StageRecord("swept", "", name, name, rule, 0, DATA, searched, tuple(members), 1.0, {"backbone": "tiny"})
@@ -50,7 +51,7 @@ def add_stage(
 
 
 ENDED: Mapping[str, Any] = {
-    "status": "finished", "reason": "", "method": "sidae", "final_loss": 1.0, "probe_accuracy": 0.5, "epochs": 1,
+    "status": "finished", "reason": "", "method": "sidae", "final_loss": 1.0, "epochs": 1,
     "num_parameters": 1, "seconds": 1.0, "started_at": 0.0, "finished_at": 1.0, "workers": 1, "device": "cpu",
     "raysl_version": "0", "torch_version": "0", "spec": "{}", "curve": (),
 }  # fmt: skip

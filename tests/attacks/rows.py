@@ -66,7 +66,7 @@ def write_folder(folder: Path) -> None:
         write_stage(store, record)
         for member in members:
             write_row(store, _row(member))
-            write_score(store, Score(member.trial_id, 0.5, 9, "{}"))
+            write_score(store, Score(member.trial_id, {"accuracy": 0.5}, 9, "{}"))
         write_selection(store, select(record, read_rows(store), 2.0))
     cell = Cell("t/r/c", "r", "c", (50.0, 1.0), "tiny.yaml", "", ("a=1",), "finetune", "d")
     tables = (PaperTable("t", "Table", {"r": "row"}, {"c": "column"}, (cell,)),)
@@ -78,8 +78,8 @@ def _row(member: Member) -> TrialRow:
     curve = tuple(Epoch(epoch, 0.1, 0.5, {"supervised": 0.5}, 1.0) for epoch in range(2))
     spec = json.dumps({"start": "t00", "probe": "knn"})
     return TrialRow(
-        member.trial_id, "finished", "", "semi", member.seed, 0.5 + len(member.config_id), 0.5, 2, 9, 2.0, 1.0, 4.0, 1,
-        "cpu", "0.1.0", "2.15.0", spec, curve,
+        member.trial_id, "finished", "", "semi", member.seed, 0.5 + len(member.config_id),
+        {"accuracy": 0.5}, 2, 9, 2.0, 1.0, 4.0, 1, "cpu", "0.1.0", "2.15.0", spec, curve,
     )  # fmt: skip
 
 

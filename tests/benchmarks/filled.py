@@ -77,7 +77,7 @@ def fill(folder: Path, trials: int, epochs: int) -> Filled:
     selection = select(record, read_rows(store), BEGUN)
     write_selection(store, selection)
     for trial_id in selection.trial_ids:
-        write_score(store, Score(trial_id, draw.random(), 500, "{}"))
+        write_score(store, Score(trial_id, {"accuracy": draw.random()}, 500, "{}"))
         write_features(store, _features(trial_id))
     publish_store(store)
     note_tracked(store)
@@ -110,7 +110,7 @@ def row_of(trial: Trial, draw: random.Random) -> TrialRow:
         method=str(spec.method["name"]),
         seed=spec.seed,
         final_loss=curve[-1].loss,
-        probe_accuracy=draw.random(),
+        probe={"accuracy": draw.random()},
         epochs=spec.epochs,
         num_parameters=175_000,
         seconds=sum(epoch.seconds for epoch in curve),

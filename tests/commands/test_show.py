@@ -68,7 +68,7 @@ def write_folder(folder: Path, evil: str) -> Store:
         stored,
         0,
         0.5,
-        0.5,
+        {"accuracy": 0.5},
         1,
         1,
         1.0,

@@ -30,8 +30,9 @@ def row_of(member: Member, draw: random.Random) -> TrialRow:
     status = "diverged" if draw.random() < 0.2 else "finished"
     value = draw.choice([0.25, 0.5, 0.75])  # ties are common
     loss = value if status == "finished" else None
+    probe = {} if loss is None else {"accuracy": loss}
     return TrialRow(
-        member.trial_id, status, "", "semi", member.seed, loss, loss, 1, 1, 1.0, 0.0, 1.0, 1, "cpu", "", "", "{}", ()
+        member.trial_id, status, "", "semi", member.seed, loss, probe, 1, 1, 1.0, 0.0, 1.0, 1, "cpu", "", "", "{}", ()
     )
 
 
@@ -104,7 +105,12 @@ def shown(folder: Path, record: StageRecord, accuracies: list[float]) -> list[st
     display = Display(Console(file=file, width=200), Store(str(folder)))
     display.stages_started([record], {}, len(record.members))
     for member, accuracy in zip(record.members, accuracies, strict=False):
-        row = replace(row_of(member, random.Random(1)), status="finished", final_loss=0.5, probe_accuracy=accuracy)
+        row = replace(
+            row_of(member, random.Random(1)),
+            status="finished",
+            final_loss=0.5,
+            probe={"accuracy": accuracy},
+        )
         display.trial_ended(row)
     return file.getvalue().splitlines()[1:]
 

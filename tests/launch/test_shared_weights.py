@@ -145,7 +145,7 @@ def test_in_one_search_they_are_trained_once(tmp_path: Path) -> None:
     pretext = [row for row in rows if row.method == "rotation"]
     assert len(pretext) == 8
     assert sum(row.weights_of is not None for row in pretext) == 4
-    assert all(row.probe_accuracy is not None for row in pretext)
+    assert all(row.probe.get("accuracy") is not None for row in pretext)
 
 
 def test_two_first_stages_of_an_experiment_are_trained_once(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_two_first_stages_of_an_experiment_are_trained_once(tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
     rows = read_rows(Store.open(str(tmp_path / "results"), create=False)).values()
     assert [row.weights_of is None for row in rows].count(True) == 4
-    assert all(row.probe_accuracy is not None for row in rows)
+    assert all(row.probe.get("accuracy") is not None for row in rows)
     assert len(rows) == 8
 
 

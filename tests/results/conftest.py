@@ -28,7 +28,7 @@ def make_row() -> Callable[..., TrialRow]:
         method="semi",
         seed=0,
         final_loss=0.1 + 0.2,
-        probe_accuracy=0.9,
+        probe={"accuracy": 0.9},
         epochs=2,
         num_parameters=1000,
         seconds=3.5,
@@ -125,10 +125,10 @@ def weighed(
     members = tuple(Member(f"t{config}", config, 0, values) for config, values in params.items())
     measured = {"tc0": (0.9, 9.0), "tc1": (0.5, 1.0), "tc2": (0.4, 2.0)}
     rows = {
-        name: make_row(trial_id=name, probe_accuracy=accuracy, seconds=seconds)
+        name: make_row(trial_id=name, probe={"accuracy": accuracy}, seconds=seconds)
         for name, (accuracy, seconds) in measured.items()
     }
-    ended = {"status": "collapsed", "reason": "all features alike", "final_loss": None, "probe_accuracy": None}
+    ended = {"status": "collapsed", "reason": "all features alike", "final_loss": None, "probe": {}}
     rows["tc3"] = make_row(trial_id="tc3", **ended)
     stages = [
         make_stage(objectives=("probe_accuracy", "seconds"), members=members),

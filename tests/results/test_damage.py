@@ -44,7 +44,7 @@ def whole(
     arrays = np.arange(6, dtype=np.int64) % 2, np.arange(24, dtype=np.float32).reshape(6, 4)
     for place in range(2):
         write_row(store, make_row(trial_id=f"t{place}", seed=place))
-        write_score(store, Score(f"t{place}", 0.75 + place / 10, 500, "{}"))
+        write_score(store, Score(f"t{place}", {"accuracy": 0.75 + place / 10}, 500, "{}"))
         write_stage(store, make_stage(stage_id=f"s{place}", stage=f"stage{place}"))
         write_selection(store, make_selection(stage_id=f"s{place}"))
         write_proposals(store, f"s{place}", [Proposal({"lr": 0.5 + place}, (Told(0, "finished", (0.25,)),))])

@@ -38,7 +38,7 @@ def search_of(folder: Path, *overrides: str, num_configs: int = 5) -> AdaptiveSe
 def row_of(trial: Trial, status: Any = "finished", loss: float = 0.5) -> TrialRow:
     return TrialRow(
         trial_id=trial.spec.id, status=status, reason="", method="semi", seed=trial.spec.seed,
-        final_loss=loss if status == "finished" else None, probe_accuracy=None, epochs=4, num_parameters=1, seconds=1.0,
+        final_loss=loss if status == "finished" else None, probe={}, epochs=4, num_parameters=1, seconds=1.0,
         started_at=0.0, finished_at=1.0, workers=1, device="cpu", raysl_version="0", torch_version="0",
         spec=trial.spec.model_dump_json(), curve=(),
     )  # fmt: skip

@@ -147,6 +147,6 @@ def _row(trial_id: str, accuracy: float) -> TrialRow:
     facts = {"seed": 0, "epochs": 0, "num_parameters": 1, "seconds": 0.0, "started_at": 0.0, "finished_at": 0.0}
     texts = dict.fromkeys(("reason", "method", "device", "raysl_version", "torch_version", "spec"), "")
     return TrialRow(
-        trial_id=trial_id, status="finished", final_loss=None, probe_accuracy=accuracy, workers=1, curve=(),
+        trial_id=trial_id, status="finished", final_loss=None, probe={"accuracy": accuracy}, workers=1, curve=(),
         **facts, **texts,  # type: ignore[arg-type]
     )  # fmt: skip

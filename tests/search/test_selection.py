@@ -16,9 +16,10 @@ from raysl.search.selection import OBJECTIVES, RULES, is_tie, pareto_front, sele
 def row(
     trial_id: str, loss: float | None, accuracy: float | None = 0.5, status: str = "finished", reason: str = ""
 ) -> TrialRow:
+    probe = {} if accuracy is None else {"accuracy": accuracy}
     return TrialRow(
         trial_id=trial_id, status=status, reason=reason, method="rotation", seed=0, final_loss=loss,  # type: ignore[arg-type]
-        probe_accuracy=accuracy, epochs=1, num_parameters=1, seconds=1.0, started_at=0.0, finished_at=1.0, workers=1,
+        probe=probe, epochs=1, num_parameters=1, seconds=1.0, started_at=0.0, finished_at=1.0, workers=1,
         device="cpu", raysl_version="0", torch_version="0", spec="{}", curve=(),
     )  # fmt: skip
 
@@ -57,7 +58,7 @@ def test_a_config_with_a_failed_seed_is_named_and_never_chosen() -> None:
         ("b", "seed 1 diverged (non-finite loss in epoch 3 of 9)")
     ]
     [_, b, _] = summarise(record(), rows(LOSSES, b1=failed), {})
-    assert (b.num_seeds, b.num_finished, b.eligible, b.final_loss_mean) == (2, 1, False, None)
+    assert (b.num_seeds, b.num_finished, b.eligible, b.means.get("final_loss")) == (2, 1, False, None)
 
 
 def test_a_missing_seed_is_not_averaged_away() -> None:
@@ -84,7 +85,7 @@ def test_a_seed_that_ended_early_makes_its_config_ineligible_with_its_reason(sta
         ("b", f"seed 0 {status} (in epoch 3 of 9)")
     ]
     [_, b, _] = summarise(record(), rows(LOSSES, b0=ended), {})
-    assert (b.eligible, b.num_finished, b.final_loss_mean, b.probe_accuracy_mean) == (False, 1, None, None)
+    assert (b.eligible, b.num_finished, b.means) == (False, 1, {})
 
 
 def test_probe_accuracy_takes_the_highest() -> None:
@@ -107,20 +108,25 @@ def test_nothing_eligible_selects_nothing_and_says_so() -> None:
 
 
 def test_test_scores_reach_the_summary_but_no_rule() -> None:
-    scores = {name: Score(name, accuracy, 10, "{}") for name, accuracy in (("a0", 0.9), ("a1", 0.7), ("b0", 0.5))}
+    scores = {
+        name: Score(name, {"accuracy": accuracy}, 10, "{}")
+        for name, accuracy in (("a0", 0.9), ("a1", 0.7), ("b0", 0.5))
+    }
     a, b, _ = summarise(record(), rows(LOSSES), scores)
-    assert a.test_accuracy_mean == pytest.approx(0.8)
-    assert a.test_accuracy_std == pytest.approx(math.sqrt(0.02))
-    assert b.test_accuracy_mean is None  # one of its seeds is not scored
+    assert a.means.get("test_accuracy") == pytest.approx(0.8)
+    assert a.stds.get("test_accuracy") == pytest.approx(math.sqrt(0.02))
+    assert b.means.get("test_accuracy") is None  # one of its seeds is not scored
     assert set(select.__annotations__) == {"record", "rows", "selected_at", "return"}
 
 
 def config(name: str, accuracy: float | None, seconds: float | None, *, eligible: bool = True) -> ConfigSummary:
-    return ConfigSummary(
-        stage_id="id", config_id=name, num_seeds=1, num_finished=1, eligible=eligible, reason="", final_loss_mean=1.0,
-        final_loss_std=None, probe_accuracy_mean=accuracy, probe_accuracy_std=None, test_accuracy_mean=None,
-        test_accuracy_std=None, seconds_mean=seconds,
-    )  # fmt: skip
+    values = {"final_loss": 1.0, "probe_accuracy": accuracy, "seconds": seconds}
+    means = {column: value for column, value in values.items() if value is not None}
+    return ConfigSummary("id", name, 1, 1, eligible, "", means, {})
+
+
+def with_loss(summary: ConfigSummary, loss: float) -> ConfigSummary:
+    return replace(summary, means={**summary.means, "final_loss": loss})
 
 
 def test_the_front_is_of_configs_that_none_other_beats() -> None:
@@ -149,7 +155,7 @@ def test_only_eligible_configs_with_all_values_are_on_the_front() -> None:
 
 def test_the_front_agrees_with_every_pair_compared() -> None:
     values = [(place * 7 % 11 / 11, float(place * 5 % 13), place * 3 % 7 / 7) for place in range(60)]
-    configs = [replace(config(str(place), a, s), final_loss_mean=loss) for place, (a, s, loss) in enumerate(values)]
+    configs = [with_loss(config(str(place), a, s), loss) for place, (a, s, loss) in enumerate(values)]
     costs = [(-a, s, loss) for a, s, loss in values]
     expected = {
         str(place)

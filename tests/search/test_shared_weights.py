@@ -82,8 +82,9 @@ def row_of(trial: Trial, status: Status = "finished", **changes: Any) -> TrialRo
     code = Code(dict(deciding(method_names(trial.spec.method))), None).digest
     row = TrialRow(
         trial_id=trial.spec.id, status=status, reason="", method=str(trial.spec.method["name"]), seed=trial.spec.seed,
-        final_loss=0.5, probe_accuracy=0.25, epochs=4, num_parameters=1, seconds=1.0, started_at=0.0, finished_at=1.0,
-        workers=1, device="cpu", raysl_version="", torch_version="", spec=trial.spec.model_dump_json(), curve=(),
+        final_loss=0.5, probe={"accuracy": 0.25}, epochs=4, num_parameters=1, seconds=1.0, started_at=0.0,
+        finished_at=1.0, workers=1, device="cpu", raysl_version="", torch_version="", curve=(),
+        spec=trial.spec.model_dump_json(),
         code=code,
     )  # fmt: skip
     return replace(row, **changes)

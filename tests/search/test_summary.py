@@ -47,8 +47,8 @@ def row_of(member: Member, **changes: object) -> TrialRow:
     loss = member.params["optimizer.lr"] + member.seed / 10  # type: ignore[operator]
     curve = (Epoch(0, 0.1, 2 * loss, {"b": loss, "a": loss}, 1.5), Epoch(1, 0.1, loss, {"b": loss}, 1.0))
     row = TrialRow(
-        member.trial_id, "finished", "", "semi", member.seed, loss, 0.5, 2, 1000, 3.5, 1.7e9, 1.7e9 + 4, 1, "cpu",
-        "0.1.0", "2.15.0", '{"epochs": 2}', curve,
+        member.trial_id, "finished", "", "semi", member.seed, loss, {"accuracy": 0.5}, 2, 1000, 3.5, 1.7e9,
+        1.7e9 + 4, 1, "cpu", "0.1.0", "2.15.0", '{"epochs": 2}', curve,
     )  # fmt: skip
     return replace(row, **changes)  # type: ignore[arg-type]
 
@@ -70,7 +70,7 @@ def store(tmp_path: Path) -> Store:
         write_row(store, row_of(member))
     selection = write_selection(store, select(stage, read_rows(store), 5.0))
     for trial_id in selection.trial_ids:
-        write_score(store, Score(trial_id, 0.75, 500, "{}"))
+        write_score(store, Score(trial_id, {"accuracy": 0.75}, 500, "{}"))
     settle(store)
     publish_store(store)
     fresh()
@@ -118,8 +118,8 @@ CHANGES: dict[str, Callable[[Store], object]] = {
     "a row added": lambda store: (write_stage(store, stage_of("s1", (0.5, 0.25, 0.1), 2.0)),
                                   write_row(store, row_of(stage_of("s1", (0.5, 0.25, 0.1)).members[4]))),
     "a row removed": lambda store: store.delete("rows/t01.parquet"),
-    "a score added": lambda store: write_score(store, Score("t00", 0.25, 500, "{}")),
-    "a score changed": lambda store: write_score(store, Score("t10", 0.25, 500, "{}")),
+    "a score added": lambda store: write_score(store, Score("t00", {"accuracy": 0.25}, 500, "{}")),
+    "a score changed": lambda store: write_score(store, Score("t10", {"accuracy": 0.25}, 500, "{}")),
     "a stage added": lambda store: write_stage(store, stage_of("s1", created_at=2.0)),
     "another selected": change_selection,
     "no selection": lambda store: store.delete("selections/s0.json"),

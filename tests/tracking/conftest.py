@@ -56,8 +56,9 @@ class Search:
             for e in range(self.num_epochs)
         )
         row = TrialRow(
-            member.trial_id, "finished", "", "semi", member.seed, curve[-1].loss, 0.5 + place / 100, self.num_epochs,
-            1000, 60.0, started, started + 90.0, 1, "cpu", "0.1.0", "2.15.0", "{}", curve,
+            member.trial_id, "finished", "", "semi", member.seed, curve[-1].loss,
+            {"accuracy": 0.5 + place / 100}, self.num_epochs, 1000, 60.0,
+            started, started + 90.0, 1, "cpu", "0.1.0", "2.15.0", "{}", curve,
         )  # fmt: skip
         self.rows[member.trial_id] = replace(row, **changes)
 
@@ -76,7 +77,9 @@ class Search:
 
     def score(self, accuracy: float = 0.9) -> "Search":
         assert self.selection is not None
-        self.scores = {trial_id: Score(trial_id, accuracy, 100, "{}") for trial_id in self.selection.trial_ids}
+        self.scores = {
+            trial_id: Score(trial_id, {"accuracy": accuracy}, 100, "{}") for trial_id in self.selection.trial_ids
+        }
         return self
 
     def tables(self, *others: "Search") -> Tables:

@@ -91,7 +91,12 @@ def on_each_rank(spec_json: str, folder: str) -> list[tuple[int, list[int], floa
 
 
 def numbers(row: TrialRow) -> list[Any]:
-    return [row.status, row.final_loss, row.probe_accuracy, [(e.epoch, e.lr, e.loss, e.terms) for e in row.curve]]
+    return [
+        row.status,
+        row.final_loss,
+        row.probe,
+        [(e.epoch, e.lr, e.loss, e.terms) for e in row.curve],
+    ]
 
 
 def weights(store: Store, spec: TrialSpec) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from raysl.probes import linear_svm
 from raysl.results.records.features import read_features
 from raysl.results.records.rows import TrialRow
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint, probing, scoring
+from raysl.training import checkpoint, classification
 from raysl.training.building import build_method
 from raysl.training.features import extract_features, pooled_features
 from raysl.training.input_pipeline import Feed
@@ -173,7 +173,7 @@ def test_a_frozen_backbone_passes_new_crops_in_every_epoch_in_eval_mode(
     with torch.no_grad():
         predicted = trained(store, spec).classify(in_pixels(spec, tests)).argmax(1).numpy()
     score = score_trial(spec, store, Execution())
-    assert score.test_accuracy == pytest.approx(float(np.mean(predicted == truth)), abs=0.0021)
+    assert score.metrics["accuracy"] == pytest.approx(float(np.mean(predicted == truth)), abs=0.0021)
 
 
 def test_a_rank_without_images_has_features_of_none(spec: TrialSpec, store: Store) -> None:
@@ -194,7 +194,7 @@ def test_a_frozen_trial_costs_few_passes(spec: TrialSpec, store: Store, passes: 
 def test_the_classifier_is_scored_by_itself(spec: TrialSpec, store: Store, train: Train, freeze: str) -> None:
     spec = spec.model_copy(update={"epochs": 20, "freeze": freeze})
     row = train(spec, store)
-    assert (row.status, row.probe_accuracy) == ("finished", None)
+    assert (row.status, row.probe.get("accuracy")) == ("finished", None)
     score = score_trial(spec, store, Execution(), keep_features=True)
     assert score.probe == '{"classifier": true}'
     images, labels = data_arrays.load_test(spec.data)
@@ -202,10 +202,10 @@ def test_the_classifier_is_scored_by_itself(spec: TrialSpec, store: Store, train
     with torch.no_grad():
         predicted = method.classify(in_pixels(spec, images)).argmax(1).numpy()
     assert score.num_test == len(labels) == 500
-    assert score.test_accuracy == pytest.approx(float(np.mean(predicted == labels)), abs=0.0021)
-    assert score.test_accuracy > 0.15
+    assert score.metrics["accuracy"] == pytest.approx(float(np.mean(predicted == labels)), abs=0.0021)
+    assert score.metrics["accuracy"] > 0.15
     found = read_features(store, spec.id)
-    assert float(np.mean(found.predicted == found.labels)) == score.test_accuracy
+    assert float(np.mean(found.predicted == found.labels)) == score.metrics["accuracy"]
     normalise = Feed(spec, {}, torch.device("cpu")).normalise
     assert np.array_equal(found.features, extract_features(method.encoder, images, normalise))
 
@@ -226,8 +226,7 @@ def test_features_are_not_taken_to_end_a_classifier(
     def taken(*arguments: object) -> None:
         raise AssertionError("features are taken")
 
-    for module in (probing, scoring):
-        monkeypatch.setattr(module, "extract_features", taken)
+    monkeypatch.setattr(classification, "extract_features", taken)
     assert train(spec, store).status == "finished"
 
 

@@ -40,7 +40,7 @@ def sealed(state: Any, path: str) -> bytes:
 
 
 def numbers(row: TrialRow) -> tuple[Any, ...]:
-    return row.trial_id, row.status, row.final_loss, row.probe_accuracy, [(e.loss, e.terms) for e in row.curve]
+    return row.trial_id, row.status, row.final_loss, row.probe.get("accuracy"), [(e.loss, e.terms) for e in row.curve]
 
 
 @pytest.mark.parametrize("harm", ["truncated", "bomb", "other trial's", "misfit"])

@@ -73,7 +73,7 @@ def test_a_collapsed_trial_ends_and_says_so(
     spec = make_spec()
     spreading(monkeypatch, *[0.9] * 4, *[0.01, 0.02, 0.03, 0.02], *[0.9] * 8)
     row = train(spec, store, 1, 2, cohort=cohort)
-    assert (row.status, row.epochs, row.final_loss, row.probe_accuracy) == ("collapsed", 2, None, None)
+    assert (row.status, row.epochs, row.final_loss, row.probe.get("accuracy")) == ("collapsed", 2, None, None)
     assert row.reason == "spread 0.02 in epoch 2 of 4, below 0.5"
     assert len(row.curve) == 2
     assert store.list("models", ".pt") == [f"{spec.id}@1.pt"]
@@ -137,7 +137,7 @@ def test_a_hopeless_trial_is_stopped(
     record_peers(cohort, 0.1, 0.2, 0.3, epochs=2)
     row = train(spec, store, 1, cohort=cohort)
     loss = row.curve[0].loss
-    assert (row.status, row.epochs, row.final_loss, row.probe_accuracy) == ("stopped", 1, None, None)
+    assert (row.status, row.epochs, row.final_loss, row.probe.get("accuracy")) == ("stopped", 1, None, None)
     assert row.reason == f"asha: loss {loss:.6g} after epoch 1, the lowest 1/2 of 3 had at most 0.2"
     assert read_row(store, spec.id) == row
     assert store.list("models", ".pt") == store.list("checkpoints", ".pt") == []
@@ -165,7 +165,7 @@ def test_a_race_that_nobody_leads_changes_no_number(
     spec = make_spec("stages.semi.epochs=2")
     record_peers(cohort, 99.0, epochs=2)
     raced, alone = train(spec, store, cohort=cohort), train(spec, Store.open(str(tmp_path / "other"), create=True))
-    assert (raced.final_loss, raced.probe_accuracy) == (alone.final_loss, alone.probe_accuracy)
+    assert (raced.final_loss, raced.probe.get("accuracy")) == (alone.final_loss, alone.probe.get("accuracy"))
     written = json.loads(store.read(cohort_path(cohort.name, spec.id)))["content"]
     assert written == [epoch.loss for epoch in raced.curve]  # the last too, for those that come to it later
 

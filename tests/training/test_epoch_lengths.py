@@ -27,7 +27,12 @@ STEPS = "stages.semi.steps_per_epoch=3"
 
 def numbers(row: TrialRow | None) -> list[Any]:
     assert row is not None
-    return [row.status, row.final_loss, row.probe_accuracy, [(e.epoch, e.lr, e.loss, e.terms) for e in row.curve]]
+    return [
+        row.status,
+        row.final_loss,
+        row.probe,
+        [(e.epoch, e.lr, e.loss, e.terms) for e in row.curve],
+    ]
 
 
 @pytest.mark.parametrize(("more", "steps"), [([], 5), ([STEPS], 3)])

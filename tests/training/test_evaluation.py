@@ -114,7 +114,7 @@ def test_the_classifier_that_is_scored_is_the_averaged_one(spec: TrialSpec, stor
     found = read_features(store, spec.id)
     np.testing.assert_allclose(found.features, features.numpy(), rtol=1e-4, atol=1e-5)
     assert np.mean(found.predicted == logits.argmax(1).numpy()) > 0.99
-    assert score.test_accuracy == np.mean(found.predicted == labels)
+    assert score.metrics["accuracy"] == np.mean(found.predicted == labels)
     raw, others = by_hand(store, spec, images, trained=True)
     assert not np.allclose(found.features, raw.numpy(), rtol=0.01, atol=0.01)
     assert np.mean(found.predicted == others.argmax(1).numpy()) < 0.99
@@ -128,13 +128,13 @@ def test_probes_measure_the_features_of_the_average(spec: TrialSpec, store: Stor
         linear_svm.cross_validated_accuracy(features.numpy(), labels, settings, seed)
         for features, _ in (by_hand(store, spec, images), by_hand(store, spec, images, trained=True))
     ]
-    assert row.probe_accuracy == accuracies[0]
+    assert row.probe.get("accuracy") == accuracies[0]
     score = score_trial(spec, store, Execution())
     tests, truth = data_arrays.load_test(spec.data)
     fitted = linear_svm.predictions(
         by_hand(store, spec, images)[0].numpy(), labels, by_hand(store, spec, tests)[0].numpy(), settings
     )
-    assert score.test_accuracy == pytest.approx(float(np.mean(fitted == truth)), abs=0.0041)
+    assert score.metrics["accuracy"] == pytest.approx(float(np.mean(fitted == truth)), abs=0.0041)
 
 
 @pytest.mark.parametrize("epoch", [None, 2])
@@ -154,8 +154,8 @@ def test_a_later_trial_starts_from_the_average(
 def test_a_trial_that_trains_nothing_measures_the_average(spec: TrialSpec, store: Store, train: Train) -> None:
     row = train(spec, store)
     frozen = TrialSpec.model_validate(spec.model_copy(update={**NOTHING, "start": spec.id}).model_dump())
-    assert train(frozen, store).probe_accuracy == row.probe_accuracy
-    scores = [score_trial(each, store, Execution()).test_accuracy for each in (spec, frozen)]
+    assert train(frozen, store).probe.get("accuracy") == row.probe.get("accuracy")
+    scores = [score_trial(each, store, Execution()).metrics["accuracy"] for each in (spec, frozen)]
     assert scores[0] == scores[1]
 
 
@@ -173,7 +173,10 @@ def test_a_killed_trial_goes_on_with_its_average(
     undisturbed = train(spec, whole)
     kill(spec, killed, 2)
     resumed = train(spec, killed)
-    assert (resumed.final_loss, resumed.probe_accuracy) == (undisturbed.final_loss, undisturbed.probe_accuracy)
+    assert (resumed.final_loss, resumed.probe) == (
+        undisturbed.final_loss,
+        undisturbed.probe,
+    )
     torch.testing.assert_close(weights(killed, spec), weights(whole, spec), rtol=0, atol=0)
 
 

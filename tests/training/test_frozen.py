@@ -65,7 +65,7 @@ def test_a_trial_that_trains_nothing_finishes_without_a_loss(start: TrialSpec, s
     assert (row.status, row.reason, row.method) == ("finished", "", "frozen")
     assert (row.final_loss, row.epochs, row.curve, row.seconds, seen) == (None, 0, (), 0.0, [])
     assert row.num_parameters == sum(p.numel() for p in build_method(start, 1, store).encoder.parameters())
-    assert row.probe_accuracy is not None
+    assert row.probe.get("accuracy") is not None
     assert read_row(store, row.trial_id) == row
 
 
@@ -81,9 +81,9 @@ def test_it_writes_no_model_and_leaves_that_of_its_start(start: TrialSpec, store
 def test_the_linear_svm_gives_the_numbers_of_the_start_itself(start: TrialSpec, store: Store, train: Train) -> None:
     own = read_rows(store)[start.id]
     row = train(frozen(start, "linear_svm"), store)
-    assert row.probe_accuracy == own.probe_accuracy
+    assert row.probe.get("accuracy") == own.probe.get("accuracy")
     scores = [score_trial(spec, store, Execution()) for spec in (start, frozen(start, "linear_svm"))]
-    assert scores[0].test_accuracy == scores[1].test_accuracy
+    assert scores[0].metrics["accuracy"] == scores[1].metrics["accuracy"]
     assert scores[0].probe == scores[1].probe == LinearSVM(C=0.5).model_dump_json()
 
 
@@ -101,12 +101,12 @@ def test_each_probe_measures_the_features_of_the_start(start: TrialSpec, store: 
     }
     for name in NAMES:
         spec = frozen(start, name)
-        assert train(spec, store).probe_accuracy == expected[name]
+        assert train(spec, store).probe.get("accuracy") == expected[name]
         score = score_trial(spec, store, Execution(), keep_features=True)
         kept = read_features(store, spec.id)
         np.testing.assert_allclose(kept.features, test[0], rtol=1e-4, atol=1e-5)
         assert np.mean(kept.predicted == predicted[name]) > 0.99
-        assert score.test_accuracy == np.mean(kept.predicted == test[1])
+        assert score.metrics["accuracy"] == np.mean(kept.predicted == test[1])
         assert json.loads(score.probe) == GIVEN.only(name).used.model_dump()
     assert len(set(expected.values())) == 3
 
@@ -116,9 +116,9 @@ def test_a_trial_that_trains_may_be_measured_by_each_probe(
     start: TrialSpec, store: Store, train: Train, name: FeatureProbe
 ) -> None:
     trained = start.model_copy(update={"probe": name, "probes": GIVEN.only(name)})
-    assert train(trained, store).probe_accuracy == train(frozen(start, name), store).probe_accuracy
+    assert train(trained, store).probe.get("accuracy") == train(frozen(start, name), store).probe.get("accuracy")
     scores = [score_trial(spec, store, Execution()) for spec in (trained, frozen(start, name))]
-    assert scores[0].test_accuracy == pytest.approx(scores[1].test_accuracy, abs=0.01)
+    assert scores[0].metrics["accuracy"] == pytest.approx(scores[1].metrics["accuracy"], abs=0.01)
     assert scores[0].probe == scores[1].probe
 
 
@@ -126,10 +126,10 @@ def test_a_milestone_is_probed_as_it_was(start: TrialSpec, store: Store, train: 
     rows = [train(frozen(start, "knn", start_epoch=epoch), store) for epoch in (1, None)]
     shorter = start.model_copy(update={"epochs": 1})
     train(shorter, store)
-    assert rows[0].probe_accuracy != rows[1].probe_accuracy
-    assert rows[0].probe_accuracy == train(frozen(shorter, "knn"), store).probe_accuracy
+    assert rows[0].probe.get("accuracy") != rows[1].probe.get("accuracy")
+    assert rows[0].probe.get("accuracy") == train(frozen(shorter, "knn"), store).probe.get("accuracy")
     scores = [score_trial(frozen(start, "knn", start_epoch=epoch), store, Execution()) for epoch in (1, None)]
-    assert scores[0].test_accuracy != scores[1].test_accuracy
+    assert scores[0].metrics["accuracy"] != scores[1].metrics["accuracy"]
 
 
 def test_a_rerun_measures_nothing(start: TrialSpec, store: Store, train: Train) -> None:
@@ -145,8 +145,8 @@ def test_a_failed_trial_is_measured_again(start: TrialSpec, store: Store, train:
 
     spec = frozen(start, "knn")
     row = train(spec, store)
-    write_row(store, replace(row, status="failed", reason="a crash", probe_accuracy=None))
-    assert train(spec, store).probe_accuracy == row.probe_accuracy
+    write_row(store, replace(row, status="failed", reason="a crash", probe={}))
+    assert train(spec, store).probe.get("accuracy") == row.probe.get("accuracy")
 
 
 def test_features_that_are_not_finite_are_a_divergence(start: TrialSpec, store: Store, train: Train) -> None:
@@ -154,14 +154,14 @@ def test_features_that_are_not_finite_are_a_divergence(start: TrialSpec, store: 
     state["method"]["encoder.head.0.weight"][:] = float("nan")
     checkpoint.save(store, model_path(start.id), state)
     row = train(frozen(start, "knn"), store)
-    assert (row.status, row.probe_accuracy, row.final_loss) == ("diverged", None, None)
+    assert (row.status, row.probe.get("accuracy"), row.final_loss) == ("diverged", None, None)
     assert "non-finite features" in row.reason
 
 
 def test_there_is_no_accuracy_where_a_class_cannot_be_held_out(start: TrialSpec, store: Store, train: Train) -> None:
     few = start.data.model_copy(update={"labels": 10})
     rows = [train(frozen(start, name, data=few), store) for name in NAMES]
-    assert [(row.status, row.probe_accuracy is None) for row in rows] == [
+    assert [(row.status, row.probe.get("accuracy") is None) for row in rows] == [
         ("finished", True), ("finished", True), ("finished", False),
     ]  # fmt: skip
 
@@ -173,7 +173,7 @@ def test_its_own_data_are_probed(start: TrialSpec, store: Store, train: Train) -
         score_trial(frozen(start, "knn", data=data, probes=ProbesSettings(knn=KNN(k=1))), store, Execution())
         for data in (start.data, more)
     )
-    assert many.test_accuracy > few.test_accuracy
+    assert many.metrics["accuracy"] > few.metrics["accuracy"]
 
 
 def test_a_plan_of_it_has_no_steps(start: TrialSpec, store: Store) -> None:
@@ -194,5 +194,5 @@ def test_two_ranks_measure_once_and_do_not_wait_for_each_other(start: TrialSpec,
     assert row is not None
     assert row.workers == 2
     store.delete(f"rows/{spec.id}.parquet")
-    assert train(spec, store).probe_accuracy == row.probe_accuracy
+    assert train(spec, store).probe.get("accuracy") == row.probe.get("accuracy")
     assert read_scores(store) == {}

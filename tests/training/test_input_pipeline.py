@@ -18,7 +18,7 @@ from raysl.data.storage.scan import inspect, resolve
 from raysl.results.records.rows import Epoch, TrialRow
 from raysl.results.storage.store import Store
 from raysl.search.trials import expand
-from raysl.training import probing, scoring, trial
+from raysl.training import classification, scoring, trial
 from raysl.training.building import build_method
 from raysl.training.input_pipeline import Feed, Normaliser
 from raysl.training.process import Execution
@@ -134,16 +134,16 @@ def run(spec: TrialSpec, folder: Path, report: Callable[[Epoch], None] = lambda 
     return row
 
 
-def seen_by_probes(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[np.ndarray]:
+def seen_by_probes(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """Return a list that the images are put into whose features are taken."""
     seen: list[np.ndarray] = []
-    take = probing.extract_features
+    take = classification.extract_features
 
     def recorded(encoder: Any, images: np.ndarray, normalise: Any) -> np.ndarray:
         seen.append(np.array(images))
         return take(encoder, images, normalise)
 
-    monkeypatch.setattr(module, "extract_features", recorded)
+    monkeypatch.setattr(classification, "extract_features", recorded)
     return seen
 
 
@@ -151,13 +151,13 @@ def test_an_attacked_trial_and_its_probes_see_the_attack(tmp_path: Path, monkeyp
     short = "stages.semi.epochs=2"
     clean, attacked = spec_of(tmp_path, short), spec_of(tmp_path, short, ATTACK)
     expected = Feed(attacked, {}, CPU).labelled_images()[0]
-    cross_validated = seen_by_probes(monkeypatch, probing)
+    cross_validated = seen_by_probes(monkeypatch)
     losses = [run(spec, tmp_path / "r").final_loss for spec in (clean, attacked)]
     assert None not in losses
     assert losses[0] != losses[1]
     assert not np.array_equal(cross_validated[0], expected)
     assert np.array_equal(cross_validated[1], expected)
-    scored = seen_by_probes(monkeypatch, scoring)
+    scored = seen_by_probes(monkeypatch)
     scoring.score_trial(attacked, Store.open(str(tmp_path / "r"), create=False), EAGER)
     fitted, tested = sorted(scored, key=len)
     assert np.array_equal(fitted, expected)
@@ -180,7 +180,7 @@ def test_an_attacked_trial_that_was_killed_ends_with_the_same_numbers(tmp_path: 
     resumed = run(spec, tmp_path / "killed", lambda epoch: trained.append(epoch.epoch))
     whole = run(spec, tmp_path / "whole")
     assert trained == [1]
-    assert resumed.probe_accuracy == whole.probe_accuracy
+    assert resumed.probe.get("accuracy") == whole.probe.get("accuracy")
     assert [epoch.loss for epoch in resumed.curve] == [epoch.loss for epoch in whole.curve]
 
 

@@ -102,4 +102,8 @@ def test_no_method_reads_memory_that_nobody_has_written(
     monkeypatch.setattr(loop, "prepare_process", prepare_and_fill)
     slow = train(spec, Store.open(f"{store.uri}-slow", create=True))
     assert [(epoch.loss, epoch.terms) for epoch in slow.curve] == [(epoch.loss, epoch.terms) for epoch in fast.curve]
-    assert (slow.status, slow.final_loss, slow.probe_accuracy) == (fast.status, fast.final_loss, fast.probe_accuracy)
+    assert (slow.status, slow.final_loss, slow.probe) == (
+        fast.status,
+        fast.final_loss,
+        fast.probe,
+    )

@@ -57,7 +57,7 @@ def test_it_is_as_if_it_had_been_trained(
     expected = train(spec, elsewhere, 2)
     assert epochs == []
     assert same(row, expected)
-    assert row.probe_accuracy != donor.probe_accuracy
+    assert row.probe.get("accuracy") != donor.probe.get("accuracy")
     assert (row.weights_of, expected.weights_of) == (first.id, None)
     assert read_row(store, spec.id) == row
     for epoch in (None, 2):
@@ -65,7 +65,7 @@ def test_it_is_as_if_it_had_been_trained(
         torch.testing.assert_close(kept["method"], trained["method"], rtol=0, atol=0)
         assert kept["id"] == spec.id
     store.delete(model_path(first.id))
-    scores = [score_trial(spec, each, Execution()).test_accuracy for each in (store, elsewhere)]
+    scores = [score_trial(spec, each, Execution()).metrics["accuracy"] for each in (store, elsewhere)]
     assert scores[0] == scores[1]
 
 
@@ -159,7 +159,7 @@ def test_weights_that_are_no_number_end_it(make_spec: MakeSpec, store: Store, tr
     checkpoint.save(store, model_path(first.id), state)
     row, _ = taking(spec, store, first)
     assert (row.status, row.reason) == ("diverged", "non-finite features after the last step")
-    assert (row.final_loss, row.probe_accuracy) == (None, None)
+    assert (row.final_loss, row.probe.get("accuracy")) == (None, None)
 
 
 def _rank(spec: str, donor: str, folder: str) -> list[int]:

@@ -9,7 +9,7 @@ import torch
 from raysl import methods
 from raysl.results.records.rows import TrialRow
 from raysl.results.storage.store import Store
-from raysl.training import probing, scoring
+from raysl.training import classification
 from raysl.training.building import build_method
 from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Loop
@@ -92,8 +92,8 @@ def test_probes_draw_under_the_seed_of_the_labelled_images(
 
         return probed
 
-    monkeypatch.setattr(probing, "training_accuracy", recorded(probing.training_accuracy))
-    monkeypatch.setattr(scoring, "predictions", recorded(scoring.predictions))
+    monkeypatch.setattr(classification, "training_accuracy", recorded(classification.training_accuracy))
+    monkeypatch.setattr(classification, "predictions", recorded(classification.predictions))
     spec = make_spec("stages.semi.epochs=1", seed=1, streams={"split": 77})
     train(spec, store)
     score_trial(spec, store, Execution())

@@ -58,7 +58,12 @@ def run(spec: TrialSpec, folder: Path, report: Callable[[Epoch], None] = ignored
 
 
 def numbers(row: TrialRow) -> list[Any]:
-    return [row.status, row.final_loss, row.probe_accuracy, [(e.epoch, e.lr, e.loss, e.terms) for e in row.curve]]
+    return [
+        row.status,
+        row.final_loss,
+        row.probe,
+        [(e.epoch, e.lr, e.loss, e.terms) for e in row.curve],
+    ]
 
 
 def weights(folder: Path, spec: TrialSpec) -> dict[str, torch.Tensor]:
@@ -116,7 +121,7 @@ def test_a_damaged_checkpoint_starts_the_trial_again(tmp_path: Path) -> None:
 def test_a_non_finite_loss_ends_the_trial_as_diverged(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "stages.semi.optimizer={name: sgd, lr: 1e12}")
     row = run(spec, tmp_path / "r")
-    assert (row.status, row.final_loss, row.probe_accuracy) == ("diverged", None, None)
+    assert (row.status, row.final_loss, row.probe.get("accuracy")) == ("diverged", None, None)
     assert row.epochs < spec.epochs
     assert row.reason == f"non-finite loss in epoch {row.epochs} of {spec.epochs}"
     assert not (tmp_path / "r" / model_path(spec.id)).exists()
@@ -236,7 +241,7 @@ def test_the_test_score_is_that_of_a_probe_fitted_on_the_labelled_images(tmp_pat
 
     expected = make_pipeline(StandardScaler(), LinearSVC(C=1.0, max_iter=100000))
     expected.fit(features(arrays.images[subset]), arrays.labels[subset])
-    assert score.test_accuracy == pytest.approx(expected.score(features(test_images), test_labels), abs=0.011)
+    assert score.metrics["accuracy"] == pytest.approx(expected.score(features(test_images), test_labels), abs=0.011)
     assert score.num_test == len(test_labels) == 500
 
 
@@ -250,8 +255,8 @@ def test_the_probe_accuracy_is_cross_validated_on_the_labelled_images(tmp_path: 
     images, labels = feed.labelled_images()
     features = extract_features(method.encoder, images, feed.normalise)
     settings = spec.probes.linear_svm
-    assert row.probe_accuracy == linear_svm.cross_validated_accuracy(features, labels, settings, spec.seed)
-    assert row.probe_accuracy != linear_svm.test_accuracy(features, labels, features, labels, settings)
+    assert row.probe.get("accuracy") == linear_svm.cross_validated_accuracy(features, labels, settings, spec.seed)
+    assert row.probe.get("accuracy") != linear_svm.test_accuracy(features, labels, features, labels, settings)
 
 
 def test_a_trial_ends_without_the_test_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +269,7 @@ def test_a_trial_ends_without_the_test_set(tmp_path: Path, monkeypatch: pytest.M
         raise AssertionError("the test set is opened")
 
     monkeypatch.setattr(data_arrays, "write_arrays", opened)
-    assert run(spec, tmp_path / "r").probe_accuracy is not None
+    assert run(spec, tmp_path / "r").probe.get("accuracy") is not None
 
 
 def test_features_are_kept_where_asked_and_give_the_score_exactly(tmp_path: Path) -> None:
@@ -276,7 +281,7 @@ def test_features_are_kept_where_asked_and_give_the_score_exactly(tmp_path: Path
     assert score_trial(spec, store, EAGER, keep_features=True) == plain
     found = read_features(store, spec.id)
     assert np.array_equal(found.labels, data_arrays.load_test(spec.data)[1])
-    assert accuracy_score(found.labels, found.predicted) == plain.test_accuracy
+    assert accuracy_score(found.labels, found.predicted) == plain.metrics["accuracy"]
     assert found.class_names == tuple("0123456789")
     assert (found.source, found.features.shape) == ("digits", (500, 16))
 
@@ -297,7 +302,7 @@ def test_a_score_is_written_once(tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
     run(spec, tmp_path)
     store = Store.open(str(tmp_path), create=False)
-    written = replace(score_trial(spec, store, EAGER), test_accuracy=0.123)
+    written = replace(score_trial(spec, store, EAGER), metrics={"accuracy": 0.123})
     write_score(store, written)
     assert score_trial(spec, store, EAGER, keep_features=True) == written
     assert read_scores(store) == {spec.id: written}

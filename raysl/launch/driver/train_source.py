@@ -102,7 +102,7 @@ class TrainSource:
             method=str(spec.method["name"]),
             seed=spec.seed,
             final_loss=None,
-            probe_accuracy=None,
+            probe={},
             epochs=0,
             num_parameters=0,
             seconds=0.0,

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysl.results.metrics import as_columns, of_columns
 from raysl.results.records.curve import CURVE, Curve, is_curves, joined, parted, plain
 from raysl.results.records.curve import Epoch as Epoch
 from raysl.results.records.record_cache import RecordType, read_all, write_copies
@@ -35,7 +36,7 @@ class TrialRow:
     reason: why it did not finish, or UNPROBED; else empty.
 
         final_loss: mean training loss over the last epoch; None if the trial did not finish, or trains nothing.
-        probe_accuracy: of the trial's probe, on D_l alone; None if it cannot be computed.
+        probe: metrics of the trial's probe by name, on D_l alone; empty if they cannot be computed.
         epochs: those that were completed.  seconds: spent in training.  started_at, finished_at: unix seconds.
         spec: JSON of everything that decides the trial's numbers.
     code: digest of the code that trained it (`results.records.code`); None if an earlier version did, or it failed.
@@ -48,7 +49,7 @@ class TrialRow:
     method: str
     seed: int
     final_loss: float | None
-    probe_accuracy: float | None
+    probe: Mapping[str, float]
     epochs: int
     num_parameters: int
     seconds: float
@@ -69,14 +70,14 @@ class TrialRow:
         return self.reason == UNPROBED
 
     def for_another(self, trial_id: str, spec: str) -> "TrialRow":
-        """Return the row, without a probe accuracy, of another trial with the same weights, which is not trained."""
+        """Return the row, without a probe's metrics, of another trial with the same weights, which is not trained."""
         now = time.time()
         return replace(
             self,
             trial_id=trial_id,
             spec=spec,
             reason=UNPROBED if self.status == "finished" else self.reason,
-            probe_accuracy=None,
+            probe={},
             started_at=now,
             finished_at=now,
             weights_of=self.weights_of or self.trial_id,
@@ -87,11 +88,12 @@ class TrialRow:
 class Score:
     """A trial's score on the sealed test set; kept apart, where no selection rule reads.
 
+    metrics: by name.  num_test: number of test images.
     probe: JSON of the probe's settings.  code: digest of the code that scored it; None if an earlier version did.
     """
 
     trial_id: str
-    test_accuracy: float
+    metrics: Mapping[str, float]
     num_test: int
     probe: str
     code: str | None = None
@@ -106,8 +108,19 @@ _TYPES: Mapping[Any, pa.DataType] = {
     Status: pa.string(),
     Sequence[Epoch]: CURVE,
 }
-_ROW = pa.schema([pa.field(field.name, _TYPES[field.type]) for field in fields(TrialRow)])
-_SCORE = pa.schema([pa.field(field.name, _TYPES[field.type]) for field in fields(Score)])
+
+
+def _schema(kind: type[TrialRow] | type[Score], metrics: str, columns: Iterable[str]) -> pa.Schema:
+    """Return the schema of a record's file; the metrics have a column each, where the record has its field."""
+    found: list[pa.Field] = []
+    for field in fields(kind):
+        names = columns if field.name == metrics else [field.name]
+        found += [pa.field(name, pa.float64() if field.name == metrics else _TYPES[field.type]) for name in names]
+    return pa.schema(found)
+
+
+_ROW = _schema(TrialRow, "probe", as_columns({}, "probe"))
+_SCORE = _schema(Score, "metrics", as_columns({}, "test"))
 
 
 def write_row(store: Store, row: TrialRow) -> None:
@@ -147,7 +160,9 @@ def write_row_copies(store: Store) -> None:
 
 
 def _plain(record: TrialRow | Score) -> dict[str, Any]:
-    return dict(vars(record))
+    if isinstance(record, Score):
+        return vars(record) | as_columns(record.metrics, "test")
+    return vars(record) | as_columns(record.probe, "probe")
 
 
 def _parse_row(table: pa.Table, values: dict[str, Any]) -> TrialRow:
@@ -160,13 +175,14 @@ def _parse_row(table: pa.Table, values: dict[str, Any]) -> TrialRow:
     for name in ("started_at", "finished_at"):
         if not 0 <= values[name] < LATEST:
             raise ValueError(f"{name} {values[name]!r}")
-    _check_finite(values, "final_loss", "probe_accuracy", "seconds")
+    probe = of_columns(values, "probe")
+    _check_finite(values | probe, "final_loss", "seconds", *probe)
     column = table["curve"]
     if is_curves(column):
         [curve] = parted(column)
     else:
         curve = Curve.of([_known(Epoch, epoch | {"terms": dict(epoch["terms"])}) for epoch in values["curve"]])
-    return _known(TrialRow, values | {"curve": curve})
+    return _known(TrialRow, values | {"curve": curve, "probe": probe})
 
 
 def _check_finite(values: Mapping[str, Any], *names: str) -> None:
@@ -177,10 +193,11 @@ def _check_finite(values: Mapping[str, Any], *names: str) -> None:
 
 
 def _parse_score(table: pa.Table, values: dict[str, Any]) -> Score:
-    if values.get("test_accuracy") is None:
-        raise ValueError("holds no test_accuracy")
-    _check_finite(values, "test_accuracy")
-    return _known(Score, values)
+    metrics = of_columns(values, "test")
+    if not metrics:
+        raise ValueError(f"holds no {' or '.join(as_columns({}, 'test'))}")
+    _check_finite(metrics, *metrics)
+    return _known(Score, values | {"metrics": metrics})
 
 
 def _known(kind: type[T], values: Mapping[str, Any]) -> T:
@@ -200,7 +217,7 @@ def _rows_table(rows: Sequence[TrialRow]) -> pa.Table:
 def _rows_of(table: pa.Table) -> Iterator[TrialRow]:
     scalars = table.drop_columns(["curve"]).to_pylist()
     for values, curve in zip(scalars, parted(table["curve"]), strict=True):
-        yield TrialRow(**values, curve=curve)
+        yield _known(TrialRow, values | {"curve": curve, "probe": of_columns(values, "probe")})
 
 
 def _scores_table(scores: Sequence[Score]) -> pa.Table:
@@ -208,7 +225,7 @@ def _scores_table(scores: Sequence[Score]) -> pa.Table:
 
 
 def _scores_of(table: pa.Table) -> Iterator[Score]:
-    return (Score(**values) for values in table.to_pylist())
+    return (_known(Score, values | {"metrics": of_columns(values, "test")}) for values in table.to_pylist())
 
 
 def _parquet(values: Mapping[str, Any], schema: pa.Schema) -> bytes:

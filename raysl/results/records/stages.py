@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, TypeAdapter
 
+from raysl.results.metrics import ProbeRule
 from raysl.results.records.json_records import read_record, write_record
 from raysl.results.records.record_cache import RecordType, read_all
 from raysl.results.storage.store import Store
 
-Rule = Literal["train_loss", "probe_accuracy"]
+Rule = Literal["train_loss", ProbeRule]
 Value = float | int | str | bool
 LARGEST = 2**63  # of whole numbers in a table
 LATEST = 1e11  # unix seconds: the tables cannot hold later times

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from raysl.errors import ResultsError
 from raysl.results import schema
+from raysl.results.metrics import as_columns
 from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord, Value, current_ids, data_text, model_text
 from raysl.results.storage.checksums import DAMAGE, arrow_file, digest_of_pieces, read_arrow_file
@@ -41,8 +42,9 @@ class Tables:
 
 @dataclass(frozen=True)
 class ConfigSummary:
-    """A config over its seeds; means and sample standard deviations (n - 1) are None if there are too few values.
+    """A config over its seeds.
 
+    means, stds: by column, sample standard deviations with n - 1; a column without enough values has none.
     pareto: whether it is on the front of the stage's objectives; None if the stage has fewer than two.
     """
 
@@ -52,13 +54,8 @@ class ConfigSummary:
     num_finished: int
     eligible: bool
     reason: str
-    final_loss_mean: float | None
-    final_loss_std: float | None
-    probe_accuracy_mean: float | None
-    probe_accuracy_std: float | None
-    test_accuracy_mean: float | None
-    test_accuracy_std: float | None
-    seconds_mean: float | None
+    means: Mapping[str, float]
+    stds: Mapping[str, float]
     pareto: bool | None = None
 
 
@@ -163,12 +160,13 @@ def _trials(
         row, score = rows.get(member.trial_id), scores.get(member.trial_id)
         facts = {name: getattr(row, name) for name in _ROW_COLUMNS} if row else {"status": "pending", "reason": ""}
         if row:
+            facts |= as_columns(row.probe, "probe")
             facts |= {"started_at": _microseconds(row.started_at), "finished_at": _microseconds(row.finished_at)}
         yield facts | {
             "config_id": member.config_id,
             "trial_id": member.trial_id,
             "seed": member.seed,
-            "test_accuracy": score.test_accuracy if score else None,
+            **as_columns(score.metrics if score else {}, "test"),
             "selected": member.config_id == selected,
         }
 
@@ -178,7 +176,9 @@ def _configs(
 ) -> Iterator[dict[str, Any]]:
     for config_id in dict.fromkeys(member.config_id for member in stage.members):
         if summary := summaries.get((stage.stage_id, config_id)):
-            yield asdict(summary) | {"selected": config_id == selected}
+            means = {f"{column}_mean": value for column, value in summary.means.items()}
+            stds = {f"{column}_std": value for column, value in summary.stds.items()}
+            yield asdict(summary) | means | stds | {"selected": config_id == selected}
 
 
 def _selection(stage: StageRecord, selection: SelectionRecord) -> dict[str, Any]:

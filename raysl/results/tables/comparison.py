@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from raysl.results.metrics import METRICS, of_columns
 from raysl.results.records.paper_tables import NOT_YET, Cell, PaperTable, PaperTables
 from raysl.results.records.rows import spec_of
 from raysl.results.schema import nullable
@@ -21,7 +22,8 @@ OUTDATED = "it started from models that are no longer selected; the same command
 class ComparedCell:
     """A cell with our number.
 
-    ours: test accuracy over the seeds of the selected config, in per cent; None if `missing` says why.
+    ours: the first test metric (`results.metrics`) over the seeds of the selected config, in per cent;
+        None if `missing` says why.
     best, published_best: whether our and the published number are among the best of their column (`best_of`).
     trial_ids: the trials that are averaged, by seed.
     num_configs, num_eligible: of the stage: its configs, and those that the rule could choose from.
@@ -71,7 +73,7 @@ def compare(tables: PaperTables, results: Tables) -> list[ComparedTable]:
 
     results: those of every search in the folder, superseded ones too.
     """
-    columns = ["stage_id", "config_id", "trial_id", "seed", "test_accuracy", "selected", "spec"]
+    columns = ["stage_id", "config_id", "trial_id", "seed", *(metric.test for metric in METRICS), "selected", "spec"]
     selected: dict[str, list[Row]] = {}
     for trial in results.trials.select(columns).to_pylist():
         if trial["selected"]:
@@ -91,7 +93,7 @@ def _compare(
         missing = _missing(trials, selection, starts) if stage_id else tables.reasons.get(cell.key, NOT_YET)
         cells[cell.row, cell.column] = ComparedCell(
             cell=cell,
-            ours=None if missing else _spread([100 * trial["test_accuracy"] for trial in trials]),
+            ours=None if missing else _spread(trials),
             best=False,
             published_best=False,
             stage_id=stage_id,
@@ -114,12 +116,18 @@ def _missing(trials: Sequence[Row], selection: Row, starts: Collection[str]) -> 
     own = {str(start) for trial in trials if (start := spec_of(trial["spec"]).get("start")) is not None}
     if not own <= set(starts):
         return OUTDATED
-    if any(trial["test_accuracy"] is None for trial in trials):  # a missing seed is never averaged away
+    if any(_score(trial) is None for trial in trials):  # a missing seed is never averaged away
         return "not scored on the test set yet"
     return ""
 
 
-def _spread(values: Sequence[float]) -> Spread:
+def _score(trial: Row) -> float | None:
+    """Return the first metric that a trial's test has; None before it is scored."""
+    return next(iter(of_columns(trial, "test").values()), None)
+
+
+def _spread(trials: Sequence[Row]) -> Spread:
+    values = [100 * score for trial in trials if (score := _score(trial)) is not None]
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 

@@ -13,7 +13,7 @@ NAMES = ["chosen", "other", "elsewhere"]
 
 
 def write_trial(store: Store, trial_id: str, status: Status = "finished") -> None:
-    row = TrialRow(trial_id, status, "", "semi", 0, 0.5, 0.5, 4, 1, 1.0, 0.0, 1.0, 1, "cpu", "", "", "{}", ())
+    row = TrialRow(trial_id, status, "", "semi", 0, 0.5, {}, 4, 1, 1.0, 0.0, 1.0, 1, "cpu", "", "", "{}", ())
     write_row(store, row)
     for path in (f"models/{trial_id}.pt", f"models/{trial_id}@2.pt", f"features/{trial_id}.arrow"):
         store.write(path, b"")

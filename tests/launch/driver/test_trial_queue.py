@@ -45,7 +45,7 @@ def trials(tmp_path: Path) -> list[Trial]:
 def row_of(trial: Trial, status: Status) -> TrialRow:
     return TrialRow(
         trial_id=trial.spec.id, status=status, reason="", method="semi", seed=trial.spec.seed, final_loss=0.5,
-        probe_accuracy=None, epochs=4, num_parameters=1, seconds=1.0, started_at=0.0, finished_at=1.0, workers=1,
+        probe={}, epochs=4, num_parameters=1, seconds=1.0, started_at=0.0, finished_at=1.0, workers=1,
         device="cpu", raysl_version="", torch_version="", spec="{}", curve=(),
     )  # fmt: skip
 
@@ -174,7 +174,7 @@ def test_of_trials_with_the_same_weights_one_is_trained(both: tuple[Leases, Leas
 
 def test_a_row_is_taken_over_where_it_is_enough(both: tuple[Leases, Leases], alike: list[Trial]) -> None:
     own, _ = both
-    row = replace(trained(alike[0], own.store), probe_accuracy=0.5)
+    row = replace(trained(alike[0], own.store), probe={"accuracy": 0.5})
     write_row(own.store, row)
     own.store.delete(model_path(row.trial_id))
     told: list[TrialRow] = []
@@ -184,7 +184,7 @@ def test_a_row_is_taken_over_where_it_is_enough(both: tuple[Leases, Leases], ali
     assert queue.donors.keys() == {alike[1].spec.id}
     [found] = told
     assert found == read_row(own.store, alike[1].spec.id)
-    assert (found.final_loss, found.probe_accuracy, found.weights_of) == (0.5, None, row.trial_id)
+    assert (found.final_loss, found.probe.get("accuracy"), found.weights_of) == (0.5, None, row.trial_id)
     assert own.taken() == {}
     assert [name.partition(".")[0] for name in own.store.list("claims", "")] == [needing.spec.weights_id(None)]
 

@@ -72,7 +72,7 @@ def folder(store: Store, make_row: MakeRow) -> Store:
     table = pq.read_table(store.local_path("rows/t3.parquet")).drop_columns(["num_parameters"])
     pq.write_table(table.replace_schema_metadata(None), store.local_path("rows/t3.parquet"))
     for name in ("t0", "t1"):
-        write_score(store, Score(name, 0.75, 500, "{}"))
+        write_score(store, Score(name, {"accuracy": 0.75}, 500, "{}"))
     aged(store)
     read_rows(store)
     read_scores(store)
@@ -104,7 +104,7 @@ def test_copies_give_what_the_files_give_and_no_file_is_read(folder: Store) -> N
     folder.delete(COPIES)
     assert list(read_rows(folder, ["t2", "t9", "t0"])) == ["t2", "t0"]
     assert list(read_rows(folder, ["t3", "t0", "t1"])) == ["t3", "t0", "t1"]
-    assert read_scores(folder) == {name: Score(name, 0.75, 500, "{}") for name in ("t0", "t1")}
+    assert read_scores(folder) == {name: Score(name, {"accuracy": 0.75}, 500, "{}") for name in ("t0", "t1")}
 
 
 def test_what_is_not_finite_comes_back_from_copies(store: Store, make_row: MakeRow) -> None:

@@ -28,7 +28,7 @@ def test_the_order_of_the_loss_terms_stays(store: Store, make_row: MakeRow) -> N
 
 def test_a_diverged_row_keeps_what_is_not_finite(store: Store, make_row: MakeRow) -> None:
     curve = (Epoch(0, 0.1, math.inf, {"a": math.nan}, 1.0),)
-    write_row(store, make_row(status="diverged", final_loss=None, probe_accuracy=None, curve=curve))
+    write_row(store, make_row(status="diverged", final_loss=None, probe={}, curve=curve))
     row = read_row(store, "t0")
     assert row is not None
     assert row.final_loss is None
@@ -37,7 +37,7 @@ def test_a_diverged_row_keeps_what_is_not_finite(store: Store, make_row: MakeRow
 
 
 def test_a_trial_that_failed_at_once_has_no_curve(store: Store, make_row: MakeRow) -> None:
-    row = make_row(status="failed", reason="out of memory", final_loss=None, probe_accuracy=None, epochs=0, curve=())
+    row = make_row(status="failed", reason="out of memory", final_loss=None, probe={}, epochs=0, curve=())
     write_row(store, row)
     assert read_row(store, "t0") == row
 
@@ -75,9 +75,9 @@ def test_a_row_of_an_earlier_version_stays_a_row(store: Store, make_row: MakeRow
     write_row(store, make_row())
     without(store, "rows/t0.parquet", "num_parameters")
     assert read_row(store, "t0") == make_row(num_parameters=None)
-    write_score(store, Score("t0", 0.95, 500, "{}"))
+    write_score(store, Score("t0", {"accuracy": 0.95}, 500, "{}"))
     without(store, "scores/t0.parquet", "probe")
-    assert read_scores(store)["t0"].test_accuracy == 0.95
+    assert read_scores(store)["t0"].metrics["accuracy"] == 0.95
 
 
 def test_a_row_without_what_the_tables_need_is_damaged(
@@ -99,7 +99,7 @@ def test_rows_come_in_the_order_asked_for(store: Store, make_row: MakeRow) -> No
 
 def test_scores_are_kept_apart_from_rows(store: Store, make_row: MakeRow) -> None:
     write_row(store, make_row())
-    score = Score("t0", 0.95, 500, '{"C": 1.0}')
+    score = Score("t0", {"accuracy": 0.95}, 500, '{"C": 1.0}')
     write_score(store, score)
     assert read_scores(store) == {"t0": score}
     assert store.list("scores", ".parquet") == ["t0.parquet"]
@@ -139,5 +139,5 @@ def test_a_row_of_which_no_table_can_be_made_is_absent_and_named(
 
 def test_a_score_that_is_no_number_is_absent(store: Store) -> None:
     for accuracy in (math.nan, math.inf):
-        write_score(store, Score("t0", accuracy, 10, "{}"))
+        write_score(store, Score("t0", {"accuracy": accuracy}, 10, "{}"))
         assert read_scores(store) == {}

@@ -21,17 +21,19 @@ MakeSelection = Callable[..., SelectionRecord]
 
 
 def summary(config_id: str, **changes: object) -> ConfigSummary:
-    numbers = dict.fromkeys(name for name in ConfigSummary.__annotations__ if name.endswith(("_mean", "_std")))
     facts = {"stage_id": "s0", "num_seeds": 2, "num_finished": 2, "eligible": True, "reason": ""}
-    return ConfigSummary(config_id=config_id, **numbers | facts | changes)  # type: ignore[arg-type]
+    return ConfigSummary(config_id=config_id, **{"means": {}, "stds": {}} | facts | changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def tables(make_row: MakeRow, make_stage: MakeStage, make_selection: MakeSelection) -> Tables:
     rows = {name: make_row(trial_id=name, seed=seed) for name, seed in (("t0", 0), ("t1", 1), ("t2", 0))}
     selection = make_selection(ineligible=(Ineligible("c1", "seed 1 has not finished"),))
-    scores = {"t0": Score("t0", 0.75, 500, "{}")}
-    summaries = [summary("c1", num_finished=1, eligible=False), summary("c0", final_loss_mean=0.5, final_loss_std=0.1)]
+    scores = {"t0": Score("t0", {"accuracy": 0.75}, 500, "{}")}
+    summaries = [
+        summary("c1", num_finished=1, eligible=False),
+        summary("c0", means={"final_loss": 0.5}, stds={"final_loss": 0.1}),
+    ]
     return build([make_stage()], rows, scores, summaries, {"s0": selection})
 
 

@@ -56,7 +56,7 @@ def results(make_stage: Make, make_row: Make, make_selection: Make) -> Callable[
         spec = json.dumps({"start": start})
         stages: list[StageRecord] = [make_stage(), make_stage(stage_id="s1", stage="other")]
         rows: dict[str, TrialRow] = {f"t{i}": make_row(trial_id=f"t{i}", spec=spec) for i in range(4)}
-        scores = {trial_id: Score(trial_id, value, 100, "{}") for trial_id, value in accuracies.items()}
+        scores = {trial_id: Score(trial_id, {"accuracy": value}, 100, "{}") for trial_id, value in accuracies.items()}
         nothing: dict[str, Any] = {"config_id": None, "trial_ids": (), "reason": "no config is eligible"}
         selections: dict[str, SelectionRecord] = {
             "s0": make_selection(
