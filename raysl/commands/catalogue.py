@@ -5,6 +5,7 @@ import typing
 from rich.table import Table
 
 from raysl import methods as catalogue
+from raysl.console.fitted_table import Column, print_table
 from raysl.console.screen import screen
 from raysl.data.registry import sets
 from raysl.models.settings import ModelSettings
@@ -22,13 +23,14 @@ def methods() -> None:
 
 def datasets() -> None:
     """List the known sets and the other forms that a source may have."""
-    table = Table("source", "classes", "train", "unlabelled", "test", "pixels", "channels")
+    names = ("source", "classes", "train", "unlabelled", "test", "pixels", "channels")
+    rows = []
     for name, known in sets.KNOWN.items():
         size = str(known.image_size or "varies")
         counts = [str(n) if n else "-" for n in (known.num_train, known.num_unlabelled, known.num_test)]
-        table.add_row(name, str(known.num_classes), *counts, size, str(known.channels))
+        rows.append([name, str(known.num_classes), *counts, size, str(known.channels)])
     console = screen()
-    console.print(table)
+    print_table(console, "", [Column(name, left=True, key=name == "source") for name in names], rows)
     console.print("also: parquet:PATH, a file or a folder of shards")
     console.print("and folder:PATH (train/CLASS/*.png, test/CLASS/*.png, optional unlabelled/*.png)")
     console.print(f"looked for as $RAYSL_DATA/NAME.parquet, else in {sets.data_home()}", soft_wrap=True, markup=False)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from raysl.api.costing import ExperimentPlan
 from raysl.api.dataset_setup import images_text
@@ -12,6 +11,7 @@ from raysl.api.planning import Planning, SearchPlan
 from raysl.api.search_request import read_request
 from raysl.api.target import Target, target
 from raysl.console.costs import show_costs
+from raysl.console.fitted_table import Column, print_table
 from raysl.console.progress import note, preparation
 from raysl.console.screen import screen
 
@@ -52,18 +52,17 @@ def plan(
 
 def _show_experiment(planned: ExperimentPlan, console: Console) -> None:
     title = f"{planned.experiment.name}: {planned.capacity} trials at once"
-    table = Table(title=title, title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    for shape in planned.shapes:
-        table.add_row(
+    rows = [
+        [
             shape.stage,
             *[str(n) for n in (shape.num_trials, shape.done, shape.shared, shape.epochs, shape.steps)],
             f"{shape.num_parameters:,}",
             f"{shape.step_seconds:.4f}",
             *[f"{seconds / 3600:.2f}" for seconds in (shape.trial_seconds, shape.seconds)],
-        )
-    console.print(table)
+        ]
+        for shape in planned.shapes
+    ]
+    print_table(console, title, [Column(name, left=name == "stage", key=name == "stage") for name in COLUMNS], rows)
     resources = planned.experiment.resources
     console.print(
         f"each trial: {resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpus:g} GPU(s); "

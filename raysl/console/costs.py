@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.table import Table
 
+from raysl.console.fitted_table import Column, print_table
 from raysl.launch.cluster.capacity import workers_on
 from raysl.launch.cluster.cluster_file import ClusterFile, NodeType
 from raysl.search.experiment import Resources
@@ -18,21 +18,22 @@ def show_costs(file: ClusterFile, needs: Mapping[Resources, float], wall: float,
     needs: the sum of the trials' seconds, by the resources of a trial.
     wall: seconds of the whole search, during which the head node runs.
     """
-    table = Table(title=f"{file.path}: at most {file.max_workers} workers at once", title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "node type" else "right")
+    columns = [Column(name, left=name == COLUMNS[0], key=name == COLUMNS[0]) for name in COLUMNS]
+    rows = []
     costs = {known.name: _cost(known, needs) for known in file.workers}
     for known in file.types:
-        table.add_row(
-            known.name,
-            f"{known.node.cpus:g}",
-            f"{known.node.gpus:g}",
-            str(known.most),
-            "?" if known.price is None else f"{known.price:.2f}",
-            ", ".join(_share(known, resources) for resources in needs),
-            _usd(costs.get(known.name)),
+        rows.append(
+            [
+                known.name,
+                f"{known.node.cpus:g}",
+                f"{known.node.gpus:g}",
+                str(known.most),
+                "?" if known.price is None else f"{known.price:.2f}",
+                ", ".join(_share(known, resources) for resources in needs),
+                _usd(costs.get(known.name)),
+            ]
         )
-    console.print(table)
+    print_table(console, f"{file.path}: at most {file.max_workers} workers at once", columns, rows)
     gpu_hours = sum(seconds * resources.workers * resources.gpus for resources, seconds in needs.items()) / 3600
     known_costs = sorted(cost for cost in costs.values() if cost is not None)
     head = (file.head.price or 0.0) * wall / 3600

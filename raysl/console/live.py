@@ -1,7 +1,7 @@
 """The one display of a running search: live on a terminal, a line per event elsewhere."""
 
 import sys
-import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TextIO, cast, get_args
@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from raysl.console.progress import note
+from raysl.console.remaining_time import RemainingTime
+from raysl.console.repeated import Repeated
 from raysl.outgoing.streams import Guarded
 from raysl.results.metrics import METRICS, probe_rules
 from raysl.results.records.rows import Status, TrialRow
@@ -23,6 +25,7 @@ from raysl.search.selection import RULES, by_config, compared_value, is_tie, par
 from raysl.training.paths import log_path
 
 MOST_RUNNING_SHOWN = 8
+MINUTE = 60.0  # seconds between two lines about a search's progress, where there is no terminal
 ENDED_OTHERWISE = [status for status in get_args(Status) if status != "finished"]
 
 
@@ -40,12 +43,13 @@ class Display:
         self.members: dict[str, tuple[StageRecord, Member]] = {}
         self.rows: dict[str, TrialRow] = {}
         self.running: dict[str, str] = {}
-        self.todo, self.total, self.started = 0, 0, time.monotonic()
+        self.total, self.left = 0, RemainingTime()
         self.note = ""
         self.selected: set[str] = set()
-        self.configs: dict[str, list[Member]] = {}  # of the only stage
-        self.values: dict[str, float | None] = {}  # the compared value of each; another thread draws the best
-        self.tied = False  # whether a tie has been reported
+        self.configs: dict[str, dict[str, list[Member]]] = {}  # by stage
+        self.values: dict[str, dict[str, float | None]] = {}  # what is compared; another thread draws the best
+        self.tied: set[str] = set()  # stages whose tie has been reported
+        self.minutes = Repeated(MINUTE, self._say_progress)
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
@@ -53,9 +57,12 @@ class Display:
             self.live.start()
             # Other output is printed above the display, with its own colours.
             sys.stdout, sys.stderr = (cast(TextIO, Guarded(stream)) for stream in (sys.stdout, sys.stderr))
+        else:
+            self.minutes.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.minutes.stop()
         if self.live is not None:
             self.live.stop()
 
@@ -63,11 +70,12 @@ class Display:
         """Stages begin, all at the same time."""
         self.records, self.rows, self.running = records, dict(rows), {}
         self.members = {member.trial_id: (record, member) for record in records for member in record.members}
-        self.todo, self.started, self.note = todo, time.monotonic(), ""
-        self.total = todo + len(rows)
-        self.configs = by_config(records[0]) if len(records) == 1 and todo else {}
-        self.values = {config_id: self._value(config_id) for config_id in self.configs}
-        self.tied = False
+        self.total, self.left, self.note = todo + len(rows), RemainingTime(), ""
+        self.configs = {record.stage_id: by_config(record) for record in records} if todo else {}
+        self.values = {record.stage_id: {} for record in records}
+        for record in records if todo else ():
+            for config_id in self.configs[record.stage_id]:
+                self._compare(record, config_id)
         taken = f", {len(rows)} taken from {self.store}" if rows else ""
         known = dict.fromkeys(self._stage(record) for record in records)
         names = Text(", ").join(Text(name, "bold") for name in known)
@@ -81,8 +89,7 @@ class Display:
         self.records = [record if other.stage_id == record.stage_id else other for other in self.records]
         new = record.members[len(old.members) :]
         self.members |= {member.trial_id: (record, member) for member in new}
-        if len(self.records) == 1:
-            self.configs |= by_config(replace(record, members=new))
+        self.configs[record.stage_id] |= by_config(replace(record, members=new))
         number = len(record.members) // len(new)
         self._line(f"{self._stage(record)}: config {number}: {params_text(new[-1].params)}")
 
@@ -99,18 +106,22 @@ class Display:
         """A trial begins, or begins again."""
         self.note = ""
         self.running[trial_id] = "starting"
+        self.left.started(trial_id, self.members[trial_id][0].stage_id)
 
-    def trial_progressed(self, trial_id: str, epoch: int, loss: float) -> None:
+    def trial_progressed(self, trial_id: str, epoch: int, epochs: int, loss: float) -> None:
         """A trial has finished an epoch."""
-        self.running[trial_id] = f"epoch {epoch + 1}, loss {loss:.4g}"
+        self.running[trial_id] = f"epoch {epoch + 1}/{epochs}, loss {loss:.4g}"
+        self.left.progressed(trial_id, (epoch + 1) / epochs)
 
     def trial_ended(self, row: TrialRow) -> None:
         """A trial is done."""
         self.running.pop(row.trial_id, None)
+        self.left.ended(row.trial_id)
         self.rows[row.trial_id] = row
         record, member = self.members[row.trial_id]
-        if member.config_id in self.configs:
-            self.values[member.config_id] = self._value(member.config_id)
+        if self.configs:
+            record = next(one for one in self.records if one.stage_id == record.stage_id)  # with its latest configs
+            self._compare(record, member.config_id)
         place = f"; log: {self.store.address(log_path(row.trial_id))}" if row.status == "failed" else ""
         how = f"{row.seconds:.1f} s" if row.weights_of is None else f"weights of trial {row.weights_of}"
         text = f"{self._name(row.trial_id)} {row.status}: {outcome_text(row, record)} ({how}){place}"
@@ -118,7 +129,7 @@ class Display:
             self._line(f"[{len(self.rows)}/{self.total}] {text}")
         else:
             self.console.print(text, style="yellow", markup=False)
-        self._say_tie()
+        self._say_tie(record)
 
     def stage_selected(self, record: StageRecord, selection: SelectionRecord) -> None:
         """A stage's config is chosen."""
@@ -179,44 +190,50 @@ class Display:
         return Group(bar, *best, *lines[:MOST_RUNNING_SHOWN], Text(self.note, style="dim"))
 
     def _counts(self) -> str:
-        statuses = [row.status for row in self.rows.values()]
+        statuses = [row.status for row in list(self.rows.values())]  # another thread may draw it
         parts = [f"{len(statuses)}/{self.total} done", f"{len(self.running)} running"]
         parts += [f"{n} {status}" for status in ENDED_OTHERWISE if (n := statuses.count(status))]
         return ", ".join(parts) + self._time_left()
 
     def _time_left(self) -> str:
-        left = self.total - len(self.rows)
-        trained = self.todo - left
-        if trained <= 0 or left == 0:
-            return ""
-        seconds = (time.monotonic() - self.started) / trained * left
-        return f", about {seconds // 60:.0f} min {seconds % 60:02.0f} s left"
+        waiting = Counter(
+            record.stage_id
+            for trial_id, (record, _) in list(self.members.items())
+            if trial_id not in self.rows and trial_id not in self.running
+        )
+        waiting[self.records[0].stage_id] += self.total - len(self.members)  # of configs that are not proposed yet
+        seconds = self.left.seconds(waiting)
+        return "" if seconds is None else f", about {seconds // 60:.0f} min {seconds % 60:02.0f} s left"
 
     def _best(self) -> str:
-        if len(self.records) > 1:
+        if len(self.records) > 1 or not self.configs:
             return ""
-        rule, values = RULES[self.records[0].rule], dict(self.values)
-        known = {i: value for i in list(self.configs) if (value := values.get(i)) is not None}
+        record = self.records[0]
+        rule, values = RULES[record.rule], dict(self.values[record.stage_id])
+        configs = self.configs[record.stage_id]
+        known = {i: value for i in list(configs) if (value := values.get(i)) is not None}
         if not known:
             return ""
         best = (max if rule.highest else min)(known, key=known.__getitem__)
-        return f"{params_text(self.configs[best][0].params)}, {rule.words} {known[best]:.6g}"
+        return f"{params_text(configs[best][0].params)}, {rule.words} {known[best]:.6g}"
 
-    def _say_tie(self) -> None:
-        """Print, once for a stage that runs alone, that all its configs so far tie."""
-        if self.tied:
-            return
-        rule = RULES[self.records[0].rule]
-        values = [value for value in self.values.values() if value is not None]
-        if is_tie(values, rule):
-            self.tied = True
-            text = (
-                f"all {len(values)} configs so far tie in {rule.words}, {values[0]:.6g}: nothing can be chosen by that"
-            )
-            self.console.print(text, style="yellow", markup=False)
+    def _say_progress(self) -> None:
+        if self.running:
+            self._line(self._counts())
 
-    def _value(self, config_id: str) -> float | None:
-        return compared_value(self.records[0], self.configs[config_id], self.rows)
+    def _say_tie(self, record: StageRecord) -> None:
+        """Print, once for a stage, that all its configs so far tie."""
+        rule = RULES[record.rule]
+        values = [value for value in self.values[record.stage_id].values() if value is not None]
+        if record.stage_id not in self.tied and is_tie(values, rule):
+            self.tied.add(record.stage_id)
+            where = f"{self._stage(record)}: " if len(self.records) > 1 else ""
+            text = f"all {len(values)} configs so far tie in {rule.words}, {values[0]:.6g}"
+            self.console.print(f"{where}{text}: nothing can be chosen by that", style="yellow", markup=False)
+
+    def _compare(self, record: StageRecord, config_id: str) -> None:
+        members = self.configs[record.stage_id][config_id]
+        self.values[record.stage_id][config_id] = compared_value(record, members, self.rows)
 
     def _name(self, trial_id: str) -> str:
         record, member = self.members[trial_id]

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from raysl.console.fitted_table import Column, print_table
 from raysl.outgoing.harmless import one_line
 from raysl.results.records.paper_tables import Difference, PaperTables
 from raysl.results.tables.comparison import ComparedCell, ComparedTable, Spread
@@ -28,19 +28,11 @@ RULE = (
 def show_text(tables: PaperTables, compared: Sequence[ComparedTable], console: Console) -> None:
     """Print tables to a terminal, and the remarks on their cells."""
     for one in compared:
-        table = Table(
-            title=Text(_caption(tables, one), "table.title"),
-            title_justify="left",
-            show_lines=True,
-            caption_justify="left",
-        )
-        table.add_column("")
-        for title in _titles(one):
-            table.add_column(Text(one_line(title)), justify="right", no_wrap=True)
-        for row, title in one.table.rows.items():
-            cells = _row(one, row, _rich_bold, "\n")
-            table.add_row(Text(one_line(title)), *map(Text.from_markup, cells))
-        console.print(table)
+        columns = [Column("", left=True, key=True), *map(Column, _titles(one))]
+        rows: list[list[str | Text]] = [
+            [title, *map(Text.from_markup, _row(one, row, _rich_bold, "\n"))] for row, title in one.table.rows.items()
+        ]
+        print_table(console, _caption(tables, one), columns, rows, lines=True)
     console.print(RULE, style="dim", markup=False)
     for line in remarks(compared):
         console.print(line, markup=False, soft_wrap=True)

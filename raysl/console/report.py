@@ -8,18 +8,19 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from raysl.console.fitted_table import Column, print_table
 from raysl.outgoing import presentable
 from raysl.outgoing.harmless import one_line
 from raysl.results.metrics import METRICS, measured
 from raysl.results.records.rows import spec_of
+from raysl.results.short_names import short_names
 from raysl.results.tables.build import Tables
 from raysl.search.selection import OBJECTIVES, RULES
 
 Rows = list[dict[str, Any]]
 SCORERS = {"classifier": "its classifier", "knn": "its nearest neighbours", "clustering": "clustering"}  # by probe
+SPARE = ("s/trial", "Pareto", "selected")  # columns that a narrow screen goes without; the lines below say the same
 FORMATS = ("table", "markdown", "csv", "json")
 
 
@@ -145,11 +146,9 @@ def _ranked(rows: Rows) -> Rows:
 def _shorter(row: Mapping[str, Any]) -> dict[str, str]:
     """Return a row with mean and standard deviation in one cell, for reading."""
     cells = {"config": row["config_id"]}
-    cells |= {
-        key.removeprefix("params."): _number(value)
-        for key, value in row.items()
-        if key.startswith("params.") and value is not None
-    }
+    searched = [key for key, value in row.items() if key.startswith("params.") and value is not None]
+    names = short_names([key.removeprefix("params.") for key in searched])
+    cells |= {name: _number(row[key]) for name, key in zip(names, searched, strict=True)}
     cells["seeds"] = f"{row['num_finished']}/{row['num_seeds']}"
     cells["final loss"] = _spread(row["final_loss_mean"], row["final_loss_std"], "{:.4g}", 1)
     for metric in (metric for metric in METRICS if f"{metric.probe}_mean" in row):
@@ -173,16 +172,12 @@ def _number(value: Any) -> str:
 
 
 def _table(console: Console, title: str, rows: Rows) -> None:
-    table = Table(title=Text(one_line(title), "table.title"), title_justify="left")
-    for column in rows[0]:
-        table.add_column(
-            Text(one_line(column)),
-            justify="left" if column in ("config", "Pareto", "selected") else "right",
-            no_wrap=True,
-        )
-    for row in rows:
-        table.add_row(*(Text(one_line(value)) for value in row.values()), style="bold" if row["selected"] else None)
-    console.print(table)
+    columns = [
+        Column(name, left=name in ("config", "Pareto", "selected"), key=name == "config", spare=name in SPARE)
+        for name in rows[0]
+    ]
+    bold = [number for number, row in enumerate(rows) if row["selected"]]
+    print_table(console, title, columns, [list(row.values()) for row in rows], bold=bold)
 
 
 def _markdown(console: Console, title: str, rows: Rows) -> None:

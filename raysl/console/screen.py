@@ -1,5 +1,6 @@
 """The console that commands print to."""
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -48,12 +49,12 @@ def _as_line(printed: Any) -> Any:
 
 
 def screen(file: TextIO | None = None) -> Screen:
-    """Return a console as wide as the terminal, or wide enough for tables in a file.
+    """Return a console as wide as the terminal or `COLUMNS`, or wide enough for tables in a file.
 
     file: the stream that it writes to; None is the present standard output.
     """
     # Bound to the stream: a trial that is trained in this process redirects standard output to its log.
     console = Screen(beneath(file or sys.stdout))
-    if not console.is_terminal:
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = FILE_WIDTH
     return console

@@ -47,7 +47,7 @@ class Watching(raysl.Observer):
     def trial_started(self, trial_id: str) -> None:
         self._note("started")
 
-    def trial_progressed(self, trial_id: str, epoch: int, loss: float) -> None:
+    def trial_progressed(self, trial_id: str, epoch: int, epochs: int, loss: float) -> None:
         self._note("progressed")
 
     def trial_ended(self, row: TrialRow) -> None:

@@ -79,7 +79,7 @@ class Ends:
     def trial_started(self, trial_id: str) -> None:
         pass
 
-    def trial_progressed(self, trial_id: str, epoch: int, loss: float) -> None:
+    def trial_progressed(self, trial_id: str, epoch: int, epochs: int, loss: float) -> None:
         pass
 
     def trial_ended(self, row: TrialRow) -> None:

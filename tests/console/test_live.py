@@ -4,12 +4,14 @@ import io
 import random
 import re
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from raysl.console import live
 from raysl.console.live import Display
 from raysl.console.screen import Screen
 from raysl.outgoing import guarded
@@ -132,6 +134,34 @@ def test_a_tie_of_all_configs_is_said_once_and_as_soon_as_it_is_one(
     text = f"all {number} configs so far tie in mean probe accuracy on the labelled training images, {accuracy:.6g}"
     assert [line for line in lines if "tie" in line] == [f"{text}: nothing can be chosen by that"]
     assert lines[trials].startswith(text)
+
+
+def test_each_of_several_stages_says_its_tie(tmp_path: Path) -> None:
+    file = io.StringIO()
+    members = tuple(replace(member, trial_id=f"other-{member.trial_id}") for member in MEMBERS)
+    display = Display(Console(file=file, width=200), Store(str(tmp_path)))
+    display.stages_started([RECORD, replace(RECORD, stage="other", stage_id="other", members=members)], {}, 24)
+    for place, member in enumerate([*MEMBERS, *members]):
+        loss = 0.5 if member in members else 0.5 + place
+        display.trial_ended(replace(row_of(member, random.Random(1)), status="finished", final_loss=loss))
+    lines = [line for line in file.getvalue().splitlines() if "tie" in line]
+    assert lines == ["other: all 3 configs so far tie in mean final training loss, 0.5: nothing can be chosen by that"]
+
+
+def test_a_pipe_gets_a_line_about_progress_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MINUTE", 0.01)
+    file = io.StringIO()
+    with Display(Console(file=file, width=200), Store(str(tmp_path))) as display:
+        display.stages_started([RECORD], {}, len(MEMBERS))
+        display.trial_started(MEMBERS[0].trial_id)
+        display.trial_progressed(MEMBERS[0].trial_id, 3, 15, 0.25)
+        assert display.running[MEMBERS[0].trial_id] == "epoch 4/15, loss 0.25"
+        while "left" not in file.getvalue():
+            time.sleep(0.01)
+    printed = file.getvalue()
+    assert re.search(rf"^0/{len(MEMBERS)} done, 1 running, about 0 min \d\d s left$", printed, re.MULTILINE)
+    time.sleep(0.05)
+    assert file.getvalue() == printed
 
 
 def test_one_config_that_differs_is_no_tie(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ class TrialObserver(Protocol):
         """A trial has its resources and begins, or begins again after a failure."""
         return
 
-    def trial_progressed(self, trial_id: str, epoch: int, loss: float) -> None:
-        """A trial has finished an epoch (0-based)."""
+    def trial_progressed(self, trial_id: str, epoch: int, epochs: int, loss: float) -> None:
+        """A trial has finished an epoch (0-based) of so many."""
         return
 
     def trial_ended(self, row: TrialRow) -> None:

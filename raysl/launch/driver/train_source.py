@@ -63,7 +63,7 @@ class TrainSource:
 
     def progressed(self, name: str, epoch: int, loss: float) -> None:
         """A trial has finished an epoch."""
-        self._observer.trial_progressed(name, epoch, loss)
+        self._observer.trial_progressed(name, epoch, self.queue.handed_out[name].spec.epochs, loss)
 
     def died(self, name: str, why: str) -> None:
         """An attempt at a trial has failed.
