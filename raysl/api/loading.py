@@ -10,6 +10,7 @@ from raysl.api.search_request import SearchRequest, read_request, request_of
 from raysl.config import load as load_experiment
 from raysl.config.document import ConfigError
 from raysl.config.override import Override, parse_key
+from raysl.config.packaged import experiment_file
 from raysl.config.plain_dict import plain_value
 from raysl.errors import UserError, checked_path, dotted, quoted
 from raysl.search.experiment import Experiment
@@ -22,7 +23,7 @@ def load(source: Source, profile: str | None = None, overrides: Overrides = ()) 
     """Read an experiment and check all of it, as every command does before it starts.
 
     Args:
-        source: a YAML file, or a dict with the content of one.
+        source: a YAML file, the name of a packaged one (`rotation_semi`), or a dict with the content of one.
         profile: a named set of overrides in the source.
         overrides: take precedence over source and profile: values by dotted key, or texts `key=value` as for `--set`.
 
@@ -91,7 +92,7 @@ def _path(given: Any) -> Path:
             f"experiment: {quoted(given)} is of the type {type(given).__name__}; choices: the path of a YAML file, a "
             "dict, what raysl.load has returned"
         )
-    return checked_path(Path(os.fsdecode(given)), "experiment", ConfigError)
+    return experiment_file(checked_path(Path(os.fsdecode(given)), "experiment", ConfigError))
 
 
 def _overrides(given: Overrides) -> list[str | Override]:

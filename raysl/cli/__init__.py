@@ -21,7 +21,6 @@ app = typer.Typer(
     help="Hyperparameter search on Ray for image learning with few labels and no validation set.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,  # its boxes would break a wrong argument into lines, and a secret in it would not be masked
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -50,6 +49,9 @@ for _command in (
     catalogue.methods,
     catalogue.datasets,
     catalogue.backbones,
+    catalogue.experiments,
+    catalogue.new,
+    catalogue.cluster_files,
 ):
     app.command()(_command)
 

@@ -5,10 +5,47 @@ from typing import Annotated
 
 import typer
 
-File = Annotated[Path, typer.Argument(help="An experiment's YAML, as in search_spaces/.", show_default=False)]
+FORMS = ("table", "json")
+
+
+def _found(given: Path) -> Path:
+    from raysl.config.packaged import experiment_file
+
+    return experiment_file(given)
+
+
+def _names() -> list[str]:
+    from raysl.config.packaged import packaged_files
+
+    return list(packaged_files())
+
+
+def _checked_form(form: str) -> str:
+    from raysl.errors import UserError, choices
+
+    if form not in FORMS:
+        raise UserError(f"--format {form}: {choices(form, FORMS)}")
+    return form
+
+
+File = Annotated[
+    Path,
+    typer.Argument(
+        help="An experiment's YAML, or the name of a packaged one: `raysl experiments`.", show_default=False,
+        callback=_found, autocompletion=_names,
+    ),
+]  # fmt: skip
 Wanted = Annotated[
-    Path, typer.Argument(metavar="FILE", help="An experiment's YAML, or that of a paper's tables.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FILE", help="The YAML of an experiment or of a paper's tables, or a packaged one's name.",
+        show_default=False, callback=_found, autocompletion=_names,
+    ),
+]  # fmt: skip
+PackagedName = Annotated[
+    str, typer.Argument(metavar="NAME", help="Of a packaged experiment.", show_default=False, autocompletion=_names)
 ]
+Form = Annotated[str, typer.Option("--format", help="table or json.", callback=_checked_form)]
 Cells = Annotated[
     list[str] | None, typer.Option(help="Of a table file: only cells TABLE/ROW/COLUMN that match; may be repeated.")
 ]

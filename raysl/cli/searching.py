@@ -12,6 +12,7 @@ from raysl.cli.options import (
     Cluster,
     DryRun,
     File,
+    Form,
     MaxConcurrent,
     Overrides,
     Profile,
@@ -21,6 +22,7 @@ from raysl.cli.options import (
     Tracking,
     Wanted,
 )
+from raysl.errors import UserError
 
 
 def tune(
@@ -40,6 +42,7 @@ def tune(
     score: Score = "selected",
     retrain: Retrain = "nothing",
     dry_run: DryRun = False,
+    form: Form = "table",
 ) -> None:
     """Search: train every config on every seed, select, score, and write tables.
 
@@ -48,6 +51,8 @@ def tune(
     from raysl.api.launching import Launch
     from raysl.commands import tune as command
 
+    if form != "table" and not dry_run:
+        raise UserError(f"--format {form}: only with --dry-run; raysl show DIR --format {form} gives the results")
     launch = Launch(
         results, backend, address, cluster, tracking, max_concurrent, max_hours, max_cost, score, retrain,
         own_process=True,
@@ -57,7 +62,7 @@ def tune(
 
         submit(file, profile, overrides or [], cells or [], launch, _given(context, {"file", "address", "cluster"}))
     else:
-        command.tune(file, profile, overrides or [], cells or [], launch, dry_run)
+        command.tune(file, profile, overrides or [], cells or [], launch, dry_run, form)
 
 
 def train(
@@ -85,11 +90,12 @@ def plan(
     address: Address = None,
     cluster: Cluster = None,
     steps: Annotated[int, typer.Option(min=1, help="Measured steps of each distinct shape.")] = 5,
+    form: Form = "table",
 ) -> None:
     """Say what a search would take: trials, resources, and time from a few measured steps."""
     from raysl.commands import plan as command
 
-    command.plan(file, profile, overrides or [], cells or [], results, address, cluster, steps)
+    command.plan(file, profile, overrides or [], cells or [], results, address, cluster, steps, form)
 
 
 def _given(context: typer.Context, left_out: Set[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """`raysl tune --dry-run`: lists the trials that a search would train."""
 
 from itertools import zip_longest
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -9,6 +10,7 @@ from raysl.api.dataset_setup import images_text, missing_texts
 from raysl.api.preparing import Resolved, distinct
 from raysl.api.search_request import SearchRequest
 from raysl.console.progress import note
+from raysl.console.screen import write_json
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.selection import params_text
 from raysl.search.trials import Datas, Trial, expand
@@ -16,11 +18,39 @@ from raysl.search.trials import Datas, Trial, expand
 MOST_LISTED = 1000  # trials of a stage
 
 
-def show_dry_run(request: SearchRequest, resolved: Resolved, console: Console) -> None:
-    """Print which data sets a search would get first, and its trials."""
-    for text in missing_texts(distinct(resolved)):
+def show_dry_run(request: SearchRequest, resolved: Resolved, form: str, console: Console) -> None:
+    """Print which data sets a search would get first, and its trials; form: `table` or `json`."""
+    missing = missing_texts(distinct(resolved))
+    if form == "json":
+        facts = [_facts(experiment, datas) for experiment, datas in resolved]
+        reasons = request.tables.reasons if request.tables else {}
+        write_json(console, {"missing": missing, "not_searched": reasons, "experiments": facts})
+        return
+    for text in missing:
         note(console, text)
     list_trials(request, resolved, console)
+
+
+def _facts(experiment: Experiment, datas: Datas) -> dict[str, Any]:
+    stages = []
+    for stage in experiment.stages:
+        starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
+        trials = [] if stage.adaptive else expand(experiment, stage, datas, starts)
+        known = not stage.start_from and not datas[stage.name].is_missing
+        stages.append(
+            {
+                "stage": stage.name,
+                "select": stage.select,
+                "start_from": stage.start_from,
+                "configs": stage.settings.search.num_configs if stage.adaptive else len(stage.configs),
+                "space": {key: str(dimension) for key, dimension in stage.space.items()} if stage.adaptive else {},
+                "trials": [
+                    {"id": one.spec.id if known else None, "params": one.params, "seed": one.spec.seed}
+                    for one in trials
+                ],
+            }
+        )
+    return {"experiment": experiment.name, "profile": experiment.profile, "seeds": experiment.seeds, "stages": stages}
 
 
 def list_trials(request: SearchRequest, resolved: Resolved, console: Console) -> None:

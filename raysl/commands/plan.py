@@ -1,7 +1,10 @@
 """`raysl plan`."""
 
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -13,7 +16,7 @@ from raysl.api.target import Target, target
 from raysl.console.costs import show_costs
 from raysl.console.fitted_table import Column, print_table
 from raysl.console.progress import note, preparation
-from raysl.console.screen import screen
+from raysl.console.screen import screen, write_json
 
 COLUMNS = (
     "stage",
@@ -38,16 +41,33 @@ def plan(
     address: str | None,
     cluster: Path | None,
     steps: int,
+    form: str,
 ) -> None:
-    """Print the estimated cost of a search, from a few steps of each distinct shape measured on this machine."""
+    """Print the estimated cost of a search, from a few steps of each distinct shape measured on this machine.
+
+    form: `table` or `json`.
+    """
     console = screen()
     request = read_request(file, profile, overrides, cells)
     place = target(address, cluster)
     planning = Planning(request, results, place, steps)
-    with preparation(console) as told:
+    with preparation(console if form == "table" else screen(sys.stderr)) as told:
         for planned in planning.run(told):
-            _show_experiment(planned, console)
+            if form == "table":
+                _show_experiment(planned, console)
+    if form == "json":
+        write_json(console, _facts(planning.result()))
+        return
     _show_end(planning.result(), place, steps, console)
+
+
+def _facts(planned: SearchPlan) -> dict[str, Any]:
+    experiments = [
+        {"experiment": one.experiment.name, "trials_at_once": one.capacity, "stages": [asdict(s) for s in one.shapes]}
+        for one in planned.experiments
+    ]
+    whole = {"trials": planned.num_trials, "seconds": planned.seconds, "usd": planned.usd, "missing": planned.missing}
+    return whole | {"experiments": experiments}
 
 
 def _show_experiment(planned: ExperimentPlan, console: Console) -> None:

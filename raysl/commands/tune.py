@@ -31,12 +31,21 @@ LIMITED = 3  # exit code of a search that has reached a limit
 
 
 def tune(
-    file: Path, profile: str | None, overrides: Sequence[str], cells: Sequence[str], launch: Launch, dry_run: bool
+    file: Path,
+    profile: str | None,
+    overrides: Sequence[str],
+    cells: Sequence[str],
+    launch: Launch,
+    dry_run: bool,
+    form: str,
 ) -> None:
-    """Search an experiment or a paper's tables, or with dry_run only list the trials that it would train."""
+    """Search an experiment or a paper's tables, or with dry_run only list the trials that it would train.
+
+    form: of that list, `table` or `json`.
+    """  # fmt: skip
     with raised():
         try:
-            _tune(file, profile, overrides, cells, launch, dry_run)
+            _tune(file, profile, overrides, cells, launch, dry_run, form)
         except KeyboardInterrupt as error:
             ended = ended_by(error)
             sys.stderr.write(f"{ended}; the same command goes on from here\n")
@@ -44,8 +53,9 @@ def tune(
 
 
 def _tune(
-    file: Path, profile: str | None, overrides: Sequence[str], cells: Sequence[str], launch: Launch, dry_run: bool
-) -> None:
+    file: Path, profile: str | None, overrides: Sequence[str], cells: Sequence[str], launch: Launch, dry_run: bool,
+    form: str,
+) -> None:  # fmt: skip
     console = screen()
     options = launch_options(launch)
     if launch.address is not None and not dry_run:  # Ray shows the driver's command line to the cluster
@@ -57,13 +67,13 @@ def _tune(
             ]
         )
     request = read_request(file, profile, overrides, cells)
-    with preparation(console) as told:
+    with preparation(console if form == "table" else screen(sys.stderr)) as told:
         if dry_run:
             resolved = resolve_request(request, launch, told, download=False)
         else:
             search = prepare_search(request, launch, told)
     if dry_run:
-        show_dry_run(request, resolved, console)
+        show_dry_run(request, resolved, form, console)
         return
     end = run_search(search, options, _displayed(search, console))
     if end.stopped:

@@ -1,7 +1,7 @@
 """Tables that fit the screen, whatever its width: no cell is cut."""
 
 import textwrap
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -22,12 +22,14 @@ class Column:
 
     left: whether it is aligned to the left.  key: whether it names the rows, and so stands in each part of the table.
     spare: whether a table without it is better than a table in parts.
+    least: width that its cells may be wrapped to, of a column of sentences; None keeps each cell in its lines.
     """
 
     title: str
     left: bool = False
     key: bool = False
     spare: bool = False
+    least: int | None = None
 
 
 def print_table(
@@ -44,12 +46,16 @@ def print_table(
     cells = [[cell if isinstance(cell, Text) else Text(one_line(cell)) for cell in row] for row in rows]
     titles = [one_line(column.title) for column in columns]
     widths = [max([_width(row[place]) for row in cells], default=0) for place in range(len(columns))]
+    widths = [min(width, one.least or width) for width, one in zip(widths, columns, strict=True)]
     for number, (shown, names) in enumerate(_parts(columns, titles, widths, console.width)):
         heading = Text(one_line(title), "table.title") if title and number == 0 else None
         table = Table(title=heading, title_justify="left", show_lines=lines)
+        fits = _total(shown, dict(zip(shown, names, strict=True)), widths) <= console.width
         for place, name in zip(shown, names, strict=True):
-            # A wide cell of a lone column is folded and not cut.
-            table.add_column(Text(name), justify="left" if columns[place].left else "right", overflow="fold")
+            stays = columns[place].least is None and fits
+            table.add_column(
+                Text(name), justify="left" if columns[place].left else "right", overflow="fold", no_wrap=stays
+            )
         for place, row in enumerate(cells):
             table.add_row(*(row[column] for column in shown), style="bold" if place in bold else None)
         console.print(table)
@@ -59,10 +65,11 @@ def _parts(
     columns: Sequence[Column], titles: Sequence[str], widths: Sequence[int], width: int
 ) -> Iterator[tuple[list[int], list[str]]]:
     """Yield the tables that the columns are shared among: places of columns, and their titles."""
-    wrapped = [_wrapped(title, widest) for title, widest in zip(titles, widths, strict=True)]
+    whole = dict(enumerate(titles))
+    wrapped = {place: _wrapped(title, widths[place]) for place, title in whole.items()}
     every = list(range(len(columns)))
     needed = [place for place in every if not columns[place].spare]
-    for places, names in ((every, titles), (every, wrapped), (needed, wrapped)):
+    for places, names in ((every, whole), (every, wrapped), (needed, wrapped)):
         if _total(places, names, widths) <= width:
             yield places, [names[place] for place in places]
             return
@@ -76,7 +83,7 @@ def _parts(
     yield part, [wrapped[one] for one in part]
 
 
-def _total(places: Sequence[int], titles: Sequence[str], widths: Sequence[int]) -> int:
+def _total(places: Sequence[int], titles: Mapping[int, str], widths: Sequence[int]) -> int:
     return 1 + sum(_BORDER + max(widths[place], *map(cell_len, titles[place].split("\n"))) for place in places)
 
 

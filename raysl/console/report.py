@@ -4,12 +4,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 
 from raysl.console.fitted_table import Column, print_table
+from raysl.console.screen import write_json
 from raysl.outgoing import presentable
 from raysl.outgoing.harmless import one_line
 from raysl.results.metrics import METRICS, measured
@@ -31,7 +31,7 @@ def show(tables: Tables, uri: str, form: str, console: Console, most: int | None
     """
     current = tables.current()
     if form == "json":
-        console.file.write(presentable(json.dumps(_facts(current), indent=2, default=_plain)) + "\n")
+        write_json(console, _facts(current))
     elif form == "csv":
         console.file.write(presentable(_csv(_leaderboard(current.configs.to_pylist()))))
     else:
@@ -201,10 +201,6 @@ def _csv(rows: Rows) -> str:
 def _facts(tables: Tables) -> dict[str, Rows]:
     trials = tables.trials.drop_columns(["spec"]).to_pylist()
     return {"selections": tables.selections.to_pylist(), "configs": tables.configs.to_pylist(), "trials": trials}
-
-
-def _plain(value: Any) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _grouped(rows: Rows, key: str) -> dict[str, Rows]:

@@ -1,8 +1,10 @@
 """The console that commands print to."""
 
+import json
 import os
 import sys
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -46,6 +48,15 @@ def _as_line(printed: Any) -> Any:
     if isinstance(printed, Text) and "\n" in printed.plain:
         return Text(one_line(printed.plain), printed.style)
     return one_line(printed) if isinstance(printed, str) else printed
+
+
+def write_json(console: Console, value: Any) -> None:
+    """Write a value as JSON, masked; what JSON does not know is written as text."""
+    console.file.write(presentable(json.dumps(value, indent=2, default=_plain)) + "\n")
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def screen(file: TextIO | None = None) -> Screen:

@@ -24,6 +24,7 @@ WORDS = vars(builtins) | vars(typing) | vars(annotated_types)
 class MethodFacts:
     """The facts about a method in the catalogue.
 
+    explanation: the docstring of its file: source, formulas and choices.
     hyperparameters: name -> (annotation, default); the default is `...` if the hyperparameter is required.
     nested: hyperparameters that are methods themselves, each of unlabelled images alone.
     streams: the streams of its views; empty for a method that trains nothing.
@@ -33,6 +34,7 @@ class MethodFacts:
 
     name: str
     summary: str
+    explanation: str
     hyperparameters: Mapping[str, tuple[Any, Any]]
     nested: tuple[str, ...]
     streams: tuple[str, ...]
@@ -65,13 +67,14 @@ def read_facts(path: Path) -> MethodFacts:
     wanted = class_name(path.stem)
     if wanted not in classes:
         raise MethodError(f"{path}:1: the file's name asks for a class {wanted}; {choices(wanted, classes)}")
-    return _Reader(path, classes[wanted]).facts()
+    return _Reader(path, classes[wanted], ast.get_docstring(tree) or "").facts()
 
 
 @dataclass(frozen=True)
 class _Reader:
     path: Path
     definition: ast.ClassDef
+    explanation: str
 
     def facts(self) -> MethodFacts:
         arguments = self._arguments()
@@ -84,6 +87,7 @@ class _Reader:
         return MethodFacts(
             name=self.path.stem,
             summary=(ast.get_docstring(self.definition) or "").split("\n")[0],
+            explanation=self.explanation,
             hyperparameters=hyperparameters,
             nested=tuple(a.arg for a in arguments.kwonlyargs if a.annotation and ast.unparse(a.annotation) == NESTED),
             streams=streams,

@@ -1,0 +1,65 @@
+"""`raysl experiments`, `raysl new` and `raysl cluster-files`."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from raysl.config.packaged import packaged_experiments, packaged_files, packaged_folder
+from raysl.console.fitted_table import Column, print_table
+from raysl.console.screen import screen, write_json
+from raysl.errors import UserError, choices
+
+
+def experiments(form: str) -> None:
+    """List the packaged experiments and tables."""
+    found = packaged_experiments()
+    console = screen()
+    if form == "json":
+        write_json(console, [asdict(one) for one in found])
+        return
+    columns = [
+        Column("name", left=True, key=True),
+        Column("trials"),
+        Column("what it is", left=True, least=30),
+        Column("paper", left=True, spare=True, least=24),
+        Column("profiles", left=True, spare=True, least=24),
+    ]
+    rows = [[one.name, str(one.num_trials or "-"), one.summary, one.paper, ", ".join(one.profiles)] for one in found]
+    print_table(console, "", columns, rows)
+    console.print("raysl tune NAME searches one, raysl plan NAME says what it takes, raysl new NAME copies one.")
+    console.print("Trials are those without --profile; tables put the searches of experiments together.")
+
+
+def new(name: str, output: Path | None) -> None:
+    """Copy a packaged experiment, to edit it."""
+    files = packaged_files()
+    if name not in files:
+        raise UserError(f"{name}: no packaged experiment; {choices(name, files)}")
+    if name.startswith("tables/"):
+        raise UserError(
+            f"{name}: a table file names experiments beside it; search it with --set and --cells, or copy "
+            f"{packaged_folder('search_spaces')}"
+        )
+    target = output or Path(f"{name}.yaml")
+    if target.is_dir():
+        target = target / f"{name}.yaml"
+    text = files[name].read_text(encoding="utf-8").replace(f"search_spaces/{name}.yaml", str(target))
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UserError(f"{target}: exists already; --output FILE takes another name") from None
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from None
+    screen().print(f"{target}: edit it, then `raysl tune {target}`", soft_wrap=True)
+
+
+def cluster_files(folder: Path) -> None:
+    """Copy the cluster files to a folder that does not exist yet."""
+    try:
+        shutil.copytree(packaged_folder("cluster"), folder)
+    except FileExistsError:
+        raise UserError(f"{folder}: exists already; the files go into a folder of their own") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    screen().print(f"{folder}: begin with {folder / 'README.md'}", soft_wrap=True)
