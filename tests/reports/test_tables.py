@@ -1,6 +1,6 @@
 """A table says the same as text, in Markdown and in LaTeX."""
 
-from analysis.tables import Table, latex, markdown, text
+from raysl.reports.tables import Table, latex, markdown, text
 
 TABLE = Table(
     title="50% of_it",

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from analysis.searched import fits_log, measure_of, measured, searched_keys, unmeasured_reason
-from analysis.stages import read_selected
+from raysl.reports.searched import fits_log, measure_of, measured, searched_keys, unmeasured_reason
+from raysl.reports.stages import read_selected
 
 Made = Callable[..., str]
 RANDOM = random.Random(0)

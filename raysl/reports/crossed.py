@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.searched import Key, measure_of, measured, searched_keys, unmeasured_reason
-from analysis.stages import Row, Searched
 from raysl.errors import UserError, choices
+from raysl.reports.searched import Key, measure_of, measured, searched_keys, unmeasured_reason
+from raysl.reports.stages import Row, Searched
 from raysl.search.selection import RULES
 
 Value = float | str

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from PIL import Image
 
-from analysis import figures, loss_curves, terms
-from analysis.stages import read_selected
+from raysl.reports import figures, loss_curves, terms
+from raysl.reports.stages import read_selected
 from raysl.results.records.rows import Epoch
 
 Made = Callable[..., str]

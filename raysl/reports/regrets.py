@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from scipy import stats
 
-from analysis.stages import Row, Searched, attack, params_text, source
+from raysl.reports.stages import Row, Searched, attack, params_text, source
 from raysl.results.schema import nullable
 
 CONFIDENCE = 0.95

@@ -14,9 +14,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from analysis import figures
-from analysis.stages import Searched
 from raysl.errors import UserError, choices
+from raysl.reports import figures
+from raysl.reports.stages import Searched
 from raysl.results.records.rows import SPREAD
 
 Curve = NDArray[np.float64]  # [seeds, epochs]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from analysis.command import say
-from analysis.stages import Row, Searched, params_text
+from raysl.reports.command import say
+from raysl.reports.stages import Row, Searched, params_text
 from raysl.search.selection import RULES
 
 LEAST_RATIO = 4  # between the greatest and the least value on a logarithmic scale

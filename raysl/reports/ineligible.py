@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from analysis.stages import Row, Searched
+from raysl.reports.stages import Row, Searched
 
 Style = Mapping[str, Any]
 # By the status of a trial: of several, the first in this order counts.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tiny import EXPERIMENT, Finished
 
-from analysis.command import Arguments, execute
+from raysl.reports.command import Arguments, execute
 from raysl.results.records.rows import Score, TrialRow, read_rows, write_row, write_score
 from raysl.results.records.stages import Member, StageRecord, write_selection, write_stage
 from raysl.results.storage.store import Store

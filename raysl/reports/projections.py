@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from analysis import figures
-from analysis.choosing import add_choice, chosen
-from analysis.command import Arguments, out_folder, parser, say, say_written
-from analysis.stages import Searched, titles, without_common
 from raysl.errors import UserError
+from raysl.reports import figures
+from raysl.reports.choosing import add_choice, chosen
+from raysl.reports.command import Arguments, out_folder, parser, say, say_written
+from raysl.reports.stages import Searched, titles, without_common
 from raysl.results.records.features import Features
 
 Indices = NDArray[np.int64]

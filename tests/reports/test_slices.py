@@ -10,9 +10,9 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from analysis import figures, slices
-from analysis.searched import searched_keys
-from analysis.stages import Searched, read_selected
+from raysl.reports import figures, slices
+from raysl.reports.searched import searched_keys
+from raysl.reports.stages import Searched, read_selected
 
 Made = Callable[..., str]
 Run = Callable[..., tuple[str, str]]

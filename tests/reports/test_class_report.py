@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import classification_report
 
-from analysis import class_report
-from analysis.stages import Searched, read_selected
+from raysl.reports import class_report
+from raysl.reports.stages import Searched, read_selected
 from raysl.results import read
 from raysl.results.records.features import Features
 from raysl.training.spec import TrialSpec

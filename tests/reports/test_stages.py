@@ -9,9 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from analysis import audit, class_report, grid, importance, loss_curves, loss_vs_lr, slices, tsne, umap
-from analysis.stages import Searched, attack, params_text, read_selected, read_stages, source, titles, without_common
 from raysl.errors import UserError
+from raysl.reports import audit, class_report, grid, importance, loss_curves, loss_vs_lr, slices, tsne, umap
+from raysl.reports.stages import (
+    Searched,
+    attack,
+    params_text,
+    read_selected,
+    read_stages,
+    source,
+    titles,
+    without_common,
+)
 
 Fails = Callable[..., str]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis import class_report, grid, importance, loss_curves, loss_vs_lr, slices, tsne, umap
-from analysis.choosing import chosen
-from analysis.stages import Searched, read_selected
 from raysl.errors import ResultsError, UserError
+from raysl.reports import class_report, grid, importance, loss_curves, loss_vs_lr, slices, tsne, umap
+from raysl.reports.choosing import chosen
+from raysl.reports.stages import Searched, read_selected
 from raysl.results.records.paper_tables import Cell, ClassReport, PaperTable, PaperTables, write_paper_tables
 from raysl.results.storage.store import Store
 

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from analysis import audit
-from analysis.regrets import regret
-from analysis.stages import read_stages
+from raysl.reports import audit
+from raysl.reports.regrets import regret
+from raysl.reports.stages import read_stages
 from raysl.results import read
 from raysl.results.records.rows import Score, read_row, write_row, write_score
 from raysl.results.storage.store import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import projections, tsne, umap
-from analysis.stages import read_selected
+from raysl.reports import projections, tsne, umap
+from raysl.reports.stages import read_selected
 from raysl.results.records.features import Features, write_features
 from raysl.results.storage.store import Store
 

@@ -14,8 +14,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis import audit, figures, loss_curves, loss_vs_lr, projections, tsne
-from analysis.stages import Searched, read_selected
+from raysl.reports import audit, figures, loss_curves, loss_vs_lr, projections, tsne
+from raysl.reports.stages import Searched, read_selected
 from raysl.results import read
 from raysl.results.records.rows import Epoch, read_row, write_row
 from raysl.results.storage.store import Store

@@ -4,9 +4,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from analysis.command import say
-from analysis.stages import Searched, read_selected
 from raysl.errors import ResultsError, UserError, choices
+from raysl.reports.command import say
+from raysl.reports.stages import Searched, read_selected
 from raysl.results.records.paper_tables import NOT_YET, read_paper_tables
 from raysl.results.storage.file_systems import without_keys
 from raysl.results.storage.store import Store

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from analysis import epochs, importance, slices
-from analysis.epochs import is_level, numbers, read_compared
+from raysl.reports import epochs, importance, slices
+from raysl.reports.epochs import is_level, numbers, read_compared
 from raysl.results.records.paper_tables import Cell, PaperTable, PaperTables, write_paper_tables
 from raysl.results.storage.store import Store
 from raysl.results.tables.comparison import ComparedTable

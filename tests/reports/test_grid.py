@@ -11,11 +11,11 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from PIL import Image
 
-from analysis import figures, grid
-from analysis.crossed import Grid, levels
-from analysis.crossed import grid as make_grid
-from analysis.stages import Searched, read_selected
 from raysl.errors import UserError
+from raysl.reports import figures, grid
+from raysl.reports.crossed import Grid, levels
+from raysl.reports.crossed import grid as make_grid
+from raysl.reports.stages import Searched, read_selected
 
 Made = Callable[..., str]
 Run = Callable[..., tuple[str, str]]

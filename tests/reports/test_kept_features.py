@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tiny import here, inline
 
-from analysis import class_report
+from raysl.reports import class_report
 from raysl.results import read
 from raysl.results.records.features import read_features
 from raysl.results.records.rows import read_scores

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from analysis import importance
-from analysis.importance import obstacle
-from analysis.stages import Searched, read_selected
+from raysl.reports import importance
+from raysl.reports.importance import obstacle
+from raysl.reports.stages import Searched, read_selected
 
 Made = Callable[..., str]
 Run = Callable[..., tuple[str, str]]
@@ -115,7 +115,7 @@ def test_a_folder_without_anything_to_tell_is_one_message(made: Made, fails: Cal
 def test_neither_torch_nor_ray_is_loaded_by_it(made: Made, tmp_path: Path) -> None:
     uri = made(("semi", CONFIGS[:6], by_lr))
     code = (
-        "import sys; from analysis.importance import main; main(sys.argv[1:]);"
+        "import sys; from raysl.reports.importance import main; main(sys.argv[1:]);"
         "print([name for name in ('torch', 'ray', 'mlflow') if name in sys.modules], 'optuna' in sys.modules)"
     )
     command = [sys.executable, "-c", code, uri, "--out", str(tmp_path / "out")]
