@@ -79,7 +79,11 @@ def grid(stage: Searched, x: str | None, lines: str | None) -> Grid:
         raise UserError(f"--x and --lines are both {along.name}")
     if (num_lines := len(levels(across))) > MOST_LINES:
         raise UserError(f"{num_lines} values of {across.name}, and there is room for {MOST_LINES} lines")
-    return Grid(stage, along, across)
+    found = Grid(stage, along, across)
+    places = {found.place(config) for config in stage.configs}
+    if len({line for line, _ in places}) == len(places):
+        raise UserError(f"no two configs share a value of {across.name}, so there are no lines; slices show them")
+    return found
 
 
 def _named(option: str, name: str | None, keys: Sequence[Key]) -> Key | None:

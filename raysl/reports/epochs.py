@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from raysl.errors import ResultsError, UserError, choices
-from raysl.reports import figures
+from raysl.reports import axes, figures
 from raysl.reports.command import Arguments, out_folder, parser, say, say_written
 from raysl.results import read as read_tables
 from raysl.results.records.paper_tables import PaperTables, read_paper_tables
@@ -82,8 +82,8 @@ def draw(names: Sequence[str], shown: Sequence[ComparedTable], note: str, x_labe
     """Draw a panel for each table, and the legend of their rows below."""
     rows = dict.fromkeys(title for one in shown for title in _drawn_rows(one).values())
     colours = {title: figures.colour(place) for place, title in enumerate(rows)}
-    figure, axes = figures.panels(len(shown), note, height=figures.PANEL_HEIGHT + figures.title_height(names))
-    for place, (panel, name, one) in enumerate(zip(axes, names, shown, strict=True)):
+    figure, drawn = figures.panels(len(shown), note, height=figures.PANEL_HEIGHT + figures.title_height(names))
+    for place, (panel, name, one) in enumerate(zip(drawn, names, shown, strict=True)):
         for row, title in _drawn_rows(one).items():
             _draw_row(panel, one, row, colours[title])
         places = list(_numbers(one).values())
@@ -91,13 +91,14 @@ def draw(names: Sequence[str], shown: Sequence[ComparedTable], note: str, x_labe
         panel.set_xlim(min(places) - pad, max(places) + pad)
         panel.set_xticks(sorted(places, reverse=True)[:: math.ceil(len(places) / MOST_TICKS)])
         panel.margins(y=0.1)
+        axes.end_at_100(panel)
         figures.set_title(panel, name)
         panel.set_xlabel(x_label)
         panel.set_ylabel("test accuracy (%)" if place % 2 == 0 else "")
     levels = {title for one in shown for row, title in _drawn_rows(one).items() if is_level(one, row)}
     styles = {title: {"color": colour} | (LEVEL if title in levels else {}) for title, colour in colours.items()}
     handles: list[Artist] = [Line2D([], [], **style) for style in styles.values()]
-    figures.legend_below(axes[0], handles, list(styles))
+    figures.legend_below(drawn[0], handles, list(styles))
     return figure
 
 

@@ -1,10 +1,14 @@
-"""How figures are drawn: for one column of a two-column page, safe for colour-blind eyes, the same bytes every time."""
+"""How figures are drawn: for a column or a page of a paper, safe for colour-blind eyes, the same bytes every time."""
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
@@ -13,7 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-COLUMN = 3.5  # inches: one column of a two-column page
+P = ParamSpec("P")
+T = TypeVar("T")
+COLUMN, PAGE = 3.5, 7.16  # inches: one column of a two-column page, and both
+FONT_SIZE = 7.0  # points
 PANEL_HEIGHT = 1.65  # inches, without its title
 TITLE_WIDTH = 25  # characters that fit above a panel of half a column
 NOTE_WIDTH = 76  # characters that fit below the panels
@@ -53,10 +60,67 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 300,
     "svg.hashsalt": "raysl",
+    "pdf.fonttype": 42,  # journals refuse others
 }
 
-# To be put on functions that draw: what is set only while a figure is saved comes too late for its parts.
-styled = matplotlib.rc_context(STYLE)
+_SIZES = [key for key in STYLE if "size" in str(key)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The size of figures.
+
+    width: inches.  font_size: points, of titles and labels; ticks and legends are a little smaller.
+    has_notes: whether what figures say of themselves stands below their panels.
+    """
+
+    width: float = COLUMN
+    font_size: float = FONT_SIZE
+    has_notes: bool = True
+
+    @property
+    def scale(self) -> float:
+        """The size of letters, as a multiple of the usual one."""
+        return self.font_size / FONT_SIZE
+
+    @property
+    def num_columns(self) -> int:
+        """Most panels side by side."""
+        return max(1, round(2 * self.width / COLUMN / self.scale))
+
+    def characters(self, num: int) -> int:
+        """Return how many characters have room where `num` have in one column of the usual letters."""
+        return max(8, round(num * self.width / COLUMN / self.scale))
+
+
+_layout: ContextVar[Layout] = ContextVar("layout", default=Layout())  # noqa: B039  (it is frozen)
+
+
+def layout() -> Layout:
+    """Return the size that figures are drawn in."""
+    return _layout.get()
+
+
+@contextmanager
+def laid_out(size: Layout) -> Iterator[None]:
+    """Draw figures in another size."""
+    before = _layout.set(size)
+    try:
+        yield
+    finally:
+        _layout.reset(before)
+
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function that draws: what is set only while a figure is saved comes too late for its parts."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
+        sizes = {key: STYLE[key] * layout().scale for key in _SIZES}
+        with matplotlib.rc_context(STYLE | sizes):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def panels(num_panels: int, note: str, *, height: float, legend: Sequence[str] = ()) -> tuple[Figure, list[Axes]]:
@@ -65,14 +129,15 @@ def panels(num_panels: int, note: str, *, height: float, legend: Sequence[str] =
     note: sentences below them.  height: of a row, in inches, with room for a short legend.
     legend: the labels of `legend_below`, where they may be many.
     """
-    num_columns = min(2, num_panels)
+    size = layout()
+    num_columns = min(size.num_columns, num_panels)
     num_rows = -(-num_panels // num_columns)
-    lines = textwrap.wrap(note, NOTE_WIDTH)
+    lines = textwrap.wrap(note, size.characters(NOTE_WIDTH)) if size.has_notes else []
     num_more = max(0, -(-len(legend) // legend_columns(legend)) - LEGEND_ROWS)
-    heights = (num_rows * height + num_more * LEGEND_LINE, len(lines) * NOTE_LINE + 0.02)
-    figure = Figure(figsize=(COLUMN, sum(heights)), layout="constrained")
+    heights = [size.scale * own for own in (num_rows * height + num_more * LEGEND_LINE, len(lines) * NOTE_LINE + 0.02)]
+    figure = Figure(figsize=(size.width, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
-    below.text(0.01, 0.98, "\n".join(lines), fontsize=NOTE_SIZE, color=INK, va="top", linespacing=1.2)
+    below.text(0.01, 0.98, "\n".join(lines), fontsize=NOTE_SIZE * size.scale, color=INK, va="top", linespacing=1.2)
     return figure, [above.add_subplot(num_rows, num_columns, place + 1) for place in range(num_panels)]
 
 
@@ -95,7 +160,7 @@ def legend_columns(labels: Sequence[str]) -> int:
     """Return in how many columns a legend has room."""
     for num_columns in range(min(MOST_COLUMNS, len(labels)), 1, -1):
         columns = np.array_split(np.array([len(label) for label in labels]), num_columns)
-        if sum(int(column.max()) + HANDLE_WIDTH for column in columns) <= LEGEND_WIDTH:
+        if sum(int(column.max()) + HANDLE_WIDTH for column in columns) <= layout().characters(LEGEND_WIDTH):
             return num_columns
     return 1
 
@@ -104,13 +169,14 @@ def set_title(axes: Axes, title: str) -> None:
     """Set a panel's title, on as many lines as it takes."""
     columns = axes.get_subplotspec()
     assert columns is not None, "it is a panel"
-    width = TITLE_WIDTH if columns.get_gridspec().ncols > 1 else 2 * TITLE_WIDTH
-    axes.set_title(wrapped(title, width))
+    axes.set_title(wrapped(title, layout().characters(2 * TITLE_WIDTH) // columns.get_gridspec().ncols))
 
 
 def title_height(titles: Sequence[str]) -> float:
     """Return the inches that titles above panels side by side take."""
-    return max(wrapped(title, TITLE_WIDTH).count("\n") + 1 for title in titles) * NOTE_LINE * 7 / NOTE_SIZE
+    width = layout().characters(2 * TITLE_WIDTH) // layout().num_columns
+    num_lines = max(wrapped(title, width).count("\n") + 1 for title in titles)
+    return num_lines * NOTE_LINE * FONT_SIZE / NOTE_SIZE
 
 
 def wrapped(title: str, width: int) -> str:
@@ -144,10 +210,22 @@ def marker(place: int) -> str:
     return MARKERS[place // len(PALETTE) % len(MARKERS)]
 
 
+FORMATS = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}  # and what they leave unsaid
+
+
 @styled
+def save_as(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, SVG or PDF, by the end of the path; OSError where it cannot be written."""
+    figure.savefig(path, metadata=FORMATS[path.suffix.removeprefix(".").lower()])
+
+
 def save(figure: Figure, folder: Path, name: str) -> Sequence[Path]:
     """Write a figure as PNG and as SVG, and return their paths."""
     paths = [folder / f"{name}.{form}" for form in ("png", "svg")]
-    for path, unsaid in zip(paths, ("Software", "Date"), strict=True):
-        figure.savefig(path, metadata={unsaid: None})
+    for path in paths:
+        save_as(figure, path)
     return paths

@@ -16,10 +16,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
 
 from raysl.errors import ResultsError, UserError
-from raysl.reports import figures, ineligible, tables
+from raysl.reports import axes, figures, ineligible, tables
 from raysl.reports.choosing import add_choice, chosen
 from raysl.reports.command import Arguments, out_folder, parser, say, say_written
 from raysl.reports.crossed import Grid, Value, grid, level_text, levels
@@ -30,7 +29,6 @@ from raysl.reports.tables import Table
 Panel = tuple[str, Grid, str]  # title, grid and column
 NOTE = "Means over the seeds, bars: standard deviation (n - 1)"
 BEST = "configs that differ in other hyperparameters alone: the one that the rule puts first"
-MOST_TICKS = 6  # that an axis has room for
 TOP, STEP = 0.97, 0.06  # heights in the axes where configs without a mean are marked
 LINE: dict[str, Any] = {"marker": "o", "markersize": 2.5, "capsize": 2, "elinewidth": 0.7}
 
@@ -75,13 +73,13 @@ def draw(shown: Sequence[Panel], note: str) -> Figure:
     colours = {label: figures.colour(place) for place, label in enumerate(labels)}
     handles, meanings = _legend(shown, colours)
     height = figures.PANEL_HEIGHT + figures.title_height(heads)
-    figure, axes = figures.panels(len(shown), note, height=height, legend=meanings)
-    for panel, (title, one, column) in zip(axes, shown, strict=True):
+    figure, drawn = figures.panels(len(shown), note, height=height, legend=meanings)
+    for panel, (title, one, column) in zip(drawn, shown, strict=True):
         _draw_panel(panel, one, column, colours)
         figures.set_title(panel, title)
         panel.set_xlabel(one.x.name)
         panel.set_ylabel(MEASURES[column].words)
-    figures.legend_below(axes[0], handles, meanings)
+    figures.legend_below(drawn[0], handles, meanings)
     return figure
 
 
@@ -102,14 +100,15 @@ def _draw_panel(panel: Axes, one: Grid, column: str, colours: Mapping[str, str])
             panel.plot(places[value], _mean(config, column), zorder=3, **figures.SELECTED)
     panel.margins(x=0.08, y=0.15)
     _set_ticks(panel, one.x, places)
+    if MEASURES[column].factor == 100:
+        axes.end_at_100(panel)
 
 
 def _set_ticks(panel: Axes, key: Key, places: Mapping[Value, float]) -> None:
-    if key.log:
-        figures.set_log(panel, "x")
-    if not key.is_number or len(places) <= MOST_TICKS:
+    if key.is_number:
+        axes.set_values(panel, list(places.values()), log=key.log)
+    else:
         panel.set_xticks(list(places.values()), [level_text(value) for value in places])
-        panel.xaxis.set_minor_locator(NullLocator())
 
 
 def _label(one: Grid, line: Value) -> str:

@@ -4,7 +4,8 @@
 
 A panel per stage that searched learning rates. A dot is a seed; mean and sample standard deviation (n - 1) are of
 configs all of whose seeds finished, and no other may be selected. Configs of equal other values are one line; where
-these are too many, as after a random search, no lines are drawn, and `analysis.slices` shows the other values too.
+these are too many, or each has one learning rate alone, as after a random search, no lines are drawn, and
+`analysis.slices` shows the other values too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,15 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from raysl.errors import UserError
-from raysl.reports import figures, ineligible
+from raysl.reports import axes, figures, ineligible
 from raysl.reports.choosing import add_choice, chosen
 from raysl.reports.command import Arguments, out_folder, parser, say, say_written
 from raysl.reports.searched import say_ineligible
 from raysl.reports.stages import Row, Searched, params_text, titles, without_common
 
 Style = Mapping[str, Any]
-NOTE = "Bars: mean and standard deviation (n - 1); dots beside them: seeds"
-BESIDE, AROUND = 1.25, 2.5  # factors, as learning rates are on a logarithmic axis
+NOTE = "Bars: mean and standard deviation (n - 1); dots: seeds"
 TOP, STEP = 0.93, 0.09  # heights in the axes where configs without a mean are marked
 MOST_LINES = 10  # colours that there are
 VARIOUS = "various other values"
@@ -42,7 +42,10 @@ def lines(stage: Searched) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for config in sorted(stage.configs, key=lambda config: float(config[column])):
         found.setdefault(params_text(config, without=column), []).append(config)
-    return found if len(found) <= MOST_LINES else {VARIOUS: [config for own in found.values() for config in own]}
+    has_lines = len(found) == 1 or any(len({config[column] for config in own}) > 1 for own in found.values())
+    if has_lines and len(found) <= MOST_LINES:
+        return found
+    return {VARIOUS: [config for own in found.values() for config in own]}
 
 
 @figures.styled
@@ -52,11 +55,10 @@ def draw(names: Sequence[str], stages: Sequence[Searched], note: str, *, log: bo
     colours = {label: figures.colour(place) for place, label in enumerate(labels)}
     height = figures.PANEL_HEIGHT + figures.title_height(names)
     handles, meanings = _legend(stages, colours)
-    figure, axes = figures.panels(len(stages), note, height=height, legend=meanings)
-    for place, (panel, name, stage) in enumerate(zip(axes, names, stages, strict=True)):
+    figure, places = figures.panels(len(stages), note, height=height, legend=meanings)
+    for place, (panel, name, stage) in enumerate(zip(places, names, stages, strict=True)):
         rates = [config[lr_column(stage)] for config in stage.configs]
-        panel.set_xscale("log")
-        panel.set_xlim(min(rates) / AROUND, max(rates) * AROUND)
+        axes.set_values(panel, rates, log=min(rates) > 0)
         for number, (label, configs) in enumerate(lines(stage).items()):
             style: dict[str, Any] = {"color": colours[label]} | ({"linestyle": ""} if label == VARIOUS else {})
             _draw_line(panel, stage, configs, style, TOP - number * STEP)
@@ -66,7 +68,7 @@ def draw(names: Sequence[str], stages: Sequence[Searched], note: str, *, log: bo
         panel.set_ylabel("final training loss" if place % 2 == 0 else "")
         if log:
             figures.set_log(panel)
-    figures.legend_below(axes[0], handles, meanings)
+    figures.legend_below(places[0], handles, meanings)
     return figure
 
 
@@ -82,8 +84,7 @@ def _draw_line(panel: Axes, stage: Searched, configs: Sequence[Row], style: dict
         trials = [trial for trial in stage.trials if trial["config_id"] == config["config_id"]]
         losses = [trial["final_loss"] for trial in trials if trial["final_loss"] is not None]
         fill = colour if config["eligible"] else "none"
-        beside = [BESIDE * config[column]] * len(losses)
-        panel.scatter(beside, losses, s=5, facecolors=fill, edgecolors=colour, linewidths=0.6)
+        panel.scatter([config[column]] * len(losses), losses, s=5, facecolors=fill, edgecolors=colour, linewidths=0.6)
         if config["selected"]:
             panel.plot(config[column], config["final_loss_mean"], **figures.SELECTED)
         elif not config["eligible"]:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from raysl.errors import ResultsError
-from raysl.reports import figures, ineligible
+from raysl.reports import axes, figures, ineligible
 from raysl.reports.choosing import add_choice, chosen
 from raysl.reports.command import Arguments, out_folder, parser, say, say_written
 from raysl.reports.searched import (
@@ -64,14 +64,14 @@ def draw(shown: Sequence[Panel], note: str) -> Figure:
     heads = [title for title, *_ in shown]
     height = figures.PANEL_HEIGHT + figures.title_height(heads)
     handles, meanings = _legend(shown)
-    figure, axes = figures.panels(len(shown), note, height=height, legend=meanings)
-    for place, (panel, (title, stage, key, column)) in enumerate(zip(axes, shown, strict=True)):
+    figure, drawn = figures.panels(len(shown), note, height=height, legend=meanings)
+    for place, (panel, (title, stage, key, column)) in enumerate(zip(drawn, shown, strict=True)):
         _draw_panel(panel, stage, key, column)
         figures.set_title(panel, title)
         panel.set_xlabel(key.name)
         words = "accuracy (%)" if len(columns(stage, column)) > 1 else MEASURES[column].words
         panel.set_ylabel(words if place % 2 == 0 or shown[place - 1][-1] != column else "")
-    figures.legend_below(axes[0], handles, meanings)
+    figures.legend_below(drawn[0], handles, meanings)
     return figure
 
 
@@ -97,8 +97,10 @@ def _draw_panel(panel: Axes, stage: Searched, key: Key, column: str) -> None:
         elif not config["eligible"]:
             ineligible.mark(panel, stage, config, place, TOP, colours[config["config_id"]])
     panel.margins(x=0.08, y=0.15)
-    if key.log:
-        figures.set_log(panel, "x")
+    if key.is_number:
+        axes.set_values(panel, list(places.values()), log=key.log)
+    if MEASURES[column].factor == 100:
+        axes.end_at_100(panel)
 
 
 def _places(stage: Searched, key: Key) -> dict[str, float]:
