@@ -1,12 +1,12 @@
 """Which stages a report is of: named with `--stages`, or as cells of a paper's table with `--cells`."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from raysl.errors import ResultsError, UserError, choices
 from raysl.reports.command import say
-from raysl.reports.stages import Searched, read_selected
+from raysl.reports.stages import Searched, read_stages, selected_of
 from raysl.results.records.paper_tables import NOT_YET, read_paper_tables
 from raysl.results.storage.file_systems import without_keys
 from raysl.results.storage.store import Store
@@ -21,23 +21,35 @@ def add_choice(options: ArgumentParser, words: str = "only these") -> None:
 
 
 def chosen(given: Namespace) -> list[Searched]:
-    """Return the stages that a report is asked for, in the order of their names or cells; all if none is given.
+    """Return the stages that a report is asked for: `choose` of its arguments."""
+    return choose(read_stages(given.results), given.results, given.stages, given.cells)
 
+
+def choose(
+    every: Sequence[Searched],
+    results: Sequence[str],
+    names: str | None,
+    cells: str | None,
+    tell: Callable[[str], None] = say,
+) -> list[Searched]:
+    """Return the selected stages of some names or cells, in their order; all if none is given.
+
+    every: the stages of the results folders.  tell: is told of cells that are left out, and why.
     Raises ResultsError where nothing is selected, UserError where a name or a cell says nothing.
     """
-    if given.cells is None:
-        return read_selected(given.results, given.stages)
-    if given.stages is not None:
-        raise UserError(f"--cells {given.cells}: --stages is given too; leave one of the two out")
-    selected = {stage.stage_id: stage for stage in read_selected(given.results)}
+    if cells is None:
+        return selected_of(every, results, names)
+    if names is not None:
+        raise UserError(f"--cells {cells}: --stages is given too; leave one of the two out")
+    selected = {stage.stage_id: stage for stage in selected_of(every, results)}
     found: dict[str, Searched] = {}
-    for key, stage_id, reason in _cells(given.results, [pattern.strip() for pattern in given.cells.split(",")]):
+    for key, stage_id, reason in _cells(results, [pattern.strip() for pattern in cells.split(",")]):
         if stage_id in selected:
             found[stage_id] = selected[stage_id]
         else:
-            say(f"left out: {key}: {reason or 'nothing is selected there'}")
+            tell(f"left out: {key}: {reason or 'nothing is selected there'}")
     if not found:
-        raise ResultsError(f"--cells {given.cells}: none of them has a selected config")
+        raise ResultsError(f"--cells {cells}: none of them has a selected config")
     return list(found.values())
 
 

@@ -35,6 +35,7 @@ LEGEND_ROWS, LEGEND_LINE = 2, 0.14  # rows that panels have room for, and inches
 PALETTE = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
+CONFIG = "config-"  # and the config's id: the name of what is drawn of it
 DECADES = 100  # of a logarithmic axis on which there is room for 2 and 5 between powers of 10
 MARKERS = "o^sDvP*X<>"
 INK, GREY = "#222222", "#8a8a8a"
@@ -198,6 +199,11 @@ def set_log(axes: Axes, which: Literal["x", "y"] = "y") -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < DECADES * low else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def of_config(artist: Artist, config_id: str) -> None:
+    """Note which config an artist is of; pages show its numbers beside the pointer."""
+    artist.set_gid(f"{CONFIG}{config_id}")
 
 
 def colour(place: int) -> str:

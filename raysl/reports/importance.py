@@ -33,6 +33,11 @@ SEED = 0  # of the forest
 COMBINATIONS = "combinations"
 NOTE = "Share of the variance over the searched space that each hyperparameter explains alone (fANOVA)"
 ROUGH = "The forest is a rough guide: where shares are close, their order says little."
+ASSUMPTIONS = (
+    "fANOVA (Hutter et al. 2014) in Optuna's implementation: a random forest stands for the objective, over the range "
+    "from the least to the greatest value tried, evenly on each value's own scale; of eligible configs alone, and of "
+    f"their means. {ROUGH}"
+)
 ROW_HEIGHT = 0.22  # inches
 LABEL_WIDTH = 16  # characters
 
@@ -127,7 +132,8 @@ def table(names: Sequence[str], found: Sequence[Importance]) -> Table:
 def draw(names: Sequence[str], found: Sequence[Importance], note: str) -> Figure:
     """Draw a panel for each stage, with a bar for each key."""
     most = max(len(one.shares) + 1 for one in found)
-    heads = [f"{name}, {MEASURES[one.column].words.partition(' (')[0]}" for name, one in zip(names, found, strict=True)]
+    words = [MEASURES[one.column].words.partition(" (")[0] for one in found]
+    heads = [", ".join(filter(None, pair)) for pair in zip(names, words, strict=True)]
     height = 0.45 + ROW_HEIGHT * most + figures.title_height(heads)
     figure, axes = figures.panels(len(found), note, height=height)
     for panel, head, one in zip(axes, heads, found, strict=True):

@@ -60,7 +60,7 @@ def draw(names: Sequence[str], stages: Sequence[Searched], note: str, *, log: bo
         rates = [config[lr_column(stage)] for config in stage.configs]
         axes.set_values(panel, rates, log=min(rates) > 0)
         for number, (label, configs) in enumerate(lines(stage).items()):
-            style: dict[str, Any] = {"color": colours[label]} | ({"linestyle": ""} if label == VARIOUS else {})
+            style: dict[str, Any] = {"color": colours[label]} | _style(label)
             _draw_line(panel, stage, configs, style, TOP - number * STEP)
         panel.margins(y=0.12)
         figures.set_title(panel, name)
@@ -70,6 +70,10 @@ def draw(names: Sequence[str], stages: Sequence[Searched], note: str, *, log: bo
             figures.set_log(panel)
     figures.legend_below(places[0], handles, meanings)
     return figure
+
+
+def _style(label: str) -> dict[str, Any]:
+    return {"linestyle": "", "marker": "_", "markersize": 5} if label == VARIOUS else {}
 
 
 def _draw_line(panel: Axes, stage: Searched, configs: Sequence[Row], style: dict[str, Any], height: float) -> None:
@@ -93,7 +97,9 @@ def _draw_line(panel: Axes, stage: Searched, configs: Sequence[Row], style: dict
 
 def _legend(stages: Sequence[Searched], colours: Mapping[str, str]) -> tuple[list[Artist], list[str]]:
     """Return marks and what they mean, of those that are drawn."""
-    shown: list[tuple[Style, str]] = [({"color": own}, label) for label, own in colours.items() if label]
+    shown: list[tuple[Style, str]] = [
+        ({"color": own} | _style(label), label) for label, own in colours.items() if label
+    ]
     shown += [(figures.SELECTED, "selected"), *ineligible.legend(stages)]
     handles: list[Artist] = [Line2D([], [], **{"color": figures.INK, **style}) for style, _ in shown]
     return handles, [meaning for _, meaning in shown]

@@ -24,6 +24,7 @@ Points = NDArray[np.float32]  # [N, D], or [N, 2] of a figure
 Shown = tuple[Searched, Features]
 SEED = 0
 FEWEST = 4  # images
+NUM_IMAGES = 400  # of figures that are not told how many
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,18 @@ def draw(projection: Projection, names: Sequence[str], shown: Sequence[Features]
     handles = [_handle(place) for place in range(len(classes))]
     figures.legend_below(axes[0], handles, classes, handlelength=1.0)
     return figure
+
+
+def draw_stages(projection: Projection, names: Sequence[str], stages: Sequence[Searched]) -> Figure:
+    """Draw a panel for each stage, of the test features of the first seed of its selected config.
+
+    Raises UserError where they are too many or of other test images, ResultsError where features are missing.
+    """
+    found = [(stage, stage.features(stage.selected[0])) for stage in stages]
+    _check(projection, found)
+    projection.require()
+    places = subsample(len(found[0][1].labels), NUM_IMAGES)
+    return draw(projection, names, [features for _, features in found], places, "")
 
 
 def note(projection: Projection, num_shown: int, num_images: int, seed: int, common: str) -> str:

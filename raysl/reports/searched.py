@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from raysl.reports.command import say
 from raysl.reports.stages import Row, Searched, params_text
-from raysl.search.selection import RULES
+from raysl.search.selection import RULES, Rule
 
 LEAST_RATIO = 4  # between the greatest and the least value on a logarithmic scale
 LEAST_OF_TWO = 10  # where two values alone are no sign of a scale
@@ -78,6 +78,32 @@ def measure_of(stage: Searched, given: str | None) -> str:
         return given
     assert stage.selection is not None, "only selected stages come here"
     return RULES[stage.selection["rule"]].column
+
+
+def rule_of(stage: Searched) -> Rule | None:
+    """Return the rule that selects a stage's config; None where nothing is selected yet."""
+    return None if stage.selection is None else RULES[stage.selection["rule"]]
+
+
+def ranking(stage: Searched) -> list[Row]:
+    """Return the eligible configs, best first by the stage's rule; those of equal values in the order of the search."""
+    rule = rule_of(stage)
+    if rule is None:
+        return []
+    sign = -1 if rule.highest else 1
+    return sorted(measured(stage, rule.column), key=lambda config: sign * config[f"{rule.column}_mean"])
+
+
+def is_grid(stage: Searched) -> bool:
+    """Return whether the configs are all combinations of the searched values."""
+    combinations = math.prod(len(set(key.values.values())) for key in searched_keys(stage))
+    return len(stage.configs) == combinations
+
+
+def own_trials(stage: Searched, config: Row) -> list[Row]:
+    """Return the trials of a config, by seed."""
+    own = (trial for trial in stage.trials if trial["config_id"] == config["config_id"])
+    return sorted(own, key=lambda trial: trial["seed"])
 
 
 def measured(stage: Searched, column: str) -> list[Row]:

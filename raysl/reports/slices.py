@@ -101,6 +101,8 @@ def _draw_panel(panel: Axes, stage: Searched, key: Key, column: str) -> None:
         axes.set_values(panel, list(places.values()), log=key.log)
     if MEASURES[column].factor == 100:
         axes.end_at_100(panel)
+    else:
+        axes.set_log_if_wide(panel, [_mean(config, column) for config in measured(stage, column)])
 
 
 def _places(stage: Searched, key: Key) -> dict[str, float]:

@@ -14,6 +14,7 @@ from raysl.errors import ResultsError, UserError, choices
 from raysl.results import read as read_tables
 from raysl.results.records.features import Features, read_features
 from raysl.results.storage.file_systems import without_keys
+from raysl.results.tables.build import Tables
 
 Row = Mapping[str, Any]
 
@@ -76,7 +77,7 @@ def read_stages(uris: Iterable[str]) -> list[Searched]:
 
     Raises ResultsError where a folder is missing, or holds no tables.
     """
-    return [stage for uri in dict.fromkeys(uris) for stage in _read(uri)]
+    return [stage for uri in dict.fromkeys(uris) for stage in stages_of(uri, read_tables(uri))]
 
 
 def read_selected(uris: Sequence[str], names: str | None = None) -> list[Searched]:
@@ -84,7 +85,12 @@ def read_selected(uris: Sequence[str], names: str | None = None) -> list[Searche
 
     Raises ResultsError where nothing is selected, UserError where a name says nothing or is that of several stages.
     """
-    stages = [stage for stage in read_stages(uris) if stage.selected]
+    return selected_of(read_stages(uris), uris, names)
+
+
+def selected_of(every: Iterable[Searched], uris: Sequence[str], names: str | None = None) -> list[Searched]:
+    """Return those of some stages for which a config is selected; names, errors: as of `read_selected`."""
+    stages = [stage for stage in every if stage.selected]
     if not stages:
         folders = [without_keys(uri) for uri in uris]
         command = f"`raysl tune FILE --results {quote(folders[0])}`"
@@ -145,8 +151,15 @@ def params_text(config: Row, *, without: str = "") -> str:
     return ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values)
 
 
-def _read(uri: str) -> Iterator[Searched]:
-    tables = read_tables(uri).current()
+def short_text(config: Row) -> str:
+    """Return the searched values of a config with 3 digits, as a legend has room for."""
+    rounded = {key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in config.items()}
+    return params_text(rounded)
+
+
+def stages_of(uri: str, every: Tables) -> Iterator[Searched]:
+    """Yield the current stages of a results folder's tables; ResultsError where an earlier version wrote them."""
+    tables = every.current()
     trials, configs = _by_stage(tables.trials), _by_stage(tables.configs)
     selections = _by_stage(tables.selections)
     for stage_id, rows in configs.items():
