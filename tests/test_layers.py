@@ -33,6 +33,7 @@ LAYERS = [
 ]
 # Within a package, in the same order; its other modules stand below all of these.
 INNER_LAYERS = {
+    "reports": [{"page"}],
     "launch": [{"driver"}, {"runtime"}, {"cluster"}, {"coordination"}],
     "data": [{"augment"}, {"registry", "sampling", "storage"}],
     "results": [{"tables"}, {"records"}, {"storage"}],
@@ -53,6 +54,7 @@ FORBIDDEN = {
 }
 REPORTS = sorted((ROOT / "reports").rglob("*.py"))
 REPORTS_MAY_USE = {
+    "raysl.__version__",
     "raysl.reports",
     "raysl.results",
     "raysl.errors",

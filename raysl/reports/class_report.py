@@ -133,10 +133,10 @@ def _notes(reports: Sequence[Report]) -> tuple[str, ...]:
 
 def _report(stage: Searched, seed: int | None) -> Report:
     trials = stage.seed(seed)
-    return report(trials, [stage.features(trial) for trial in trials], _published(stage))
+    return report(trials, [stage.features(trial) for trial in trials], published(stage))
 
 
-def _published(stage: Searched) -> ClassReport | None:
+def published(stage: Searched) -> ClassReport | None:
     """Return what a paper publishes of the classes of the cell that a stage gives."""
     searched = read_paper_tables(Store.open(stage.uri, create=False))
     found = (one for paper in searched for one in paper.class_reports if paper.stages.get(one.cell) == stage.stage_id)

@@ -1,6 +1,6 @@
 """Figures of a table file whose columns are numbers, as of pre-training epochs (Baier et al. 2024, Figures 3, 5, 6, 7).
 
-    uv run python -m analysis.epochs RESULTS_DIR... [--tables A,B] [--x-label WORDS]
+    uv run python -m analysis.epochs RESULTS_DIR... [--tables A,B] [--cells A,B] [--x-label WORDS]
 
 A panel per table, a line per row: means of our cells with their standard errors over the seeds. A row that is one
 number alone, as of a baseline without pre-training, is a horizontal line. Open marks are published numbers.
@@ -8,6 +8,8 @@ number alone, as of a baseline without pre-training, is a horizontal line. Open 
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -35,10 +37,11 @@ LEVEL: dict[str, Any] = {"linestyle": (0, (4, 2))}
 Found = tuple[PaperTables, ComparedTable]
 
 
-def read_compared(uris: Sequence[str], names: str | None) -> list[Found]:
+def read_compared(uris: Sequence[str], names: str | None, patterns: str | None = None) -> list[Found]:
     """Return the tables of results folders with our numbers, or those named in a list such as `figure3,figure6`.
 
-    Raises ResultsError where no table file was searched, UserError where a name is that of no table.
+    patterns: of the cells that are kept, such as `figure3/sidae/*,figure3/simsiam/*`; all if None.
+    Raises ResultsError where no table file was searched, UserError where a name or a pattern is that of nothing.
     """
     found: list[Found] = []
     for uri in dict.fromkeys(uris):
@@ -48,6 +51,8 @@ def read_compared(uris: Sequence[str], names: str | None) -> list[Found]:
     if not found:
         folders = ", ".join(without_keys(uri) for uri in uris)
         raise ResultsError(f"{folders}: no table file was searched here; `raysl tune TABLE.yaml` does")
+    if patterns is not None:
+        found = _of_cells(found, patterns)
     if names is None:
         return found
     known = [one.table.name for _, one in found]
@@ -56,6 +61,25 @@ def read_compared(uris: Sequence[str], names: str | None) -> list[Found]:
         if name not in known:
             raise UserError(f"--tables {name}: no such table; {choices(name, known)}")
     return [pair for name in wanted for pair in found if pair[1].table.name == name]
+
+
+def _of_cells(found: Sequence[Found], patterns: str) -> list[Found]:
+    """Return the tables that have cells of some patterns, each with these alone."""
+    wanted = [pattern.strip() for pattern in patterns.split(",")]
+    keys = [cell.cell.key for _, one in found for cell in one.cells.values()]
+    for pattern in wanted:
+        if not any(fnmatchcase(key, pattern) for key in keys):
+            raise UserError(f"--cells {pattern}: no such cell; {choices(pattern, keys)}")
+    kept = []
+    for tables, one in found:
+        cells = {
+            place: cell
+            for place, cell in one.cells.items()
+            if any(fnmatchcase(cell.cell.key, pattern) for pattern in wanted)
+        }
+        if cells:
+            kept.append((tables, replace(one, cells=cells)))
+    return kept
 
 
 def numbers(one: ComparedTable) -> dict[str, float] | None:
@@ -145,6 +169,20 @@ def _names(shown: Sequence[Found]) -> list[str]:
     return [long if titles.count(title) > 1 else title for title, long in zip(titles, profiles, strict=True)]
 
 
+def draw_folder(uri: str, patterns: str | None = None) -> Figure:
+    """Return the figure of a folder's tables whose columns are numbers, of those cells alone that patterns name.
+
+    Raises ResultsError where no table file was searched, UserError where no table has such columns.
+    """
+    found = [pair for pair in read_compared([uri], None, patterns) if numbers(pair[1]) is not None]
+    if not found:
+        raise UserError(f"{without_keys(uri)}: no table has numbers for columns, as of epochs")
+    shown = [one for _, one in found]
+    if not any(cell.ours for one in shown for cell in one.cells.values()):
+        raise ResultsError(f"no cell has a number yet: {'; '.join(_missing(shown))}")
+    return draw(_names(found), shown, "", X_LABEL)
+
+
 def _missing(shown: Sequence[ComparedTable]) -> Mapping[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for cell in (cell for one in shown for cell in one.cells.values() if cell.missing):
@@ -156,9 +194,10 @@ def main(arguments: Arguments) -> None:
     """Draw the figure."""
     options = parser("epochs", __doc__ or "")
     options.add_argument("--tables", metavar="A,B", help="only these tables of the table file")
+    options.add_argument("--cells", metavar="A,B", help="only these cells: TABLE/ROW/COLUMN, with * for any")
     options.add_argument("--x-label", default=X_LABEL, metavar="WORDS", help=f"what the columns are; {X_LABEL}")
     given = options.parse_args(arguments)
-    found = read_compared(given.results, given.tables)
+    found = read_compared(given.results, given.tables, given.cells)
     shown = [pair for pair in found if numbers(pair[1]) is not None]
     for _, one in found:
         if numbers(one) is None:
