@@ -14,7 +14,7 @@ MARGIN = 0.06  # beside the least and the greatest value, as a part of the axis
 DIGIT_WIDTH = 0.62  # as a part of the font's size
 GAP = 0.06  # inches between labels
 BESIDE = 0.55  # inches of a panel's width that its y axis takes
-WIDE = 30.0  # ratio
+WIDE = 10.0  # ratio
 POINTS = 72  # an inch
 POINT_MARKERS = ("o", "*")
 

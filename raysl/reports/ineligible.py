@@ -12,6 +12,7 @@ Style = Mapping[str, Any]
 MARKS: Mapping[str, tuple[Style, str]] = {
     "diverged": ({"marker": "x", "markersize": 5, "linestyle": ""}, "not eligible: a seed diverged"),
     "collapsed": ({"marker": "1", "markersize": 7, "linestyle": ""}, "not eligible: a seed collapsed"),
+    "failed": ({"marker": "2", "markersize": 7, "linestyle": ""}, "not eligible: a seed failed"),
     "stopped": ({"marker": "|", "markersize": 6, "linestyle": ""}, "not eligible: a seed was stopped"),
     "": ({"marker": "+", "markersize": 6, "linestyle": ""}, "not eligible: a seed is missing"),
 }

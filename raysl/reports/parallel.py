@@ -19,6 +19,7 @@ NOTE = (
 COLOURS = matplotlib.colormaps["viridis"]
 MOST_LEVELS = 6  # named on an axis
 TICK = 0.02
+BEHIND = {"facecolor": "#ffffff", "alpha": 0.75, "linewidth": 0, "pad": 0.8}  # of words, above the lines
 NAME_WIDTH = 14  # characters of an axis' name
 
 
@@ -93,7 +94,9 @@ def _draw_axis(panel: Axes, place: int, key: Key, config_ids: Sequence[str], *, 
         named = dict([ends[0], ends[-1]])
     beside, side = (-TICK, "right") if is_last else (TICK, "left")
     for words, height in named.items():
-        panel.text(place + beside, height, words, fontsize="small", ha=side, va="center", color=figures.INK)
+        panel.text(
+            place + beside, height, words, fontsize="small", ha=side, va="center", color=figures.INK, bbox=BEHIND
+        )
 
 
 def _rounded(value: float | str) -> float | str:

@@ -24,7 +24,7 @@ Points = NDArray[np.float32]  # [N, D], or [N, 2] of a figure
 Shown = tuple[Searched, Features]
 SEED = 0
 FEWEST = 4  # images
-NUM_IMAGES = 400  # of figures that are not told how many
+NUM_IMAGES = 300  # of figures that are not told how many
 
 
 @dataclass(frozen=True)

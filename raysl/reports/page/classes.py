@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from raysl.errors import ResultsError
 from raysl.reports import class_report, confusion
-from raysl.reports.page.html import Html, joined, table, tag
+from raysl.reports.page.html import Html, joined, table, tag, wide
 from raysl.reports.stages import Searched
 from raysl.results.records.features import Features
 
@@ -40,4 +40,4 @@ def _matrix(features: Sequence[Features]) -> Html:
         for name, row in zip(names, values, strict=True)
     ]
     matrix = tag("table", tag("thead", head), tag("tbody", *body), class_="heat")
-    return joined([tag("h3", "Confusion matrix"), tag("p", f"{confusion.NOTE}."), tag("div", matrix, class_="wide")])
+    return joined([tag("h3", "Confusion matrix"), tag("p", f"{confusion.NOTE}."), wide(matrix)])

@@ -1,6 +1,6 @@
 """HTML from text and parts: every text is escaped, and only what is marked as HTML is not."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from html import escape
 
 
@@ -29,22 +29,22 @@ def joined(parts: Iterable[Part]) -> Html:
     return Html("".join(part if isinstance(part, Html) else escape(part) for part in parts))
 
 
-def table(
-    header: Sequence[Part],
-    rows: Iterable[Sequence[Part]],
-    *,
-    ids: Mapping[int, str] | None = None,
-    **attributes: str | None,
-) -> Html:
-    """Return a table that scrolls sideways where it is too wide; ids: of rows, by their places from 0."""
+def table(header: Sequence[Part], rows: Iterable[Sequence[Part]], words: Container[int] = ()) -> Html:
+    """Return a table that scrolls sideways where it is too wide; words: places of the columns of sentences."""
     heads = joined(tag("th", cell, scope="col") for cell in header)
-    body = []
-    for place, row in enumerate(rows):
-        first, *rest = row
-        cells = [tag("th", first, scope="row"), *(tag("td", cell) for cell in rest)]
-        body.append(tag("tr", *cells, id=(ids or {}).get(place)))
-    content = tag("table", tag("thead", tag("tr", heads)), tag("tbody", *body), **attributes)
+    body = [tag("tr", *(_cell(place, cell, words) for place, cell in enumerate(row))) for row in rows]
+    return wide(tag("table", tag("thead", tag("tr", heads)), tag("tbody", *body)))
+
+
+def wide(content: Html) -> Html:
+    """Return what scrolls sideways where it is too wide, by the keyboard too."""
     return tag("div", content, class_="wide", tabindex="0")
+
+
+def _cell(place: int, cell: Part, words: Container[int]) -> Html:
+    if place == 0:
+        return tag("th", cell, scope="row")
+    return tag("td", cell, class_="words" if place in words else None)
 
 
 def facts(given: Mapping[str, Part]) -> Html:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from raysl.reports.page.html import Html, code, folded, joined, tag
+from raysl.reports.page.html import Html, code, folded, joined, tag, wide
 from raysl.reports.page.numbers import plain_spread, spread
 from raysl.reports.searched import MEASURES, ranking, rule_of
 from raysl.reports.stages import Row, Searched, params_text
@@ -55,7 +55,7 @@ def _table(stage: Searched, rows: Sequence[tuple[str, Row]]) -> Html:
     heads = ["config", "rank", "seeds", *(HEADS[name] for name in columns), "s/trial", "row of configs.arrow"]
     head = tag("tr", *(tag("th", name, scope="col") for name in heads))
     body = [_row(stage, rank, config, columns) for rank, config in rows]
-    return tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="wide", tabindex="0")
+    return wide(tag("table", tag("thead", head), tag("tbody", *body)))
 
 
 def _row(stage: Searched, rank: str, config: Row, columns: Sequence[str]) -> Html:

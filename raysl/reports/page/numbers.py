@@ -15,7 +15,10 @@ def spread(config: Row, column: str) -> Html:
     if std is None:
         return joined([number(factor * mean, column)])
     half = half_width(factor * std, config["num_seeds"])
-    low, high = (number(factor * mean + way * half, column) for way in (-1, 1))
+    ends = [factor * mean + way * half for way in (-1, 1)]
+    if factor == 100:
+        ends = [min(max(end, 0.0), 100.0) for end in ends]  # no accuracy is beyond
+    low, high = (number(end, column) for end in ends)
     return joined(
         [f"{number(factor * mean, column)} ± {number(factor * std, column)}", tag("small", f"{low} to {high}")]
     )

@@ -15,6 +15,10 @@ from raysl.results.storage.file_systems import without_keys
 from raysl.results.tables.comparison import ComparedTable
 
 Compared = Sequence[tuple[PaperTables, ComparedTable]]
+MOST_BYTES = 4_000_000  # of sections with figures: mail servers refuse larger files
+NO_ROOM = (
+    "The last stages have no figures here, so that the page stays small: give their ids to `raysl report --stages`."
+)
 SAFE = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the page loads nothing and runs nothing
 
 
@@ -24,10 +28,12 @@ def page(uri: str, stages: Sequence[Searched], compared: Compared, now: datetime
     compared: the paper's tables of the folder, with our numbers.  tell: is told what is being drawn.
     """
     names = titles(stages)
-    sections = []
+    sections: list[Html] = []
+    num_bytes = 0
     for place, (stage, name) in enumerate(zip(stages, names, strict=True)):
         tell(f"{place + 1}/{len(stages)} {name}")
-        sections.append(stage_section(stage, name, place))
+        sections.append(stage_section(stage, name, place, has_figures=num_bytes < MOST_BYTES))
+        num_bytes += len(sections[-1].encode())
     heading = ", ".join(dict.fromkeys(stage.experiment for stage in stages))
     if compared:
         heading = ", ".join(dict.fromkeys(tables.source for tables, _ in compared))
@@ -46,6 +52,7 @@ def page(uri: str, stages: Sequence[Searched], compared: Compared, now: datetime
         _commands(uri, stages, compared),
         paper_tables(compared, {stage.stage_id for stage in stages}),
         _contents(stages, names),
+        tag("p", NO_ROOM) if num_bytes >= MOST_BYTES else "",
         *sections,
         _foot(uri, now),
     )

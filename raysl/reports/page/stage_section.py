@@ -26,9 +26,9 @@ SEARCH = ("history", "parallel", "contour", "importance", "pareto")
 UNTRAINED = ("finished", "pending")
 
 
-def stage_section(stage: Searched, title: str, place: int) -> Html:
+def stage_section(stage: Searched, title: str, place: int, *, has_figures: bool = True) -> Html:
     """Return the section of a stage; place: among the page's stages, from 0."""
-    shown = _Figures(stage, f"s{place}")
+    shown = _Figures(stage, f"s{place}", has_figures)
     main = [*shown.of("curves"), *shown.slices(), *(one for name in SEARCH for one in shown.of(name))]
     return tag(
         "section",
@@ -47,16 +47,19 @@ def stage_section(stage: Searched, title: str, place: int) -> Html:
 
 
 class _Figures:
-    """The figures of a stage that have something to show; prefix: of their ids."""
+    """The figures of a stage that have something to show: none where the page has no room for them.
 
-    def __init__(self, stage: Searched, prefix: str) -> None:
-        self._stage, self._prefix, self._num = stage, prefix, 0
+    prefix: of their ids.
+    """
+
+    def __init__(self, stage: Searched, prefix: str, has_figures: bool) -> None:
+        self._stage, self._prefix, self._num, self._has = stage, prefix, 0, has_figures
         self._beside = beside_pointer(stage)
 
     def of(self, name: str) -> Iterator[Html]:
         """Yield a figure by its name, if it has something to show."""
         kind = FIGURES[name]
-        if kind.obstacle(self._stage):
+        if not self._has or kind.obstacle(self._stage):
             return
         try:
             yield self._figure(kind, kind.words, lambda: kind.draw([""], [self._stage]))
@@ -66,7 +69,7 @@ class _Figures:
     def slices(self) -> Iterator[Html]:
         """Yield a figure for each searched key."""
         kind = FIGURES["slices"]
-        if kind.obstacle(self._stage):
+        if not self._has or kind.obstacle(self._stage):
             return
         column = measure_of(self._stage, None)
         for key in searched_keys(self._stage):
@@ -79,7 +82,7 @@ class _Figures:
             drawn = inline(draw(), words, f"{self._prefix}f{self._num}-", self._beside)
         return tag(
             "figure",
-            tag("figcaption", tag("b", words.capitalize())),
+            tag("figcaption", tag("b", words[0].upper() + words[1:])),
             drawn,
             tag("figcaption", f"{kind.note.rstrip('.')}."),
         )
@@ -146,13 +149,13 @@ def _failures(stage: Searched) -> Iterator[Html]:
         [
             status,
             str(num),
-            tag("span", why),
+            why,
             joined([code(", ".join(ids[status, why][:3])), "" if num < 4 else ", ..."]),
         ]
         for (status, why), num in found.most_common()
     ]
     note = tag("p", tag("small", "Logs of failed trials: ", code("logs/TRIAL.log"), " of the results folder."))
-    content = table(["status", "trials", "reason", "rows of trials.arrow"], rows)
+    content = table(["status", "trials", "reason", "rows of trials.arrow"], rows, words={2})
     yield folded(f"Failures: {found.total()} of {len(stage.trials)} trials did not finish", content, note, is_open=True)
 
 

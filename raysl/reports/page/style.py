@@ -33,7 +33,7 @@ h3{{font-size:1.05em;margin:1.4em 0 .3em}} p{{margin:.4em 0;max-width:80em}}
 a{{color:var(--link)}}
 code{{font:.87em ui-monospace,monospace;background:var(--soft);padding:0 .25em;border-radius:3px}}
 pre{{background:var(--soft);padding:.6em;overflow-x:auto;white-space:pre-wrap;margin:.4em 0}} pre code{{padding:0}}
-dl{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,270px),1fr));gap:.35em 1.4em;margin:.6em 0}}
+dl{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,170px),1fr));gap:.35em 1.4em;margin:.6em 0}}
 dt{{color:var(--grey);font-size:.85em}} dd{{margin:0}}
 .wide{{overflow-x:auto;margin:.5em 0;max-width:100%}}
 table{{border-collapse:collapse;font-size:.92em;font-variant-numeric:tabular-nums}}
@@ -46,12 +46,13 @@ small{{color:var(--grey);font-weight:400;display:block;font-size:.85em}}
 .figures{{display:flex;flex-wrap:wrap;gap:18px 26px;align-items:flex-start;margin:.6em 0}}
 figure{{margin:0;width:355px;max-width:100%}} figure svg{{display:block;max-width:100%;height:auto;overflow:visible}}
 figcaption{{font-size:.85em;color:var(--grey)}} figcaption b{{color:var(--ink);display:block;font-size:1.1em}}
-svg text{{fill:var(--ink)}}
+svg text{{fill:var(--ink)}} svg *{{stroke-linejoin:round;stroke-linecap:butt}}
 details{{margin:.5em 0}} summary{{cursor:pointer;font-weight:600;padding:.25em 0}}
 .heat td{{text-align:center;min-width:2.2em;background:color-mix(in srgb,var(--heat) calc(var(--v)*1%),transparent)}}
 .heat td,.heat th{{padding:.2em .35em}} .bad{{color:var(--c2)}}
 nav ul{{columns:300px;padding-left:1.2em;margin:.4em 0}}
 footer{{margin-top:3em;border-top:2px solid var(--line);color:var(--grey);font-size:.9em}}
-@media (max-width:600px){{body{{padding:10px;font-size:14px}} th,td{{padding:.25em .4em}} tbody th{{max-width:40vw}}}}
+@media (max-width:600px){{body{{padding:10px;font-size:14px}} dl{{gap:.3em .8em}}
+th,td{{padding:.25em .4em}} tbody th{{max-width:40vw}}}}
 @media print{{details>*{{display:block}} .wide{{overflow:visible}}}}
 """
