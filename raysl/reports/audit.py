@@ -1,6 +1,6 @@
 """What selecting without a validation set gave up, in stages whose configs are all scored (`raysl tune --score all`).
 
-    uv run python -m analysis.audit RESULTS_DIR... [--format text|markdown|latex]
+    uv run python -m analysis.audit RESULTS_DIR... [--stages|--cells A,B] [--format text|markdown|latex]
 
 Per stage: the regret of the selection rule, in percentage points of test accuracy, against the config of the best mean
 test accuracy: the mean of the differences paired by seed, with a 95 % t interval over the seeds.
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from raysl.errors import ResultsError
 from raysl.reports import figures, tables
+from raysl.reports.choosing import add_choice, chosen
 from raysl.reports.command import Arguments, out_folder, parser, say, say_written
 from raysl.reports.regrets import UPPER_BOUND, Regret, obstacle, regret, write_arrow
 from raysl.reports.stages import Row, Searched, params_text, read_stages, titles
@@ -67,11 +68,24 @@ def _summary(regrets: Sequence[Regret]) -> str:
 def _remarks(names: Sequence[str], regrets: Sequence[Regret], left_out: Mapping[str, str]) -> list[str]:
     pairs = zip(names, regrets, strict=True)
     ineligible = "; ".join(f"{name}: {one.num_ineligible}" for name, one in pairs if one.num_ineligible)
-    remarks = [f"Configs that no rule could choose, and that are left out: {ineligible}."] if ineligible else []
+    remarks = [_ties(names, regrets)]
+    remarks += [f"Configs that no rule could choose, and that are left out: {ineligible}."] if ineligible else []
     reasons: dict[str, list[str]] = {}
     for name, reason in left_out.items():
         reasons.setdefault(reason, []).append(name)
     return remarks + [f"Not audited: {'; '.join(alike)}: {reason}." for reason, alike in reasons.items()]
+
+
+def _ties(names: Sequence[str], regrets: Sequence[Regret]) -> str:
+    """Return how many other configs tie with the selected and with the best one of each stage."""
+    found = [
+        f"{name}: {one.num_tied_selected} with the selected, {one.num_tied_best} with the best"
+        for name, one in zip(names, regrets, strict=True)
+        if one.num_tied_selected or one.num_tied_best
+    ]
+    num_without = len(regrets) - len(found)
+    rest = "none" if not found else f"none in the other {num_without}" if num_without else ""
+    return f"Ties: {'; '.join(filter(None, [*found, rest]))}."
 
 
 def _obstacles(names: Sequence[str], stages: Sequence[Searched]) -> list[str | None]:
@@ -105,9 +119,11 @@ def draw(names: Sequence[str], regrets: Sequence[Regret], note: str) -> Figure:
 def main(arguments: Arguments) -> None:
     """Print and write the table, the Arrow file and the figure."""
     options = parser("audit", __doc__ or "")
+    add_choice(options)
     options.add_argument("--format", choices=list(tables.FORMATS), default="text")
     given = options.parse_args(arguments)
-    stages = read_stages(given.results)
+    is_choice = given.stages is not None or given.cells is not None
+    stages = chosen(given) if is_choice else read_stages(given.results)
     folder = out_folder(given.results, given.out)
     every = titles(stages)
     obstacles = list(zip(every, stages, _obstacles(every, stages), strict=True))

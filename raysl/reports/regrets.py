@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from scipy import stats
 
+from raysl.reports.searched import tied
 from raysl.reports.stages import Row, Searched, attack, params_text, source
 from raysl.results.schema import nullable
 
@@ -43,6 +44,17 @@ class Regret:
         error = statistics.stdev(self.differences) / num_seeds**0.5
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, num_seeds - 1)) * error
         return self.mean - half, self.mean + half
+
+    @property
+    def num_tied_selected(self) -> int:
+        """Configs that the rule could not tell from the selected one."""
+        return len(tied(self.stage))
+
+    @property
+    def num_tied_best(self) -> int:
+        """Eligible configs whose mean test accuracy is that of the best, which is not counted."""
+        means = [config["test_accuracy_mean"] for config in self.stage.configs if config["eligible"]]
+        return means.count(self.best["test_accuracy_mean"]) - 1
 
     @property
     def num_ineligible(self) -> int:
@@ -116,6 +128,8 @@ def _numbers(one: Regret) -> dict[str, Any]:
         "regret": one.mean,
         "regret_low": low,
         "regret_high": high,
+        "num_tied_selected": one.num_tied_selected,
+        "num_tied_best": one.num_tied_best,
     }
 
 
@@ -148,6 +162,8 @@ _SCHEMA = pa.schema(
         nullable(
             "regret_high", pa.float64(), "upper end of the 95 % t interval; null for one seed or one config", _POINTS
         ),
+        nullable("num_tied_selected", pa.int64(), "other configs of the same value by the rule"),
+        nullable("num_tied_best", pa.int64(), "other eligible configs of the best mean test accuracy"),
         nullable("left_out", pa.string(), "why the stage was not audited; else null"),
     ],
     metadata={"raysl.table": "audit", "note": UPPER_BOUND},

@@ -94,6 +94,15 @@ def ranking(stage: Searched) -> list[Row]:
     return sorted(measured(stage, rule.column), key=lambda config: sign * config[f"{rule.column}_mean"])
 
 
+def tied(stage: Searched) -> list[Row]:
+    """Return the other configs whose value by the stage's rule is that of the selected one."""
+    rule, ranked = rule_of(stage), ranking(stage)
+    if rule is None or not ranked:
+        return []
+    column = f"{rule.column}_mean"
+    return [config for config in ranked if not config["selected"] and config[column] == ranked[0][column]]
+
+
 def is_grid(stage: Searched) -> bool:
     """Return whether the configs are all combinations of the searched values."""
     combinations = math.prod(len(set(key.values.values())) for key in searched_keys(stage))

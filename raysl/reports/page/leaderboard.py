@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from raysl.reports.page.html import Html, code, folded, joined, tag, wide
 from raysl.reports.page.numbers import plain_spread, spread
-from raysl.reports.searched import MEASURES, ranking, rule_of
+from raysl.reports.searched import MEASURES, ranking, tied
 from raysl.reports.stages import Row, Searched, params_text
 
 MOST_SHOWN = 12  # configs that are not folded away
@@ -14,15 +14,6 @@ HEADS = {"final_loss": "final loss", "probe_accuracy": "probe accuracy %", "test
 def row_id(stage: Searched, config_id: str) -> str:
     """Return the name of a config's row in the page."""
     return f"{stage.stage_id}-{config_id}"
-
-
-def tied(stage: Searched) -> list[Row]:
-    """Return the configs, but for the selected one, whose value the rule could not tell from the selected one's."""
-    rule, ranked = rule_of(stage), ranking(stage)
-    if rule is None or not ranked:
-        return []
-    column = f"{rule.column}_mean"
-    return [config for config in ranked if not config["selected"] and config[column] == ranked[0][column]]
 
 
 def reason(stage: Searched) -> Html:

@@ -30,9 +30,12 @@ def page(uri: str, stages: Sequence[Searched], compared: Compared, now: datetime
     names = titles(stages)
     sections: list[Html] = []
     num_bytes = 0
+    first: dict[frozenset[str], tuple[str, str]] = {}
     for place, (stage, name) in enumerate(zip(stages, names, strict=True)):
         tell(f"{place + 1}/{len(stages)} {name}")
-        sections.append(stage_section(stage, name, place, has_figures=num_bytes < MOST_BYTES))
+        shown = first.setdefault(frozenset(trial["trial_id"] for trial in stage.trials), (stage.stage_id, name))
+        same = None if shown[0] == stage.stage_id else shown
+        sections.append(stage_section(stage, name, place, has_figures=num_bytes < MOST_BYTES, same=same))
         num_bytes += len(sections[-1].encode())
     heading = ", ".join(dict.fromkeys(stage.experiment for stage in stages))
     if compared:

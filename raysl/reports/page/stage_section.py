@@ -26,13 +26,23 @@ SEARCH = ("history", "parallel", "contour", "importance", "pareto")
 UNTRAINED = ("finished", "pending")
 
 
-def stage_section(stage: Searched, title: str, place: int, *, has_figures: bool = True) -> Html:
-    """Return the section of a stage; place: among the page's stages, from 0."""
+def stage_section(
+    stage: Searched, title: str, place: int, *, has_figures: bool = True, same: tuple[str, str] | None = None
+) -> Html:
+    """Return the section of a stage.
+
+    place: among the page's stages, from 0.  same: id and title of one that has the same trials, and the figures.
+    """
+    heading = tag("h2", title, id=stage.stage_id)
+    if same is not None:
+        where = tag("a", same[1], href=f"#{same[0]}")
+        text = tag("p", "The same trials as ", where, ", where their numbers and figures are.")
+        return tag("section", heading, facts(_facts(stage)), text, reason(stage))
     shown = _Figures(stage, f"s{place}", has_figures)
     main = [*shown.of("curves"), *shown.slices(), *(one for name in SEARCH for one in shown.of(name))]
     return tag(
         "section",
-        tag("h2", title, id=stage.stage_id),
+        heading,
         facts(_facts(stage)),
         reason(stage),
         leaderboard(stage),

@@ -1,24 +1,32 @@
 """The style of the page: light and dark, from 400 pixels up, and on paper."""
 
+import matplotlib
+from matplotlib.colors import to_hex
+
 from raysl.reports.figures import PALETTE
 
+COLOUR_MAP = matplotlib.colormaps["viridis"]
+NUM_STEPS = 16  # of the colour map
+DARKEST = 0.3  # of the colour map on a dark page
 DARK_PALETTE = (
     "#5aa4ea", "#ffb733", "#f0604a", "#a9b8b6", "#b77be0", "#c98d7b", "#f58033", "#cbbf86", "#9799a8", "#92dadd",
 )  # fmt: skip
 
 
-def _variables(palette: tuple[str, ...], **others: str) -> str:
-    names = {f"c{place}": colour for place, colour in enumerate(palette)} | others
+def _variables(palette: tuple[str, ...], darkest: float, **others: str) -> str:
+    shades = [to_hex(COLOUR_MAP(darkest + (1 - darkest) * step / (NUM_STEPS - 1))) for step in range(NUM_STEPS)]
+    names = {f"c{place}": colour for place, colour in enumerate(palette)}
+    names |= {f"v{place}": colour for place, colour in enumerate(shades)} | others
     return ";".join(f"--{name}:{value}" for name, value in names.items())
 
 
 _LIGHT = _variables(
-    PALETTE, ink="#222222", grey="#767676", paper="#ffffff", soft="#f3f5f7", line="#d8dde2", mark="#e4f0fc",
+    PALETTE, 0.0, ink="#222222", grey="#767676", paper="#ffffff", soft="#f3f5f7", line="#d8dde2", mark="#e4f0fc",
     link="#0b5cad", heat="#2f7fd0",
 )  # fmt: skip
 _DARK = _variables(
-    DARK_PALETTE, ink="#e6e6e6", grey="#9a9a9a", paper="#16181b", soft="#202327", line="#3a3f45", mark="#1d3247",
-    link="#7ab7f5", heat="#3f90da",
+    DARK_PALETTE, DARKEST, ink="#e6e6e6", grey="#9a9a9a", paper="#16181b", soft="#202327", line="#3a3f45",
+    mark="#1d3247", link="#7ab7f5", heat="#3f90da",
 )  # fmt: skip
 
 CSS = f"""
@@ -50,7 +58,7 @@ svg text{{fill:var(--ink)}} svg *{{stroke-linejoin:round;stroke-linecap:butt}}
 details{{margin:.5em 0}} summary{{cursor:pointer;font-weight:600;padding:.25em 0}}
 .heat td{{text-align:center;min-width:2.2em;background:color-mix(in srgb,var(--heat) calc(var(--v)*1%),transparent)}}
 .heat td,.heat th{{padding:.2em .35em}} .bad{{color:var(--c2)}}
-nav ul{{columns:300px;padding-left:1.2em;margin:.4em 0}}
+nav ul{{columns:300px;column-gap:2.5em;padding-left:1.2em;margin:.4em 0}}
 footer{{margin-top:3em;border-top:2px solid var(--line);color:var(--grey);font-size:.9em}}
 @media (max-width:600px){{body{{padding:10px;font-size:14px}} dl{{gap:.3em .8em}}
 th,td{{padding:.25em .4em}} tbody th{{max-width:40vw}}}}

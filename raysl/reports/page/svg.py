@@ -6,15 +6,19 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 
 import matplotlib
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from raysl.reports.figures import CONFIG, GREY, INK, PALETTE, STYLE
 from raysl.reports.page.html import Html
+from raysl.reports.page.style import COLOUR_MAP, NUM_STEPS
 
 SVG, LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 PIXELS = 4 / 3  # a point
 _COLOURS = {INK: "var(--ink)", GREY: "var(--grey)", "#ffffff": "var(--paper)", "#000000": "var(--ink)"}
 _COLOURS |= {colour: f"var(--c{place})" for place, colour in enumerate(PALETTE)}
+_COLOURS |= {to_hex(COLOUR_MAP(n)): f"var(--v{n * NUM_STEPS // COLOUR_MAP.N})" for n in range(COLOUR_MAP.N)}
+_HEX = re.compile(r"#[0-9a-f]{6}\b")
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
 _SPACES = re.compile(r"[ \n]+")
 _USED = re.compile(r"#([\w.-]+)")
@@ -69,17 +73,11 @@ def _rewrite(element: ET.Element, short: Callable[[str], str]) -> None:
             element.set(key, _NUMBER.sub(lambda found: f"{float(found[0]):.1f}", value))
         else:
             value = _REFERENCE.sub(lambda found: f"url(#{short(found[1])})", value)
-            element.set(key, _recoloured(value))
+            element.set(key, _HEX.sub(lambda found: _COLOURS.get(found[0], found[0]), value))
     if element.text is not None and element.text.isspace():
         element.text = None
     if element.tail is not None and element.tail.isspace():
         element.tail = None
-
-
-def _recoloured(style: str) -> str:
-    for colour, variable in _COLOURS.items():
-        style = style.replace(colour, variable)
-    return style
 
 
 def _name(element: ET.Element, words: str) -> None:
