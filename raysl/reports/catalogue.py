@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from raysl.errors import ResultsError, UserError, choices
+from raysl.errors import ResultsError, UserError
 from raysl.reports import (
     audit,
     axes,
@@ -49,13 +49,6 @@ class FigureType:
     note: str
     obstacle: Callable[[Searched], str]
     draw: Callable[[Names, Stages], Figure]
-
-
-def figure_type(name: str) -> FigureType:
-    """Return a figure's type by its name; UserError with the names where there is none."""
-    if name not in FIGURES:
-        raise UserError(f"--figure {name}: {choices(name, FIGURES)}")
-    return FIGURES[name]
 
 
 def draw(kind: FigureType, stages: Stages, tell: Callable[[str], None]) -> Figure:

@@ -24,7 +24,8 @@ def obstacle(stage: Searched) -> str:
         return "nothing is selected yet"
     keys = searched_keys(stage)
     if len(keys) != 2:
-        return f"{len(keys) or 'no'} hyperparameters were searched, and a contour is of two"
+        names = ", ".join(key.name for key in keys) or "none"
+        return f"a contour is of two searched hyperparameters, and here they are {len(keys)}: {names}"
     if words := [key.name for key in keys if not key.is_number]:
         return f"{' and '.join(words)}: no numbers"
     ranked = ranking(stage)

@@ -21,6 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 COLUMN, PAGE = 3.5, 7.16  # inches: one column of a two-column page, and both
 FONT_SIZE = 7.0  # points
+TALLEST = 1.6  # how much higher a panel of a page's width is than one of a column's
 PANEL_HEIGHT = 1.65  # inches, without its title
 TITLE_WIDTH = 25  # characters that fit above a panel of half a column
 NOTE_WIDTH = 76  # characters that fit below the panels
@@ -61,6 +62,7 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 300,
     "svg.hashsalt": "raysl",
+    "text.parse_math": False,  # names are no formulas
     "pdf.fonttype": 42,  # journals refuse others
 }
 
@@ -134,6 +136,7 @@ def panels(num_panels: int, note: str, *, height: float, legend: Sequence[str] =
     num_columns = min(size.num_columns, num_panels)
     num_rows = -(-num_panels // num_columns)
     lines = textwrap.wrap(note, size.characters(NOTE_WIDTH)) if size.has_notes else []
+    height *= min(TALLEST, max(1.0, size.width / num_columns / COLUMN / size.scale))
     num_more = max(0, -(-len(legend) // legend_columns(legend)) - LEGEND_ROWS)
     heights = [size.scale * own for own in (num_rows * height + num_more * LEGEND_LINE, len(lines) * NOTE_LINE + 0.02)]
     figure = Figure(figsize=(size.width, sum(heights)), layout="constrained")

@@ -67,7 +67,7 @@ def obstacle(stage: Searched, column: str) -> str | None:
     if not keys:
         return "no hyperparameter was searched"
     if len(keys) == 1:
-        return f"{keys[0].name} alone was searched, and so explains all; analysis.slices draws how"
+        return f"{keys[0].name} alone was searched, and so explains all; slices draw how"
     if len(values) < LEAST_CONFIGS:
         lacking = unmeasured_reason(stage, column)
         few = f"{len(values)} eligible configs with {column}, and {LEAST_CONFIGS} are needed"

@@ -28,8 +28,8 @@ def obstacle(stage: Searched) -> str:
     rule = rule_of(stage)
     if rule is None:
         return "nothing is selected yet"
-    if (num_keys := len(searched_keys(stage))) < 2:
-        return f"{num_keys or 'no'} hyperparameter was searched, and two or more are needed"
+    if len(keys := searched_keys(stage)) < 2:
+        return f"two searched hyperparameters are needed, and here is {keys[0].name if keys else 'none'}"
     return "" if len(measured(stage, rule.column)) > 1 else "fewer than two eligible configs"
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from shlex import quote
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysl.errors import ResultsError, UserError, choices
+from raysl.outgoing.harmless import harmless, one_line
 from raysl.results import read as read_tables
 from raysl.results.records.features import Features, read_features
 from raysl.results.storage.file_systems import without_keys
@@ -69,7 +70,8 @@ class Searched:
 
     def features(self, trial: Row) -> Features:
         """Return the test features of one of its trials; ResultsError where there are none."""
-        return read_features(self.uri, trial["trial_id"])
+        found = read_features(self.uri, trial["trial_id"])
+        return replace(found, class_names=tuple(_shown(found.class_names)))
 
 
 def read_stages(uris: Iterable[str]) -> list[Searched]:
@@ -174,8 +176,8 @@ def stages_of(uri: str, every: Tables) -> Iterator[Searched]:
             profile=first["profile"],
             stage=first["stage"],
             stage_id=stage_id,
-            data=json.loads(first["data"]),
-            model=json.loads(first.get("model") or "{}"),
+            data=_shown(json.loads(first["data"])),
+            model=_shown(json.loads(first.get("model") or "{}")),
             configs=tuple(rows),
             trials=tuple(trials[stage_id]),
             curves=tables.curves.filter(pc.equal(tables.curves["stage_id"], stage_id)),
@@ -186,8 +188,17 @@ def stages_of(uri: str, every: Tables) -> Iterator[Searched]:
 def _by_stage(table: pa.Table) -> dict[str, list[Row]]:
     stages: dict[str, list[Row]] = {}
     for row in table.to_pylist():
-        stages.setdefault(row["stage_id"], []).append(row)
+        stages.setdefault(row["stage_id"], []).append(_shown(row))
     return stages
+
+
+def _shown(value: Any) -> Any:
+    """Return a value of a table with its texts as they can be drawn: on one line, without control characters."""
+    if isinstance(value, str):
+        return one_line(harmless(value))
+    if isinstance(value, Mapping):
+        return {_shown(key): _shown(one) for key, one in value.items()}
+    return [_shown(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _named(name: str, stages: Sequence[Searched]) -> Searched:

@@ -20,14 +20,15 @@ def reason(stage: Searched) -> Html:
     """Return why the selected config is selected, and whether others tie with it."""
     if stage.selection is None:
         return tag("p", "Not selected yet: trials are missing.")
-    chosen = stage.selection["config_id"]
+    chosen, rule = stage.selection["config_id"], stage.selection["rule"]
+    if chosen is None:
+        return tag("p", f"By {rule}: {stage.selection['reason']}.")
     name = next((params_text(config) for config in stage.configs if config["config_id"] == chosen), "")
     ties = tied(stage)
     same = ", ".join(params_text(config) or config["config_id"] for config in ties[:5])
     words = f" Ties: {len(ties)} ({same}); the first of the search is taken." if ties else " Ties: none."
-    what = joined([tag("b", name or "the only config"), " (", code(chosen), ") by ", stage.selection["rule"], ": "])
-    parts = ["Selected ", what] if chosen else [f"By {stage.selection['rule']}: "]
-    return tag("p", *parts, stage.selection["reason"], ".", words if chosen else "")
+    what = joined([tag("b", name or "the only config"), " (", code(chosen), ") by ", rule, ": "])
+    return tag("p", "Selected ", what, stage.selection["reason"], ".", words)
 
 
 def leaderboard(stage: Searched) -> Html:

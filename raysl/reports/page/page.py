@@ -22,10 +22,18 @@ NO_ROOM = (
 SAFE = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the page loads nothing and runs nothing
 
 
-def page(uri: str, stages: Sequence[Searched], compared: Compared, now: datetime, tell: Callable[[str], None]) -> str:
+def page(
+    uri: str,
+    stages: Sequence[Searched],
+    compared: Compared,
+    now: datetime,
+    tell: Callable[[str], None],
+    most_bytes: int = MOST_BYTES,
+) -> str:
     """Return the page of some stages of a results folder as HTML.
 
     compared: the paper's tables of the folder, with our numbers.  tell: is told what is being drawn.
+    most_bytes: of sections, after which the others have no figures.
     """
     names = titles(stages)
     sections: list[Html] = []
@@ -35,7 +43,7 @@ def page(uri: str, stages: Sequence[Searched], compared: Compared, now: datetime
         tell(f"{place + 1}/{len(stages)} {name}")
         shown = first.setdefault(frozenset(trial["trial_id"] for trial in stage.trials), (stage.stage_id, name))
         same = None if shown[0] == stage.stage_id else shown
-        sections.append(stage_section(stage, name, place, has_figures=num_bytes < MOST_BYTES, same=same))
+        sections.append(stage_section(stage, name, place, has_figures=num_bytes < most_bytes, same=same))
         num_bytes += len(sections[-1].encode())
     heading = ", ".join(dict.fromkeys(stage.experiment for stage in stages))
     if compared:
@@ -55,7 +63,7 @@ def page(uri: str, stages: Sequence[Searched], compared: Compared, now: datetime
         _commands(uri, stages, compared),
         paper_tables(compared, {stage.stage_id for stage in stages}),
         _contents(stages, names),
-        tag("p", NO_ROOM) if num_bytes >= MOST_BYTES else "",
+        tag("p", NO_ROOM) if num_bytes >= most_bytes else "",
         *sections,
         _foot(uri, now),
     )
