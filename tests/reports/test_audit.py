@@ -139,3 +139,13 @@ def test_a_stage_without_a_choice_is_left_out(results: str, run: Run, tmp_path: 
     printed, _ = run(audit.main, results)
     assert "Not audited: tiny/finetune, digits, 40 labels: one eligible config" in printed
     assert rows(tmp_path)["finetune"]["left_out"] == "one eligible config, and nothing to choose"
+
+
+def test_ties_are_said(changed: Path, republish: Callable[[Path], None], run: Run, tmp_path: Path) -> None:
+    rescore(changed, republish, [0.5, 0.6], [0.6, 0.5])
+    printed, _ = run(audit.main, changed)
+    assert "Ties: tiny/semi, digits, 40 labels: 0 with the selected, 1 with the best." in " ".join(printed.split())
+    assert (rows(tmp_path)["semi"]["num_tied_selected"], rows(tmp_path)["semi"]["num_tied_best"]) == (0, 1)
+    rescore(changed, republish, [0.5, 0.6], [0.4, 0.5])
+    printed, _ = run(audit.main, changed)
+    assert "Ties: none." in printed

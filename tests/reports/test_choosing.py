@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from raysl.errors import ResultsError, UserError
-from raysl.reports import class_report, grid, importance, loss_curves, loss_vs_lr, slices, tsne, umap
+from raysl.reports import audit, class_report, grid, importance, loss_curves, loss_vs_lr, slices, tsne, umap
 from raysl.reports.choosing import chosen
 from raysl.reports.stages import Searched, read_selected
 from raysl.results.records.paper_tables import Cell, ClassReport, PaperTable, PaperTables, write_paper_tables
@@ -18,7 +18,7 @@ from raysl.results.storage.store import Store
 
 STAGES = {"t1/semi/clean": "a", "t1/semi/attacked": "b", "t1/only/clean": "a"}
 WITHOUT = ("t1/only/attacked", "t1/semi/gone")
-REPORTS = (class_report, grid, importance, loss_curves, loss_vs_lr, slices, tsne, umap)
+REPORTS = (audit, class_report, grid, importance, loss_curves, loss_vs_lr, slices, tsne, umap)
 CONFIGS = [{"w": 0.1}, {"w": 0.2}]
 
 

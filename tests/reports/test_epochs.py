@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from raysl.errors import UserError
 from raysl.reports import epochs, importance, slices
 from raysl.reports.epochs import is_level, numbers, read_compared
 from raysl.results.records.paper_tables import Cell, PaperTable, PaperTables, write_paper_tables
@@ -160,3 +161,16 @@ def test_figures_of_searches_are_whole_and_come_out_the_same(made: Made, run: Ru
     assert contents[0] == contents[1]
     assert contents[0][0].startswith(b"\x89PNG")
     assert ET.fromstring(contents[0][1]).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_cells_are_drawn_alone(results: str, fails: Callable[..., str]) -> None:
+    [(_, one)] = read_compared([results], None, "figure/sidae/e100,figure/supervised/*")
+    assert {cell.cell.key for cell in one.cells.values()} == {"figure/sidae/e100", "figure/supervised/e25"}
+    assert "no such cell" in fails(epochs.main, results, "--cells", "figure/nothing/*")
+
+
+def test_a_folder_has_one_figure_of_its_tables(results: str) -> None:
+    figure = epochs.draw_folder(results)
+    assert len(figure.subfigs[0].axes) == 1  # the other table's columns are words
+    with pytest.raises(UserError, match="no table has numbers for columns"):
+        epochs.draw_folder(results, "figure/sidae/a")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
@@ -197,3 +198,27 @@ def test_titles_break_after_their_parts() -> None:
         "fashion_mnist, 600 labels",
     ]
     assert figures.wrapped("a_name_that_is_too_long/b", 12).split("\n") == ["a_name_that_", "is_too_long/", "b"]
+
+
+def test_dots_lie_at_their_learning_rate_and_no_tick_touches_another(made: Callable[..., str]) -> None:
+    rates = [0.001 * 1.2**place for place in range(9)]
+    configs = [{"optimizer.lr": lr, "batch_size": 8 + place} for place, lr in enumerate(rates)]
+    stage = stage_of(made(("sweep", configs, ended_early), rule="train_loss"), "sweep")
+    figure = loss_vs_lr.draw([""], [stage], "note", log=False)
+    [panel] = panels(figure)
+    dots = [own for own in panel.collections if isinstance(own, PathCollection)]
+    assert {float(place) for own in dots for place in np.asarray(own.get_offsets())[:, 0]} == set(rates)
+    [legend] = figure.subfigs[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["various other values", "selected"]
+    assert not panel.xaxis.get_minorticklocs().size
+
+
+def test_a_figure_has_the_width_and_the_letters_that_are_asked_for(results: str, tmp_path: Path) -> None:
+    with figures.laid_out(figures.Layout(width=figures.PAGE, font_size=10, has_notes=False)):
+        figure = loss_vs_lr.draw(["semi"], [stage_of(results)], "a note", log=False)
+        [panel] = panels(figure)
+        assert panel.xaxis.label.get_size() == 10
+        assert figure.get_size_inches()[0] == figures.PAGE
+        assert not [text for part in figure.subfigs for text in part.texts if text.get_text()]
+    figures.save_as(figure, tmp_path / "a.pdf")
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")

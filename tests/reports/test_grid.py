@@ -207,3 +207,17 @@ def test_several_searches_are_panels_under_what_tells_them_apart(made: Made) -> 
         ("swept/b", "probe_accuracy"), ("swept/b", "test_accuracy"),
     ]  # fmt: skip
     assert note.endswith("; digits, 50 labels")
+
+
+def test_where_no_two_configs_share_a_value_there_are_no_lines(made: Made, fails: Callable[..., str]) -> None:
+    configs = [{"batch_size": 8 + place, "method.projector": 16 * place} for place in range(1, 7)]
+    uri = made(("sweep", configs, lambda params, seed: {"probe_accuracy": 0.5}))
+    assert "no two configs share a value" in fails(grid.main, uri)
+
+
+def test_no_accuracy_is_above_100(made: Made) -> None:
+    configs = [{"batch_size": size, "method.projector": width} for size in SIZES for width in WIDTHS]
+    stage = searched(made(("sweep", configs, lambda params, seed: {"probe_accuracy": 1.0 - 0.05 * seed})))
+    panel = drawn(make_grid(stage, None, None), "probe_accuracy")
+    assert panel.get_ylim()[1] <= 100
+    assert max(panel.get_yticks()) <= 102.5
