@@ -36,26 +36,10 @@ def page(
     most_bytes: of sections, after which the others have no figures.
     """
     names = titles(stages)
-    sections: list[Html] = []
-    num_bytes = 0
-    first: dict[frozenset[str], tuple[str, str]] = {}
-    for place, (stage, name) in enumerate(zip(stages, names, strict=True)):
-        tell(f"{place + 1}/{len(stages)} {name}")
-        shown = first.setdefault(frozenset(trial["trial_id"] for trial in stage.trials), (stage.stage_id, name))
-        same = None if shown[0] == stage.stage_id else shown
-        sections.append(stage_section(stage, name, place, has_figures=num_bytes < most_bytes, same=same))
-        num_bytes += len(sections[-1].encode())
+    sections, is_whole = _sections(stages, names, tell, most_bytes)
     heading = ", ".join(dict.fromkeys(stage.experiment for stage in stages))
     if compared:
         heading = ", ".join(dict.fromkeys(tables.source for tables, _ in compared))
-    head = joined(
-        [
-            Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-            Html(f'<meta http-equiv="Content-Security-Policy" content="{SAFE}">'),
-            tag("title", f"raysl: {heading}"),
-            tag("style", Html(CSS)),
-        ]
-    )
     body = tag(
         "body",
         tag("h1", heading),
@@ -63,11 +47,39 @@ def page(
         _commands(uri, stages, compared),
         paper_tables(compared, {stage.stage_id for stage in stages}),
         _contents(stages, names),
-        tag("p", NO_ROOM) if num_bytes >= most_bytes else "",
+        "" if is_whole else tag("p", NO_ROOM),
         *sections,
         _foot(uri, now),
     )
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>{body}</html>\n'
+    return f'<!doctype html>\n<html lang="en">{_head(heading)}{body}</html>\n'
+
+
+def _head(heading: str) -> Html:
+    return tag(
+        "head",
+        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{SAFE}">'),
+        tag("title", f"raysl: {heading}"),
+        tag("style", Html(CSS)),
+    )
+
+
+def _sections(
+    stages: Sequence[Searched], names: Sequence[str], tell: Callable[[str], None], most_bytes: int
+) -> tuple[list[Html], bool]:
+    """Return the sections of the stages, and whether all have their figures."""
+    sections: list[Html] = []
+    num_bytes, is_whole = 0, True
+    first: dict[frozenset[str], tuple[str, str]] = {}
+    for place, (stage, name) in enumerate(zip(stages, names, strict=True)):
+        tell(f"{place + 1}/{len(stages)} {name}")
+        shown = first.setdefault(frozenset(trial["trial_id"] for trial in stage.trials), (stage.stage_id, name))
+        same = None if shown[0] == stage.stage_id else shown
+        has_figures = num_bytes < most_bytes
+        is_whole = is_whole and has_figures
+        sections.append(stage_section(stage, name, place, has_figures=has_figures, same=same))
+        num_bytes += len(sections[-1].encode())
+    return sections, is_whole
 
 
 def _facts(uri: str, stages: Sequence[Searched]) -> dict[str, Part]:
