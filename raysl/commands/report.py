@@ -43,7 +43,11 @@ def report(
     if figure is not None and figure not in _all_words():
         raise UserError(f"--figure {figure}: {choices(figure, _all_words())}")
     size = _size(width, font_size)
-    path = _checked(output or Path("report.html" if figure is None else f"{figure}.png"), figure)
+    if has_list:
+        refuse({"--output": output, "--figure": figure}, "not with --list")
+    path = output or Path("report.html" if figure is None else f"{figure}.png")
+    if not has_list:
+        _check(path, figure)
     store = Store.open(target, create=False)
     tables = summarise_store(store)
     if tables.configs.num_rows == 0:
@@ -53,7 +57,6 @@ def report(
     every = list(stages_of(store.uri, tables))
     stages = every if names is None and cells is None else choose(every, [store.uri], names, cells, complain)
     if has_list:
-        refuse({"--output": output, "--figure": figure}, "not with --list")
         write("".join(f"{line}\n" for line in _listed(store, stages)))
     elif figure is None:
         _write(path, _page(store, tables, stages))
@@ -72,8 +75,8 @@ def _size(width: str, font_size: float) -> figures.Layout:
     return figures.Layout(WIDTHS[width], font_size, has_notes=False)
 
 
-def _checked(path: Path, figure: str | None) -> Path:
-    """Return the path of what is written; UserError where its end or its folder cannot be."""
+def _check(path: Path, figure: str | None) -> None:
+    """Raise UserError if the path of what is written has another suffix, or nothing can be written there."""
     known = ["html"] if figure is None else list(figures.FORMATS)
     if path.suffix.removeprefix(".").lower() not in known:
         what = "a page" if figure is None else "a figure"
@@ -82,7 +85,6 @@ def _checked(path: Path, figure: str | None) -> Path:
         raise UserError(f"--output {path}: {path.parent} is no folder")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UserError(f"--output {path}: cannot be written")
-    return path
 
 
 def _all_words() -> dict[str, str]:

@@ -45,7 +45,7 @@ def page(
         tag("h1", heading),
         facts(_facts(uri, stages)),
         _commands(uri, stages, compared),
-        paper_tables(compared, {stage.stage_id for stage in stages}),
+        paper_tables(compared, {stage.stage_id for stage in stages}, quote(without_keys(uri))),
         _contents(stages, names),
         "" if is_whole else tag("p", NO_ROOM),
         *sections,

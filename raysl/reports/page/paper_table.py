@@ -12,12 +12,12 @@ NOTE = (
 )
 
 
-def paper_tables(found: Sequence[tuple[PaperTables, ComparedTable]], known: Container[str]) -> Html:
-    """Return the tables; known: ids of the stages that the page has."""
-    return joined([_table(tables, one, known) for tables, one in found])
+def paper_tables(found: Sequence[tuple[PaperTables, ComparedTable]], known: Container[str], folder: str) -> Html:
+    """Return the tables; known: ids of the stages that the page has.  folder: in commands."""
+    return joined([_table(tables, one, known, folder) for tables, one in found])
 
 
-def _table(tables: PaperTables, one: ComparedTable, known: Container[str]) -> Html:
+def _table(tables: PaperTables, one: ComparedTable, known: Container[str], folder: str) -> Html:
     columns = one.table.columns
     rows: list[list[Part]] = [
         [title, *(_cell(one.cells.get((row, column)), known) for column in columns)]
@@ -26,7 +26,7 @@ def _table(tables: PaperTables, one: ComparedTable, known: Container[str]) -> Ht
     profile = f" Profile {tables.profile}." if tables.profile else ""
     missing = sum(bool(cell.missing) for cell in one.cells.values())
     lacking = f" {missing} of {len(one.cells)} cells have no number; the pointer on them shows why." if missing else ""
-    command = code(f"raysl table DIR --format arrow --output {one.table.name}.arrow")
+    command = code(f"raysl table {folder} --format arrow --output {one.table.name}.arrow")
     return tag(
         "section",
         tag("h2", one.table.title),

@@ -54,13 +54,14 @@ small{{color:var(--grey);font-weight:400;display:block;font-size:.85em}}
 .figures{{display:flex;flex-wrap:wrap;gap:18px 26px;align-items:flex-start;margin:.6em 0}}
 figure{{margin:0;width:355px;max-width:100%}} figure svg{{display:block;max-width:100%;height:auto;overflow:visible}}
 figcaption{{font-size:.85em;color:var(--grey)}} figcaption b{{color:var(--ink);display:block;font-size:1.1em}}
-svg text{{fill:var(--ink)}} svg *{{stroke-linejoin:round;stroke-linecap:butt}}
+svg text{{fill:var(--ink);font-family:'DejaVu Sans',Verdana,sans-serif}}
+ svg *{{stroke-linejoin:round;stroke-linecap:butt}}
 details{{margin:.5em 0}} summary{{cursor:pointer;font-weight:600;padding:.25em 0}}
 .heat td{{text-align:center;min-width:2.2em;background:color-mix(in srgb,var(--heat) calc(var(--v)*1%),transparent)}}
 .heat td,.heat th{{padding:.2em .35em}} .bad{{color:var(--c2)}}
 nav ul{{columns:300px;column-gap:2.5em;padding-left:1.2em;margin:.4em 0}}
 footer{{margin-top:3em;border-top:2px solid var(--line);color:var(--grey);font-size:.9em}}
 @media (max-width:600px){{body{{padding:10px;font-size:14px}} dl{{gap:.3em .8em}}
-th,td{{padding:.25em .4em}} tbody th{{max-width:40vw}}}}
+th,td{{padding:.25em .4em}} tbody th{{min-width:7em;max-width:40vw}}}}
 @media print{{details>*{{display:block}} .wide{{overflow:visible}}}}
 """

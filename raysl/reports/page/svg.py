@@ -18,6 +18,7 @@ PIXELS = 4 / 3  # a point
 _COLOURS = {INK: "var(--ink)", GREY: "var(--grey)", "#ffffff": "var(--paper)", "#000000": "var(--ink)"}
 _COLOURS |= {colour: f"var(--c{place})" for place, colour in enumerate(PALETTE)}
 _COLOURS |= {to_hex(COLOUR_MAP(n)): f"var(--v{n * NUM_STEPS // COLOUR_MAP.N})" for n in range(COLOUR_MAP.N)}
+_FONT = re.compile(r"font: ([\d.]+px) [^;]*")
 _HEX = re.compile(r"#[0-9a-f]{6}\b")
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
 _SPACES = re.compile(r"[ \n]+")
@@ -73,6 +74,7 @@ def _rewrite(element: ET.Element, short: Callable[[str], str]) -> None:
             element.set(key, _NUMBER.sub(lambda found: f"{float(found[0]):.1f}", value))
         else:
             value = _REFERENCE.sub(lambda found: f"url(#{short(found[1])})", value)
+            value = _FONT.sub(r"font-size: \1", value)
             element.set(key, _HEX.sub(lambda found: _COLOURS.get(found[0], found[0]), value))
     if element.text is not None and element.text.isspace():
         element.text = None
