@@ -31,7 +31,9 @@ def joined(parts: Iterable[Part]) -> Html:
 
 def table(header: Sequence[Part], rows: Iterable[Sequence[Part]], words: Container[int] = ()) -> Html:
     """Return a table that scrolls sideways where it is too wide; words: places of the columns of sentences."""
-    heads = joined(tag("th", cell, scope="col") for cell in header)
+    heads = joined(
+        tag("th", cell, scope="col", class_="words" if place in words else None) for place, cell in enumerate(header)
+    )
     body = [tag("tr", *(_cell(place, cell, words) for place, cell in enumerate(row))) for row in rows]
     return wide(tag("table", tag("thead", tag("tr", heads)), tag("tbody", *body)))
 

@@ -46,7 +46,7 @@ dt{{color:var(--grey);font-size:.85em}} dd{{margin:0}}
 .wide{{overflow-x:auto;margin:.5em 0;max-width:100%}}
 table{{border-collapse:collapse;font-size:.92em;font-variant-numeric:tabular-nums}}
 th,td{{text-align:right;padding:.28em .6em;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:normal}}
-th{{font-weight:600}} th:first-child,td.words{{text-align:left}} tbody th{{font-weight:400}}
+th{{font-weight:600}} th:first-child,.words{{text-align:left}} tbody th{{font-weight:400}}
 tbody th{{position:sticky;left:0;background:var(--paper)}}
 td{{white-space:nowrap}} td.words{{white-space:normal;min-width:14em}}
 tr.selected th,tr.selected td{{background:var(--mark);font-weight:600}}
@@ -63,5 +63,5 @@ nav ul{{columns:300px;column-gap:2.5em;padding-left:1.2em;margin:.4em 0}}
 footer{{margin-top:3em;border-top:2px solid var(--line);color:var(--grey);font-size:.9em}}
 @media (max-width:600px){{body{{padding:10px;font-size:14px}} dl{{gap:.3em .8em}}
 th,td{{padding:.25em .4em}} tbody th{{min-width:7em;max-width:40vw}}}}
-@media print{{details>*{{display:block}} .wide{{overflow:visible}}}}
+@media print{{details::details-content{{content-visibility:visible}} .wide{{overflow:visible}}}}
 """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,16 +128,25 @@ def test_text_is_escaped_and_html_is_not() -> None:
     assert tag("p", "<b>", Html("<i></i>"), title='"x"') == '<p title="&quot;x&quot;">&lt;b&gt;<i></i></p>'
 
 
-def test_a_search_that_is_not_over_has_a_page(made: Made) -> None:
-    uri = made(
-        (
-            "sweep",
-            [{"x": 1.0}, {"x": 2.0}],
-            lambda params, seed: {"status": "failed", "reason": "x", "final_loss": None},
-        )
-    )
-    found = check_whole_without_links(made_page(uri))
-    assert "no config is eligible" in " ".join(found.text)
+def test_a_stage_without_an_eligible_config_has_its_reasons(made: Made) -> None:
+    failed = {"status": "failed", "reason": "out of memory", "final_loss": None}
+    found = check_whole_without_links(made_page(made(("sweep", [{"x": 1.0}, {"x": 2.0}], lambda *_: failed))))
+    words = " ".join(found.text)
+    assert "no config is eligible" in words
+    assert "4 of 4 trials did not finish" in words
+
+
+def test_a_search_that_is_not_over_has_a_page(made: Made, republish: Callable[[Path], None]) -> None:
+    curve = (Epoch(0, 0.1, 1.0, {}, 1.0),)
+    uri = made(("sweep", [{"x": 1.0}, {"x": 2.0}], lambda params, seed: {"curve": curve}))
+    folder = Path(uri.removeprefix("file://"))
+    (folder / "selections" / "sweep.json").unlink()
+    (folder / "rows" / "sweep-1-0.parquet").unlink()
+    republish(folder)
+    found = check_whole(made_page(uri))
+    assert "Not selected yet" in " ".join(found.text)
+    assert "seed 0 is not trained yet" in " ".join(found.text)
+    assert "training loss of all configs, by epoch" in found.values("aria-label")
 
 
 def check_whole_without_links(text: str) -> Elements:
