@@ -18,7 +18,8 @@ from raysl.reports.stages import Row, Searched, short_text
 from raysl.reports.terms import TOTAL, Curve
 
 NOTE = "Lines: means over the seeds; bands: standard deviation (n - 1)"
-MOST_NAMED = 6  # configs with a colour of their own
+COLOURS = tuple(figures.PALETTE[place] for place in (0, 1, 2, 4, 5, 6))  # without the grey ones
+MOST_NAMED = len(COLOURS)  # configs with a colour of their own
 OTHERS = "other configs"
 BAND, FAINT = 0.2, 0.06  # opacity
 NAME_WIDTH = 44  # characters
@@ -55,7 +56,7 @@ def named(stage: Searched) -> dict[str, str]:
     order = [config_id for config_id in [*ranked, *rest] if config_id in known]
     best = order if len(order) <= MOST_NAMED else order[: MOST_NAMED - 1]
     in_order = [config["config_id"] for config in stage.configs if config["config_id"] in best]
-    return {config_id: figures.colour(place) for place, config_id in enumerate(in_order)}
+    return dict(zip(in_order, COLOURS, strict=False))
 
 
 @figures.styled
