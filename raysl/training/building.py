@@ -5,9 +5,8 @@ from raysl.errors import CheckpointError
 from raysl.methods._method import Method
 from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint
-from raysl.training.model_file import evaluated_encoder
-from raysl.training.paths import model_path
+from raysl.training.kept_models import kept_model_path
+from raysl.training.model_file import read_model
 from raysl.training.spec import TrialSpec
 
 
@@ -16,8 +15,7 @@ def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
     assert spec.data.image_size is not None, "a trial's data are resolved"
     encoder = build_encoder(spec.model, channels, spec.data.image_size)
     if spec.start is not None:
-        start = checkpoint.load(store, model_path(spec.start, spec.start_epoch))
-        encoder.load_state_dict(evaluated_encoder(start))
+        encoder.load_state_dict(read_model(store, spec.start, spec.start_epoch).encoder())
     method = methods.build(spec.method, encoder, spec.data.num_classes)
     if spec.freeze == "backbone":
         freeze_backbone(method)
@@ -34,11 +32,11 @@ def trained_method(spec: TrialSpec, store: Store, weights_of: str | None = None)
     if not spec.trains:
         return build_method(spec, spec.data.channels, store)
     method = build_method(spec.model_copy(update={"start": None}), spec.data.channels, store)
-    path = model_path(weights_of or spec.id)
-    state = checkpoint.load(store, path)
+    state = read_model(store, weights_of or spec.id)
     try:
-        method.load_state_dict(state["method"])
-    except (KeyError, TypeError, RuntimeError) as error:  # for example of a version with other parameters
+        method.load_state_dict(state.tensors)
+    except (TypeError, RuntimeError) as error:  # for example of a version with other parameters
         reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{store.address(path)}: does not fit this trial: {reason}") from None
+        place = store.address(kept_model_path(store, weights_of or spec.id))
+        raise CheckpointError(f"{place}: does not fit this trial: {reason}") from None
     return method
