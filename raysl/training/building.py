@@ -6,7 +6,7 @@ from raysl.methods._method import Method
 from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.results.storage.store import Store
 from raysl.training.kept_models import kept_model_path
-from raysl.training.model_file import read_model
+from raysl.training.model_file import Normalisation, read_model
 from raysl.training.spec import TrialSpec
 
 
@@ -23,20 +23,31 @@ def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
 
 
 def trained_method(spec: TrialSpec, store: Store, weights_of: str | None = None) -> Method:
-    """Return a trial's trained method; a trial that trains nothing has its start weights.
+    """Return a trial's trained method; arguments and errors as of `load_method`."""
+    return load_method(spec, store, weights_of)[0]
 
+
+def load_method(
+    spec: TrialSpec, store: Store, weights_of: str | None = None, epoch: int | None = None
+) -> tuple[Method, Normalisation | None]:
+    """Return a trial's trained method, and the normalisation of its images if the model file has it.
+
+    A trial that trains nothing has its start weights, and no model file.
     weights_of: id of the trial whose model is loaded; the trial's own if None.
-    Raises CheckpointError if the model is damaged or does not fit.
+    epoch: the number of epochs after which a milestone was kept; None is the end of the training.
+    Raises FileNotFoundError if there is no such model, CheckpointError if it is damaged or does not fit.
     """
     assert spec.data.channels is not None, "a trial's data are resolved"
     if not spec.trains:
-        return build_method(spec, spec.data.channels, store)
+        if epoch is not None:
+            raise FileNotFoundError(f"trial {spec.id} trains nothing, and has no milestones")
+        return build_method(spec, spec.data.channels, store), None
     method = build_method(spec.model_copy(update={"start": None}), spec.data.channels, store)
-    state = read_model(store, weights_of or spec.id)
+    state = read_model(store, weights_of or spec.id, epoch)
     try:
         method.load_state_dict(state.tensors)
     except (TypeError, RuntimeError) as error:  # for example of a version with other parameters
         reason = str(error).partition("\n")[0]
-        place = store.address(kept_model_path(store, weights_of or spec.id))
+        place = store.address(kept_model_path(store, weights_of or spec.id, epoch))
         raise CheckpointError(f"{place}: does not fit this trial: {reason}") from None
-    return method
+    return method, state.normalisation
