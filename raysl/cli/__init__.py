@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from raysl import __version__
-from raysl.cli import catalogue, reading, searching
+from raysl.cli import catalogue, models, reading, searching
 from raysl.console.output import BrokenOutputError, complain, whole_output
 from raysl.console.usage import Commands
 from raysl.errors import SearchError, UserError, checked_path
@@ -46,6 +46,7 @@ for _command in (
     searching.plan,
     reading.show,
     reading.table,
+    models.models,
     catalogue.methods,
     catalogue.datasets,
     catalogue.backbones,
