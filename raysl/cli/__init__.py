@@ -47,6 +47,7 @@ for _command in (
     reading.show,
     reading.table,
     models.models,
+    models.export,
     catalogue.methods,
     catalogue.datasets,
     catalogue.backbones,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import safetensors.torch
+import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
@@ -74,7 +75,8 @@ def write_model(store: Store, spec: TrialSpec, epoch: int | None, state: ModelSt
     }
     if state.normalisation is not None:
         metadata["normalisation"] = _NORMALISATION.dump_json(state.normalisation).decode()
-    store.write(path, add_metadata(serialised(state.tensors), metadata, path))
+    content = safetensors.torch.save(whole_tensors(state.tensors))
+    store.write(path, add_metadata(content, metadata, path))
     store.delete(earlier_model_path(spec.id, epoch))
 
 
@@ -101,7 +103,7 @@ def read_model(store: Store, trial_id: str, epoch: int | None = None) -> ModelSt
         raise CheckpointError(f"{place}: refused, it is no model: {str(error).partition(chr(10))[0]}") from None
 
 
-def serialised(tensors: Mapping[str, Tensor]) -> bytes:
-    """Return tensors as a safetensors file without metadata; tensors that share memory are written each."""
-    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    return safetensors.torch.save(whole)
+def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors as safetensors takes them: on the CPU, contiguous, and each with memory of its own."""
+    copies = {name: torch.empty(value.shape, dtype=value.dtype) for name, value in tensors.items()}
+    return {name: copy.copy_(tensors[name].detach()) for name, copy in copies.items()}

@@ -48,7 +48,13 @@ class TrainedModel(nn.Module):
 
         Raises DataError if the training images are not on this machine.
         """
-        return class_names(self.spec.data)
+        return class_names(self.spec.data, download=False)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The mean and standard deviation of each channel that images are normalised with."""
+        mean, std = (tuple(self.get_buffer(name).flatten().tolist()) for name in ("mean", "std"))
+        return Normalisation(mean, std)
 
     @property
     def classifies(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors
+import safetensors.torch
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -21,7 +21,7 @@ from raysl.training import checkpoint
 from raysl.training.building import trained_method
 from raysl.training.kept_models import has_model, kept_model_path, model_exists, model_files
 from raysl.training.loop import Loop
-from raysl.training.model_file import ModelState, Normalisation, read_model, serialised, write_model
+from raysl.training.model_file import ModelState, Normalisation, read_model, whole_tensors, write_model
 from raysl.training.paths import earlier_model_path, model_path
 from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
@@ -123,10 +123,14 @@ def test_a_sealed_file_that_is_no_model_is_refused(make_spec: MakeSpec, store: S
     spec = make_spec()
     path = model_path(spec.id)
     outside = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    plain = safetensors.torch.save(whole_tensors(tensors()))
     forged = {
-        "no name of the encoder": (serialised(tensors()), {}),
+        "no name of the encoder": (plain, {}),
         "more data than there is": (len(outside).to_bytes(8, "little") + outside, {"evaluated": "encoder"}),
-        "no mean": (serialised(tensors()), {"evaluated": "encoder", "normalisation": '{"mean": "0"}'}),
+        "no mean": (
+            safetensors.torch.save(whole_tensors(tensors())),
+            {"evaluated": "encoder", "normalisation": '{"mean": "0"}'},
+        ),
     }
     for name, (payload, metadata) in forged.items():
         store.write(path, add_metadata(payload, metadata, path))
