@@ -8,18 +8,30 @@ from raysl.results.storage.store import Store
 from raysl.training.kept_models import kept_model_path
 from raysl.training.model_file import Normalisation, read_model
 from raysl.training.spec import TrialSpec
+from raysl.training.start_weights import read_shipped
 
 
 def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
-    """Return a trial's untrained method; its encoder has the evaluation weights of the trial that it starts from."""
+    """Return a trial's untrained method, with its start weights.
+
+    They are the evaluation weights of the trial that it starts from, or the backbone's from a file, or random.
+    """
     assert spec.data.image_size is not None, "a trial's data are resolved"
     encoder = build_encoder(spec.model, channels, spec.data.image_size)
     if spec.start is not None:
         encoder.load_state_dict(read_model(store, spec.start, spec.start_epoch).encoder())
+    elif spec.model.weights is not None:
+        encoder.backbone.load_state_dict(read_shipped(spec.model.weights, store))
     method = methods.build(spec.method, encoder, spec.data.num_classes)
     if spec.freeze == "backbone":
         freeze_backbone(method)
     return method
+
+
+def without_start(spec: TrialSpec) -> TrialSpec:
+    """Return a spec whose training begins with random weights."""
+    model = spec.model.model_copy(update={"weights": None})
+    return spec.model_copy(update={"start": None, "model": model})
 
 
 def trained_method(spec: TrialSpec, store: Store, weights_of: str | None = None) -> Method:
@@ -42,7 +54,7 @@ def load_method(
         if epoch is not None:
             raise FileNotFoundError(f"trial {spec.id} trains nothing, and has no milestones")
         return build_method(spec, spec.data.channels, store), None
-    method = build_method(spec.model_copy(update={"start": None}), spec.data.channels, store)
+    method = build_method(without_start(spec), spec.data.channels, store)
     state = read_model(store, weights_of or spec.id, epoch)
     try:
         method.load_state_dict(state.tensors)

@@ -34,6 +34,11 @@ class Normalisation(NamedTuple):
 _NORMALISATION = TypeAdapter(Normalisation)
 
 
+def normalisation_of(text: str) -> Normalisation:
+    """Return a normalisation from JSON; raises ValueError if it is none."""
+    return _NORMALISATION.validate_json(text)
+
+
 class ModelState(NamedTuple):
     """A trained method.
 
@@ -97,7 +102,7 @@ def read_model(store: Store, trial_id: str, epoch: int | None = None) -> ModelSt
     try:
         tensors = safetensors.torch.load(content)
         given = metadata.get("normalisation")
-        normalisation = None if given is None else _NORMALISATION.validate_json(given)
+        normalisation = None if given is None else normalisation_of(given)
         return ModelState(tensors, metadata["evaluated"], normalisation)
     except (safetensors.SafetensorError, ValidationError, KeyError, ValueError) as error:
         raise CheckpointError(f"{place}: refused, it is no model: {str(error).partition(chr(10))[0]}") from None

@@ -36,7 +36,7 @@ class TrainedModel(nn.Module):
         super().__init__()
         self.trial_id, self.spec = spec.id, spec
         self.encoder, self.method = method.evaluation().encoder, method
-        statistics = load(spec.data) if normalisation is None else normalisation
+        statistics = normalisation or spec.model.weights or load(spec.data)
         for name in ("mean", "std"):
             values = torch.as_tensor(getattr(statistics, name), dtype=torch.float32)
             self.register_buffer(name, values.view(1, -1, 1, 1))
