@@ -61,9 +61,9 @@ class ModelSettings(Settings):
         random ones.
     """
 
-    backbone: Literal["small_resnet", "resnet18", "resnet50", "mobilenet_v2", "inception_v3", "resnet50v2"] = (
-        "small_resnet"
-    )
+    backbone: Literal[
+        "small_resnet", "resnet18", "resnet50", "mobilenet_v2", "inception_v3", "resnet50v2", "efficientnet_lite0"
+    ] = "small_resnet"
     stem: Stem = "imagenet"
     features: Width | None = 128
     hidden: Width | None = None

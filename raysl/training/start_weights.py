@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ IMAGENET_BACKBONES = ("resnet18", "resnet50")
 WRAPPERS = ("module.", "encoder_q.", "encoder.", "backbone.")  # outermost first: only what is inside counts
 CLASSIFIERS = ("fc.", "classifier.", "head.", "AuxLogits.")
 COUNTER = "num_batches_tracked"  # not in files of old versions of PyTorch; no feature depends on it
+_INPUT = re.compile(r"^RGB, \(x - (?P<mean>\d+\.?\d*)\) / (?P<std>[1-9]\d*\.?\d*) of 0\.\.255$")
 STATES = ("state_dict", "model")  # keys of a state dict within a checkpoint
 
 
@@ -181,12 +183,18 @@ def _listed(names: Iterable[str], most: int = 12) -> str:
 
 
 def _said(metadata: Mapping[str, str], path: Path) -> Normalisation | None:
-    """Return the normalisation that a file's metadata states: `normalisation`, or `mean` and `std`, as JSON."""
+    """Return the normalisation that a file's metadata states; None if it says nothing of it.
+
+    It is in `normalisation`, or in `mean` and `std`, as JSON; or in `input`, as in `RGB, (x - 127) / 128 of 0..255`.
+    """
     try:
         if "normalisation" in metadata:
             return normalisation_of(metadata["normalisation"])
         if {"mean", "std"} <= metadata.keys():
             return normalisation_of(f"[{metadata['mean']}, {metadata['std']}]")
+        if found := _INPUT.search(metadata.get("input", "")):
+            mean, std = (float(found[name]) / 255 for name in ("mean", "std"))
+            return Normalisation((mean,) * 3, (std,) * 3)
     except ValueError:
         raise UserError(f"{path}: its mean and std are no numbers: {quoted(dict(metadata))}") from None
     return None

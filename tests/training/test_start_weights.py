@@ -1,5 +1,6 @@
 """Start weights: from every form of file the same, refused with all that misfits, and part of what a trial is."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from raysl.training.paths import model_path
 from raysl.training.spec import TrialSpec
 from raysl.training.start_weights import is_shipped, read_shipped, read_source, ship, shipped_path
 
+REAL = Path(os.environ.get("RAYSL_DATA") or "/nowhere", "weights", "efficientnet_lite0_imagenet.safetensors")
 RESNET = ModelSettings(backbone="resnet18", features=None)
 SMALL = """\
 name: started
@@ -256,3 +258,32 @@ def test_a_mistake_is_named_with_its_place(first: tuple[TrialSpec, Path], tmp_pa
         with pytest.raises(UserError, match=expected):
             raysl.tune(file, str(tmp_path / "r"), backend="inline")
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_file(), reason="needs weights/efficientnet_lite0_imagenet.safetensors in RAYSL_DATA")
+def test_real_weights_of_imagenet_know_more_than_random_ones(tmp_path: Path) -> None:
+    settings = ModelSettings(backbone="efficientnet_lite0", features=None)
+    found = read_source(settings, StartWeights(source=f"file:{REAL}"), 3)
+    assert found.mean == (127 / 255,) * 3
+    assert found.std == (128 / 255,) * 3
+    stage = {
+        "method": {"name": "supervised"},
+        "epochs": 1,
+        "batch_size": 100,
+        "optimizer": {"name": "sgd", "lr": 1e-6},
+    }
+    accuracies = []
+    for weights, frozen in ((f"file:{REAL}", {"freeze": "backbone"}), (None, {})):
+        experiment = {
+            "name": "real",
+            "data": {"source": "cifar10", "image_size": 64, "labels": 300, "unlabelled": 300},
+            "model": {"backbone": "efficientnet_lite0", "features": None, "weights": weights},
+            "seeds": 1,
+            "stages": {"start": stage | frozen},
+        }
+        accuracies.append(raysl.train(experiment).probe_accuracy)
+    real, random = accuracies
+    assert real is not None
+    assert random is not None
+    assert real > random + 0.15
