@@ -1,7 +1,9 @@
 """The models of a results folder: which are there, and what they are of."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from raysl.results.records.rows import TrialRow, read_rows, spec_of
 from raysl.results.records.stages import Member, StageRecord, current_ids, read_selections, read_stages
@@ -37,59 +39,61 @@ class ListedModel:
     path: str
 
 
+class _Place(NamedTuple):
+    """Where a trial is listed; number: its place among the trials of all stages."""
+
+    number: float
+    stage: StageRecord | None
+    member: Member | None
+    is_current: bool
+
+
+NOWHERE = _Place(math.inf, None, None, False)
+
+
 def list_models(store: Store) -> list[ListedModel]:
     """Return the model files of a results folder, in the order of its stages, their configs and seeds.
 
     A file is listed once for each current stage that has its trial, else for its latest earlier stage, else once.
     """
     files = model_files(store)
-    sizes = {name: stamp.size for name, stamp in store.stamps("models", "").items()}
-    stages = read_stages(store)
+    sizes = {f"models/{name}": stamp.size for name, stamp in store.stamps("models", "").items()}
+    places, rows = _places(read_stages(store)), read_rows(store, {file.trial_id for file in files})
+    selected = {(record.stage_id, i) for record in read_selections(store).values() for i in record.trial_ids}
+    found = [
+        (place.number, file.epoch or math.inf, _listed(file, place, rows.get(file.trial_id)))
+        for file in files
+        for place in places.get(file.trial_id, [NOWHERE])
+    ]
+    return [
+        replace(
+            model,
+            is_selected=(model.stage_id, model.trial_id) in selected,
+            size=sizes.get(model.path, 0),
+            path=store.address(model.path),
+        )
+        for _, _, model in sorted(found, key=lambda one: one[:2])
+    ]
+
+
+def _places(stages: list[StageRecord]) -> dict[str, list[_Place]]:
+    """Return where trials are listed, by their ids."""
     current = current_ids(stages)
-    selections = read_selections(store)
-    rows = read_rows(store, {file.trial_id for file in files})
-    places = _places(stages, current)
-    found = []
-    for file in files:
-        for order, stage, member in places.get(file.trial_id, [(len(places), None, None)]):
-            chosen = selections.get(stage.stage_id) if stage else None
-            selected = chosen is not None and file.trial_id in chosen.trial_ids
-            is_current = stage is not None and stage.stage_id in current
-            size = sizes.get(file.path.removeprefix("models/"), 0)
-            row = rows.get(file.trial_id)
-            found.append(
-                (order, _listed(file, stage, member, row, selected, is_current, size, store.address(file.path)))
-            )
-    return [model for _, model in sorted(found, key=lambda one: (one[0], one[1].epoch or 0))]
-
-
-def _places(
-    stages: list[StageRecord], current: set[str]
-) -> dict[str, list[tuple[int, StageRecord | None, Member | None]]]:
-    """Return the stages in which trials are listed, by trial id, with their order."""
-    now: dict[str, list[tuple[int, StageRecord | None, Member | None]]] = {}
-    before: dict[str, list[tuple[int, StageRecord | None, Member | None]]] = {}
-    order = 0
-    for stage in stages:
-        for member in stage.members:
-            order += 1
-            if stage.stage_id in current:
-                now.setdefault(member.trial_id, []).append((order, stage, member))
-            else:
-                before[member.trial_id] = [(order, stage, member)]
+    now: dict[str, list[_Place]] = {}
+    before: dict[str, list[_Place]] = {}
+    members = ((stage, member) for stage in stages for member in stage.members)
+    for number, (stage, member) in enumerate(members):
+        place = _Place(number, stage, member, stage.stage_id in current)
+        if place.is_current:
+            now.setdefault(member.trial_id, []).append(place)
+        else:
+            before[member.trial_id] = [place]
     return before | now
 
 
-def _listed(
-    file: ModelFile,
-    stage: StageRecord | None,
-    member: Member | None,
-    row: TrialRow | None,
-    selected: bool,
-    current: bool,
-    size: int,
-    path: str,
-) -> ListedModel:
+def _listed(file: ModelFile, place: _Place, row: TrialRow | None) -> ListedModel:
+    """Return a model file at a place, with its path in the folder, as not selected and without its size."""
+    stage, member = place.stage, place.member
     model = spec_of(row.spec).get("model") if row else None
     return ListedModel(
         experiment=stage.experiment if stage else None,
@@ -102,9 +106,9 @@ def _listed(
         is_milestone=file.epoch is not None,
         method=row.method if row else None,
         backbone=str(model["backbone"]) if isinstance(model, dict) and "backbone" in model else None,
-        is_selected=selected,
-        is_current=current,
+        is_selected=False,
+        is_current=place.is_current,
         trial_id=file.trial_id,
-        size=size,
-        path=path,
+        size=0,
+        path=file.path,
     )
