@@ -73,7 +73,8 @@ def export_model(
     if given is not None and given.suffix != SUFFIXES[form]:
         raise UserError(f"--output {given}: the name of a file of format {form} ends in {SUFFIXES[form]}")
     model = load_model(results, stage, config, seed, epoch)
-    path = given or Path(f"{model.trial_id}{'' if epoch is None else f'@{epoch}'}-{form}{SUFFIXES[form]}")
+    milestone, library = "" if epoch is None else f"@{epoch}", "" if form == "onnx" else f"-{form}"
+    path = given or Path(f"{model.trial_id}{milestone}{library}{SUFFIXES[form]}")
     from raysl.training.exporting import exported
     from raysl.training.torch_state import kept_torch_state
 

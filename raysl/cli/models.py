@@ -25,7 +25,8 @@ def export(
         int | None, typer.Option(min=1, help="Of a milestone; the end of the training if not given.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="File to write; TRIAL-FORMAT.safetensors if not given.", show_default=False)
+        Path | None,
+        typer.Option(help="File to write; TRIAL-FORMAT.safetensors or TRIAL.onnx if not given.", show_default=False),
     ] = None,
 ) -> None:
     """Write a trained model for other programs: by the names of torchvision's or timm's network, or as ONNX."""

@@ -1,17 +1,26 @@
 """`raysl models`."""
 
-import json
 from dataclasses import asdict
 
-from rich.table import Table
-
 from raysl.api.model_list import ListedModel, list_models
-from raysl.console.screen import screen
+from raysl.console.fitted_table import Column, print_table
+from raysl.console.screen import screen, write_json
 from raysl.errors import ResultsError, UserError, choices
-from raysl.outgoing import presentable
+from raysl.results.short_names import short_names
 from raysl.results.storage.store import Store
 
 FORMATS = ("table", "json")
+COLUMNS = (
+    Column("stage", left=True),
+    Column("config", left=True),
+    Column("seed"),
+    Column("epoch"),
+    Column("method", left=True, spare=True),
+    Column("backbone", left=True, spare=True),
+    Column("MB", spare=True),
+    Column("selected", left=True),
+    Column("file", left=True, key=True),
+)
 
 
 def models(results: str, form: str) -> None:
@@ -22,22 +31,19 @@ def models(results: str, form: str) -> None:
     found = list_models(store)
     console = screen()
     if form == "json":
-        console.file.write(presentable(json.dumps([asdict(model) for model in found], indent=2)) + "\n")
+        write_json(console, [asdict(model) for model in found])
         return
     if not found:
         raise ResultsError(f"{store}: no models are here; a search keeps those of selected configs")
-    table = Table("stage", "config", "seed", "epoch", "method", "backbone", "MB", "selected", "file")
-    for column in table.columns:
-        column.overflow = "fold"  # nothing is cut
-    for model in found:
-        table.add_row(*_cells(model))
-    console.print(table)
-    console.print(f"in {store}/models; `raysl.load_model` loads one, `raysl export` writes one for other programs")
+    print_table(console, "", COLUMNS, [_cells(model) for model in found])
+    hint = f"in {store}/models; `raysl.load_model` loads one, `raysl export` writes one for other programs"
+    console.print(hint, soft_wrap=True)
 
 
 def _cells(model: ListedModel) -> list[str]:
     stage = f"{model.stage}{'' if model.is_current else ' (earlier)'}" if model.stage else "-"
-    values = " ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in model.params.items())
+    names = zip(short_names(list(model.params)), model.params.values(), strict=True)
+    values = " ".join(f"{name}={_short(value)}" for name, value in names)
     epoch = "-" if model.epoch is None else f"{model.epoch}{' (milestone)' if model.is_milestone else ''}"
     return [
         stage,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -67,6 +68,8 @@ def read_source(
         raise UserError(
             f"mean and std are of {len(known.mean)} and {len(known.std)} channels, and images have {channels}"
         )
+    if not all(map(math.isfinite, (*known.mean, *known.std))) or min(known.std) <= 0:
+        raise UserError(f"mean {list(known.mean)} and std {list(known.std)}: std must be above 0, and both finite")
     return BackboneWeights(tensors, *known, _digest(tensors))
 
 

@@ -131,6 +131,11 @@ def test_files_that_are_no_weights_are_refused(resnet: dict[str, Tensor], tmp_pa
     silent = StartWeights(source=f"file:{tmp_path / 'right.pt'}")
     with pytest.raises(UserError, match="does not say how its images were normalised"):
         read_source(RESNET, silent, 3)
+    for wrong in ("[0, 1, 1]", "[NaN, 1, 1]", "no list"):
+        facts = {"mean": "[0, 0, 0]", "std": wrong}
+        save_file({key: value.clone() for key, value in resnet.items()}, tmp_path / "w.safetensors", facts)
+        with pytest.raises(UserError, match=r"std must be above 0|are no numbers"):
+            read_source(RESNET, StartWeights(source=f"file:{tmp_path / 'w.safetensors'}"), 3)
     one = silent.model_copy(update={"mean": [0.5], "std": [0.5]})
     with pytest.raises(UserError, match="1 and 1 channels, and images have 3"):
         read_source(RESNET, one, 3)
