@@ -67,11 +67,7 @@ def export_model(
         UserError: as `load_model`; the library has no network of the backbone; a package is not installed; the file
             cannot be written.
     """
-    if form not in SUFFIXES:
-        raise UserError(f"--format {form}: {choices(str(form), SUFFIXES)}")
-    given = None if output is None else checked_path(Path(os.fsdecode(output)), "--output")
-    if given is not None and given.suffix != SUFFIXES[form]:
-        raise UserError(f"--output {given}: the name of a file of format {form} ends in {SUFFIXES[form]}")
+    given = _checked_output(form, output)
     model = load_model(results, stage, config, seed, epoch)
     milestone, library = "" if epoch is None else f"@{epoch}", "" if form == "onnx" else f"-{form}"
     path = given or Path(f"{model.trial_id}{milestone}{library}{SUFFIXES[form]}")
@@ -98,3 +94,13 @@ def export_model(
         missing=found.missing,
         left_out=found.left_out,
     )
+
+
+def _checked_output(form: str, output: str | os.PathLike[str] | None) -> Path | None:
+    """Return the given path; raises UserError if there is no such form, or the path has another suffix."""
+    if form not in SUFFIXES:
+        raise UserError(f"--format {form}: {choices(str(form), SUFFIXES)}")
+    given = None if output is None else checked_path(Path(os.fsdecode(output)), "--output")
+    if given is not None and given.suffix != SUFFIXES[form]:
+        raise UserError(f"--output {given}: the name of a file of format {form} ends in {SUFFIXES[form]}")
+    return given

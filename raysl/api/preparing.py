@@ -4,11 +4,10 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from raysl.api.dataset_setup import resolve_data
 from raysl.api.launching import Launch
 from raysl.api.observer import Preparation
 from raysl.api.search_request import SearchRequest
-from raysl.api.start_weights import resolve_weights, ship_weights
+from raysl.api.start_weights import resolve_experiment, ship_weights
 from raysl.data.settings import TrialData
 from raysl.data.storage.decoded_cache import prepare
 from raysl.data.storage.shipped import carried_sources
@@ -46,8 +45,7 @@ def resolve_request(request: SearchRequest, launch: Launch, told: Preparation, *
         validate_uri(tracking)
     for carried in carried_sources().values():
         fetch(carried.source, carried.digest, Store.open(launch.results or request.results, create=False))
-    with_data = [(one, resolve_data(one, told, download=download)) for one in request.experiments]
-    resolved = [(resolve_weights(one, datas, download=download), datas) for one, datas in with_data]
+    resolved = [resolve_experiment(one, told, download=download) for one in request.experiments]
     for text in dict.fromkeys(text for one in resolved for text in cautions(*one)):
         told.noted(text)
     return resolved

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from raysl.api.dataset_setup import resolve_data
+from raysl.api.observer import Preparation
 from raysl.errors import UserError
 from raysl.models.settings import StartWeights
 from raysl.results.storage.store import Store
@@ -9,6 +11,15 @@ from raysl.search.experiment import Experiment
 from raysl.search.trials import Datas
 
 KEY = "model.weights"
+
+
+def resolve_experiment(experiment: Experiment, told: Preparation, *, download: bool = True) -> tuple[Experiment, Datas]:
+    """Return an experiment with resolved start weights, and the data of its stages.
+
+    Raises UserError as `resolve_data` and `resolve_weights` do.
+    """
+    datas = resolve_data(experiment, told, download=download)
+    return resolve_weights(experiment, datas, download=download), datas
 
 
 def resolve_weights(experiment: Experiment, datas: Datas, *, download: bool = True) -> Experiment:

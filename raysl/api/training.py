@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from shlex import quote
 
-from raysl.api.dataset_setup import resolve_data
 from raysl.api.launching import check_whole
 from raysl.api.loading import Source, as_experiment
 from raysl.api.observer import Observer, Preparation, checked_observer
-from raysl.api.start_weights import resolve_weights, ship_weights
+from raysl.api.start_weights import resolve_experiment, ship_weights
 from raysl.api.turns import own_turn
 from raysl.data.storage.decoded_cache import prepare
 from raysl.errors import UserError, choices, dotted
@@ -95,8 +94,7 @@ def prepared_trial(
     check_whole("--seed", seed, 0, LARGEST_SEED)
     stage = _stage(experiment, stage_name)
     _check_one_config(experiment, stage)
-    datas = resolve_data(experiment, told)
-    experiment = resolve_weights(experiment, datas)
+    experiment, datas = resolve_experiment(experiment, told)
     prepare(datas[stage.name], progress=told.preparing)
     with tempfile.TemporaryDirectory() as scratch:
         store = Store.open(results or scratch, create=True)
