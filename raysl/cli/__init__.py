@@ -47,6 +47,7 @@ for _command in (
     searching.plan,
     reading.show,
     reading.table,
+    reading.ui,
     catalogue.methods,
     catalogue.datasets,
     catalogue.backbones,

@@ -1,4 +1,4 @@
-"""`raysl show` and `raysl table`: what a results folder holds."""
+"""`raysl show`, `raysl table` and `raysl ui`: what a results folder holds."""
 
 from pathlib import Path
 from typing import Annotated
@@ -49,3 +49,24 @@ def table(
     from raysl.commands import table as command
 
     command.table(results, form, output)
+
+
+def ui(
+    results: Annotated[str, typer.Argument(help="A results folder or URI.", show_default=False)],
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; the first free one from 5000 on.")
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page, where there is a screen.")
+    ] = True,
+    tracking: Annotated[
+        str | None, typer.Option(help="MLflow tracking URI; that of the last sync if not given.")
+    ] = None,
+) -> None:
+    """Compare a results folder's configs in MLflow: sync, serve on this machine alone, print the links.
+
+    If the folder is synced to a server, its links are printed and nothing is started.
+    """
+    from raysl.commands import ui as command
+
+    command.ui(results, port, browser, tracking)
