@@ -12,6 +12,7 @@ from raysl.api.syncing import sync_folder
 from raysl.console.screen import screen
 from raysl.errors import ResultsError, UserError
 from raysl.launch.signals import ended_by, raised
+from raysl.outgoing.harmless import one_line
 from raysl.results.storage.store import Store, folder_id
 from raysl.results.tables.build import Tables
 from raysl.search.summary import summarise_store
@@ -94,7 +95,8 @@ def _show(found: Sequence[Link], console: Console, browser: bool) -> None:
 
 def _print(link: Link, console: Console) -> None:
     configs = f", {link.num_configs} configs" if link.num_configs > 1 else ""
-    console.print(f"{link.name}{configs}: {link.url}", markup=False, soft_wrap=True, highlight=False)
+    name = one_line(f"{link.experiment}: {link.name}{configs}")
+    console.print(f"{name}: {link.url}", markup=False, soft_wrap=True, highlight=False)
 
 
 def _has_screen() -> bool:

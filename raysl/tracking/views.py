@@ -17,7 +17,7 @@ from raysl.tracking.facts import LABEL, RunFacts
 TAG = "mlflow.sharedViewState."
 MOST_SHOWN = 20  # runs in charts of curves, if there are more
 MOST_BARS = 100
-_SINGLE = {"final/loss": "Final loss", "final/probe_accuracy": "Probe accuracy", "final/test_accuracy": "Test accuracy"}
+_SINGLE = ("final/loss", "final/probe_accuracy", "final/test_accuracy")
 _RANKED = {"train_loss": ("final/loss_mean", True), "probe_accuracy": ("final/probe_accuracy_mean", False)}
 State = dict[str, Any]
 
@@ -133,49 +133,33 @@ def _columns(first: Sequence[str], kind: str) -> State:
 
 
 def _config_charts(begin: str) -> State:
-    """Return charts of configs: curves of means, then bars of means and standard deviations side by side."""
+    """Return charts of configs: bars of means and standard deviations side by side, then curves of means."""
     loss, final, more = (f"{begin}-section-{name}" for name in ("loss", "final", "more"))
-    bars = [
-        _bar(begin, final, f"{metric}{end}", f"{title}: {word}")
-        for metric, title in _SINGLE.items()
-        for end, word in (("_mean", "mean"), ("_std", "standard deviation"))
-    ]
+    bars = [_chart(begin, final, "BAR", f"{name}{end}") for name in _SINGLE for end in ("_mean", "_std")]
     charts = [
-        _chart(begin, loss, "LINE", TOTAL, "Loss: mean over the seeds", selectedMetricKeys=[TOTAL]),
-        _chart(
-            begin,
-            loss,
-            "LINE",
-            BELOW,
-            "Loss: mean, and mean ± standard deviation",
-            selectedMetricKeys=[TOTAL, BELOW, ABOVE],
-        ),
-        _bar(begin, loss, ABOVE, "") | {"deleted": True},  # it is in the chart above; else MLflow would add its own
         *bars,
-        _bar(begin, more, "seconds_mean", "Seconds: mean"),
+        _chart(begin, loss, "LINE", TOTAL, selectedMetricKeys=[TOTAL]),
+        _chart(begin, loss, "LINE", BELOW, selectedMetricKeys=[TOTAL, BELOW, ABOVE]),
+        _chart(begin, loss, "BAR", ABOVE, deleted=True),  # it is in the chart above; else MLflow would add its own
+        _chart(begin, more, "BAR", "seconds_mean"),
     ]
-    return _page(charts, {final: "final", loss: "loss", more: "Model metrics"})
+    return _page(charts, [_section(final, "final"), _section(loss, "loss"), _section(more, "Model metrics")])
 
 
 def _search_charts(begin: str, keys: Sequence[str], metric: str) -> State:
-    search = f"{begin}-section-search"
-    parallel = _chart(begin, search, "PARALLEL", "", "", selectedParams=list(keys), selectedMetrics=[metric])
-    parallel |= {"showAllRuns": True, "displayName": "Searched values and the mean that is selected by"}
-    page = _config_charts(begin)
-    sections = [_section(search, "search"), *page["compareRunSections"]]
-    return page | {"compareRunCharts": [parallel, *page["compareRunCharts"]], "compareRunSections": sections}
+    """Return parallel coordinates of the searched values and the mean that is selected by, then charts of configs."""
+    search, page = f"{begin}-section-search", _config_charts(begin)
+    shown = {"selectedParams": list(keys), "selectedMetrics": [metric], "showAllRuns": True}
+    parallel = _chart(begin, search, "PARALLEL", "", **shown)
+    sections = [_section(search, "search", columns=1), *page["compareRunSections"]]
+    return _page([parallel, *page["compareRunCharts"]], sections)
 
 
-def _bar(begin: str, section: str, metric: str, title: str) -> State:
-    return _chart(begin, section, "BAR", metric, title)
-
-
-def _chart(begin: str, section: str, type_: str, metric: str, title: str, **more: Any) -> State:
+def _chart(begin: str, section: str, type_: str, metric: str, **more: Any) -> State:
     return {
         "uuid": f"{begin}-{type_}-{metric}",
         "type": type_,
         "metricKey": metric,
-        "displayName": title,
         "runsCountToCompare": MOST_BARS,
         "metricSectionId": section,
         "deleted": False,
@@ -184,13 +168,9 @@ def _chart(begin: str, section: str, type_: str, metric: str, title: str, **more
     } | more
 
 
-def _page(charts: Sequence[State], sections: Mapping[str, str]) -> State:
-    return {
-        "compareRunCharts": list(charts),
-        "compareRunSections": [_section(key, name) for key, name in sections.items()],
-        "isAccordionReordered": True,
-    }
+def _section(key: str, name: str, columns: int = 2) -> State:
+    return {"uuid": key, "name": name, "display": True, "isReordered": True, "deleted": False, "columns": columns}
 
 
-def _section(key: str, name: str) -> State:
-    return {"uuid": key, "name": name, "display": True, "isReordered": True, "deleted": False, "columns": 2}
+def _page(charts: Sequence[State], sections: Sequence[State]) -> State:
+    return {"compareRunCharts": list(charts), "compareRunSections": list(sections), "isAccordionReordered": True}
