@@ -94,8 +94,7 @@ def _show(found: Sequence[Link], console: Console, browser: bool) -> None:
 
 
 def _print(link: Link, console: Console) -> None:
-    configs = f", {link.num_configs} configs" if link.num_configs > 1 else ""
-    name = one_line(f"{link.experiment}: {link.name}{configs}")
+    name = one_line(f"{link.experiment}: {link.name}")
     console.print(f"{name}: {link.url}", markup=False, soft_wrap=True, highlight=False)
 
 

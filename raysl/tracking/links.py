@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from raysl.results.tables.build import Tables
 from raysl.tracking.connection import connected
 from raysl.tracking.stage_runs import run_facts
-from raysl.tracking.views import configs_key, selected_key
+from raysl.tracking.views import View, views_of
 
 
 @dataclass(frozen=True)
 class Link:
     """A link to a view.
 
-    num_configs: of the stage; 0 for the view of several stages.
+    name: of the view.  num_configs: that it compares; 0 for other views.
     """
 
     experiment: str
@@ -23,29 +23,24 @@ class Link:
 
 
 def links(tables: Tables, folder_id: str, uri: str, address: str) -> list[Link]:
-    """Return links to the views of a results folder's stages, in the order of the search.
+    """Return links to a results folder's views of configs, by experiment and in the order of the search.
 
-    An experiment of several stages has one more, first, that compares their selected configs.  Experiments that the
-    store does not hold are left out.
+    That of the selected configs of an experiment's stages is its first.  Experiments that the store does not hold are
+    left out.
     uri: of the tracking store.  address: of the server's pages.
     Raises StoreError if the store cannot be reached.
     """
-    stages: dict[str, list[tuple[str, str, int]]] = {}
-    for run in run_facts(tables):
-        if run.kind == "stage":
-            found = (run.tags["raysl.stage_label"], run.stage_id, int(run.tags["raysl.num_configs"]))
-            stages.setdefault(run.experiment, []).append(found)
+    views = [view for view in views_of(folder_id, run_facts(tables)) if view.kind != "trials"]
     with connected(uri) as client:
-        held = {name: client.get_experiment_by_name(name) for name in stages}
+        held = {name: client.get_experiment_by_name(name) for name in dict.fromkeys(view.experiment for view in views)}
     made: list[Link] = []
     for experiment, entity in held.items():
         if entity is None:
             continue
-        page, several = f"{address.rstrip('/')}/#/experiments/{entity.experiment_id}/runs", stages[experiment]
-        if len(several) > 1:
-            made.append(Link(experiment, "selected configs", 0, _view(page, selected_key(folder_id))))
-        for name, stage_id, number in several:
-            made.append(Link(experiment, name, number, _view(page, configs_key(folder_id, stage_id))))
+        page = f"{address.rstrip('/')}/#/experiments/{entity.experiment_id}/runs"
+        of_it = [view for view in views if view.experiment == experiment]
+        for view in sorted(of_it, key=lambda view: view.kind != "selected"):
+            made.append(Link(experiment, _name(view), view.num_configs, _url(page, view)))
     return made
 
 
@@ -60,5 +55,10 @@ def best_link(made: Sequence[Link]) -> Link | None:
     return max(reversed(made), key=lambda link: link.num_configs, default=None)
 
 
-def _view(page: str, key: str) -> str:
-    return f"{page}?workflowType=machine_learning&viewStateShareKey={key}&compareRunsMode=CHART"
+def _name(view: View) -> str:
+    more = f", {view.num_configs} configs" if view.num_configs > 1 else ""
+    return {"configs": f"{view.stage}{more}", "search": f"{view.stage}, search"}.get(view.kind, "selected configs")
+
+
+def _url(page: str, view: View) -> str:
+    return f"{page}?workflowType=machine_learning&viewStateShareKey={view.key}&compareRunsMode=CHART"

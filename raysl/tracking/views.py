@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from raysl.tracking.curves import ABOVE, BELOW, TOTAL
 from raysl.tracking.facts import LABEL, RunFacts
@@ -19,6 +19,7 @@ MOST_SHOWN = 20  # runs in charts of curves, if there are more
 MOST_BARS = 100
 _SINGLE = ("final/loss", "final/probe_accuracy", "final/test_accuracy")
 _RANKED = {"train_loss": ("final/loss_mean", True), "probe_accuracy": ("final/probe_accuracy_mean", False)}
+Kind = Literal["configs", "trials", "search", "selected"]
 State = dict[str, Any]
 
 
@@ -26,14 +27,22 @@ State = dict[str, Any]
 class View:
     """A shared view of an experiment.
 
+    stage: its label; empty for `selected`.  num_configs: those that `configs` compares; 0 for other kinds.
     key: stable over syncs; it begins with `prefix` of its results folder.  created: unix milliseconds.
     """
 
     experiment: str
+    kind: Kind
+    stage: str
+    num_configs: int
     key: str
-    name: str
     created: int
     state: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its name in MLflow's menu."""
+        return f"{self.stage}: {self.kind}" if self.stage else "selected configs of all stages"
 
     @property
     def value(self) -> str:
@@ -45,16 +54,6 @@ class View:
 def prefix(folder_id: str) -> str:
     """Return how the keys of a results folder's views begin."""
     return f"raysl-{folder_id}-"
-
-
-def configs_key(folder_id: str, stage_id: str) -> str:
-    """Return the key of the view that compares a stage's configs."""
-    return f"{prefix(folder_id)}{stage_id}-configs"
-
-
-def selected_key(folder_id: str) -> str:
-    """Return the key of the view that compares the selected configs of an experiment's stages."""
-    return f"{prefix(folder_id)}selected"
 
 
 def views_of(folder_id: str, facts: Sequence[RunFacts]) -> list[View]:
@@ -84,25 +83,25 @@ def _stage_views(folder_id: str, stage: RunFacts, num_configs: int, name: str) -
     of_stage = _chosen(**{"raysl.folder": folder_id, "raysl.stage_id": stage.stage_id, "raysl.current": "true"})
     configs = _state(f"{of_stage} AND {_chosen(**{'raysl.kind': 'config'})}", metric, ascending, num_configs)
     columns = _columns(["tags.`raysl.selected`", *(f"params.`{key}`" for key in keys)], "config")
-    states = {"configs": configs | columns | _config_charts(begin)}
+    states: dict[Kind, State] = {"configs": configs | columns | _config_charts(begin)}
     trials = _state(f"{of_stage} AND {_chosen(**{'raysl.kind': 'trial'})}", "final/loss", True, num_configs)
     grouped = {"groupBy": _grouped("raysl.config"), "useGroupedValuesInCharts": True}
     states["trials"] = trials | grouped | _columns(["params.`seed`", "tags.`raysl.status`"], "trial")
     if len(keys) > 1:
         states["search"] = configs | columns | {"runsHiddenMode": "SHOW_ALL"} | _search_charts(begin, keys, metric)
     return [
-        View(stage.experiment, f"{begin}-{kind}", f"{name}: {kind}", stage.start, state)
+        View(stage.experiment, kind, name, num_configs * (kind == "configs"), f"{begin}-{kind}", stage.start, state)
         for kind, state in states.items()
     ]
 
 
 def _selected_view(folder_id: str, experiment: str, created: int) -> View:
     tags = {"raysl.folder": folder_id, "raysl.kind": "config", "raysl.current": "true", "raysl.selected": "true"}
-    key = selected_key(folder_id)
+    key = f"{prefix(folder_id)}selected"
     state = _state(_chosen(**tags), "final/test_accuracy_mean", False, 0)
     state |= {"groupBy": _grouped(LABEL), "useGroupedValuesInCharts": True}
     columns = _columns(["tags.`raysl.method`", "tags.`raysl.labels`"], "config")
-    return View(experiment, key, "selected configs of all stages", created, state | columns | _config_charts(key))
+    return View(experiment, "selected", "", 0, key, created, state | columns | _config_charts(key))
 
 
 def _chosen(**tags: str) -> str:
