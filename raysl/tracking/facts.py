@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Kind = Literal["stage", "config", "trial"]
@@ -49,5 +49,5 @@ class RunFacts:
     @property
     def digest(self) -> str:
         """16 hex digits of the hash of everything that is written for this run."""
-        text = json.dumps([VERSION, asdict(self)], sort_keys=True)
+        text = json.dumps([VERSION, vars(self)], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -27,14 +27,6 @@ def trial_params(trial: Mapping[str, Any]) -> Params:
     return _flat(trial.get("spec")) | searched(trial) | {"seed": trial["seed"]}
 
 
-def config_params(trial: Mapping[str, Any]) -> Params:
-    """Return the settings that the trials of a config share.
-
-    trial: one of them.
-    """
-    return without_trial(_flat(trial.get("spec"))) | searched(trial)
-
-
 def common(settings: Iterable[Params]) -> Params:
     """Return the settings that have the same value in all; empty if there are none."""
     found: Params | None = None
@@ -67,4 +59,4 @@ def _flat(spec: str | None) -> Params:
 
 
 def _is_key(key: str) -> bool:
-    return _KEY.fullmatch(key) is not None and posixpath.normpath(key) == key
+    return _KEY.fullmatch(key) is not None and ("/" not in key or posixpath.normpath(key) == key)

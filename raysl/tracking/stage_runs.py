@@ -11,7 +11,7 @@ from raysl.results.tables.build import Tables
 from raysl.tracking.facts import LABEL, Dataset, Kind, RunFacts
 from raysl.tracking.names import config_names, trial_name
 from raysl.tracking.notes import stage_note
-from raysl.tracking.params import common, config_params, searched, settings_text, trial_params, without_trial
+from raysl.tracking.params import common, searched, settings_text, trial_params, without_trial
 from raysl.tracking.values import finite, text
 
 Record = dict[str, Any]
@@ -85,6 +85,8 @@ class _Stage:
     ) -> None:
         self._trials, self._selection, self._folder = trials, selection, folder
         self._id, self._stage = trials[0]["stage_id"], trials[0]["stage"]
+        self._params = {trial["trial_id"]: trial_params(trial) for trial in _ended(trials)}
+        self._texts: dict[tuple[type, Any], str] = {}  # masking is slow, and the trials of a stage have much in common
         self._configs = {trial["config_id"]: configs[self._id, trial["config_id"]] for trial in trials}
         self._names = config_names({name: searched(row) for name, row in self._configs.items()}, self._stage)
         self._keys = list(dict.fromkeys(key for row in self._configs.values() for key in searched(row)))
@@ -106,7 +108,7 @@ class _Stage:
             tags |= {"rule": selection["rule"], "reason": selection["reason"], "selected": chosen or "none"}
             tags |= {"selected_config_id": selection["config_id"]}
             status = "FINISHED" if selection["config_id"] else "FAILED"
-            shared = without_trial(common(map(trial_params, _ended(self._trials))))
+            shared = without_trial(common(self._params.values()))
             shared = {key: value for key, value in shared.items() if key not in self._keys}
             about = {key: self._trials[0][key] for key in ("experiment", "profile", "stage", "stage_id")}
             settings = settings_text(about | {"rule": selection["rule"]}, shared)
@@ -126,7 +128,7 @@ class _Stage:
             tags |= {"eligible": config["eligible"], "reason": config["reason"], "attempt": last.isoformat()}
             metrics = _statistics(config)
         run_id = f"{self._id}:{config['config_id']}"
-        params = config_params(_ended(trials)[0])
+        params = without_trial(self._params[_ended(trials)[0]["trial_id"]])
         return self._facts("config", trials, run_id, self._id, name, status, tags, metrics, params)
 
     def _trial(self, trial: Record) -> RunFacts:
@@ -142,7 +144,7 @@ class _Stage:
         }
         status = _STATUSES.get(trial["status"], "FAILED")
         parent, run_id = f"{self._id}:{trial['config_id']}", f"{self._id}:{trial['trial_id']}"
-        name, params = trial_name(config, trial["seed"]), trial_params(trial)
+        name, params = trial_name(config, trial["seed"]), self._params[trial["trial_id"]]
         note = "" if trial["status"] == "finished" else f"{trial['status']}: {trial['reason']}"
         return self._facts("trial", [trial], run_id, parent, name, status, tags, metrics, params, note)
 
@@ -172,11 +174,19 @@ class _Stage:
             status=status,
             start=min(_milliseconds(trial["started_at"]) for trial in ended),
             end=max(_milliseconds(trial["finished_at"]) for trial in ended),
-            params={key: text(value)[:_MAX_PARAM] for key, value in params.items()},
-            tags={key: text(value)[:_MAX_TAG] for key, value in all_tags.items() if value is not None},
+            params={key: self._text(value)[:_MAX_PARAM] for key, value in params.items()},
+            tags={key: self._text(value)[:_MAX_TAG] for key, value in all_tags.items() if value is not None},
             metrics={key: finite(value) for key, value in metrics.items() if value is not None},
             dataset=_dataset(params),
         )
+
+    def _text(self, value: Any) -> str:
+        if isinstance(value, list | dict):
+            return text(value)
+        key = type(value), value  # True is 1 otherwise
+        if key not in self._texts:
+            self._texts[key] = text(value)
+        return self._texts[key]
 
 
 def _about(trials: list[Record], config: Record) -> Record:

@@ -3,7 +3,7 @@ import json
 import yaml
 
 from raysl.outgoing import learn
-from raysl.tracking.params import common, config_params, settings_text, trial_params
+from raysl.tracking.params import common, settings_text, trial_params, without_trial
 
 SPEC = {
     "data": {"source": "digits", "labels": 40, "attack": None, "digest": "2252c3"},
@@ -33,7 +33,7 @@ def test_a_trial_has_everything_that_decides_its_numbers() -> None:
 
 
 def test_a_config_has_what_its_trials_share() -> None:
-    params = config_params(row())
+    params = without_trial(trial_params(row()))
     assert set(trial_params(row())) - set(params) == {"start", "seed"}
 
 
@@ -44,10 +44,10 @@ def test_what_is_common_to_all() -> None:
 
 def test_a_spec_that_is_none_and_names_that_mlflow_refuses_are_left_out() -> None:
     hostile = {"a": {"/../b": 1, "ok": 2, "new\nline": 3, "x" * 300: 4}, "": 5}
-    assert config_params({"spec": json.dumps(hostile)}) == {"a.ok": 2}
+    assert trial_params({"spec": json.dumps(hostile), "seed": 1}) == {"a.ok": 2, "seed": 1}
     deep = '{"a":' * 900 + "1" + "}" * 900
     for text in (None, "", "[1]", "nonsense", deep):
-        assert config_params({"spec": text}) == {}
+        assert trial_params({"spec": text, "seed": 1}) == {"seed": 1}
 
 
 def test_the_settings_are_yaml_without_secrets() -> None:
