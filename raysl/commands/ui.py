@@ -5,6 +5,8 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
+from shlex import quote
+from urllib.parse import urlsplit
 
 from rich.console import Console
 
@@ -30,12 +32,16 @@ def ui(results: str, port: int | None, browser: bool, tracking: str | None) -> N
     store = Store.open(results, create=False)
     tables = summarise_store(store, curves=False)
     if tables.configs.num_rows == 0:
-        raise ResultsError(f"{store}: no search has been here; `raysl tune FILE --results {store}` starts one")
+        raise ResultsError(
+            f"{store}: no search has been here; `raysl tune FILE --results {quote(str(store))}` starts one"
+        )
     uri = validate_uri(_uri(store, tracking))
     console = screen()
     if uri.startswith(("http://", "https://")):
         _sync(store, uri, console)
-        _show(links(tables, folder_id(store), uri, without_password(uri)), console, browser)
+        parts = urlsplit(uri)
+        address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # a browser asks for the password
+        _show(links(tables, folder_id(store), uri, address), console, browser)
         return
     if not is_database(uri):
         raise UserError(f"tracked in {without_password(uri)}, whose own pages show it; raysl serves databases")
@@ -51,11 +57,14 @@ def ui(results: str, port: int | None, browser: bool, tracking: str | None) -> N
 
 def _uri(store: Store, given: str | None) -> str:
     """Return the URI of a results folder's tracking store: the given one, else that of its last sync."""
-    last = read_target(store)
-    environment = os.environ.get("MLFLOW_TRACKING_URI")
-    if given is None and last is not None and environment is not None and last == without_password(environment):
+    last, environment = read_target(store), os.environ.get("MLFLOW_TRACKING_URI")
+    if given or last is None:
+        return given or environment or default_uri(store)
+    if environment is not None and last == without_password(environment):
         return environment  # with its password
-    return given or last or environment or default_uri(store)
+    if "***" in last:
+        raise UserError(f"tracked in {last}, whose password is not kept: --tracking or MLFLOW_TRACKING_URI gives it")
+    return last
 
 
 def _serve(store: Store, tables: Tables, uri: str, port: int, console: Console, browser: bool) -> None:

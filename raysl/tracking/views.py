@@ -90,7 +90,9 @@ def _stage_views(folder_id: str, stage: RunFacts, num_configs: int, name: str) -
     if len(keys) > 1:
         states["search"] = configs | columns | {"runsHiddenMode": "SHOW_ALL"} | _search_charts(begin, keys, metric)
     return [
-        View(stage.experiment, kind, name, num_configs * (kind == "configs"), f"{begin}-{kind}", stage.start, state)
+        View(
+            stage.experiment, kind, name, num_configs if kind == "configs" else 0, f"{begin}-{kind}", stage.start, state
+        )
         for kind, state in states.items()
     ]
 

@@ -14,6 +14,9 @@ from mlflow_server import mlflow_server
 from tiny import Finished, command, here
 from waiting import PATIENCE, wait_for
 
+from raysl.results.storage.store import Store
+from raysl.tracking.sync_manifest import write_target
+
 
 @pytest.fixture(scope="module")
 def results(finished: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -96,6 +99,16 @@ def test_a_folder_that_is_none_and_one_without_a_search_are_refused(tmp_path: Pa
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_password_is_asked_for_where_it_is_not_kept(finished: Callable[..., Finished], tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished().results, copy)
+    write_target(Store.open(str(copy), create=False), "https://alice:s3cretpw@host.invalid/x")
+    done = here("ui", copy)
+    assert done.returncode == 2
+    assert "--tracking or MLFLOW_TRACKING_URI gives it" in done.stderr
+    assert "s3cretpw" not in done.stdout + done.stderr
 
 
 def test_a_taken_port_and_a_store_without_a_server_are_refused(finished: Callable[..., Finished]) -> None:
