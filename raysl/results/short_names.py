@@ -8,10 +8,7 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
 
     `name` alone does not say of what, so that it has the part before it too.
     """
-    return {
-        key: next(end for end in _endings(key) if end == key or (end != "name" and _is_alone(end, key, keys)))
-        for key in keys
-    }
+    return {key: next(end for end in _endings(key) if end == key or _is_enough(end, key, keys)) for key in keys}
 
 
 def _endings(key: str) -> list[str]:
