@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,12 +51,27 @@ def run(folder: Path, *command: str | Path) -> str:
     return ended.stdout
 
 
+def serve(folder: Path, raysl: Path) -> None:
+    """Start `raysl ui`, open the page that it links to, and end it as Ctrl-C does."""
+    command = [str(raysl), "ui", "results", "--no-browser"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = next(found[0] for line in server.stdout if (found := re.search(r"http://127\S+", line)))
+        assert urllib.request.urlopen(url).status == 200
+        server.send_signal(signal.SIGINT)
+        assert server.wait() == 0
+
+
 def test_all_of_it_works_away_from_the_checkout(installed: Path) -> None:
     raysl = installed.parent / "env" / "bin" / "raysl"
     names = [one["name"] for one in json.loads(run(installed, raysl, "experiments", "--format", "json"))]
     assert {"rotation_semi", "tables/trimix_table1"} <= set(names)
     run(installed, raysl, "tune", "rotation_semi", *SEARCH)
     assert "rotation_semi: semi, small_resnet" in run(installed, raysl, "show", "results")
+    run(installed, raysl, "report", "results")
+    assert "<html" in (installed / "report.html").read_text()[:200]
+    assert "semi" in run(installed, raysl, "models", "results")
+    serve(installed, raysl)
     run(installed, raysl, "plan", "tables/sidae_figure4", "--cells", "*/sidae/w0", "--steps", "1")
     run(installed, raysl, "new", "rotation_semi")
     run(installed, raysl, "tune", "rotation_semi.yaml", "--dry-run")
