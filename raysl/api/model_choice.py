@@ -59,7 +59,10 @@ def _values(text: object, place: str) -> dict[str, object]:
     pairs = [part.strip().partition("=") for part in str(text).split(",")]
     if any(not key or not equals for key, equals, _ in pairs):
         raise UserError(f"{place}: config {text}: give an id, or values as in lr=0.1,epochs=5")
-    return {key.strip(): value.strip() for key, _, value in pairs}
+    values: dict[str, object] = {key.strip(): value.strip() for key, _, value in pairs}
+    if len(values) < len(pairs):
+        raise UserError(f"{place}: config {text}: a key stands there twice")
+    return values
 
 
 def _config_with(record: StageRecord, given: Mapping[str, object], place: str) -> str:

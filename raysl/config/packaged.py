@@ -49,7 +49,7 @@ def experiment_file(given: Path) -> Path:
     A file that exists comes before a packaged one of that name.
     Raises ConfigError for what looks like a name and is none.
     """
-    if given.exists() or given.suffix:
+    if given.suffix or (given.exists() and not given.is_dir()):
         return given
     files = packaged_files()
     if given.as_posix() not in files:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysl.console.progress import note
-from raysl.console.remaining_time import RemainingTime
+from raysl.console.remaining_time import RemainingTime, duration_text
 from raysl.console.repeated import Repeated
 from raysl.outgoing.streams import Guarded
 from raysl.results.metrics import METRICS, probe_rules
@@ -116,7 +116,7 @@ class Display:
     def trial_ended(self, row: TrialRow) -> None:
         """A trial is done."""
         self.running.pop(row.trial_id, None)
-        self.left.ended(row.trial_id)
+        self.left.ended(row.trial_id, whole=row.status == "finished" and row.weights_of is None)
         self.rows[row.trial_id] = row
         record, member = self.members[row.trial_id]
         if self.configs:
@@ -203,7 +203,7 @@ class Display:
         )
         waiting[self.records[0].stage_id] += self.total - len(self.members)  # of configs that are not proposed yet
         seconds = self.left.seconds(waiting)
-        return "" if seconds is None else f", about {seconds // 60:.0f} min {seconds % 60:02.0f} s left"
+        return "" if seconds is None else f", about {duration_text(seconds)} left"
 
     def _best(self) -> str:
         if len(self.records) > 1 or not self.configs:

@@ -37,10 +37,10 @@ class RemainingTime:
         if (trial := self._running.get(trial_id)) is not None:
             trial.fraction, trial.seen = fraction, self._clock()
 
-    def ended(self, trial_id: str) -> None:
-        """A trial has ended."""
+    def ended(self, trial_id: str, *, whole: bool = True) -> None:
+        """A trial has ended; whole: whether it was trained to its end, so that its time tells of others'."""
         trial = self._running.pop(trial_id, None)
-        if trial is not None:
+        if trial is not None and whole:
             self._ended.setdefault(trial.group, []).append(self._clock() - trial.started)
 
     def seconds(self, waiting: dict[str, int]) -> float | None:
@@ -75,3 +75,11 @@ class RemainingTime:
         expected = trial.fraction * own + (1 - trial.fraction) * length
         done = trial.fraction * expected + now - (trial.seen if trial.fraction > 0 else trial.started)
         return max(expected - done, 0.0)
+
+
+def duration_text(seconds: float) -> str:
+    """Return `45 s`, `12 min 05 s` or `3 h 20 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -50,6 +50,8 @@ def obstacle(stage: Searched) -> str:
     """Return why nothing can be compared; empty where it can."""
     if rule_of(stage) is None or not stage.selected:
         return "nothing is selected"
+    if not any(config["selected"] for config in ranking(stage)):
+        return "the selected config has lost a trial; the search's command trains it again"
     if len(ranking(stage)) < 2:
         return "one eligible config, and nothing to compare it with"
     return "" if len(stage.selected) > 1 else "one seed, and differences over seeds need two"

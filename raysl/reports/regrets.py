@@ -67,6 +67,8 @@ def obstacle(stage: Searched) -> str | None:
     if not stage.selected:
         return "nothing is selected"
     eligible = {config["config_id"] for config in stage.configs if config["eligible"]}
+    if not any(config["selected"] for config in stage.configs if config["eligible"]):
+        return "the selected config has lost a trial; the search's command trains it again"
     if len(eligible) == 1:
         return "one eligible config, and nothing to choose"
     unscored = {t["config_id"] for t in stage.trials if t["config_id"] in eligible and t["test_accuracy"] is None}

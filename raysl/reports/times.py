@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from raysl.reports import figures
 from raysl.reports.searched import own_trials
-from raysl.reports.stages import Searched
+from raysl.reports.stages import Row, Searched
 
 NOTE = "Training time of each trial, by config in the order of the search; bars: means"
 
@@ -18,6 +18,7 @@ NOTE = "Training time of each trial, by config in the order of the search; bars:
 class Cost:
     """What the trials of a stage took.
 
+    num_trials: that were trained; those that were only measured, with the weights of others, have no time of their own.
     seconds: of training, all trials together.  worker_seconds: the same times the workers of each.
     elapsed: seconds from the start of the first trial to the end of the last.  devices: that trained.
     """
@@ -31,7 +32,7 @@ class Cost:
 
 def cost(stage: Searched) -> Cost:
     """Return what the ended trials of a stage took."""
-    ended = [trial for trial in stage.trials if trial["seconds"] is not None]
+    ended = [trial for trial in stage.trials if _is_trained(trial)]
     times = [(trial["started_at"], trial["finished_at"]) for trial in ended if trial["started_at"]]
     elapsed = max(end for _, end in times) - min(start for start, _ in times) if times else None
     return Cost(
@@ -45,7 +46,11 @@ def cost(stage: Searched) -> Cost:
 
 def obstacle(stage: Searched) -> str:
     """Return why there is nothing to draw; empty where there is."""
-    return "" if cost(stage).num_trials else "no trial has ended"
+    return "" if cost(stage).num_trials else "no trial was trained here"
+
+
+def _is_trained(trial: Row) -> bool:
+    return trial["seconds"] is not None and trial["weights_of"] is None
 
 
 @figures.styled
@@ -61,7 +66,7 @@ def draw(names: Sequence[str], stages: Sequence[Searched], note: str) -> Figure:
 
 def _draw_panel(panel: Axes, stage: Searched) -> None:
     for place, config in enumerate(stage.configs, 1):
-        seconds = [trial["seconds"] for trial in own_trials(stage, config) if trial["seconds"] is not None]
+        seconds = [trial["seconds"] for trial in own_trials(stage, config) if _is_trained(trial)]
         if seconds:
             bar = panel.bar(place, sum(seconds) / len(seconds), color=figures.PALETTE[0], alpha=0.5)[0]
             figures.of_config(bar, config["config_id"])

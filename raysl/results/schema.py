@@ -91,6 +91,9 @@ TRIALS = _schema(
     nullable("raysl_version", _TEXT, "version of raysl that trained"),
     nullable("torch_version", _TEXT, "version of PyTorch that trained"),
     nullable("code", _TEXT, "names the sources that trained; null where an earlier version did"),
+    nullable(
+        "weights_of", _TEXT, "the trial whose training gave these weights, and its seconds; null where it was trained"
+    ),
     nullable("spec", _TEXT, "JSON of everything that decides the trial's numbers"),
 )
 

@@ -92,6 +92,7 @@ def facts_of(model: TrainedModel) -> dict[str, str]:
         "trial_id": model.trial_id,
         "method": str(model.spec.method["name"]),
         "backbone": model.spec.model.backbone,
+        "model": model.spec.model.model_dump_json(exclude={"weights"}, exclude_none=True),
         "channels": str(data.channels),
         "image_size": str(data.image_size),
         "mean": json.dumps(model.normalisation.mean),

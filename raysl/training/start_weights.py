@@ -27,6 +27,7 @@ WRAPPERS = ("module.", "encoder_q.", "encoder.", "backbone.")  # outermost first
 CLASSIFIERS = ("fc.", "classifier.", "head.", "AuxLogits.")
 COUNTER = "num_batches_tracked"  # not in files of old versions of PyTorch; no feature depends on it
 _INPUT = re.compile(r"^RGB, \(x - (?P<mean>\d+\.?\d*)\) / (?P<std>[1-9]\d*\.?\d*) of 0\.\.255$")
+LAYERS = ("backbone", "stem", "norm_eps")  # settings that decide features and that weights do not show
 STATES = ("state_dict", "model")  # keys of a state dict within a checkpoint
 
 
@@ -54,6 +55,7 @@ def read_source(
     """
     path = _located(settings, weights, download)
     given, metadata = _read(path)
+    _check_layers(settings, metadata, path)
     with torch.random.fork_rng(()):
         backbone, _ = build_backbone(settings, channels)
     tensors = _fitting(_inner(given, metadata), backbone.state_dict(), path)
@@ -145,6 +147,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path}: holds more or something else than tensors by name; save a model's state_dict()")
     return {str(key): value for key, value in state.items()}, {}
+
+
+def _check_layers(settings: ModelSettings, metadata: Mapping[str, str], path: Path) -> None:
+    """Raise UserError if a file of raysl's says that its backbone computes otherwise with the same weights."""
+    try:
+        known = json.loads(metadata["spec"])["model"] if "spec" in metadata else json.loads(metadata.get("model", "{}"))
+        differing = {key: known.get(key) for key in LAYERS if known and known.get(key) != getattr(settings, key)}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{path}: its metadata hold no settings of a model: {quoted(dict(metadata))}") from None
+    if differing:
+        said = ", ".join(f"model.{key}: {'null' if value is None else value}" for key, value in differing.items())
+        raise UserError(f"{path}: its weights were trained with {said}, and compute other features without")
 
 
 def _inner(given: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Tensor]:

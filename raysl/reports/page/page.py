@@ -86,7 +86,10 @@ def _facts(uri: str, stages: Sequence[Searched]) -> dict[str, Part]:
     trials = [trial for stage in stages for trial in stage.trials]
     started = [trial["started_at"] for trial in trials if trial["started_at"]]
     ended = [trial["finished_at"] for trial in trials if trial["finished_at"]]
-    seconds = sum(trial["seconds"] or 0 for trial in {trial["trial_id"]: trial for trial in trials}.values())
+    distinct = {trial["trial_id"]: trial for trial in trials}.values()
+    seconds = sum(trial["seconds"] or 0 for trial in distinct if trial["weights_of"] is None)
+    measured = sum(trial["weights_of"] is not None for trial in distinct)
+    without = f"; {measured} trials have the weights of others, and were only measured" if measured else ""
     return {
         "results folder": code(without_keys(uri)),
         "experiments": _distinct(stage.experiment for stage in stages),
@@ -97,7 +100,7 @@ def _facts(uri: str, stages: Sequence[Searched]) -> dict[str, Part]:
         "backbone": _distinct(str(stage.model.get("backbone", "")) for stage in stages),
         "stages, configs, trials": f"{len(stages)}, {sum(len(stage.configs) for stage in stages)}, {len(trials)}",
         "trained": f"{_time(min(started))} to {_time(max(ended))}" if started and ended else "",
-        "training time, all trials": f"{seconds / 3600:.2f} h",
+        "training time, all trials": f"{seconds / 3600:.2f} h{without}",
         "raysl, torch": _distinct(f"{t['raysl_version']}, {t['torch_version']}" for t in trials if t["raysl_version"]),
         "code": _distinct(str(trial["code"]) for trial in trials if trial["code"]),
         "device": _distinct(str(trial["device"]) for trial in trials if trial["device"]),

@@ -177,8 +177,11 @@ def data_text(stage: StageRecord) -> str:
 
 
 def model_text(stage: StageRecord) -> str:
-    """Return JSON of a stage's model settings."""
-    return json.dumps(stage.model, sort_keys=True)
+    """Return JSON of a stage's model settings; of start weights without the source, for the digest says which."""
+    given = dict(stage.model)
+    if isinstance(weights := given.get("weights"), dict) and weights.get("digest"):
+        given["weights"] = {key: value for key, value in weights.items() if key != "source"}
+    return json.dumps(given, sort_keys=True)
 
 
 def _search(stage: StageRecord) -> tuple[str, ...]:
