@@ -16,12 +16,14 @@ SMALLEST_IMAGE = {"inception_v3": 75}  # pixels of an edge; the other backbones 
 class ModelSettings(Settings):
     """The encoder: a backbone, global average pooling, and a feature head.
 
+    backbone: the network up to the pooling; `small_resnet` has 5 layers, for small images on a CPU.
     stem: of torchvision's ResNets: `imagenet` (7x7, stride 2, max pooling; for 128 pixels and more), `stl10` (3x3,
         stride 1, max pooling; for 64 to 96) or `cifar` (3x3, stride 1, no pooling; for 28 and 32).
-    features: width of the fully connected layer with ReLU after the pooling; None gives the pooled features.
-    hidden: width of one more such layer between the pooling and `features`.
+    features [units]: width of the fully connected layer with ReLU after the pooling; None gives the pooled features.
+    hidden [units]: width of one more such layer between the pooling and `features`.
     norm_momentum: weight of the new batch in the running statistics of every batch normalisation of the backbone; in
-        Keras, momentum is 1 minus this.  norm_eps: added to their variance.  None keeps the backbone's own.
+        Keras, momentum is 1 minus this. None keeps the backbone's own.
+    norm_eps: added to the variance in every batch normalisation of the backbone. None keeps the backbone's own.
     """
 
     backbone: Literal["small_resnet", "resnet18", "resnet50", "mobilenet_v2", "inception_v3", "resnet50v2"] = (
