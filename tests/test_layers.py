@@ -13,6 +13,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"commands"},
+    {"reports"},
     {"console"},
     {"api"},
     {"config"},
@@ -32,6 +33,7 @@ LAYERS = [
 ]
 # Within a package, in the same order; its other modules stand below all of these.
 INNER_LAYERS = {
+    "reports": [{"page"}],
     "launch": [{"driver"}, {"runtime"}, {"cluster"}, {"coordination"}],
     "data": [{"augment"}, {"registry", "sampling", "storage"}],
     "results": [{"tables"}, {"records"}, {"storage"}],
@@ -47,10 +49,20 @@ FORBIDDEN = {
     "data": {"ray", "mlflow", "yaml"},
     "probes": {"ray", "torch", "mlflow", "yaml"},
     "tracking": {"ray", "torch"},
+    "reports": {"ray", "torch", "mlflow"},
     "outgoing": {"ray", "torch", "mlflow", "pyarrow", "rich"},
 }
+REPORTS = sorted((ROOT / "reports").rglob("*.py"))
+REPORTS_MAY_USE = {
+    "raysl.__version__",
+    "raysl.reports",
+    "raysl.results",
+    "raysl.errors",
+    "raysl.search.selection",
+    "raysl.console.output",
+    "raysl.outgoing",
+}
 ANALYSIS = sorted((ROOT.parent / "analysis").glob("*.py"))
-ANALYSIS_MAY_USE = {"raysl.results", "raysl.errors", "raysl.search.selection", "raysl.console.output", "raysl.outgoing"}
 
 
 def layer(package: str) -> int:
@@ -110,19 +122,25 @@ def test_imports_go_downwards_within_a_package(path: Path) -> None:
             assert inner_layer(name) >= inner_layer(own), f"{own} imports {name}"
 
 
-@pytest.mark.parametrize("path", ANALYSIS, ids=lambda path: path.name)
-def test_analysis_is_made_from_results_alone(path: Path) -> None:
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_reports_are_made_from_results_alone(path: Path) -> None:
     for name in imports(path):
         assert name.partition(".")[0] not in {"torch", "ray", "mlflow"}, f"{path.name} imports {name}"
         if name.partition(".")[0] == "raysl":
-            assert any(f"{name}.".startswith(f"{known}.") for known in ANALYSIS_MAY_USE), f"{path.name} imports {name}"
+            assert any(f"{name}.".startswith(f"{known}.") for known in REPORTS_MAY_USE), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", ANALYSIS, ids=lambda path: path.name)
+def test_analysis_only_calls_reports(path: Path) -> None:
+    assert all(name.startswith("raysl.reports.") for name in imports(path)), f"{path.name}: {imports(path)}"
 
 
 def test_reports_load_neither_torch_nor_ray() -> None:
     import subprocess
 
-    names = [f"analysis.{path.stem}" for path in ANALYSIS]
-    assert "analysis.audit" in names
+    names = [".".join(path.relative_to(ROOT.parent).with_suffix("").parts) for path in REPORTS]
+    names += [f"analysis.{path.stem}" for path in ANALYSIS]
+    assert {"analysis.audit", "raysl.reports.audit"} <= set(names)
     code = f"import sys, {', '.join(names)}; print([m for m in ('torch', 'ray', 'mlflow') if m in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     assert printed.stdout == "[]\n"

@@ -46,6 +46,7 @@ for _command in (
     searching.plan,
     reading.show,
     reading.table,
+    reading.report,
     catalogue.methods,
     catalogue.datasets,
     catalogue.backbones,

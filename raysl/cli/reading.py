@@ -1,4 +1,4 @@
-"""`raysl show` and `raysl table`: what a results folder holds."""
+"""`raysl show`, `raysl table` and `raysl report`: what a results folder holds."""
 
 from pathlib import Path
 from typing import Annotated
@@ -49,3 +49,29 @@ def table(
     from raysl.commands import table as command
 
     command.table(results, form, output)
+
+
+def report(
+    results: Annotated[str, typer.Argument(metavar="DIR", help="A results folder or URI.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option(help="File to write; report.html, or NAME.png of a figure, if not given.")
+    ] = None,
+    figure: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One figure alone, as .png, .svg or .pdf; --list has the names.")
+    ] = None,
+    has_list: Annotated[bool, typer.Option("--list", help="List the figures, and which cannot be made here.")] = False,
+    width: Annotated[
+        str, typer.Option(help="Of a figure: 'column' (3.5 inches) or 'page' (7.16) of a paper.")
+    ] = "column",
+    font_size: Annotated[float, typer.Option(help="Of a figure, in points.")] = 7.0,
+    stages: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these: STAGE, EXPERIMENT/STAGE or a stage's id.")
+    ] = None,
+    cells: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these of a table file: TABLE/ROW/COLUMN, with * for any.")
+    ] = None,
+) -> None:
+    """Write a results folder as one HTML page, which opens without network; or one of its figures, for a paper."""
+    from raysl.commands import report as command
+
+    command.report(results, output, figure, has_list, width, font_size, stages, cells)

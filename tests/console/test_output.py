@@ -32,7 +32,7 @@ def ended(code: str, stdout: object, unbuffered: str) -> tuple[int, str]:
         "print('x')",
         "write('x')",
         "sys.exit(print('x'))",
-        "from analysis.command import execute, say; execute(lambda _: say('x'), [])",
+        "from raysl.reports.command import execute, say; execute(lambda _: say('x'), [])",
     ],
 )
 def test_output_that_is_full_or_unread(code: str, unbuffered: str) -> None:
