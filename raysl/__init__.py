@@ -1,13 +1,15 @@
 """raysl: hyperparameter search on Ray for image learning with few labels and no validation set.
 
 In Python: `load` and `load_tables` read what to search, `tune` searches, `train` trains one trial, `plan` estimates,
-`read` gives the tables of a results folder, and `load_model` a model of it. `Observer` is told how a search goes.
+`read` gives the tables of a results folder, `load_model` a model of it, and `export_model` writes one for other
+programs. `Observer` is told how a search goes.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from raysl.api.exporting import export_model as export_model
     from raysl.api.loading import load as load
     from raysl.api.loading import load_tables as load_tables
     from raysl.api.models import load_model as load_model
@@ -26,6 +28,7 @@ _WHERE = {
     "Observer": "raysl.api.observer",
     "SearchError": "raysl.errors",
     "UserError": "raysl.errors",
+    "export_model": "raysl.api.exporting",
     "load": "raysl.api.loading",
     "load_model": "raysl.api.models",
     "load_tables": "raysl.api.loading",

@@ -1,88 +1,63 @@
 """`raysl.load_model`: a trained model of a results folder."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from raysl.api.launching import check_whole
+from raysl.api.model_choice import SELECTED, find_member, find_stage
 from raysl.api.turns import own_turn
-from raysl.errors import ResultsError, UserError, choices
+from raysl.errors import ResultsError
 from raysl.results.records.rows import TrialRow, read_row
-from raysl.results.records.stages import Member, StageRecord, current_ids, read_selections, read_stages
+from raysl.results.records.stages import Member
 from raysl.results.storage.store import Store
+from raysl.training.kept_models import model_files
 from raysl.training.paths import model_path
 from raysl.training.spec import TrialSpec
 
 if TYPE_CHECKING:
     from raysl.training.trained_model import TrainedModel
 
-SELECTED = "selected"
-
 
 def load_model(
-    results: str | os.PathLike[str], stage: str | None = None, config: str = SELECTED, seed: int = 0
+    results: str | os.PathLike[str],
+    stage: str | None = None,
+    config: str | Mapping[str, object] = SELECTED,
+    seed: int = 0,
+    epoch: int | None = None,
 ) -> "TrainedModel":
-    """Return a trained model of a results folder, in eval mode, on the CPU.
+    """Return a trained model of a results folder, in eval mode, on the CPU; its training images are not needed.
 
     Args:
         results: folder or URI.
         stage: its name, or its id if several current searches have a stage of that name; the only one if None.
-        config: id of a config, or `selected`. Models of other configs are usually dropped when a stage is done.
+        config: `selected`, an id, or searched values: `{"optimizer.lr": 0.1}` or `lr=0.1,epochs=5`. Models of configs
+            that are not selected are usually dropped when a stage is done.
         seed: of the trial.
+        epoch: the number of epochs after which a milestone was kept; None is the end of the training.
 
     Returns:
         the model: `model(model.preprocess(images))` gives features, `model.classify(...)` logits if its method has
         learnt classes.
 
     Raises:
-        UserError: the stage, config or seed does not exist; the model is missing or damaged; the training images, whose
-            mean and deviation the model needs, are not on this machine.
+        UserError: the stage, config, seed or milestone does not exist; the model is missing or damaged; it was kept by
+            an earlier version, without the mean and deviation of the training images, and these are not here.
 
     Example:
         model = raysl.load_model("results/rotation_semi", stage="semi", seed=0)
         features = model(model.preprocess(Path("digit.png").read_bytes()))
     """
     check_whole("seed", seed, 0)
+    if epoch is not None:
+        check_whole("epoch", epoch, 1)
     store = Store.open(os.fsdecode(results), create=False)
-    record = _stage(store, stage)
-    spec = _finished(store, _member(store, record, config, seed))
+    spec = _finished(store, find_member(store, find_stage(store, stage), config, seed))
     with own_turn():
-        return _model(store, spec)
-
-
-def _stage(store: Store, name: str | None) -> StageRecord:
-    stages = read_stages(store)
-    current = current_ids(stages)
-    found = [one for one in stages if one.stage_id == name or (one.stage_id in current and name in (None, one.stage))]
-    if not stages:
-        raise ResultsError(f"{store}: no search has been here")
-    if not found:
-        raise ResultsError(f"{store}: stage {name}: {choices(str(name), {one.stage for one in stages})}")
-    if len(found) > 1:
-        known = ", ".join(f"{one.stage_id} ({one.experiment}/{one.stage})" for one in found)
-        asked = "several stages" if name is None else f"several stages {name}"
-        raise ResultsError(f"{store}: {asked}; give the name or the id of one: {known}")
-    return found[0]
-
-
-def _member(store: Store, record: StageRecord, config: str, seed: int) -> Member:
-    place = f"{store}: stage {record.stage}"
-    if config == SELECTED:
-        selection = read_selections(store).get(record.stage_id)
-        if selection is None or selection.config_id is None:
-            raise ResultsError(f"{place}: {selection.reason if selection else 'nothing is selected yet'}")
-        config = selection.config_id
-    members = [member for member in record.members if member.config_id == config]
-    if not members:
-        known = {SELECTED, *(member.config_id for member in record.members)}
-        raise UserError(f"{place}: config {config}: {choices(str(config), known)}")
-    found = next((member for member in members if member.seed == seed), None)
-    if found is None:
-        raise UserError(f"{place}: seed {seed}: choices: {', '.join(str(member.seed) for member in members)}")
-    return found
+        return _model(store, spec, None if epoch == spec.epochs else epoch)
 
 
 def _finished(store: Store, member: Member) -> TrialSpec:
@@ -120,17 +95,18 @@ def check_version(spec: TrialSpec, row: TrialRow, store: Store) -> None:
         raise ResultsError(f"{place}: of an earlier version of raysl; the search's command trains it anew")
 
 
-def _model(store: Store, spec: TrialSpec) -> "TrainedModel":
-    from raysl.training.building import trained_method
+def _model(store: Store, spec: TrialSpec, epoch: int | None) -> "TrainedModel":
+    from raysl.training.building import load_method
     from raysl.training.torch_state import kept_torch_state
     from raysl.training.trained_model import TrainedModel
 
     try:
         with kept_torch_state():
-            return TrainedModel(spec, trained_method(spec, store))
+            return TrainedModel(spec, *load_method(spec, store, epoch=epoch))
     except FileNotFoundError:
-        place = store.address(model_path(spec.id if spec.trains else str(spec.start)))
-        raise ResultsError(
-            f"{place}: not there; models are kept of selected configs and of milestones, and the search's command "
-            "trains lost ones anew"
-        ) from None
+        trial_id = spec.id if spec.trains else str(spec.start)
+        known = [str(file.epoch) for file in model_files(store) if file.trial_id == trial_id and file.epoch is not None]
+        why = "models are kept of selected configs and of milestones, and the search's command trains lost ones anew"
+        if epoch is not None:
+            why = f"milestones of this trial: {', '.join(known) or 'none'}"
+        raise ResultsError(f"{store.address(model_path(trial_id, epoch))}: not there; {why}") from None

@@ -11,6 +11,7 @@ from raysl.api.launching import check_whole
 from raysl.api.loading import Source, as_request
 from raysl.api.observer import Observer, Preparation, checked_observer
 from raysl.api.search_request import SearchRequest
+from raysl.api.start_weights import resolve_weights
 from raysl.api.target import Target, target
 from raysl.api.turns import own_turn
 from raysl.data.settings import TrialData
@@ -65,6 +66,7 @@ class Planning:
         datas = resolve_data(experiment, told, download=False)
         for data in {data.model_dump_json(): data for data in datas.values() if not data.is_missing}.values():
             prepare(data, progress=told.preparing)
+        experiment = resolve_weights(experiment, datas, download=False)
         self.missing |= {data.source: data for data in datas.values() if data.is_missing}
         return self.planner.add(experiment, datas)
 

@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from raysl.api.dataset_setup import resolve_data
 from raysl.api.launching import Launch
 from raysl.api.observer import Preparation
 from raysl.api.search_request import SearchRequest
+from raysl.api.start_weights import resolve_experiment, ship_weights
 from raysl.data.settings import TrialData
 from raysl.data.storage.decoded_cache import prepare
 from raysl.data.storage.shipped import carried_sources
@@ -45,7 +45,7 @@ def resolve_request(request: SearchRequest, launch: Launch, told: Preparation, *
         validate_uri(tracking)
     for carried in carried_sources().values():
         fetch(carried.source, carried.digest, Store.open(launch.results or request.results, create=False))
-    resolved = [(one, resolve_data(one, told, download=download)) for one in request.experiments]
+    resolved = [resolve_experiment(one, told, download=download) for one in request.experiments]
     for text in dict.fromkeys(text for one in resolved for text in cautions(*one)):
         told.noted(text)
     return resolved
@@ -59,6 +59,8 @@ def prepare_search(request: SearchRequest, launch: Launch, told: Preparation) ->
     resolved = resolve_request(request, launch, told)
     store = Store.open(launch.results or request.results, create=True)
     _note_what_changed(store, resolved, told)
+    for experiment, datas in resolved:
+        ship_weights(experiment, datas, store)
     for data in distinct(resolved):
         prepare(data, progress=told.preparing)
         if launch.backend == "ray" and (launch.address is not None or has_other_nodes()):

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from shlex import quote
 
-from raysl.api.dataset_setup import resolve_data
 from raysl.api.launching import check_whole
 from raysl.api.loading import Source, as_experiment
 from raysl.api.observer import Observer, Preparation, checked_observer
+from raysl.api.start_weights import resolve_experiment, ship_weights
 from raysl.api.turns import own_turn
 from raysl.data.storage.decoded_cache import prepare
 from raysl.errors import UserError, choices, dotted
@@ -94,10 +94,11 @@ def prepared_trial(
     check_whole("--seed", seed, 0, LARGEST_SEED)
     stage = _stage(experiment, stage_name)
     _check_one_config(experiment, stage)
-    datas = resolve_data(experiment, told)
+    experiment, datas = resolve_experiment(experiment, told)
     prepare(datas[stage.name], progress=told.preparing)
     with tempfile.TemporaryDirectory() as scratch:
         store = Store.open(results or scratch, create=True)
+        ship_weights(experiment, datas, store)
         starts = _starts(experiment, stage, datas, seed, store, results)
         trial = expand(replace(experiment, seeds=(seed,)), stage, datas, starts)[0]
         yield PreparedTrial(experiment, trial, store)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from raysl import __version__
-from raysl.cli import catalogue, reading, searching
+from raysl.cli import catalogue, models, reading, searching
 from raysl.console.output import BrokenOutputError, complain, whole_output
 from raysl.console.usage import Commands
 from raysl.errors import SearchError, UserError, checked_path
@@ -47,6 +47,8 @@ for _command in (
     reading.show,
     reading.table,
     reading.report,
+    models.models,
+    models.export,
     catalogue.methods,
     catalogue.datasets,
     catalogue.backbones,

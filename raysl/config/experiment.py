@@ -44,7 +44,7 @@ def load(
     for name in {"name", *KINDS} & set(top.stages):
         raise ConfigError(f"{document.place(('stages', name))}: stages.{name}: a stage cannot be called {name!r}")
     stages = tuple(_read_stage(name, values, top.data, document) for name, values in top.stages.items())
-    check_stages(stages, document)
+    check_stages(stages, document, has_weights=top.model.weights is not None)
     _check_workers(stages, top.resources, document)
     experiment = Experiment(
         name=top.name,

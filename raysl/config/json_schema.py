@@ -30,6 +30,7 @@ def json_schema() -> Schema:
     definitions = _settings_definitions() | {_of(name): _method_definition(name) for name in methods.names()}
     trained = definitions["TrainedStage"]
     _complete_stage(trained)
+    definitions["ModelSettings"]["properties"]["weights"]["anyOf"].append({"type": "string"})
     definitions["FrozenStage"] = _frozen(trained)
     top = definitions.pop("ExperimentSettings")
     stages = [_reference("TrainedStage"), _reference("FrozenStage")]

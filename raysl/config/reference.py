@@ -68,9 +68,10 @@ STAGE = f"""\
 A stage: a method, its settings, and how its configs are searched.
 A stage of method `frozen` trains nothing, and has none of {", ".join(f"`{key}`" for key in TRAINING)}.
 """
-# Of mappings that are parsed later.
+# Of values that are converted, or parsed later; {} is the type in the model.
 TYPES = {
     "stages": f"mapping of names to [stages](#{OF_STAGES.replace('.', '').lower()})",
+    "model.weights": "text or {}",
     "stages.NAME.data": "mapping of keys of [`data`](#data)",
     "stages.NAME.method": "mapping with `name`: [methods](#methods)",
     "stages.NAME.search.sampler": "mapping with `name`, a class of `optuna.samplers`, and its options",
@@ -103,7 +104,8 @@ class _Models:
             if found and found[0] not in self._sections:
                 self._sections |= dict.fromkeys(found, where)
                 new[where] = found
-            kind = _linked(self._sections[found[0]], hints[key]) if found else TYPES.get(where) or _type(hints[key])
+            linked = _linked(self._sections[found[0]], hints[key]) if found else _type(hints[key])
+            kind = TYPES.get(where, "").format(linked) or linked
             example = f"`{key}: {flow(examples[key])}`"
             rows.append([f"`{key}`", kind, _default(field), *_meaning(entries[key]), example])
         yield _table(rows)

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from raysl.config.table_file import DifferenceSettings, FileSettings, Part, ReportSettings, Scale, TableSettings
 from raysl.data.settings import DataSettings, OnePixel
-from raysl.models.settings import ModelSettings
+from raysl.models.settings import ModelSettings, StartWeights
 from raysl.probes.settings import KNN, Clustering, LinearSVM, ProbesSettings
 from raysl.search.experiment import ExperimentSettings, Resources, SearchSettings, TrainedStage
 from raysl.training.settings import LARS, SGD, Adam, AdamW, Asha, Constant, Cosine, Exponential, MedianRule
@@ -75,6 +75,13 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
         "hidden": 512,
         "norm_momentum": 0.01,
         "norm_eps": 0.001,
+        "weights": "file:encoder.safetensors",
+    },
+    StartWeights: {
+        "source": "file:encoder.safetensors",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "digest": "0c6d3b8f21f4a9e7",
     },
     Resources: {"workers": 2, "cpus": 4, "gpus": 1, "checkpoint_seconds": 120},
     ProbesSettings: {"linear_svm": {"C": 0.1}, "knn": {"k": 20}, "clustering": {"restarts": 5}},

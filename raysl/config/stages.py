@@ -149,13 +149,16 @@ def _check_ratio(stage: Stage, document: Document) -> None:
         raise ConfigError(f"{_at(where, document)}: {ratio}: {name} takes {streams[0]} images alone; leave it out")
 
 
-def check_stages(stages: Sequence[Stage], document: Document) -> None:
-    """Refuse a stage whose milestones cannot be reached, or whose start is missing, has no model or lacks the epoch."""
+def check_stages(stages: Sequence[Stage], document: Document, *, has_weights: bool = False) -> None:
+    """Refuse a stage whose milestones cannot be reached, or whose start is missing, has no model or lacks the epoch.
+
+    has_weights: whether backbones start from given weights, so that a stage from scratch may freeze its own.
+    """
     earlier: dict[str, Stage] = {}
     for stage in stages:
         _check_milestones(stage, document)
         if stage.start_from is None:
-            _check_from_scratch(stage, earlier, document)
+            _check_from_scratch(stage, earlier, document, has_weights)
         elif stage.start_from not in earlier:
             where = ("stages", stage.name, "start_from")
             later = (
@@ -180,7 +183,7 @@ def _check_has_model(stage: Stage, start: Stage, document: Document) -> None:
         )
 
 
-def _check_from_scratch(stage: Stage, earlier: dict[str, Stage], document: Document) -> None:
+def _check_from_scratch(stage: Stage, earlier: dict[str, Stage], document: Document, has_weights: bool) -> None:
     if not stage.trains:
         name = stage.settings.method["name"]
         raise ConfigError(
@@ -192,7 +195,7 @@ def _check_from_scratch(stage: Stage, earlier: dict[str, Stage], document: Docum
         ("start_epoch", "there is no stage whose epoch it could be"),
     ):
         where = ("stages", stage.name, key)
-        if getattr(stage.settings, key) not in (None, "none"):
+        if getattr(stage.settings, key) not in (None, "none") and not (key == "freeze" and has_weights):
             raise ConfigError(f"{_at(where, document)}: {trouble}; give start_from; {choices('', earlier)}")
 
 

@@ -8,7 +8,12 @@ from torch import Tensor, nn
 from raysl.models.settings import ModelSettings, Stem
 
 SMALL_WIDTHS = (16, 32, 64)
-TIMM_NAMES = {"mobilenet_v2": "mobilenetv2_100", "inception_v3": "inception_v3", "resnet50v2": "resnetv2_50"}
+TIMM_NAMES = {
+    "mobilenet_v2": "mobilenetv2_100",
+    "inception_v3": "inception_v3",
+    "resnet50v2": "resnetv2_50",
+    "efficientnet_lite0": "tf_efficientnet_lite0",
+}
 
 
 def build_backbone(settings: ModelSettings, channels: int) -> tuple[nn.Module, int]:

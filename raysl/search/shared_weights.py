@@ -10,7 +10,7 @@ from raysl.results.records.rows import TrialRow, read_row, read_rows
 from raysl.results.storage.store import Store
 from raysl.search.trials import Trial
 from raysl.training.code import code_of
-from raysl.training.paths import model_path
+from raysl.training.kept_models import model_exists
 from raysl.training.spec import TrialSpec
 
 
@@ -79,9 +79,7 @@ class SharedWeights:
 
     def has_model(self, row: TrialRow, epoch: int | None = None) -> bool:
         """Return whether a trial's model file exists, of its end or of a milestone; it may be damaged."""
-        return (
-            self._store is not None and row.status == "finished" and self._store.exists(model_path(row.trial_id, epoch))
-        )
+        return self._store is not None and row.status == "finished" and model_exists(self._store, row.trial_id, epoch)
 
     def _is_of_own_code(self, row: TrialRow, spec: TrialSpec) -> bool:
         """Return whether a row was made by the code that would train a trial here."""

@@ -1,6 +1,6 @@
 """Makes batches of images into the views that a method declares, on the device that trains."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from raysl.data.storage.decoded_cache import TrainArrays, load
 from raysl.methods._method import View, ViewSpec
 from raysl.training.spec import TrialSpec
 
+Floats = Sequence[float] | np.ndarray
+
 
 @dataclass(frozen=True)
 class Normaliser:
@@ -26,8 +28,13 @@ class Normaliser:
     @classmethod
     def of(cls, arrays: TrainArrays, device: torch.device) -> "Normaliser":
         """Return a normaliser with the mean and standard deviation of each channel over all of D_u."""
-        mean, std = (torch.as_tensor(value, device=device).view(1, -1, 1, 1) for value in (arrays.mean, arrays.std))
-        return cls(mean, std)
+        return cls.given(arrays.mean, arrays.std, device)
+
+    @classmethod
+    def given(cls, mean: Floats, std: Floats, device: torch.device) -> "Normaliser":
+        """Return a normaliser with the mean and standard deviation of each channel."""
+        as_tensors = (torch.as_tensor(value, dtype=torch.float32, device=device) for value in (mean, std))
+        return cls(*(value.view(1, -1, 1, 1) for value in as_tensors))
 
     def to_float(self, images: np.ndarray) -> Tensor:
         """Return images on the device, as floats in [0, 1], in the channels-last memory format."""
@@ -67,7 +74,12 @@ class Feed:
         )
         self.unlabelled = unlabelled_subset(len(self.arrays.unlabelled), spec.data.unlabelled, split)
         self.attack = attack_of(spec.data, self.arrays)
-        self.normalise = Normaliser.of(self.arrays, device)
+        given = spec.model.weights
+        self.normalise = (
+            Normaliser.of(self.arrays, device)
+            if given is None
+            else Normaliser.given(given.mean or (), given.std or (), device)
+        )
         self.streams = {view.stream for view in views.values()}
         self.pooled: Tensor | None = None
 

@@ -10,13 +10,12 @@ import torch
 from raysl import collectives
 from raysl.errors import CheckpointError
 from raysl.results.records.rows import TrialRow, read_row, write_row
-from raysl.results.storage.checkpoint_checksums import is_whole
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint
 from raysl.training.building import trained_method
 from raysl.training.code import code_of
 from raysl.training.input_pipeline import Feed
-from raysl.training.paths import model_path
+from raysl.training.kept_models import has_model
+from raysl.training.model_file import read_model, write_model
 from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
 from raysl.training.tasks import task_of
@@ -48,7 +47,7 @@ def take_over(spec: TrialSpec, store: Store, execution: Execution, donor: str, m
     milestones: the numbers of epochs after which a model is kept, in addition to the final model.
     """
     device = prepare_process(spec, execution)
-    whole = torch.tensor(float(is_whole(store, model_path(donor))), device=device)
+    whole = torch.tensor(float(has_model(store, donor)), device=device)
     if float(collectives.mean_over_ranks(whole)) < 1:
         return
     if collectives.rank() == 0 and (row := read_row(store, donor)) is not None:
@@ -62,7 +61,7 @@ def take_over(spec: TrialSpec, store: Store, execution: Execution, donor: str, m
 def _take_over(spec: TrialSpec, store: Store, device: torch.device, donor: TrialRow, milestones: Sequence[int]) -> None:
     method = trained_method(spec, store, donor.trial_id)
     for epoch in (None, *milestones):
-        _copy(store, donor.trial_id, spec.id, epoch)
+        _copy(store, donor.trial_id, spec, epoch)
     known = read_row(store, spec.id)
     if known is not None and known.status == "finished" and not known.is_unprobed:
         return
@@ -74,7 +73,6 @@ def _take_over(spec: TrialSpec, store: Store, device: torch.device, donor: Trial
     write_row(store, row)
 
 
-def _copy(store: Store, donor: str, trial_id: str, epoch: int | None) -> None:
-    source, target = model_path(donor, epoch), model_path(trial_id, epoch)
-    if is_whole(store, source) and not is_whole(store, target):
-        checkpoint.save(store, target, checkpoint.load(store, source) | {"id": trial_id})
+def _copy(store: Store, donor: str, spec: TrialSpec, epoch: int | None) -> None:
+    if has_model(store, donor, epoch) and not has_model(store, spec.id, epoch):
+        write_model(store, spec, epoch, read_model(store, donor, epoch))

@@ -4,13 +4,14 @@ from raysl.errors import CheckpointError
 from raysl.results.records.rows import Epoch
 from raysl.training import checkpoint
 from raysl.training.loop import Loop
-from raysl.training.model_file import model_state
-from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.model_file import Normalisation, state_of, write_model
+from raysl.training.paths import checkpoint_path
 
 
 def save_model(loop: Loop, epoch: int | None = None) -> None:
     """Write a trial's model: the final one, or that of a milestone."""
-    checkpoint.save(loop.store, model_path(loop.spec.id, epoch), model_state(loop.spec.id, loop.method))
+    mean, std = (tuple(value.flatten().tolist()) for value in (loop.feed.normalise.mean, loop.feed.normalise.std))
+    write_model(loop.store, loop.spec, epoch, state_of(loop.method, Normalisation(mean, std)))
 
 
 def save_checkpoint(loop: Loop) -> None:

@@ -100,6 +100,8 @@ class TrialSpec(Settings):
         facts = self.model_dump(mode="json", exclude_none=True)
         del facts["data"]["source"]  # the location of the images does not matter: the digest identifies their content
         facts["method"] = identity_of(facts["method"])
+        if self.model.weights is not None:
+            facts["model"]["weights"] = self.model.weights.facts
         return facts
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

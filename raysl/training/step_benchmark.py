@@ -8,7 +8,7 @@ from itertools import islice
 from raysl.data.registry.expected import stand_in
 from raysl.methods._method import Method
 from raysl.results.storage.store import Store
-from raysl.training.building import build_method
+from raysl.training.building import build_method, without_start
 from raysl.training.features import FEATURE_BATCH, pooled_features
 from raysl.training.loop import Loop
 from raysl.training.process import Execution, prepare_process
@@ -34,7 +34,7 @@ def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> 
     If the images are not on this machine, noise replaces them.
     A trial that trains nothing has 0 steps.
     """
-    spec = spec.model_copy(update={"start": None})
+    spec = without_start(spec)
     if not spec.trains:
         return Cost(0.0, 0, _num_parameters(_untrained(spec, store, execution)))
     loop = Loop(spec, store, execution, stand_in(spec.data) if spec.data.is_missing else None)

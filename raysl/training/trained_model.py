@@ -1,6 +1,7 @@
 """A trained model for other programs: images in, features or logits out."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
@@ -15,6 +16,7 @@ from raysl.data.storage.images import decode, encode
 from raysl.errors import DataError, UserError, quoted
 from raysl.methods._method import Method
 from raysl.training.input_pipeline import Normaliser
+from raysl.training.model_file import Normalisation
 from raysl.training.spec import TrialSpec
 
 
@@ -22,23 +24,37 @@ class TrainedModel(nn.Module):
     """The evaluated encoder of a trial, in eval mode, with its preprocessing and classifier.
 
     trial_id: of the trial.  spec: everything that decided its numbers.
-    class_names: of its training images, in the order of labels and logits.
     encoder: float [B, C, H, W], preprocessed, -> features [B, encoder.num_features].
     """
 
-    def __init__(self, spec: TrialSpec, method: Method) -> None:
+    def __init__(self, spec: TrialSpec, method: Method, normalisation: Normalisation | None = None) -> None:
         """Wrap a trial's trained method.
 
-        Raises DataError if the training images, whose mean and deviation the model needs, are not on this machine.
+        normalisation: of its images; None computes it from the training images.
+        Raises DataError if these are then not on this machine.
         """
         super().__init__()
         self.trial_id, self.spec = spec.id, spec
-        self.class_names = class_names(spec.data)
         self.encoder, self.method = method.evaluation().encoder, method
-        normalise = Normaliser.of(load(spec.data), torch.device("cpu"))
-        self.register_buffer("mean", normalise.mean)
-        self.register_buffer("std", normalise.std)
+        statistics = normalisation or spec.model.weights or load(spec.data)
+        for name in ("mean", "std"):
+            values = torch.as_tensor(getattr(statistics, name), dtype=torch.float32)
+            self.register_buffer(name, values.view(1, -1, 1, 1))
         self.eval()
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of its training images' classes, in the order of labels and logits.
+
+        Raises DataError if the training images are not on this machine.
+        """
+        return class_names(self.spec.data, download=False)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The mean and standard deviation of each channel that images are normalised with."""
+        mean, std = (tuple(self.get_buffer(name).flatten().tolist()) for name in ("mean", "std"))
+        return Normalisation(mean, std)
 
     @property
     def classifies(self) -> bool:

@@ -9,13 +9,13 @@ import torch
 from raysl import collectives
 from raysl.errors import CheckpointError
 from raysl.results.records.rows import Epoch, TrialRow, read_row
-from raysl.results.storage.checkpoint_checksums import is_whole
 from raysl.results.storage.store import Store
 from raysl.training.code import code_of
 from raysl.training.early_stopping import EarlyStoppingCohort
+from raysl.training.kept_models import has_model, kept_model_path
 from raysl.training.loop import Ending, Loop
 from raysl.training.measuring import measure_start, take_over
-from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.paths import checkpoint_path
 from raysl.training.process import Execution
 from raysl.training.save_resume import resume, save_checkpoint, save_model
 from raysl.training.spec import TrialSpec
@@ -49,13 +49,13 @@ def run_trial(
     known = _kept_row(spec, store)
     if known is not None and known.status == "finished":
         cohort = None  # its row is final
-    lost = [epoch for epoch in milestones if not is_whole(store, model_path(spec.id, epoch))]
+    lost = [epoch for epoch in milestones if not has_model(store, spec.id, epoch)]
     if known is not None and _is_done(known, store, lost, cohort):
         return known if collectives.rank() == 0 else None
     if known is not None and known.status == "finished" and known.code not in (None, code_of(spec, store).digest):
-        place = store.address(model_path(spec.id))
+        place = store.address(kept_model_path(store, spec.id))
         raise CheckpointError(f"{place}: gone, and it was trained with other code; this code would train another model")
-    only_milestones = known is not None and known.status == "finished" and is_whole(store, model_path(spec.id))
+    only_milestones = known is not None and known.status == "finished" and has_model(store, spec.id)
     loop = _resumed(spec, store, execution, lost)
     stopped = _train(loop, max(lost) if only_milestones else spec.epochs, milestones, cohort, report)
     if loop.rank != 0:
@@ -83,7 +83,7 @@ def _is_done(row: TrialRow, store: Store, lost: Sequence[int], cohort: EarlyStop
         case "stopped":
             return cohort is not None and cohort.has(row.trial_id)
         case "finished":
-            return not lost and is_whole(store, model_path(row.trial_id))
+            return not lost and has_model(store, row.trial_id)
         case "failed":
             return False
 
@@ -159,7 +159,7 @@ def _judged(loop: Loop, cohort: EarlyStoppingCohort) -> str | None:
 def _keep(loop: Loop, last: int, milestones: Sequence[int], saved: float) -> float:
     """Write the milestone or checkpoint due after this epoch; return the time of the last checkpoint."""
     done = loop.epochs_done
-    if done in milestones and not is_whole(loop.store, model_path(loop.spec.id, done)):
+    if done in milestones and not has_model(loop.store, loop.spec.id, done):
         save_model(loop, done)  # before the checkpoint, which is useless without the models of earlier milestones
     if done < last and time.time() - saved >= loop.execution.checkpoint_seconds:
         save_checkpoint(loop)

@@ -12,6 +12,7 @@ from PIL import Image
 from tiny import Finished
 
 import raysl
+from raysl.data.registry.sets import locate_content
 from raysl.data.storage.decoded_cache import load_test
 from raysl.results.records.features import read_features
 from raysl.results.storage.store import Store
@@ -60,6 +61,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown config": ({"config": "best"}, "config best: "),
     "an unknown seed": ({"seed": 2}, "seed 2: choices: 0, 1"),
     "a seed that is none": ({"seed": "0"}, "seed '0'"),
+    "a milestone that was not kept": ({"epoch": 2}, "@2.safetensors: not there; milestones of this trial: none"),
+    "a milestone that is none": ({"epoch": 0}, "epoch 0"),
+    "values that no config has": ({"config": "lr=0.1"}, "config lr=0.1: no config has it: choices: "),
+    "values of which several have": ({"config": {}}, "several configs have it: choices: "),
+    "a key that was not searched": ({"config": {"momentum": 0.1}}, "momentum: choices: optimizer.lr"),
+    "values of another form": ({"config": "lr=0.1,seed"}, "give an id, or values as in lr=0.1,epochs=5"),
 }
 
 
@@ -87,3 +94,47 @@ def test_a_model_that_was_dropped_or_learns_no_classes_is_named(
     assert not model.classifies
     with pytest.raises(raysl.UserError, match="method rotation learns no classes"):
         model.classify(model.preprocess(np.zeros((8, 8), np.uint8)))
+
+
+def test_a_config_is_named_by_its_searched_values(finished: Callable[..., Finished]) -> None:
+    results = finished().results
+    chosen = raysl.load_model(results, "semi")
+    rate = chosen.spec.optimizer.lr
+    for config in ({"optimizer.lr": rate}, {"lr": rate}, f"lr={rate}", f"optimizer.lr={rate:.6g}", f" lr = {rate:e} "):
+        assert raysl.load_model(results, "semi", config).trial_id == chosen.trial_id
+    other = {1e-2: 1e-3, 1e-3: 1e-2}[rate]
+    with pytest.raises(raysl.UserError, match="not there; models are kept of selected configs"):
+        raysl.load_model(results, "semi", {"lr": other})
+
+
+def test_a_milestone_is_loaded_by_its_epoch(finished: Callable[..., Finished]) -> None:
+    text = finished().file.read_text().partition("  finetune:")[0].replace("{grid: [1e-2, 1e-3]}", "0.01")
+    results = finished(text.replace("epochs: 4", "epochs: 4\n    milestones: [2]")).results
+    end, same, half = (raysl.load_model(results, epoch=epoch) for epoch in (None, 4, 2))
+    images = end.preprocess(np.zeros((8, 8), np.uint8))
+    with torch.no_grad():
+        assert torch.equal(end(images), same(images))
+        assert not torch.equal(end(images), half(images))
+    with pytest.raises(raysl.UserError, match="milestones of this trial: 2"):
+        raysl.load_model(results, epoch=3)
+
+
+def test_a_model_is_loaded_where_its_training_images_are_not(
+    finished: Callable[..., Finished], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = finished().file
+    there = raysl.load_model(finished().results, "semi")
+    images, _ = load_test(there.spec.data)
+    with torch.no_grad():
+        expected = there(there.preprocess(images))
+    set_of_files = tmp_path / "moved.parquet"
+    set_of_files.write_bytes(locate_content(there.spec.data.source, there.spec.data.digest).read_bytes())
+    text = file.read_text().partition("  finetune:")[0].replace("source: digits", f"source: 'parquet:{set_of_files}'")
+    results = finished(text).results
+    set_of_files.unlink()
+    monkeypatch.setenv("RAYSL_CACHE", str(tmp_path / "empty"))
+    model = raysl.load_model(results)
+    with torch.no_grad():
+        assert torch.equal(model(model.preprocess(images)), expected)
+    with pytest.raises(raysl.UserError, match="does not exist"):
+        _ = model.class_names

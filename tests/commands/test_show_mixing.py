@@ -26,10 +26,10 @@ from raysl.results.records.stages import write_selection, write_stage
 from raysl.results.storage.store import Store
 from raysl.search.selection import select
 from raysl.search.trials import expand, stage_record
-from raysl.training import checkpoint
 from raysl.training.building import build_method
 from raysl.training.diagnostics import Shown, diagnosed
 from raysl.training.input_pipeline import Feed
+from raysl.training.model_file import read_model
 from raysl.training.paths import model_path
 from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
@@ -133,7 +133,7 @@ def test_numbers_are_those_of_the_trained_model_in_eval_mode(
     store, spec = Store.open(str(folder / "r"), create=False), specs[0]
     device = prepare_process(spec, Execution())
     method = build_method(spec, 1, store)
-    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    method.load_state_dict(read_model(store, spec.id).tensors)
     method.eval()
     feed = Feed(spec.model_copy(update={"batch_size": SIZE}), method.views(), device)
     every = [feed.make_views(batch, 0)["first"] for batch in feed.batches(0, 0, 1)]
@@ -255,10 +255,10 @@ def test_a_model_that_is_gone_or_damaged_and_images_that_have_changed(
     model = tmp_path / "r" / model_path(spec.id)
     content = model.read_bytes()
     model.write_bytes(content[:-100])
-    assert f"{spec.id}.pt" in shows(2, tmp_path / "r", "--mixing")
+    assert f"{spec.id}.safetensors" in shows(2, tmp_path / "r", "--mixing")
     model.unlink()
     message = shows(2, tmp_path / "r", "--mixing")
-    assert f"{spec.id}.pt: not there; the search's command trains it anew" in message
+    assert f"{spec.id}.safetensors: not there; the search's command trains it anew" in message
     store = Store.open(str(tmp_path / "r"), create=False)
     row = read_rows(store)[spec.id]
     write_row(store, replace(row, spec=row.spec.replace(spec.data.digest, "e" * 32)))

@@ -137,7 +137,7 @@ def test_a_checkpoint_of_other_code_is_not_gone_on_from(undisturbed: Finished, t
 def test_a_model_that_is_gone_is_not_made_anew_by_other_code(undisturbed: Finished, searched: Path, edit: Edit) -> None:
     trials = package.read(str(searched)).trials.to_pylist()
     selected = next(t["trial_id"] for t in trials if t["stage"] == "semi" and t["selected"])
-    model = searched / "models" / f"{selected}.pt"
+    model = searched / "models" / f"{selected}.safetensors"
     model.unlink()
     edit(SEMI)
     done = inline("tune", undisturbed.file, "--results", searched)
@@ -160,10 +160,10 @@ def test_a_single_trial_says_so_too(undisturbed: Finished, searched: Path, edit:
     edit(SUPERVISED)
     trials = package.read(str(searched)).trials.to_pylist()
     [row] = [trial for trial in trials if trial["stage"] == "finetune" and trial["seed"] == 0]
-    (searched / "models" / f"{row['trial_id']}.pt").unlink()
+    (searched / "models" / f"{row['trial_id']}.safetensors").unlink()
     refused = here(*command)
     assert refused.returncode == 2
-    assert f"{row['trial_id']}.pt: gone, and it was trained with other code" in refused.stderr
+    assert f"{row['trial_id']}.safetensors: gone, and it was trained with other code" in refused.stderr
 
 
 def test_another_word_for_what_to_train_again_is_refused(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import raysl as package
 from raysl.errors import ResultsError
 from raysl.results.storage.checkpoint_checksums import add_checksum
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint
-from raysl.training.paths import model_path
+from raysl.training.model_file import read_model
+from raysl.training.paths import earlier_model_path, model_path
 
 
 class Bomb:
@@ -64,11 +64,11 @@ def test_what_is_wrong_enters_no_table_and_comes_again(undisturbed: Finished, tm
         results / name for name in (f"scores/{end['trial_id']}.parquet", f"features/{second['trial_id']}.arrow")
     )
     better, copied, emptied = (rows / f"{trial['trial_id']}.parquet" for trial in (loser, last, other))
-    model, [record] = models / f"{first['trial_id']}.pt", records(results, "semi")
+    model, [record] = models / f"{first['trial_id']}.safetensors", records(results, "semi")
     rewrite(better, with_value("final_loss", 0.0))  # it would be selected
     shutil.copy(rows / f"{end['trial_id']}.parquet", copied)
     emptied.write_bytes(b"")
-    shutil.copy(models / f"{second['trial_id']}.pt", model)
+    shutil.copy(models / f"{second['trial_id']}.safetensors", model)
     rewrite(score, with_value("test_accuracy", 1.0))
     features.write_bytes(features.read_bytes()[:-50])
     record.write_text(record.read_text().replace("0.001", "0.002"))
@@ -95,10 +95,11 @@ def test_nothing_starts_from_a_bomb(undisturbed: Finished, tmp_path: Path) -> No
     results = tmp_path / "results"
     shutil.copytree(reference, results)
     start = trials(results, "semi", selected=True)[0]
-    path = model_path(start["trial_id"])
-    state = checkpoint.load(Store.open(str(results), create=False), path)
+    state = read_model(Store.open(str(results), create=False), start["trial_id"])
+    (results / model_path(start["trial_id"])).unlink()
+    path = earlier_model_path(start["trial_id"])
     buffer = io.BytesIO()
-    torch.save(state | {"more": Bomb(tmp_path / "executed")}, buffer)
+    torch.save({"method": state.tensors, "more": Bomb(tmp_path / "executed")}, buffer)
     (results / path).write_bytes(add_checksum(buffer.getvalue(), path))
     for trial in trials(results, "finetune"):
         (results / "rows" / f"{trial['trial_id']}.parquet").unlink()

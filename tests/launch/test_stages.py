@@ -91,7 +91,9 @@ def test_models_are_kept_of_what_was_selected_alone_milestones_too(searched: tup
     _, results = searched
     starts = [trial["trial_id"] for trial in trials_of(results, "pretrain") if trial["selected"]]
     ends = [trial["trial_id"] for trial in trials_of(results, "linear") if trial["selected"]]
-    kept = {f"{start}{epoch}.pt" for start in starts for epoch in ("", "@2", "@4")} | {f"{end}.pt" for end in ends}
+    kept = {f"{start}{epoch}.safetensors" for start in starts for epoch in ("", "@2", "@4")} | {
+        f"{end}.safetensors" for end in ends
+    }
     assert {path.name for path in (results / "models").iterdir()} == kept
 
 
@@ -99,13 +101,13 @@ def test_a_lost_milestone_is_trained_again_and_changes_no_number(copied: tuple[P
     file, results = copied
     before = {name: without_times(getattr(package.read(str(results)), name)) for name in ("trials", "selections")}
     start = next(trial["trial_id"] for trial in trials_of(results, "pretrain") if trial["selected"])
-    (results / "models" / f"{start}@4.pt").unlink()
+    (results / "models" / f"{start}@4.safetensors").unlink()
     for row in (results / "rows").glob("*.parquet"):
         if row.stem in {trial["trial_id"] for trial in trials_of(results, "linear")}:
             row.unlink()
     done = inline("tune", file, "--results", results, "--score", "all")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (results / "models" / f"{start}@4.pt").exists()
+    assert (results / "models" / f"{start}@4.safetensors").exists()
     assert "training 1 trials again for models that are gone" in done.stdout
     after = {name: without_times(getattr(package.read(str(results)), name)) for name in ("trials", "selections")}
     assert after == before

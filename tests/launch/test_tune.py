@@ -247,7 +247,7 @@ def test_a_damaged_model_is_trained_again(undisturbed: Finished, tmp_path: Path)
     shutil.copytree(reference, results)
     trials = package.read(str(results)).trials.to_pylist()
     start = next(t["trial_id"] for t in trials if t["stage"] == "semi" and t["selected"] and t["seed"] == 1)
-    model = results / "models" / f"{start}.pt"
+    model = results / "models" / f"{start}.safetensors"
     whole = model.read_bytes()
     model.write_bytes(whole[:-100])
     (results / "scores" / f"{start}.parquet").unlink()

@@ -82,7 +82,7 @@ def with_a_model_too_many(expected: Path, results: Path) -> Path:
     shutil.copytree(expected, results)
     trials = package.read(str(results)).trials.to_pylist()
     dropped = next(trial["trial_id"] for trial in trials if not trial["selected"])
-    model = results / "models" / f"{dropped}.pt"
+    model = results / "models" / f"{dropped}.safetensors"
     model.write_bytes(b"")
     return model
 

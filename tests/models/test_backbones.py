@@ -90,7 +90,10 @@ def test_pooling_is_a_mean_over_the_map() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("backbone", "width"), [("mobilenet_v2", 1280), ("inception_v3", 2048), ("resnet50v2", 2048)])
+@pytest.mark.parametrize(
+    ("backbone", "width"),
+    [("mobilenet_v2", 1280), ("inception_v3", 2048), ("resnet50v2", 2048), ("efficientnet_lite0", 1280)],
+)
 def test_timm_networks_give_the_mean_of_their_last_map(backbone: str, width: int, channels: int) -> None:
     network, stated = build_backbone(settings(backbone), channels)
     edge = SMALLEST_IMAGE.get(backbone, 33)

@@ -12,7 +12,7 @@ from raysl.models.backbones import build_backbone
 from raysl.models.batch_norm import sync_batch_norm
 from raysl.models.settings import ModelSettings
 
-EDGES = {"mobilenet_v2": 24, "inception_v3": 75, "resnet50v2": 24}
+EDGES = {"mobilenet_v2": 24, "inception_v3": 75, "resnet50v2": 24, "efficientnet_lite0": 24}
 CUT = 3  # of 5 images: the ranks' shares differ
 
 

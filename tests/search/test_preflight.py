@@ -33,7 +33,7 @@ def test_the_place_is_where_the_backbone_was_given_last(tmp_path: Path) -> None:
         check(experiment, of_stages(experiment, DATA))
 
 
-@pytest.mark.parametrize("backbone", ["small_resnet", "mobilenet_v2", "resnet50v2"])
+@pytest.mark.parametrize("backbone", ["small_resnet", "mobilenet_v2", "resnet50v2", "efficientnet_lite0"])
 def test_other_backbones_take_small_images(tmp_path: Path, backbone: str) -> None:
     experiment = load(with_backbone(tmp_path, backbone))
     check(experiment, of_stages(experiment, DATA.model_copy(update={"image_size": 4})))

@@ -17,7 +17,7 @@ from raysl.results.storage.store import Store
 from raysl.search.shared_weights import SharedWeights
 from raysl.search.trials import Trial, expand
 from raysl.sources import deciding, method_names
-from raysl.training import checkpoint
+from raysl.training.model_file import ModelState, write_model
 from raysl.training.paths import model_path
 from raysl.training.spec import TrialSpec
 
@@ -93,7 +93,7 @@ def row_of(trial: Trial, status: Status = "finished", **changes: Any) -> TrialRo
 def trained(store: Store, trial: Trial, status: Status = "finished", *, model: bool = True) -> TrialRow:
     row = row_of(trial, status)
     if model:
-        checkpoint.save(store, model_path(trial.spec.id), {"id": trial.spec.id})
+        write_model(store, trial.spec, None, ModelState({}, "encoder"))
     write_row(store, row)
     return row
 
@@ -163,7 +163,7 @@ def test_milestones_are_taken_or_trained_for_by_the_same_code(store: Store, make
     for trial in (wanted, needing):
         assert SharedWeights(store).donor(trial) is None
     for epoch in (1, 2):
-        checkpoint.save(store, model_path(donor.trial_id, epoch), {"id": donor.trial_id})
+        write_model(store, make()[0].spec, epoch, ModelState({}, "encoder"))
     assert SharedWeights(store).donor(needing) is not None
     assert SharedWeights(store, own_code=True).donor(needing) is None
     store.delete(model_path(donor.trial_id))

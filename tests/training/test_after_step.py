@@ -17,9 +17,8 @@ from raysl.methods.rotation import Rotation
 from raysl.methods.semi import Semi
 from raysl.results.records.rows import TrialRow
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint
 from raysl.training.loop import Loop
-from raysl.training.paths import model_path
+from raysl.training.model_file import read_model
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
@@ -100,7 +99,7 @@ def numbers(row: TrialRow) -> list[Any]:
 
 
 def weights(store: Store, spec: TrialSpec) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = checkpoint.load(store, model_path(spec.id))["method"]
+    state: dict[str, Tensor] = read_model(store, spec.id).tensors
     return state
 
 

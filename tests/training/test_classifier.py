@@ -16,11 +16,12 @@ from raysl.probes import linear_svm
 from raysl.results.records.features import read_features
 from raysl.results.records.rows import TrialRow
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint, classification
+from raysl.training import classification
 from raysl.training.building import build_method
 from raysl.training.features import extract_features, pooled_features
 from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Loop
+from raysl.training.model_file import read_model
 from raysl.training.paths import model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
@@ -64,7 +65,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def trained(store: Store, spec: TrialSpec) -> Method:
     method = build_method(spec, 1, store)
-    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    method.load_state_dict(read_model(store, spec.id).tensors)
     return method.eval()
 
 
@@ -88,14 +89,14 @@ def test_a_frozen_backbone_is_passed_once_and_gives_the_same_numbers(
     slow = train(spec, other)
     assert passes == [20] * 6 + [40]
     assert [epoch.loss for epoch in row.curve] == pytest.approx([epoch.loss for epoch in slow.curve], rel=1e-4)
-    fast, kept = (checkpoint.load(each, model_path(spec.id))["method"] for each in (store, other))
+    fast, kept = (read_model(each, spec.id).tensors for each in (store, other))
     for name, value in kept.items():
         torch.testing.assert_close(fast[name], value, rtol=1e-3, atol=1e-5)
 
 
 def test_the_whole_stage_leaves_the_backbone_as_it_was(spec: TrialSpec, store: Store, train: Train) -> None:
     train(spec, store)
-    before, after = (checkpoint.load(store, model_path(str(i)))["method"] for i in (spec.start, spec.id))
+    before, after = (read_model(store, str(i)).tensors for i in (spec.start, spec.id))
     backbone = [name for name in before if name.startswith("encoder.backbone.")]
     assert any("running_var" in name for name in backbone)
     assert all(torch.equal(before[name], after[name]) for name in backbone)
@@ -156,7 +157,7 @@ def test_a_frozen_backbone_passes_new_crops_in_every_epoch_in_eval_mode(
     spec = make_spec(f"stages.finetune.method.views={views}", stage="finetune", start=pretrained, **FROZEN)
     train(spec, store)
     assert passes == [20] * 6 + [40]
-    before, after = (checkpoint.load(store, model_path(str(i)))["method"] for i in (pretrained, spec.id))
+    before, after = (read_model(store, str(i)).tensors for i in (pretrained, spec.id))
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("encoder.backbone."))
     loop = Loop(spec, store, Execution())
     batches = [next(iter(loop.feed.batches(0, 0, 1))), next(iter(loop.feed.batches(0, 0, 1)))]
@@ -236,7 +237,7 @@ def test_the_check_of_the_end_leaves_a_fine_tuned_model_as_it_was(spec: TrialSpe
     loop = Loop(spec, store, Execution())
     for _ in range(spec.epochs):
         loop.train_epoch(loop.wrapped())
-    kept = checkpoint.load(store, model_path(spec.id))["method"]
+    kept = read_model(store, spec.id).tensors
     torch.testing.assert_close(dict(loop.method.state_dict()), dict(kept), rtol=0, atol=0)
 
 

@@ -13,7 +13,7 @@ from raysl.results.records.rows import TrialRow
 from raysl.results.storage.checkpoint_checksums import add_checksum, is_whole
 from raysl.results.storage.store import Store
 from raysl.training import checkpoint
-from raysl.training.paths import checkpoint_path, model_path
+from raysl.training.paths import checkpoint_path, earlier_model_path, model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
@@ -68,7 +68,7 @@ def test_a_wrong_checkpoint_starts_the_trial_again(
     assert numbers(row) == numbers(undisturbed)
 
 
-@pytest.mark.parametrize("harm", ["bomb", "other trial's", "other epoch's"])
+@pytest.mark.parametrize("harm", ["bomb", "earlier bomb", "other trial's", "other epoch's", "truncated", "short"])
 def test_nothing_starts_from_a_wrong_model_or_is_scored_with_it(
     make_spec: MakeSpec, store: Store, train: Train, tmp_path: Path, harm: str
 ) -> None:
@@ -79,17 +79,23 @@ def test_nothing_starts_from_a_wrong_model_or_is_scored_with_it(
     path = model_path(first.id)
     harmed = {
         "bomb": sealed({"id": first.id, "method": Bomb(tmp_path / "executed")}, path),
+        "earlier bomb": sealed({"id": first.id, "method": Bomb(tmp_path / "executed")}, earlier_model_path(first.id)),
+        "truncated": store.read(path)[:-100],
+        "short": store.read(path)[:12],
         "other trial's": store.read(model_path(other.id)),
         "other epoch's": store.read(model_path(first.id, 1)),
     }
+    if harm == "earlier bomb":
+        store.delete(path)
+        path = earlier_model_path(first.id)
     store.write(path, harmed[harm])
-    with pytest.raises(CheckpointError, match=f"{first.id}.pt: (damaged|refused)"):
+    with pytest.raises(CheckpointError, match=rf"{path}: (damaged|refused)"):
         train(make_spec(stage="finetune", start=first.id), store)
-    with pytest.raises(CheckpointError, match=f"{first.id}.pt: (damaged|refused)"):
+    with pytest.raises(CheckpointError, match=rf"{path}: (damaged|refused)"):
         score_trial(first, store, Execution())
     assert not (tmp_path / "executed").exists()
     assert store.list("scores", "") == []
-    if harm != "bomb":  # what is not whole is trained again
+    if harm != "earlier bomb":  # what is not whole is trained again
         train(first, store, 1)
         assert is_whole(store, path)
         score_trial(first, store, Execution())

@@ -76,7 +76,7 @@ def test_a_collapsed_trial_ends_and_says_so(
     assert (row.status, row.epochs, row.final_loss, row.probe.get("accuracy")) == ("collapsed", 2, None, None)
     assert row.reason == "spread 0.02 in epoch 2 of 4, below 0.5"
     assert len(row.curve) == 2
-    assert store.list("models", ".pt") == [f"{spec.id}@1.pt"]
+    assert store.list("models", "") == [f"{spec.id}@1.safetensors"]
     assert not store.exists(checkpoint_path(spec.id))
     # Its losses are the lowest of all, and are no measure of others.
     assert not store.exists(cohort_path(cohort.name, spec.id))
@@ -140,7 +140,7 @@ def test_a_hopeless_trial_is_stopped(
     assert (row.status, row.epochs, row.final_loss, row.probe.get("accuracy")) == ("stopped", 1, None, None)
     assert row.reason == f"asha: loss {loss:.6g} after epoch 1, the lowest 1/2 of 3 had at most 0.2"
     assert read_row(store, spec.id) == row
-    assert store.list("models", ".pt") == store.list("checkpoints", ".pt") == []
+    assert store.list("models", "") == store.list("checkpoints", ".pt") == []
     assert cohort.reason("later", [loss + 1]) is not None  # its own loss is there for others
     seen: list[int] = []
     assert train(spec, store, 1, cohort=cohort, seen=seen) == row

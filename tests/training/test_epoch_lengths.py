@@ -10,9 +10,8 @@ from gloo import spawn
 
 from raysl.results.records.rows import TrialRow, read_row
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint
 from raysl.training.loop import Loop
-from raysl.training.paths import model_path
+from raysl.training.model_file import read_model
 from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
 from raysl.training.step_benchmark import measure
@@ -56,7 +55,7 @@ def test_a_killed_trial_goes_on_in_its_order(
     undisturbed = train(spec, whole)
     kill(spec, killed, 1)
     assert numbers(train(spec, killed)) == numbers(undisturbed)
-    ends = [checkpoint.load(each, model_path(spec.id))["method"] for each in (whole, killed)]
+    ends = [read_model(each, spec.id).tensors for each in (whole, killed)]
     torch.testing.assert_close(*ends, rtol=0, atol=0)
 
 

@@ -23,7 +23,8 @@ from raysl.results.storage.store import Store
 from raysl.training import checkpoint
 from raysl.training.building import build_method, trained_method
 from raysl.training.input_pipeline import Feed
-from raysl.training.paths import model_path
+from raysl.training.model_file import read_model
+from raysl.training.paths import earlier_model_path, model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
 from raysl.training.spec import TrialSpec
@@ -67,7 +68,7 @@ def spec(make_spec: MakeSpec) -> TrialSpec:
 
 
 def weights(store: Store, spec: TrialSpec, epoch: int | None = None) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = checkpoint.load(store, model_path(spec.id, epoch))["method"]
+    state: dict[str, Tensor] = read_model(store, spec.id, epoch).tensors
     return state
 
 
@@ -205,9 +206,9 @@ def test_models_that_do_not_say_what_is_evaluated_are_started_from_as_they_were(
     spec: TrialSpec, make_spec: MakeSpec, store: Store, train: Train
 ) -> None:
     train(spec, store)
-    state = checkpoint.load(store, model_path(spec.id))
-    del state["evaluated"]
-    checkpoint.save(store, model_path(spec.id), state)
+    state = {"id": spec.id, "method": read_model(store, spec.id).tensors}
+    store.delete(model_path(spec.id))
+    checkpoint.save(store, earlier_model_path(spec.id), state)
     found = build_method(make_spec(stage="finetune", start=spec.id), 1, store).encoder.state_dict()
     torch.testing.assert_close(dict(found), part(state["method"], "encoder"), rtol=0, atol=0)
 

@@ -15,10 +15,10 @@ from raysl.probes.settings import KNN, Clustering, FeatureProbe, LinearSVM, Prob
 from raysl.results.records.features import read_features
 from raysl.results.records.rows import TrialRow, read_row, read_rows, read_scores, write_row
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint
 from raysl.training.building import build_method
 from raysl.training.features import extract_features
 from raysl.training.input_pipeline import Feed
+from raysl.training.model_file import read_model, write_model
 from raysl.training.paths import model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
@@ -51,7 +51,7 @@ def start(make_spec: MakeSpec, store: Store, train: Train) -> TrialSpec:
 def features_of(start: TrialSpec, store: Store) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Return what a trained trial makes of D_l and of the test set, with their labels."""
     method = build_method(start, 1, store)
-    method.load_state_dict(checkpoint.load(store, model_path(start.id))["method"])
+    method.load_state_dict(read_model(store, start.id).tensors)
     feed = Feed(start, method.views(), torch.device("cpu"))
     images, labels = feed.labelled_images()
     test_images, test_labels = load_test(start.data)
@@ -70,11 +70,11 @@ def test_a_trial_that_trains_nothing_finishes_without_a_loss(start: TrialSpec, s
 
 
 def test_it_writes_no_model_and_leaves_that_of_its_start(start: TrialSpec, store: Store, train: Train) -> None:
-    before = {name: store.read(f"models/{name}") for name in store.list("models", ".pt")}
+    before = {name: store.read(f"models/{name}") for name in store.list("models", "")}
     for name in NAMES:
         train(frozen(start, name), store)
         score_trial(frozen(start, name), store, Execution(), keep_features=True)
-    assert {name: store.read(f"models/{name}") for name in store.list("models", ".pt")} == before
+    assert {name: store.read(f"models/{name}") for name in store.list("models", "")} == before
     assert store.list("checkpoints", ".pt") == []
 
 
@@ -150,9 +150,9 @@ def test_a_failed_trial_is_measured_again(start: TrialSpec, store: Store, train:
 
 
 def test_features_that_are_not_finite_are_a_divergence(start: TrialSpec, store: Store, train: Train) -> None:
-    state = checkpoint.load(store, model_path(start.id))
-    state["method"]["encoder.head.0.weight"][:] = float("nan")
-    checkpoint.save(store, model_path(start.id), state)
+    state = read_model(store, start.id)
+    state.tensors["encoder.head.0.weight"][:] = float("nan")
+    write_model(store, start, None, state)
     row = train(frozen(start, "knn"), store)
     assert (row.status, row.probe.get("accuracy"), row.final_loss) == ("diverged", None, None)
     assert "non-finite features" in row.reason

@@ -10,8 +10,10 @@ import torch
 from gloo import spawn
 
 from raysl.results.records.rows import TrialRow, read_row, write_row
+from raysl.results.storage.checkpoint_checksums import checked_metadata
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint, measuring
+from raysl.training import measuring
+from raysl.training.model_file import read_model, write_model
 from raysl.training.paths import model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
@@ -61,9 +63,11 @@ def test_it_is_as_if_it_had_been_trained(
     assert (row.weights_of, expected.weights_of) == (first.id, None)
     assert read_row(store, spec.id) == row
     for epoch in (None, 2):
-        kept, trained = (checkpoint.load(each, model_path(spec.id, epoch)) for each in (store, elsewhere))
-        torch.testing.assert_close(kept["method"], trained["method"], rtol=0, atol=0)
-        assert kept["id"] == spec.id
+        kept, trained = (read_model(each, spec.id, epoch).tensors for each in (store, elsewhere))
+        torch.testing.assert_close(kept, trained, rtol=0, atol=0)
+        files = [each.read(model_path(spec.id, epoch)) for each in (store, elsewhere)]
+        assert files[0] == files[1]
+        assert checked_metadata(files[0], model_path(spec.id, epoch), "")["trial_id"] == spec.id
     store.delete(model_path(first.id))
     scores = [score_trial(spec, each, Execution()).metrics["accuracy"] for each in (store, elsewhere)]
     assert scores[0] == scores[1]
@@ -86,7 +90,7 @@ def test_a_milestone_that_the_other_has_not_is_trained_for(
     assert epochs == [0, 1]
     expected = train(spec, elsewhere, 2)
     assert same(row, expected)
-    kept, trained = (checkpoint.load(each, model_path(spec.id, 2))["method"] for each in (store, elsewhere))
+    kept, trained = (read_model(each, spec.id, 2).tensors for each in (store, elsewhere))
     torch.testing.assert_close(kept, trained, rtol=0, atol=0)
 
 
@@ -109,9 +113,10 @@ def test_a_model_that_does_not_fit_is_not_taken(make_spec: MakeSpec, store: Stor
     """As of a version whose parameters had other names."""
     first, spec = make_spec(ROTATION), make_spec(ROTATION, "data.labels=50")
     train(first, store)
-    state = checkpoint.load(store, model_path(first.id))
-    state["method"] = {f"old_{key}": value for key, value in state["method"].items()}
-    checkpoint.save(store, model_path(first.id), state)
+    state = read_model(store, first.id)
+    write_model(
+        store, first, None, state._replace(tensors={f"old_{key}": value for key, value in state.tensors.items()})
+    )
     row, epochs = taking(spec, store, first)
     assert (row.status, epochs, row.weights_of) == ("finished", [0, 1, 2, 3], None)
 
@@ -152,11 +157,11 @@ def test_a_row_that_could_not_be_probed_is_when_there_is_a_model(
 def test_weights_that_are_no_number_end_it(make_spec: MakeSpec, store: Store, train: Train) -> None:
     first, spec = make_spec(ROTATION), make_spec(ROTATION, "data.labels=50")
     train(first, store)
-    state = checkpoint.load(store, model_path(first.id))
-    for value in state["method"].values():
+    state = read_model(store, first.id)
+    for value in state.tensors.values():
         if value.is_floating_point():
             value.fill_(float("nan"))
-    checkpoint.save(store, model_path(first.id), state)
+    write_model(store, first, None, state)
     row, _ = taking(spec, store, first)
     assert (row.status, row.reason) == ("diverged", "non-finite features after the last step")
     assert (row.final_loss, row.probe.get("accuracy")) == (None, None)

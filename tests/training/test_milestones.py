@@ -1,6 +1,6 @@
 """The models that a trial keeps on its way, and the trials that start from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,8 +9,8 @@ import torch
 from raysl.results.records.rows import TrialRow, read_row
 from raysl.results.storage.checkpoint_checksums import is_whole
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint
 from raysl.training.loop import Loop
+from raysl.training.model_file import read_model
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
@@ -20,12 +20,11 @@ Train = Callable[..., TrialRow]
 Kill = Callable[..., None]
 
 
-def weights(store: Store, path: str) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = checkpoint.load(store, path)["method"]
-    return state
+def weights(store: Store, trial_id: str, epoch: int | None = None) -> Mapping[str, torch.Tensor]:
+    return read_model(store, trial_id, epoch).tensors
 
 
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+def same(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -38,10 +37,10 @@ def test_a_milestone_is_the_model_as_it_is_after_so_many_epochs(
     for epoch in (1, 2, 3):
         loop.train_epoch(loop.wrapped())
         if epoch != 2:
-            assert same(weights(store, model_path(spec.id, epoch)), loop.method.state_dict())
-    assert not same(weights(store, model_path(spec.id, 3)), weights(store, model_path(spec.id)))
+            assert same(weights(store, spec.id, epoch), loop.method.state_dict())
+    assert not same(weights(store, spec.id, 3), weights(store, spec.id))
     # That of the last epoch is the trial's model itself.
-    assert store.list("models", ".pt") == sorted(f"{spec.id}{end}.pt" for end in ("", "@1", "@3"))
+    assert store.list("models", "") == sorted(f"{spec.id}{end}.safetensors" for end in ("", "@1", "@3"))
 
 
 def test_milestones_change_no_number(make_spec: MakeSpec, store: Store, train: Train, tmp_path: Path) -> None:
@@ -49,7 +48,7 @@ def test_milestones_change_no_number(make_spec: MakeSpec, store: Store, train: T
     rows = train(spec, store, 1, 2, 3), train(spec, other)
     assert rows[0].final_loss == rows[1].final_loss
     assert rows[0].probe.get("accuracy") == rows[1].probe.get("accuracy")
-    assert same(weights(store, model_path(spec.id)), weights(other, model_path(spec.id)))
+    assert same(weights(store, spec.id), weights(other, spec.id))
 
 
 def test_a_kill_loses_no_milestone(make_spec: MakeSpec, store: Store, train: Train, kill: Kill) -> None:
@@ -70,7 +69,7 @@ def test_the_milestone_stands_before_the_checkpoint_that_is_past_it(
     write = Store.write
     monkeypatch.setattr(Store, "write", lambda self, path, content: (written.append(path), write(self, path, content)))
     train(spec, store, 2)
-    models = [path for path in written if path.endswith(".pt")]
+    models = [path for path in written if path.endswith((".pt", ".safetensors"))]
     assert models == [
         checkpoint_path(spec.id),
         model_path(spec.id, 2),
@@ -126,12 +125,12 @@ def test_a_finished_trial_is_trained_again_as_far_as_a_lost_milestone(
     spec = make_spec()
     row = train(spec, store, 1, 2)
     model = (Path(store.uri) / model_path(spec.id)).read_bytes()
-    kept = weights(store, model_path(spec.id, 2))
+    kept = weights(store, spec.id, 2)
     store.delete(model_path(spec.id, 2))
     seen: list[int] = []
     assert train(spec, store, 1, 2, seen=seen) == row
     assert seen == [0, 1]
-    assert same(weights(store, model_path(spec.id, 2)), kept)
+    assert same(weights(store, spec.id, 2), kept)
     assert (Path(store.uri) / model_path(spec.id)).read_bytes() == model
     assert read_row(store, spec.id) == row
     assert not store.exists(checkpoint_path(spec.id))
@@ -167,7 +166,7 @@ def test_a_trial_starts_from_a_milestone(make_spec: MakeSpec, store: Store, trai
     early = make_spec(stage="finetune", start=first.id, start_epoch=2)
     late = make_spec(stage="finetune", start=first.id)
     assert early.id != late.id
-    for spec, path in ((early, model_path(first.id, 2)), (late, model_path(first.id))):
+    for spec, epoch in ((early, 2), (late, None)):
         encoder = Loop(spec, store, Execution()).method.encoder.state_dict()
-        trained = weights(store, path)
+        trained = weights(store, first.id, epoch)
         assert all(torch.equal(value, trained[f"encoder.{name}"]) for name, value in encoder.items())

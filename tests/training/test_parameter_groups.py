@@ -14,9 +14,8 @@ from raysl.methods.rotation import Rotation
 from raysl.methods.supervised import Supervised
 from raysl.results.records.rows import TrialRow
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint
 from raysl.training.loop import Loop
-from raysl.training.paths import model_path
+from raysl.training.model_file import read_model
 from raysl.training.process import Execution
 from raysl.training.save_resume import resume
 from raysl.training.spec import TrialSpec
@@ -94,7 +93,7 @@ def test_a_killed_trial_goes_on_with_its_factors(
     decays = {group["weight_decay"] for group in loop.optimizer.param_groups}
     assert decays - {0.0} == {0.1, 0.1 * DECAY}
     assert train(spec, killed).final_loss == undisturbed.final_loss
-    ends = [checkpoint.load(each, model_path(spec.id))["method"] for each in (whole, killed)]
+    ends = [read_model(each, spec.id).tensors for each in (whole, killed)]
     torch.testing.assert_close(*ends, rtol=0, atol=0)
 
 

@@ -9,10 +9,10 @@ from gloo import spawn
 
 from raysl.results.records.rows import TrialRow, read_row
 from raysl.results.storage.store import Store
-from raysl.training import checkpoint
 from raysl.training.early_stopping import EarlyStoppingCohort
 from raysl.training.loop import Loop
-from raysl.training.paths import cohort_path, model_path
+from raysl.training.model_file import read_model
+from raysl.training.paths import cohort_path
 from raysl.training.process import Execution
 from raysl.training.settings import Asha
 from raysl.training.spec import TrialSpec
@@ -66,6 +66,6 @@ def test_two_ranks_do_as_one(
     assert other.workers == 2
     assert [e.loss for e in other.curve] == pytest.approx([e.loss for e in row.curve], rel=1e-3)
 
-    for name, value in checkpoint.load(store, model_path(first.id, 1))["method"].items():
-        kept = checkpoint.load(two, model_path(first.id, 1))["method"][name]
+    for name, value in read_model(store, first.id, 1).tensors.items():
+        kept = read_model(two, first.id, 1).tensors[name]
         torch.testing.assert_close(kept, value, rtol=1e-3, atol=1e-4)

@@ -31,6 +31,7 @@ from raysl.training.building import build_method
 from raysl.training.features import extract_features
 from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Loop
+from raysl.training.model_file import read_model
 from raysl.training.paths import checkpoint_path, model_path
 from raysl.training.process import Execution
 from raysl.training.scoring import score_trial
@@ -67,9 +68,7 @@ def numbers(row: TrialRow) -> list[Any]:
 
 
 def weights(folder: Path, spec: TrialSpec) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = checkpoint.load(Store.open(str(folder), create=False), model_path(spec.id))[
-        "method"
-    ]
+    state: dict[str, torch.Tensor] = read_model(Store.open(str(folder), create=False), spec.id).tensors
     return state
 
 
@@ -228,7 +227,7 @@ def test_the_test_score_is_that_of_a_probe_fitted_on_the_labelled_images(tmp_pat
     store = Store.open(str(tmp_path), create=False)
     score = score_trial(spec, store, EAGER)
     method = build_method(spec, 1, store)
-    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    method.load_state_dict(read_model(store, spec.id).tensors)
     arrays = data_arrays.load(spec.data)
     subset = labelled_subset(arrays.labels, 40, "balanced", spec.seed, 10)
     test_images, test_labels = data_arrays.load_test(spec.data)
@@ -250,7 +249,7 @@ def test_the_probe_accuracy_is_cross_validated_on_the_labelled_images(tmp_path: 
     row = run(spec, tmp_path)
     store = Store.open(str(tmp_path), create=False)
     method = build_method(spec, 1, store)
-    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    method.load_state_dict(read_model(store, spec.id).tensors)
     feed = Feed(spec, {}, torch.device("cpu"))
     images, labels = feed.labelled_images()
     features = extract_features(method.encoder, images, feed.normalise)
@@ -292,7 +291,7 @@ def test_the_kept_features_are_those_of_the_test_images(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path), create=False)
     score_trial(spec, store, EAGER, keep_features=True)
     method = build_method(spec, 1, store)
-    method.load_state_dict(checkpoint.load(store, model_path(spec.id))["method"])
+    method.load_state_dict(read_model(store, spec.id).tensors)
     normalise = Feed(spec, {}, torch.device("cpu")).normalise
     expected = extract_features(method.encoder, data_arrays.load_test(spec.data)[0], normalise)
     assert np.array_equal(read_features(store, spec.id).features, expected)

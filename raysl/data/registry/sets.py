@@ -91,10 +91,10 @@ def locate(source: str, *, download: bool = True, progress: Progress | None = No
     return found or _obtain(KNOWN[source], progress)
 
 
-def locate_content(source: str, digest: str, *, progress: Progress | None = None) -> Path:
+def locate_content(source: str, digest: str, *, download: bool = True, progress: Progress | None = None) -> Path:
     """Return the Parquet file of a set's content: the shipped one if it is here, else that of its source."""
     carried = carried_path(digest)
-    return carried if carried.is_file() else locate(source, progress=progress)
+    return carried if carried.is_file() else locate(source, download=download, progress=progress)
 
 
 def find(name: str) -> Path | None:

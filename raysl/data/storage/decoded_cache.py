@@ -80,9 +80,12 @@ def load(data: TrialData) -> TrainArrays:
     )
 
 
-def class_names(data: TrialData) -> tuple[str, ...]:
-    """Return the names of the images' classes, in the order of their labels."""
-    return read_labels(locate_content(data.source, data.digest)).class_names
+def class_names(data: TrialData, *, download: bool = True) -> tuple[str, ...]:
+    """Return the names of the images' classes, in the order of their labels.
+
+    Raises DataError if the set is missing, and cannot be downloaded or is not to be.
+    """
+    return read_labels(locate_content(data.source, data.digest, download=download)).class_names
 
 
 def load_test(data: TrialData) -> tuple[Images, Indices]:

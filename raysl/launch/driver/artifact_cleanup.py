@@ -6,6 +6,7 @@ from raysl.results.records.features import features_path
 from raysl.results.records.rows import read_rows
 from raysl.results.records.stages import read_selections
 from raysl.results.storage.store import Store
+from raysl.training.kept_models import model_files
 from raysl.training.paths import checkpoint_path
 
 
@@ -32,6 +33,6 @@ def _needless(store: Store, trials: Collection[str]) -> Iterator[str]:
     dropped = set(trials) - chosen
     for trial_id in sorted(dropped & {name.removesuffix(".arrow") for name in store.list("features", ".arrow")}):
         yield features_path(trial_id)
-    for name in store.list("models", ".pt"):
-        if name.removesuffix(".pt").partition("@")[0] in dropped:
-            yield f"models/{name}"
+    for model in model_files(store):
+        if model.trial_id in dropped:
+            yield model.path

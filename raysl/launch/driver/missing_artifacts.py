@@ -8,11 +8,10 @@ from raysl.launch.driver.stage_run import StageRun
 from raysl.results.records.features import has_features
 from raysl.results.records.rows import TrialRow, read_scores
 from raysl.results.records.stages import SelectionRecord
-from raysl.results.storage.checkpoint_checksums import is_whole
 from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment, Resources
 from raysl.search.trials import Trial
-from raysl.training.paths import model_path
+from raysl.training.kept_models import has_model
 from raysl.training.spec import TrialSpec
 
 
@@ -48,7 +47,7 @@ class MissingArtifacts:
         A trial that trains nothing has no model of its own; that of its start is checked with the earlier stage.
         """
         wanted = self.models[trial.spec.id] if trial.spec.trains else ()
-        return all(is_whole(self.store, model_path(trial.spec.id, epoch)) for epoch in wanted)
+        return all(has_model(self.store, trial.spec.id, epoch) for epoch in wanted)
 
 
 def missing_artifacts(

@@ -7,6 +7,7 @@ from raysl.results.records.rows import read_row
 from raysl.results.storage.store import Store
 from raysl.search.trials import Trial
 from raysl.training.early_stopping import EarlyStoppingCohort
+from raysl.training.kept_models import model_files
 from raysl.training.paths import checkpoint_path
 
 ASIDE = "replaced"  # the folder of the rows and scores that are kept
@@ -17,7 +18,7 @@ def set_aside(store: Store, trials: Iterable[Trial]) -> None:
 
     After a kill in between, the same call does the rest.
     """
-    models = store.list("models", ".pt")
+    models = model_files(store)
     for trial in trials:
         name = trial.spec.id
         row = read_row(store, name)
@@ -29,8 +30,8 @@ def set_aside(store: Store, trials: Iterable[Trial]) -> None:
         store.delete(f"scores/{name}.parquet")  # before its model: a score must never stand beside another model
         store.delete(features_path(name))
         for model in models:
-            if model.removesuffix(".pt").partition("@")[0] == name:
-                store.delete(f"models/{model}")
+            if model.trial_id == name:
+                store.delete(model.path)
         store.delete(checkpoint_path(name))
         if trial.stop is not None:
             EarlyStoppingCohort(store, trial.cohort, trial.stop).withdraw(name)

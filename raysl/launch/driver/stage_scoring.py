@@ -11,11 +11,10 @@ from raysl.launch.driver.stage_training import train_queue
 from raysl.launch.driver.trial_queue import TrialQueue, united
 from raysl.results.records.rows import TrialRow, read_rows
 from raysl.results.records.stages import SelectionRecord
-from raysl.results.storage.checkpoint_checksums import is_whole
 from raysl.search.code import other_code
 from raysl.search.experiment import Resources
 from raysl.search.trials import Trial
-from raysl.training.paths import model_path
+from raysl.training.kept_models import has_model, kept_model_path
 
 
 def score(
@@ -62,7 +61,7 @@ def _is_given(session: Session, trial: Trial, wanted: Mapping[str, Collection[in
     if trial.stop is not None:
         return False
     return any(
-        all(is_whole(session.store, model_path(row.trial_id, epoch)) for epoch in wanted[trial.spec.id])
+        all(has_model(session.store, row.trial_id, epoch) for epoch in wanted[trial.spec.id])
         for row in session.weights.donors(trial.spec)
     )
 
@@ -72,5 +71,5 @@ def _refuse_other_code(session: Session, trials: Iterable[Trial]) -> None:
     rows = read_rows(session.store, [trial.spec.id for trial in trials])
     found = other_code(session.store, [row for row in rows.values() if row.code is not None])
     if found.trial_ids:
-        place = session.store.address(model_path(found.trial_ids[0]))
+        place = session.store.address(kept_model_path(session.store, found.trial_ids[0]))
         raise SearchError(f"{place}: gone, and {found}; --retrain code trains them again with new numbers")

@@ -8,6 +8,7 @@ from raysl.launch.driver.artifact_cleanup import prune
 from raysl.results.records.rows import Status, TrialRow, write_row
 from raysl.results.records.stages import SelectionRecord, write_selection
 from raysl.results.storage.store import Store
+from raysl.training.paths import earlier_model_path, model_path
 
 NAMES = ["chosen", "other", "elsewhere"]
 
@@ -15,7 +16,7 @@ NAMES = ["chosen", "other", "elsewhere"]
 def write_trial(store: Store, trial_id: str, status: Status = "finished") -> None:
     row = TrialRow(trial_id, status, "", "semi", 0, 0.5, {}, 4, 1, 1.0, 0.0, 1.0, 1, "cpu", "", "", "{}", ())
     write_row(store, row)
-    for path in (f"models/{trial_id}.pt", f"models/{trial_id}@2.pt", f"features/{trial_id}.arrow"):
+    for path in (model_path(trial_id), earlier_model_path(trial_id, 2), f"features/{trial_id}.arrow"):
         store.write(path, b"")
     store.write(f"checkpoints/{trial_id}.pt", b"")
 
@@ -32,7 +33,9 @@ def store(tmp_path: Path) -> Store:
 
 def test_what_no_selection_chose_is_dropped_of_these_trials(store: Store) -> None:
     assert prune(store, {"chosen", "other", "failed"}, lambda: True)
-    assert store.list("models", "") == ["chosen.pt", "chosen@2.pt", "elsewhere.pt", "elsewhere@2.pt"]
+    assert store.list("models", "") == [
+        "chosen.safetensors", "chosen@2.pt", "elsewhere.safetensors", "elsewhere@2.pt",
+    ]  # fmt: skip
     assert store.list("features", "") == ["chosen.arrow", "elsewhere.arrow"]
     assert store.list("checkpoints", "") == ["elsewhere.pt", "failed.pt"]
 

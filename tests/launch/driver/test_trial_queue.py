@@ -17,8 +17,8 @@ from raysl.launch.driver.trial_queue import TrialQueue, done_rows, united
 from raysl.results.records.rows import Status, TrialRow, read_row, write_row
 from raysl.results.storage.store import Store
 from raysl.search.trials import Trial, expand
-from raysl.training import checkpoint
 from raysl.training.code import code_of
+from raysl.training.model_file import ModelState, write_model
 from raysl.training.paths import model_path
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
@@ -145,7 +145,7 @@ def alike(tmp_path: Path) -> list[Trial]:
 def trained(trial: Trial, store: Store) -> TrialRow:
     code = code_of(trial.spec, store).digest
     row = replace(row_of(trial, "finished"), spec=trial.spec.model_dump_json(), code=code)
-    checkpoint.save(store, model_path(trial.spec.id), {"id": trial.spec.id})
+    write_model(store, trial.spec, None, ModelState({}, "encoder"))
     write_row(store, row)
     return row
 
