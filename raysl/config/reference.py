@@ -128,6 +128,8 @@ def _type(hint: Any) -> str:
 
 def _linked(where: str, hint: Any) -> str:
     link = f"[`{where}`](#{re.sub(r'[^a-z0-9_]', '', where.lower())})"
+    if typing.get_origin(hint) is typing.Annotated:
+        return _linked(where, typing.get_args(hint)[0])
     origins = {typing.get_origin(one) for one in (hint, *typing.get_args(hint))}
     form = "list of " if list in origins else "mapping of names to " if dict in origins else ""
     return f"{form}{link}{' or null' if type(None) in typing.get_args(hint) else ''}"

@@ -81,7 +81,7 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
         "source": "file:encoder.safetensors",
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
-        "digest": "0c6d3b8f21f4a9e7",
+        "digest": "0c6d3b8f21f4a9e75d1b7a0e9f3c2846",
     },
     Resources: {"workers": 2, "cpus": 4, "gpus": 1, "checkpoint_seconds": 120},
     ProbesSettings: {"linear_svm": {"C": 0.1}, "knn": {"k": 20}, "clustering": {"restarts": 5}},
