@@ -74,15 +74,18 @@ def run(command: list[str], folder: Path, place: str) -> str:
 
 
 def check_shown(shown: str, printed: str, place: str) -> None:
-    """Compare each line of a document with those that were printed: words are equal, numbers nearly."""
-    lines = [_TIME.sub(r"│ - \1", line.rstrip()) for line in printed.splitlines()]
+    """Check that each line of a document was printed, perhaps in several lines: words are equal, numbers nearly."""
+    words = _words(printed)
     for line in shown.splitlines():
-        wanted = _TIME.sub(r"│ - \1", line.rstrip())
-        assert any(_alike(wanted.split(), other.split()) for other in lines), f"{place}: {line}\nprinted:\n{printed}"
+        wanted = _words(line)
+        places = range(len(words) - len(wanted) + 1)
+        found = any(all(map(_same, wanted, words[start : start + len(wanted)])) for start in places)
+        assert found, f"{place}: {line}\nprinted:\n{printed}"
 
 
-def _alike(wanted: list[str], found: list[str]) -> bool:
-    return len(wanted) == len(found) and all(map(_same, wanted, found))
+def _words(text: str) -> list[str]:
+    lines = (_TIME.sub(r"│ - \1", line.rstrip()) for line in text.splitlines())
+    return [word for line in lines for word in line.split()]
 
 
 def _same(wanted: str, found: str) -> bool:

@@ -22,9 +22,10 @@ class Meaning:
     unit: str = ""
 
 
-def summary(model: type[BaseModel]) -> str:
-    """Return the first paragraph of a model's docstring as one line."""
-    return " ".join((inspect.getdoc(model) or "").split("\n\n")[0].split())
+def description(model: type[BaseModel]) -> list[str]:
+    """Return the paragraphs of a model's docstring that hold no entries, each as one line."""
+    paragraphs = (inspect.getdoc(model) or "").split("\n\n")
+    return [" ".join(one.split()) for one in paragraphs if not read_entries(one, model.model_fields)]
 
 
 def meanings(model: type[BaseModel]) -> dict[str, Meaning]:

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from raysl import methods
 from raysl.config.document import read_document
-from raysl.config.meanings import Meaning, meanings, method_meanings, summary
+from raysl.config.meanings import Meaning, description, meanings, method_meanings
 from raysl.config.packaged import packaged_files
 from raysl.config.reference_examples import EXAMPLES
 from raysl.config.space import MOST_VALUES
@@ -60,7 +60,6 @@ TABLE_FILES = """\
 ## Table files
 
 A file with the key `tables` gives a paper's tables: each cell is the selected config of one stage of an experiment.
-Each of a cell's `experiment`, `stage` and `data` is given by exactly one of the cell's table, row and column.
 """
 COLUMNS = ("key", "type", "default", "unit", "meaning", "example")
 OF_STAGES = "stages.NAME"
@@ -95,8 +94,8 @@ class _Models:
         self._sections: dict[type[BaseModel], str] = {}
 
     def of(self, model: type[BaseModel], path: str, described: bool = True) -> Iterator[str]:
-        """Yield a model's summary and table, and the sections of the models below it."""
-        yield from [f"{summary(model)}\n"] if described else []
+        """Yield a model's description and table, and the sections of the models below it."""
+        yield from [f"{one}\n" for one in description(model)] if described else []
         hints, entries, examples = typing.get_type_hints(model, include_extras=True), meanings(model), EXAMPLES[model]
         rows, new = [], {}
         for key, field in model.model_fields.items():

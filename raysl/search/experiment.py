@@ -150,7 +150,7 @@ class FrozenStage(StageSettings):
 
 
 class ExperimentSettings(Settings):
-    """The top level of an experiment's YAML.  The values of its stages are parsed later.
+    """The top level of an experiment's YAML.
 
     name: names the results folder and the MLflow experiment.
     data: the images, and how many of them carry labels.
@@ -170,7 +170,7 @@ class ExperimentSettings(Settings):
     streams: dict[RandomStream, Seed] = Field(default_factory=dict)
     resources: Resources = Resources()
     probes: ProbesSettings = ProbesSettings()
-    stages: Annotated[dict[Name, dict[str, Any]], MinLen(1), MaxLen(MOST_STAGES)]
+    stages: Annotated[dict[Name, dict[str, Any]], MinLen(1), MaxLen(MOST_STAGES)]  # parsed later
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class Exponential(Settings):
     """lr(e) = lr0 exp(-rate max(0, e - hold E)) for epoch e of E (Cavallari & Ponti 2022, section 3.1).
 
     name: `exponential`.  hold: share of the epochs in which the learning rate stays lr0.
-    rate [per epoch]: of the decay.
+    rate [per epoch]: rate of the decay.
     """
 
     name: Literal["exponential"]
