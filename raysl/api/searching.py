@@ -1,13 +1,11 @@
 """Runs a prepared search to its end: trains, selects, scores, publishes and tracks."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-import pyarrow as pa
-
 from raysl.api.preparing import PreparedSearch
+from raysl.api.syncing import tracker_of
 from raysl.errors import ResultsError, SearchError
 from raysl.launch.cluster.budget import LimitError
 from raysl.launch.coordination.leases import Leases
@@ -15,10 +13,7 @@ from raysl.launch.driver.observer import Observer
 from raysl.launch.driver.options import Options, Outcome
 from raysl.launch.driver.search import Search
 from raysl.launch.driver.session import Session
-from raysl.results.storage.store import Store, folder_id
-from raysl.search.summary import curves_of, summarise_store
-from raysl.tracking.facts import RunFacts
-from raysl.tracking.sync_manifest import Tracked
+from raysl.results.storage.store import folder_id
 from raysl.tracking.tracker import Tracker, TrackingStatus
 
 STARTING_SECONDS = 15.0  # before the first sync, so that it does not slow the start of the search's processes
@@ -44,7 +39,8 @@ def run_search(search: PreparedSearch, options: Options, watched: AbstractContex
     with Leases(search.store) as leases:
         with leases.turn("folder"):
             identity = folder_id(search.store)
-        tracker = _tracker(search.store, search.tracking, identity, partial(leases.turn, "tracking"))
+        turn = partial(leases.turn, "tracking")
+        tracker = tracker_of(search.store, search.tracking, identity, turn, STARTING_SECONDS)
         observer = None
         try:
             with watched as observer:
@@ -70,14 +66,6 @@ def _searcher(search: PreparedSearch, options: Options, leases: Leases, observer
 
     experiments = [experiment for experiment, _ in search.resolved]
     return Search(search.resolved, Session(experiments, leases, options, observer, changed), tracker.finish)
-
-
-def _tracker(store: Store, uri: str, folder_id: str, turn: Callable[[], AbstractContextManager[None]]) -> Tracker:
-    def curves(run: RunFacts) -> pa.Table:
-        return curves_of(store, run.stage_id, run.tags["raysl.trial_id"])
-
-    tables = partial(summarise_store, store, curves=False)
-    return Tracker(uri, tables, folder_id, turn, STARTING_SECONDS, curves=curves, tracked=Tracked(store, uri))
 
 
 def _executed(search: Search) -> Outcome:

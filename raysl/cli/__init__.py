@@ -49,6 +49,7 @@ for _command in (
     reading.report,
     models.models,
     models.export,
+    reading.ui,
     catalogue.methods,
     catalogue.datasets,
     catalogue.backbones,

@@ -1,4 +1,4 @@
-"""`raysl show`, `raysl table` and `raysl report`: what a results folder holds."""
+"""`raysl show`, `table`, `report` and `ui`: what a results folder holds."""
 
 from pathlib import Path
 from typing import Annotated
@@ -75,3 +75,24 @@ def report(
     from raysl.commands import report as command
 
     command.report(results, output, figure, has_list, width, font_size, stages, cells)
+
+
+def ui(
+    results: Annotated[str, typer.Argument(help="A results folder or URI.", show_default=False)],
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; the first free one from 5000 on.")
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page, where there is a screen.")
+    ] = True,
+    tracking: Annotated[
+        str | None, typer.Option(help="MLflow tracking URI; that of the last sync if not given.")
+    ] = None,
+) -> None:
+    """Compare a results folder's configs in MLflow: sync, serve on this machine alone, print the links.
+
+    If the folder is synced to a server, its links are printed and nothing is started.
+    """
+    from raysl.commands import ui as command
+
+    command.ui(results, port, browser, tracking)

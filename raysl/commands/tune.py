@@ -103,18 +103,17 @@ def _show_end(search: PreparedSearch, end: SearchEnd, console: Console) -> None:
         show(summarise_store(store, curves=False), str(store), "table", console, MOST_SHOWN)
     else:
         show_tables(store, "text", None, console, only=tables.path)
-    _say_where(store, end.tracking.uri, console)
+    _say_where(store, console)
     _say_what_failed(end, console)
 
 
-def _say_where(store: Store, tracking_uri: str, console: Console) -> None:
+def _say_where(store: Store, console: Console) -> None:
     console.print(
         f"tables: {store}/{{trials,curves,configs,selections}}.arrow; in Python: raysl.read({str(store)!r})",
         markup=False,
         soft_wrap=True,
     )
-    local = tracking_uri.startswith("sqlite")
-    where = shlex.join(["mlflow", "ui", "--backend-store-uri", tracking_uri]) if local else tracking_uri
+    where = shlex.join(["raysl", "ui", str(store)])
     console.print(f"MLflow: {where}", markup=False, soft_wrap=True)
 
 

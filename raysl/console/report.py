@@ -148,7 +148,7 @@ def _shorter(row: Mapping[str, Any]) -> dict[str, str]:
     cells = {"config": row["config_id"]}
     searched = [key for key, value in row.items() if key.startswith("params.") and value is not None]
     names = short_names([key.removeprefix("params.") for key in searched])
-    cells |= {name: _number(row[key]) for name, key in zip(names, searched, strict=True)}
+    cells |= {name: _number(row[f"params.{key}"]) for key, name in names.items()}
     cells["seeds"] = f"{row['num_finished']}/{row['num_seeds']}"
     cells["final loss"] = _spread(row["final_loss_mean"], row["final_loss_std"], "{:.4g}", 1)
     for metric in (metric for metric in METRICS if f"{metric.probe}_mean" in row):

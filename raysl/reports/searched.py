@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from raysl.reports.command import say
 from raysl.reports.stages import Row, Searched, params_text
+from raysl.results.short_names import short_names
 from raysl.search.selection import RULES, Rule
 
 LEAST_RATIO = 4  # between the greatest and the least value on a logarithmic scale
@@ -51,12 +52,8 @@ def searched_keys(stage: Searched) -> list[Key]:
     columns = [column for column in stage.configs[0] if column.startswith("params.")]
     found = {column: {config["config_id"]: config[column] for config in stage.configs} for column in columns}
     varied = {column: values for column, values in found.items() if len(set(values.values()) - {None}) > 1}
-    last = [column.rpartition(".")[2] for column in varied]
-    names = [
-        name if last.count(name) == 1 and name != "name" else column.removeprefix("params.")
-        for name, column in zip(last, varied, strict=True)
-    ]
-    return [_key(name, column, values) for name, (column, values) in zip(names, varied.items(), strict=True)]
+    names = short_names([column.removeprefix("params.") for column in varied])
+    return [_key(names[column.removeprefix("params.")], column, values) for column, values in varied.items()]
 
 
 def fits_log(values: Sequence[float]) -> bool:

@@ -32,6 +32,7 @@ class Metric:
 
 ACCURACY = Metric("accuracy", "accuracy", "cross-validated, or their clustering accuracy")
 METRICS = (ACCURACY,)
+METRIC_COLUMNS = tuple(name for metric in METRICS for name in (metric.probe, metric.test))
 
 
 def probe_rules(names: Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pyarrow as pa
 
-from raysl.results.metrics import METRICS, Metric, ProbeRule
+from raysl.results.metrics import METRIC_COLUMNS, METRICS, Metric, ProbeRule
 
 VERSION = b"1"
 
@@ -132,7 +132,7 @@ CONFIGS = _schema(
     _column("reason", _TEXT, "why the config is not eligible; else empty"),
     nullable("final_loss_mean", _REAL, "mean of final_loss over the seeds"),
     nullable("final_loss_std", _REAL, "sample standard deviation (n - 1) of final_loss; null for one seed"),
-    *(column for metric in METRICS for name in (metric.probe, metric.test) for column in _over_seeds(name)),
+    *(column for name in METRIC_COLUMNS for column in _over_seeds(name)),
     nullable("seconds_mean", _REAL, "mean of the training time over the seeds", "s"),
     nullable(
         "objectives", pa.list_(_TEXT), "what the stage's search weighs; null where that is only what its rule compares"

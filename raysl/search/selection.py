@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from raysl.results.metrics import METRICS, as_columns
+from raysl.results.metrics import METRIC_COLUMNS, METRICS, as_columns
 from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Ineligible, Member, Ranked, SelectionRecord, StageRecord
 from raysl.results.tables.build import ConfigSummary
@@ -34,7 +34,7 @@ RULES = {
         for metric in METRICS
     },
 }
-_COLUMNS = ("final_loss", "seconds", *as_columns({}, "probe"), *as_columns({}, "test"))  # what is averaged over seeds
+_COLUMNS = ("final_loss", "seconds", *METRIC_COLUMNS)  # what is averaged over seeds
 # The objectives that a search can have: the values of rules, and the training time.
 OBJECTIVES = RULES | {"seconds": Rule("seconds", "mean training time", highest=False)}
 

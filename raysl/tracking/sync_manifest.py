@@ -17,7 +17,7 @@ from raysl.results.storage.file_stat import Stamp
 from raysl.results.storage.store import Store
 from raysl.results.tables.published import made_of
 from raysl.tracking.facts import VERSION
-from raysl.tracking.uri import sqlite_path
+from raysl.tracking.uri import default_uri, sqlite_path, without_password
 
 _SETTLING = 0.1  # seconds after a write until the file's stamp is settled
 
@@ -35,7 +35,31 @@ class Held:
     written: int
 
 
-_HELD = TypeAdapter(Held)
+@dataclass(frozen=True)
+class Target:
+    """The tracking store of a results folder's last sync.
+
+    uri: without its password; empty for the folder's own database, which moves with the folder.
+    """
+
+    uri: str
+
+
+_HELD, _TARGET = TypeAdapter(Held), TypeAdapter(Target)
+_LAST = "tracked/last.json"
+
+
+def write_target(store: Store, uri: str) -> None:
+    """Remember which tracking store a results folder is synced to; raises ResultsError if the folder is read-only."""
+    target = Target("" if uri == default_uri(store) else without_password(uri))
+    if read_record(store, _LAST, _TARGET) != target:
+        write_record(store, _LAST, _TARGET, target)
+
+
+def read_target(store: Store) -> str | None:
+    """Return the URI of a results folder's last sync, without its password; None if there was none."""
+    target = read_record(store, _LAST, _TARGET)
+    return None if target is None else target.uri or default_uri(store)
 
 
 class Tracked:

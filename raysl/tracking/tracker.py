@@ -50,6 +50,7 @@ class Tracker:
     tracked: remembers whether the store is up to date, which saves a sync.
     turn: entered in that thread for each sync; it waits while another process syncs the same tables, because two syncs
         at once would both create the missing runs.
+    folder: the results folder's address, for the descriptions of runs.
     rest: seconds before the first sync, which imports MLflow and would slow down the caller's start.
     Raises UserError for a URI that MLflow cannot take; other errors of the store do not reach the caller.
     """
@@ -64,12 +65,13 @@ class Tracker:
         *,
         curves: Callable[[RunFacts], pa.Table] | None = None,
         tracked: Tracked | None = None,
+        folder: str = "",
     ) -> None:
         self._uri = validate_uri(uri)
         self._turn = turn
         self._snapshot = snapshot
         self._curves, self._tracked = curves, tracked
-        self._folder_id = folder_id
+        self._folder_id, self._folder = folder_id, folder
         # Not a lock: an interrupt of the main thread just after it has acquired a lock would leave it locked.
         self._requests: SimpleQueue[bool] = SimpleQueue()  # of a sync; True for the last one
         self._changed = self._closing = False  # the requests that the thread has received
@@ -143,6 +145,6 @@ class Tracker:
     def _sync(self) -> None:
         if self._tracked is not None and self._tracked.is_up_to_date():
             return
-        sync(self._snapshot(), self._uri, self._folder_id, self._curves)
+        sync(self._snapshot(), self._uri, self._folder_id, self._curves, self._folder)
         if self._tracked is not None:
             self._tracked.note()

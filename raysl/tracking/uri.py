@@ -71,6 +71,11 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(unquote(address.removeprefix("sqlite:///"))) if address.startswith("sqlite:///") else None
 
 
+def is_database(uri: str) -> bool:
+    """Return whether a tracking URI names a database, for which a server can be started."""
+    return re.match(r"(sqlite|postgresql|mysql|mssql)\b", uri) is not None
+
+
 def without_password(uri: str) -> str:
     """Return a URI with its secrets masked, for messages."""
     return read_address(uri).shown

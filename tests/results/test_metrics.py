@@ -18,6 +18,7 @@ spec = importlib.util.spec_from_file_location("raysl.results.metrics", path)
 sys.modules[spec.name] = metrics = importlib.util.module_from_spec(spec)  # before the other modules read METRICS
 spec.loader.exec_module(metrics)
 metrics.METRICS = (*metrics.METRICS, metrics.Metric("mean_iou", "mean IoU", "on held-out images"))
+metrics.METRIC_COLUMNS = tuple(name for metric in metrics.METRICS for name in (metric.probe, metric.test))
 metrics.ProbeRule = typing.Literal["probe_accuracy", "probe_mean_iou"]
 from rich.console import Console
 from raysl.console.live import outcome_text

@@ -29,6 +29,9 @@ class Search:
     profile: str = ""
     stage_id: str = "s0"
     created_at: float = 1.0
+    labels: int = 50
+    spec: str = "{}"
+    more: dict[str, tuple[float, ...]] = field(default_factory=dict)  # of further keys, each config's value
     rows: dict[str, TrialRow] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
     selection: SelectionRecord | None = None
@@ -36,16 +39,19 @@ class Search:
     @property
     def stage(self) -> StageRecord:
         members = tuple(
-            Member(
-                f"{self.stage_id}-t{config}-{seed}", f"c{config}", seed, {"optimizer.lr": lr} if self.searched else {}
-            )
+            Member(f"{self.stage_id}-t{config}-{seed}", f"c{config}", seed, self._params(config, lr))
             for config, lr in enumerate(self.lrs)
             for seed in range(self.num_seeds)
         )
-        keys = ("optimizer.lr",) if self.searched else ()
+        keys = ("optimizer.lr", *self.more) if self.searched else ()
+        data = DATA | {"labels": self.labels}
         return StageRecord(
-            "rotation_semi", self.profile, "semi", self.stage_id, "train_loss", 0, DATA, keys, members, self.created_at
+            "rotation_semi", self.profile, "semi", self.stage_id, "train_loss", 0, data, keys, members, self.created_at
         )
+
+    def _params(self, config: int, lr: float) -> dict[str, float]:
+        more = {key: values[config] for key, values in self.more.items()}
+        return {"optimizer.lr": lr} | more if self.searched else {}
 
     def end(self, place: int, **changes: Any) -> None:
         """End the trial at this place of the stage."""
@@ -58,7 +64,7 @@ class Search:
         row = TrialRow(
             member.trial_id, "finished", "", "semi", member.seed, curve[-1].loss,
             {"accuracy": 0.5 + place / 100}, self.num_epochs, 1000, 60.0,
-            started, started + 90.0, 1, "cpu", "0.1.0", "2.15.0", "{}", curve,
+            started, started + 90.0, 1, "cpu", "0.1.0", "2.15.0", self.spec, curve,
         )  # fmt: skip
         self.rows[member.trial_id] = replace(row, **changes)
 

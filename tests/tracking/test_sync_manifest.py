@@ -15,7 +15,8 @@ from raysl.results.storage.store import Store
 from raysl.search.summary import curves_of, summarise_store
 from raysl.tracking import Tracker
 from raysl.tracking.facts import RunFacts
-from raysl.tracking.sync_manifest import Tracked
+from raysl.tracking.sync_manifest import Tracked, read_target, write_target
+from raysl.tracking.uri import default_uri
 
 FOLDER = "f01dacc0"
 
@@ -140,3 +141,14 @@ def test_what_was_synced_is_not_synced_again_until_something_changes(
     track()
     assert len(syncs) == 2
     assert len(logged(uri)) == len(first) + 1
+
+
+def test_a_folder_remembers_where_it_was_synced_to(store: Store, tmp_path: Path) -> None:
+    assert read_target(store) is None
+    write_target(store, "https://alice:s3cretpw@host/x")
+    assert read_target(store) == "https://***@host/x"
+    assert "s3cretpw" not in (tmp_path / "results/tracked/last.json").read_text()
+    write_target(store, default_uri(store))
+    moved = tmp_path / "moved"
+    shutil.move(tmp_path / "results", moved)
+    assert read_target(Store.open(str(moved), create=False)) == f"sqlite:///{moved}/mlflow.db"

@@ -1,0 +1,104 @@
+"""Connections to tracking stores, quiet, with short timeouts and one kind of error."""
+
+import configparser
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raysl.errors import UserError
+from raysl.outgoing import learn, mask
+from raysl.tracking.uri import sqlite_path, without_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_DISABLE_AGENT_HINT": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # A request that is repeated after a timeout can create a run twice; the next sync looks for the run first.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+_LOGGERS = ("mlflow", "alembic", "sqlalchemy", "sqlalchemy.engine", "urllib3.connectionpool")
+
+
+class StoreError(UserError):
+    """A tracking store that cannot be reached, read or written."""
+
+
+@contextmanager
+def connected(uri: str) -> Iterator["MlflowClient"]:
+    """Yield a client of a tracking store; a database that is not there yet is made.
+
+    Sets MLflow's environment variables for short timeouts, no retries and no telemetry if they are unset.
+    Raises StoreError for every error of the store within the block.
+    """
+    _learn_credentials()
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with _quiet():
+            is_new = _is_empty_database(uri)
+            client = MlflowClient(tracking_uri=uri)
+            if is_new:
+                with suppress(MlflowException):  # another process may have been first
+                    client.delete_experiment("0")  # MLflow's "Default", which would stay empty
+            yield client
+    except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
+        # `from None`: the error's text holds the address, with its password.
+        raise StoreError(f"MLflow at {without_password(uri)}: {_reason(error)}") from None
+
+
+def _is_empty_database(uri: str) -> bool:
+    """Return whether a URI is that of a database without tables, which MLflow will fill; its file is made if need be.
+
+    Raises an error at once for a file that is no database: MLflow would retry for two minutes.
+    """
+    path = sqlite_path(uri)
+    if path is None:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA schema_version")
+        return not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+
+
+def _learn_credentials() -> None:
+    """Mask the password that MLflow reads from its own file."""
+    parser = configparser.ConfigParser(interpolation=None)
+    with suppress(configparser.Error, OSError, ValueError):
+        parser.read(Path("~/.mlflow/credentials").expanduser(), encoding="utf-8")
+        names = ("mlflow_tracking_password", "mlflow_tracking_username")
+        learn(*(parser.get("mlflow", name, fallback="") for name in names))
+
+
+def _reason(error: BaseException) -> str:
+    root = error
+    while cause := root.__cause__ or root.__context__:
+        root = cause
+    if isinstance(root, OSError) and root.strerror:
+        return root.strerror
+    return mask(str(error)).partition("\n")[0][:300]  # masked first: a part of a secret is not recognised
+
+
+@contextmanager
+def _quiet(names: Iterable[str] = _LOGGERS) -> Iterator[None]:
+    """Silence the loggers of MLflow and its libraries: errors that matter are raised."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

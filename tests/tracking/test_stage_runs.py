@@ -1,0 +1,93 @@
+"""What runs hold, beside what `test_mlflow.py` asks of their writing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysl.tracking import SyncReport, sync
+
+Dump = Callable[..., dict[str, Any]]
+FOLDER = "f01dacc0"
+SPEC = '{"data": {"source": "digits", "digest": "2252c3b2"}, "epochs": 3, "optimizer": {"lr": 0.01}, "seed": 0}'
+
+
+def test_a_run_records_its_settings_its_data_set_and_its_selection(make_search: Any, uri: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    search = make_search(lrs=(0.01, 0.001), num_seeds=2, spec=SPEC).end_all().select().score()
+    sync(search.tables(), uri, FOLDER, folder="results/some_search")
+    client = MlflowClient(tracking_uri=uri)
+    [experiment] = [found for found in client.search_experiments() if found.name == "rotation_semi"]
+    runs = {run.data.tags["raysl.id"].partition(":")[2]: run for run in client.search_runs([experiment.experiment_id])}
+    shared = {"data.source": "digits", "data.digest": "2252c3b2", "epochs": "3"}
+    assert runs["s0"].data.params == shared
+    assert runs["s0:c1"].data.params == shared | {"optimizer.lr": "0.001"}
+    assert runs["s0:s0-t1-1"].data.params == shared | {"optimizer.lr": "0.001", "seed": "1"}
+    for run in runs.values():
+        assert run.data.tags["raysl.searched"] == "optimizer.lr"
+        [entry] = run.inputs.dataset_inputs
+        assert (entry.dataset.name, entry.dataset.digest) == ("digits", "2252c3b2")
+    assert runs["s0:s0-t1-1"].data.metrics["seconds"] == 60
+    note = runs["s0"].data.tags["mlflow.note.content"].replace("\\", "")
+    for part in (
+        "method**: semi",
+        "labelled images**: 50",
+        "test accuracy**: 0.9 ± 0",
+        "results**: results/some_search",
+    ):
+        assert part in note
+    assert "reason**: c0 has the lowest mean final loss" in note
+    settings = tmp_path / "artifacts" / runs["s0"].info.run_id / "artifacts" / "settings.yaml"
+    assert "optimizer.lr" not in settings.read_text(), "it is searched"
+    assert "epochs: 3" in settings.read_text()
+
+
+def test_a_config_has_curves_over_its_seeds_once_all_have_finished(make_search: Any, uri: str, logged: Dump) -> None:
+    search = make_search(lrs=(0.01,), num_seeds=2)
+    search.end(0)
+    sync(search.tables(), uri, FOLDER)
+    assert logged(uri)["s0:c0"].history == {}
+    search.end(1)
+    sync(search.tables(), uri, FOLDER)
+    run = logged(uri)["s0:c0"]
+    assert [(step, value) for step, _, value in run.history["loss/total"]] == [(0, 1.5), (1, 1.0), (2, 1 / 3 + 0.5)]
+    assert next(value for *_, value in run.history["loss/total_minus_std"]) == pytest.approx(1.5 - 0.5**0.5)
+    assert [value for *_, value in run.history["loss/supervised"]] == [0.75, 0.375, 0.25]
+    assert len(run.history) <= 12
+    search.end(1, started_at=1_700_005_000.0, finished_at=1_700_005_090.0, curve=search.rows["s0-t0-0"].curve)
+    sync(search.tables(), uri, FOLDER)
+    assert [value for *_, value in logged(uri)["s0:c0"].history["loss/total"]] == [1.0, 0.5, 1 / 3]
+
+
+def test_a_failed_trial_says_why(search: Any, uri: str, logged: Dump) -> None:
+    search.end(0, status="failed", reason="CUDA out of memory", final_loss=None, curve=())
+    sync(search.tables(), uri, FOLDER)
+    assert logged(uri)["s0:s0-t0-0"].tags["mlflow.note.content"] == "failed: CUDA out of memory"
+
+
+def test_runs_of_an_earlier_version_are_written_anew(
+    search: Any, uri: str, logged: Dump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search.end(0)
+    with monkeypatch.context() as patch:
+        patch.setattr("raysl.tracking.run_writer._SOURCE", {"mlflow.source.name": "raysl tune"})
+        patch.setattr("raysl.tracking.facts.VERSION", 2)
+        sync(search.tables(), uri, FOLDER)
+        before = logged(uri)
+    assert sync(search.tables(), uri, FOLDER) == SyncReport(created=0, updated=3, unchanged=0)
+    after = logged(uri)
+    assert after.keys() == before.keys()
+    assert {run.tags["raysl.format"] for run in after.values()} == {"3"}
+    assert after["s0:s0-t0-0"].history == before["s0:s0-t0-0"].history
+
+
+def test_a_new_database_has_no_empty_experiment(search: Any, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    search.end(0)
+    uri = f"sqlite:///{tmp_path}/new.db"
+    for _ in range(2):
+        sync(search.tables(), uri, FOLDER)
+    assert [one.name for one in MlflowClient(tracking_uri=uri).search_experiments()] == ["rotation_semi"]
