@@ -12,8 +12,10 @@ from raysl.settings import Settings
 class Part(Settings):
     """The settings that a table, a row or a column gives its cells.
 
-    experiment: a YAML, relative to the table file's folder.  stage: the experiment's stage whose selected config gives
-    the number.  data: a data set of the file's profiles.  set: overrides by dotted key.
+    title: heading of the table, the row or the column.  experiment: a YAML, relative to the table file's folder.
+    stage: the experiment's stage whose selected config gives the number.  data: a data set of the file's profiles.
+    set: overrides by dotted key.
+
     Each of a cell's experiment, stage and data is given by exactly one of the cell's table, row and column.
     """
 
@@ -25,7 +27,10 @@ class Part(Settings):
 
 
 class Scale(Settings):
-    """A data set of the tables under a profile of the file: the experiment's profile, and overrides."""
+    """A data set of the tables under a profile of the file.
+
+    profile: of the experiments; None takes none.  set: overrides by dotted key.
+    """
 
     profile: str | None = None
     set: dict[str, Any] = Field(default_factory=dict)
@@ -36,7 +41,10 @@ Published = Annotated[list[Annotated[float, Ge(0.0), Le(100.0)]], MinLen(1), Max
 
 
 class DifferenceSettings(Settings):
-    """A column of a table that is computed: `column` minus `less`."""
+    """A column of a table that is computed.
+
+    title: heading of the column.  column: the column from which is subtracted.  less: the column that is subtracted.
+    """
 
     title: str
     column: Name
@@ -44,7 +52,12 @@ class DifferenceSettings(Settings):
 
 
 class TableSettings(Part):
-    """One table; if `published` is given, it lists all cells, with null if the paper prints no number."""
+    """One table.
+
+    rows: by name.  columns: by name.  published [%]: by row and column, the printed mean and standard deviation; if it
+    is given, it lists all cells, with null if the paper prints no number.
+    differences: further columns that are computed from these.
+    """
 
     rows: Annotated[dict[Name, Part], MinLen(1)]
     columns: Annotated[dict[Name, Part], MinLen(1)]
@@ -56,7 +69,11 @@ Share = Annotated[float, Ge(0.0), Le(1.0)]
 
 
 class ReportSettings(Settings):
-    """The published class report of a cell: precision, recall and F1 of each class, by the data set's names."""
+    """The published class report of a cell.
+
+    title: heading of the report.  accuracy: as printed, from 0 to 1.
+    classes: precision, recall and F1 of each class, from 0 to 1, by the data set's names of classes.
+    """
 
     title: str
     accuracy: Share
@@ -66,8 +83,9 @@ class ReportSettings(Settings):
 class FileSettings(Settings):
     """A table file.
 
-    source: the paper.  profiles: by name, the scale of each data set of the tables; the first one is the default.
-    class_reports: by the key of a cell, `table/row/column`.
+    name: names the results folder.  source: the paper.
+    profiles: by name, the scale of each data set of the tables; the first one is the default.
+    tables: by name.  class_reports: published class reports by the key of a cell, `table/row/column`.
     """
 
     name: Name

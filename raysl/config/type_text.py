@@ -4,7 +4,7 @@ import types
 import typing
 from typing import Any
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
 
 _PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null", Any: "a method"}
 
@@ -41,4 +41,6 @@ def _bound(one: Any) -> str:
             return f"of {one.min_length} or more"
         case MaxLen():
             return f"of at most {one.max_length}"
+        case MultipleOf():
+            return f"a multiple of {one.multiple_of}"
     return ""

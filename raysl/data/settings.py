@@ -26,6 +26,7 @@ Labels = Annotated[Count | Fraction | Literal["all"], Field(union_mode="left_to_
 class OnePixel(Settings):
     """The 1-pixel attack: one pixel of each labelled image is overwritten, at one place per class.
 
+    name: the attack.
     value: `white` (Cavallari & Ponti 2022), or `per_class`, another colour for each class, or another gray value if
         images are gray (Cavallari & Ponti 2021).
     seed: of the order in which places and colours are tried. It is not the trial's seed: all trials see the same
@@ -42,16 +43,16 @@ class DataSettings(Settings):
 
     source: `digits`, the name of a known set, `parquet:PATH` (a file, or a folder of shards) or
         `folder:PATH`.
-    image_size: height and width in pixels that images are resized to when they are decoded; None keeps their own,
+    image_size [pixels]: height and width that images are resized to when they are decoded; None keeps their own,
         which must then be the same for all.
     channels: 1 (gray) or 3 (RGB); None keeps the images' own.
     train_fraction: fraction of all labelled images that trains, drawn class by class; the others test. None keeps the
         set's own split.
-    labels: size of D_l, as a count, as a fraction of the number of unlabelled images in use, or `all` labelled
-        training images.
+    labels: size of D_l, as a count of images, as a fraction of the number of unlabelled images in use, or `all`
+        labelled training images.
     draw: D_l has equally many images of each class (`balanced`), or is drawn without regard to class (`uniform`).
         With `all` labels nothing is drawn.
-    unlabelled: number of images of D_u in use; None is all.
+    unlabelled [images]: number of images of D_u in use; None is all.
     attack: on D_l, in training and when probes are fitted; D_u, the test set and the normalisation statistics stay
         clean. A stage whose method sees no labelled images has the trials of the clean data, probe included: its
         features do not depend on the attack, so that the clean and the attacked search share one pre-training.

@@ -57,7 +57,7 @@ class BarlowTwins(Method):
 
     lambd: weight of the off-diagonal term.  projector: width of each of the projector's three layers.
     min_crop: least share of an image's area that a view shows.
-    interpolation: filter of that crop, by torchvision's name.
+    interpolation: filter of a view's crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)

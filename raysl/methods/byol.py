@@ -70,7 +70,7 @@ class Byol(Method):
     momentum: share of the target that is kept at the first step; it rises to 1 along a cosine.
     hidden: width of the hidden layer of projector and predictor.  projector: width of the embeddings.
     min_crop: least share of an image's area that a view shows.
-    interpolation: filter of that crop, by torchvision's name.
+    interpolation: filter of a view's crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)

@@ -43,7 +43,7 @@ class DenoisingAutoencoder(Method):
 
     projector: width of the code.  decoder: channels that the decoder begins with; each of its layers halves them.
     min_crop: least share of an image's area that a view shows.  p_blur: share of views that are blurred.
-    interpolation: filter of that crop, by torchvision's name.
+    interpolation: filter of a view's crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)

@@ -49,7 +49,7 @@ class Moco(Method):
     temperature: of the softmax over similarities.  momentum: share of the key encoder that is kept at each step.
     queue: number of past keys.  hidden: width of the projector's hidden layer.  projector: width of the embeddings.
     min_crop: least share of an image's area that a view shows.  p_blur: share of views that are blurred.
-    interpolation: filter of that crop, by torchvision's name.
+    interpolation: filter of a view's crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)

@@ -21,8 +21,9 @@ class Semi(Method):
     The branches pass the encoder one after the other, as in a siamese network, so that batch normalisation normalises
     each by itself.
 
-    pretext: a method of unlabelled images alone, built around the same encoder.  views: of the labelled images, as in
-    `supervised`.
+    pretext: a method of unlabelled images alone, built around the same encoder.
+    lambda_l: weight of the cross-entropy.  lambda_u: weight of the pretext method's loss.
+    views: of the labelled images, as in `supervised`.
     """
 
     streams = ("labelled", "unlabelled")

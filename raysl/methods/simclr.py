@@ -49,7 +49,7 @@ class Simclr(Method):
 
     temperature: of the softmax over similarities.  projector: width of each of the projector's three layers.
     min_crop: least share of an image's area that a view shows.
-    interpolation: filter of that crop, by torchvision's name.
+    interpolation: filter of a view's crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)

@@ -103,7 +103,7 @@ class Simsiam(Method):
 
     projector: width of the embeddings.  predictor: width of the predictor's bottleneck.
     min_crop: least share of an image's area that a view shows.  p_blur: share of views that are blurred.
-    interpolation: filter of that crop, by torchvision's name.
+    interpolation: filter of a view's crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)

@@ -123,17 +123,19 @@ def _own(rows: Tensor) -> Tensor:
 class Trimix(Method):
     """Barlow Twins whose encoder also predicts which images a mixed image is made of, and embeds it between them.
 
-    alpha: weight of Barlow Twins' off-diagonal term.  beta, gamma: weights of the terms `virtual` (L_vrt) and
-    `consistency` (L_con). A term with weight 0 is reported, but not trained; if both weights are 0, no images are mixed
-    and neither term is reported, as in Barlow Twins.
+    alpha: weight of Barlow Twins' off-diagonal term.
+    beta: weight of the term `virtual` (L_vrt). A term with weight 0 is reported, but not trained; if both weights are
+    0, no images are mixed and neither term is reported, as in Barlow Twins.
+    gamma: weight of the term `consistency` (L_con).
     tau: temperature of the softmax over virtual images.
     feature_norms: virtual embeddings are normalised over the batch and then over their features; else over the batch
-    alone (Table VI).  virtual_on, consistency_on: whether the term takes the embeddings z or the encoder's features y,
-    which are normalised in the same way (Table VII).
-    projector: width of the embeddings.  hidden: width of the projector's two hidden layers; None is that of the
-    embeddings.
-    min_crop: least share of an image's area that a view shows.  interpolation: filter of that crop, by torchvision's
-    name.
+    alone (Table VI).
+    virtual_on, consistency_on: whether the term takes the embeddings z or the encoder's features y, which are
+    normalised in the same way (Table VII).
+    projector: width of the embeddings.
+    hidden: width of the projector's two hidden layers; None is that of the embeddings.
+    min_crop: least share of an image's area that a view shows.
+    interpolation: filter of a view's crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)

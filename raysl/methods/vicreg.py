@@ -72,10 +72,12 @@ def redundancy(matrix: Tensor) -> Tensor:
 class Vicreg(Method):
     """Two distorted views of an unlabelled image whose embeddings agree, vary over images and are uncorrelated.
 
-    invariance, variance, covariance: weights of the terms of these names, the paper's lambda, mu and nu.
+    invariance: weight of the term of this name, the paper's lambda.
+    variance: weight of the term of this name, the paper's mu.
+    covariance: weight of the term of this name, the paper's nu.
     projector: width of each of the projector's three layers.  min_crop: least share of an image's area that a view
     shows.
-    interpolation: filter of that crop, by torchvision's name.
+    interpolation: filter of a view's crop, by torchvision's name.
     """
 
     streams = ("unlabelled",)

@@ -20,8 +20,9 @@ class StartWeights(Settings):
 
     source: `imagenet`, torchvision's weights of its ResNets, or `file:PATH`: safetensors, or a state dict of PyTorch,
         by the backbone's own names.
-    mean, std: of each channel of the images that they were trained on, in [0, 1]; None takes what the file says of
-        itself. All images are normalised with them.
+    mean: of each channel of the images that they were trained on, in [0, 1]; all images are normalised with it. None
+        takes what the file says of itself.
+    std: the standard deviation of each channel of those images, used as the mean is.
     digest: of the weights; another file of the same name is refused. None takes it as it is.
     """
 
@@ -51,14 +52,16 @@ def _source(given: Any) -> Any:
 class ModelSettings(Settings):
     """The encoder: a backbone, global average pooling, and a feature head.
 
+    backbone: the network up to the pooling; `small_resnet` has 5 layers, for small images on a CPU.
     stem: of torchvision's ResNets: `imagenet` (7x7, stride 2, max pooling; for 128 pixels and more), `stl10` (3x3,
         stride 1, max pooling; for 64 to 96) or `cifar` (3x3, stride 1, no pooling; for 28 and 32).
-    features: width of the fully connected layer with ReLU after the pooling; None gives the pooled features.
-    hidden: width of one more such layer between the pooling and `features`.
+    features [units]: width of the fully connected layer with ReLU after the pooling; None gives the pooled features.
+    hidden [units]: width of one more such layer between the pooling and `features`.
     norm_momentum: weight of the new batch in the running statistics of every batch normalisation of the backbone; in
-        Keras, momentum is 1 minus this.  norm_eps: added to their variance.  None keeps the backbone's own.
-    weights: that the backbone starts from, `imagenet` or `file:PATH`, or a mapping that says more of them; None is
-        random ones.
+        Keras, momentum is 1 minus this. None keeps the backbone's own.
+    norm_eps: added to the variance in every batch normalisation of the backbone. None keeps the backbone's own.
+    weights: the weights that the backbone starts from: `imagenet`, `file:PATH`, or a mapping that says more of them;
+        None starts from random ones.
     """
 
     backbone: Literal[

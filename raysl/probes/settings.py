@@ -15,10 +15,13 @@ def _without_default(scale: str | None) -> str | None:
 
 
 class LinearSVM(Settings):
-    """A linear SVM on features; `folds` are those of the cross-validation on D_l.
+    """A linear SVM on features.
 
-    scale: `standard` subtracts each unit's mean and divides by its deviation, over the images that it is fitted on;
-        `none` takes the features as they are.  `standard` is stored as None, which keeps the ids of earlier trials.
+    C: inverse strength of the L2 regularisation.
+    folds: of the cross-validation on D_l.
+    scale: `standard`, the default, subtracts each unit's mean and divides by its deviation, over the images that it is
+        fitted on; `none` takes the features as they are.  `standard` is stored as None, which keeps the ids of earlier
+        trials.
     """
 
     C: Annotated[float, Gt(0.0)] = 1.0
@@ -27,9 +30,11 @@ class LinearSVM(Settings):
 
 
 class KNN(Settings):
-    """Weighted k nearest neighbours by cosine similarity; `folds` are those of the cross-validation on D_l.
+    """Weighted k nearest neighbours by cosine similarity.
 
-    k: neighbours that vote; all images if there are fewer.  temperature: of their weights.
+    k [images]: neighbours that vote; all images if there are fewer.
+    temperature: of the neighbours' weights, exp(similarity / temperature).
+    folds: of the cross-validation on D_l.
     """
 
     k: Annotated[int, Ge(1)] = 200
@@ -38,7 +43,10 @@ class KNN(Settings):
 
 
 class Clustering(Settings):
-    """k-means on L2-normalised features; the best of `restarts` is taken."""
+    """k-means on L2-normalised features.
+
+    restarts: runs of k-means from different centres, of which the best is taken.
+    """
 
     restarts: Annotated[int, Ge(1)] = 10
 
@@ -47,7 +55,12 @@ ProbeSettings = LinearSVM | KNN | Clustering
 
 
 class ProbesSettings(Settings):
-    """The probes of an experiment, by name; one that is not given has its defaults."""
+    """The probes of an experiment, by name; one that is not given has its defaults.
+
+    linear_svm: the settings of stages with `probe: linear_svm`.
+    knn: the settings of stages with `probe: knn`.
+    clustering: the settings of stages with `probe: clustering`.
+    """
 
     linear_svm: LinearSVM = LinearSVM()
     knn: KNN | None = None

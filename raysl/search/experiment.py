@@ -33,8 +33,10 @@ Seed = Annotated[int, Ge(0), Lt(2**32)]  # the range that scikit-learn accepts
 class Resources(Settings):
     """The resources of one trial.  Nothing here changes a trial's numbers beyond rounding.
 
-    workers: DDP processes.  cpus, gpus: of each worker; cpus is also its number of threads.
-    checkpoint_seconds: least time between two checkpoints of a trial.
+    workers: DDP processes that share each batch.
+    cpus: CPU cores of each worker, and the number of its threads.
+    gpus: GPUs of each worker; a fraction lets trials share one.
+    checkpoint_seconds [s]: least time between two checkpoints of a trial.
     """
 
     workers: Annotated[int, Ge(1)] = 1
@@ -54,6 +56,7 @@ class SearchSettings(Settings):
 
     algorithm: `grid` takes every point of a space of grids; `random` draws `num_configs` independent points; `optuna`
         proposes each point from the results of earlier ones.
+    num_configs: configs that are drawn or proposed; required unless the algorithm is `grid`.
     seed: of the draws and the proposals.
     sampler: Optuna's: `name` is a class of `optuna.samplers`, all other keys are its options.
     objectives: the values that the search optimises; if empty, the value that `select` compares.
@@ -81,19 +84,27 @@ class StageSettings(Settings):
     """One config of a stage: all settings of its trials except the seed; and how the stage is searched.
 
     data: the settings of this stage's data that differ from the experiment's.
-    batch_size: images of each stream, over all workers; a method of labelled and unlabelled images takes this number of
-        each.
+    method: the method's name and its hyperparameters.
+    epochs [epochs]: length of the training.
+    batch_size [images]: images of each stream in a batch, over all workers; a method of labelled and unlabelled images
+        takes this number of each.
     unlabelled_ratio: unlabelled images of a batch for each labelled one, for a method of both; `batch_size` is then the
         number of labelled ones.
-    steps_per_epoch: the number of steps of an epoch, each with a full batch; None is a pass over the images.
+    steps_per_epoch [steps]: the number of steps of an epoch, each with a full batch; None is a pass over the images.
+    optimizer: the optimizer's name and its settings.
+    schedule: how the learning rate changes during the training.
+    precision: `bf16` computes under autocast to bfloat16; losses are computed in float32.
     start_from: an earlier stage; each seed starts from the encoder of the same seed in that stage's selected config.
-    start_epoch: the number of epochs of that stage to start after, one of its milestones; None is its last epoch.
-    milestones: the numbers of epochs after which the model is kept, for later stages to start from.
+    start_epoch [epochs]: the number of epochs of that stage to start after, one of its milestones; None is its last
+        epoch.
+    milestones [epochs]: the numbers of epochs after which the model is kept, for later stages to start from.
     freeze: `backbone` trains only the layers after the pooling.
     probe: how a trial's features are measured, for the selection and on the test set: by a linear SVM, k nearest
         neighbours or k-means; or by the method's own `classifier`, on the test set alone.
-    select: the rule that chooses the stage's config.
-    stop: ends hopeless trials early.
+    select: the rule that chooses the stage's config: the lowest mean final training loss over the seeds, or the highest
+        mean accuracy of the probe on the labelled training images. A stage of method `frozen` has `probe_accuracy`.
+    search: how configs are found in the space of the searched values; None is a grid.
+    stop: ends hopeless trials early; None trains every trial to its end.
     """
 
     data: dict[str, Any] = Field(default_factory=dict)
@@ -139,10 +150,17 @@ class FrozenStage(StageSettings):
 
 
 class ExperimentSettings(Settings):
-    """The top level of an experiment's YAML; its stages are parsed later.
+    """The top level of an experiment's YAML.
 
-    seeds: a number of seeds (0, 1, ...), or a list of them.
-    streams: the seeds of named random streams that do not follow the trial's seed.
+    name: names the results folder and the MLflow experiment.
+    data: the images, and how many of them carry labels.
+    model: the encoder.
+    seeds: a number of seeds (0, 1, ...), or a list of them; each config is trained with every one.
+    streams: the seeds of named random streams that do not follow the trial's seed: `split` (the test split and the
+        labelled subset), `init` (initial weights), `order` (batches) and `augmentation` (views).
+    resources: the resources of one trial.
+    probes: the settings of the probes.
+    stages: the stages by name, in the order in which they are searched.
     """
 
     name: Name
@@ -152,7 +170,7 @@ class ExperimentSettings(Settings):
     streams: dict[RandomStream, Seed] = Field(default_factory=dict)
     resources: Resources = Resources()
     probes: ProbesSettings = ProbesSettings()
-    stages: Annotated[dict[Name, dict[str, Any]], MinLen(1), MaxLen(MOST_STAGES)]
+    stages: Annotated[dict[Name, dict[str, Any]], MinLen(1), MaxLen(MOST_STAGES)]  # parsed later
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,11 @@ Beta = Annotated[float, Ge(0.0), Lt(1.0)]
 
 
 class SGD(Settings):
-    """Stochastic gradient descent (torch.optim.SGD)."""
+    """Stochastic gradient descent (torch.optim.SGD).
+
+    name: `sgd`.  lr: learning rate, as it is applied.  momentum: of the gradients' running sum.
+    weight_decay: factor of the L2 penalty.  nesterov: whether momentum is Nesterov's.
+    """
 
     name: Literal["sgd"]
     lr: Positive
@@ -29,7 +33,11 @@ class SGD(Settings):
 
 
 class Adam(Settings):
-    """Adam, with L2 regularisation as weight decay (torch.optim.Adam)."""
+    """Adam, with L2 regularisation as weight decay (torch.optim.Adam).
+
+    name: `adam`.  lr: learning rate, as it is applied.  beta1: decay of the gradients' running mean.
+    beta2: decay of the squared gradients' running mean.  weight_decay: factor of the L2 penalty.
+    """
 
     name: Literal["adam"]
     lr: Positive
@@ -39,7 +47,12 @@ class Adam(Settings):
 
 
 class AdamW(Settings):
-    """Adam with decoupled weight decay (torch.optim.AdamW)."""
+    """Adam with decoupled weight decay (torch.optim.AdamW).
+
+    name: `adamw`.  lr: learning rate, as it is applied.  beta1: decay of the gradients' running mean.
+    beta2: decay of the squared gradients' running mean.  weight_decay: share of the weights, times lr, that a step
+    takes off.
+    """
 
     name: Literal["adamw"]
     lr: Positive
@@ -49,7 +62,11 @@ class AdamW(Settings):
 
 
 class LARS(Settings):
-    """Layer-wise adaptive rates (You et al. 2017, arXiv:1708.03888), without rates and decay for biases and norms."""
+    """Layer-wise adaptive rates (You et al. 2017, arXiv:1708.03888), without rates and decay for biases and norms.
+
+    name: `lars`.  lr: learning rate, as it is applied.  momentum: of the updates' running sum.
+    weight_decay: factor of the L2 penalty.  trust: factor of the ratio of the weights' norm to the gradient's.
+    """
 
     name: Literal["lars"]
     lr: Positive
@@ -62,20 +79,30 @@ OptimizerSettings = Annotated[SGD | Adam | AdamW | LARS, Field(discriminator="na
 
 
 class Constant(Settings):
-    """A constant learning rate."""
+    """A constant learning rate.
+
+    name: `constant`.
+    """
 
     name: Literal["constant"]
 
 
 class Cosine(Settings):
-    """A linear warm-up over `warmup` epochs, then half a cosine down to 0, step by step."""
+    """A linear warm-up, then half a cosine down to 0, step by step.
+
+    name: `cosine`.  warmup [epochs]: length of the warm-up, less than the stage's epochs.
+    """
 
     name: Literal["cosine"]
     warmup: NotNegative = 0.0
 
 
 class Exponential(Settings):
-    """lr(e) = lr0 exp(-rate max(0, e - hold E)) for epoch e of E (Cavallari & Ponti 2022, section 3.1)."""
+    """lr(e) = lr0 exp(-rate max(0, e - hold E)) for epoch e of E (Cavallari & Ponti 2022, section 3.1).
+
+    name: `exponential`.  hold: share of the epochs in which the learning rate stays lr0.
+    rate [per epoch]: rate of the decay.
+    """
 
     name: Literal["exponential"]
     hold: Annotated[float, Ge(0.0), Le(1.0)] = 0.05
@@ -90,6 +117,9 @@ class Asha(Settings):
 
     After `grace`, `grace * reduction`, ... epochs a trial goes on only if its loss is among the lowest 1 / reduction of
     its cohort's losses at that epoch.
+
+    scheduler: `asha`.  grace [epochs]: epochs before the first comparison.
+    reduction: of this number of trials one goes on.
     """
 
     scheduler: Literal["asha"]
@@ -102,6 +132,9 @@ class MedianRule(Settings):
 
     From `grace` epochs on, a trial ends if its lowest loss so far is above the median of the mean losses of its cohort
     until then, if at least `min_peers` trials are as far.
+
+    scheduler: `median`.  grace [epochs]: epochs before the first comparison.
+    min_peers [trials]: fewest trials of the cohort that are compared with.
     """
 
     scheduler: Literal["median"]
