@@ -66,6 +66,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "values that no config has": ({"config": "lr=0.1"}, "config lr=0.1: no config has it: choices: "),
     "values of which several have": ({"config": {}}, "several configs have it: choices: "),
     "a key that was not searched": ({"config": {"momentum": 0.1}}, "momentum: choices: optimizer.lr"),
+    "a value twice": ({"config": "lr=0.01,lr=0.001"}, "a key stands there twice"),
     "values of another form": ({"config": "lr=0.1,seed"}, "give an id, or values as in lr=0.1,epochs=5"),
 }
 

@@ -36,6 +36,9 @@ def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     assert experiment_file(Path("rotation_semi")) == SPACES / "rotation_semi.yaml"
     assert experiment_file(Path("own.yaml")) == Path("own.yaml")  # whoever reads it says that it is not there
+    Path("rotation_semi").mkdir()  # of results, perhaps
+    assert experiment_file(Path("rotation_semi")) == SPACES / "rotation_semi.yaml"
+    Path("rotation_semi").rmdir()
     Path("rotation_semi").write_text("mine")
     assert experiment_file(Path("rotation_semi")) == Path("rotation_semi")
 

@@ -159,7 +159,7 @@ def test_a_pipe_gets_a_line_about_progress_now_and_then(tmp_path: Path, monkeypa
         while "left" not in file.getvalue():
             time.sleep(0.01)
     printed = file.getvalue()
-    assert re.search(rf"^0/{len(MEMBERS)} done, 1 running, about 0 min \d\d s left$", printed, re.MULTILINE)
+    assert re.search(rf"^0/{len(MEMBERS)} done, 1 running, about \d+ s left$", printed, re.MULTILINE)
     time.sleep(0.05)
     assert file.getvalue() == printed
 

@@ -4,7 +4,7 @@ import heapq
 
 import pytest
 
-from raysl.console.remaining_time import RemainingTime
+from raysl.console.remaining_time import RemainingTime, duration_text
 
 EPOCHS = 20
 
@@ -72,3 +72,24 @@ def test_a_trial_that_begins_again_starts_at_nothing() -> None:
     now = 15.0
     estimate.progressed("x", 0.25)
     assert estimate.seconds({}) == pytest.approx(15.0)
+
+
+def test_a_trial_that_was_not_trained_to_its_end_tells_nothing_of_others() -> None:
+    now = 0.0
+    estimate = RemainingTime(lambda: now)
+    estimate.started("x", "a")
+    estimate.started("y", "a")
+    now = 0.2
+    estimate.ended("y", whole=False)
+    now = 30.0
+    estimate.progressed("x", 0.5)
+    assert estimate.seconds({"a": 7}) == pytest.approx((30 + 7 * 60) / 2)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.4, "59 s"), (59.7, "1 min 00 s"), (119.6, "2 min 00 s"), (725.0, "12 min 05 s"),
+     (3599.9, "1 h 00 min"), (12_000.0, "3 h 20 min")],
+)  # fmt: skip
+def test_durations_are_rounded_once(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

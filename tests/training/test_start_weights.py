@@ -1,5 +1,6 @@
 """Start weights: from every form of file the same, refused with all that misfits, and part of what a trial is."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +107,22 @@ def test_all_that_misfits_is_named_at_once(resnet: dict[str, Tensor], tmp_path: 
     for changed in ({"stem": "cifar"}, {"backbone": "resnet50"}):
         with pytest.raises(UserError, match=r"does not fit the backbone: .*conv1.weight"):
             read_source(RESNET.model_copy(update=changed), given(tmp_path / "right.pt"), 3)
+
+
+def test_a_file_that_says_how_its_layers_compute_must_agree(resnet: dict[str, Tensor], tmp_path: Path) -> None:
+    def read(**metadata: str) -> None:
+        save_file(resnet, tmp_path / "told.safetensors", metadata)
+        read_source(RESNET, given(tmp_path / "told.safetensors"), 3)
+
+    other = RESNET.model_copy(update={"norm_eps": 0.1})
+    read(model=RESNET.model_dump_json(exclude_none=True))
+    read(spec=json.dumps({"model": RESNET.model_dump(mode="json")}))
+    for told in ({"model": other.model_dump_json()}, {"spec": json.dumps({"model": other.model_dump(mode="json")})}):
+        with pytest.raises(UserError, match=r"were trained with model.norm_eps: 0.1, and compute other features"):
+            read(**told)
+    for wrong in ("[]", "{", '"spec"', "3"):
+        with pytest.raises(UserError, match="hold no settings of a model"):
+            read(spec=wrong)
 
 
 class Bomb:

@@ -64,6 +64,15 @@ def test_a_later_search_supersedes_only_its_like(make_stage: MakeStage) -> None:
     assert current_ids(stages[::-1]) == current_ids(stages)
 
 
+def test_start_weights_that_have_moved_are_the_same(make_stage: MakeStage) -> None:
+    def stage(name: str, created: float, source: str, digest: str) -> StageRecord:
+        weights = {"source": source, "digest": digest}
+        return make_stage(stage_id=name, created_at=created, model={"backbone": "resnet18", "weights": weights})
+
+    stages = [stage("old", 1.0, "file:a", "x"), stage("new", 2.0, "file:b", "x"), stage("other", 3.0, "file:b", "y")]
+    assert current_ids(stages) == {"new", "other"}
+
+
 def test_a_record_without_a_model_is_superseded_by_one_of_any(make_stage: MakeStage) -> None:
     older = [make_stage(stage_id=f"old{i}", created_at=float(i), model={}) for i in range(2)]
     assert current_ids(older) == {"old1"}
