@@ -14,6 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 # Read when numpy's libraries are loaded, and so before anything is imported that imports it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and what commands print would be as narrow as the terminal
 
 from tiny import EXPERIMENT, Finished, inline, raysl, write
 from waiting import slowness

@@ -36,7 +36,7 @@ def test_a_mistaken_argument_is_named_without_its_secret(arguments: list[str]) -
 def test_a_fault_of_raysl_s_is_a_traceback_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cretpw")
 
-    def broken() -> None:
+    def broken(*arguments: object) -> None:
         try:
             raise KeyError("s3cretpw")
         except KeyError as error:

@@ -1,5 +1,6 @@
 """The experiments and cluster files that come with raysl: in a checkout beside the package, in a wheel within it."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,9 @@ def experiment_file(given: Path) -> Path:
     A file that exists comes before a packaged one of that name.
     Raises ConfigError for what looks like a name and is none.
     """
-    if given.suffix or (given.exists() and not given.is_dir()):
-        return given
     files = packaged_files()
+    if given.suffix or os.path.isfile(given) or (os.path.isdir(given) and given.as_posix() not in files):
+        return given
     if given.as_posix() not in files:
         name = cut(printable(str(given)), 1000)
         raise ConfigError(f"{name}: no such file, and no packaged experiment; {choices(given.as_posix(), files)}")

@@ -165,7 +165,7 @@ class _Reader:
             self.experiments[what] = experiment
         experiment = self.experiments[what]
         if self.asked(cell.key):
-            self._count(what, cell)
+            self._count(what, f"{self._one(parts, 'experiment', cell.key)[1]}: cell {cell.key}")
         stages = {stage.name: stage for stage in experiment.stages}
         if cell.stage not in stages:
             place = self._one(parts, "stage", cell.key)[1]
@@ -175,12 +175,12 @@ class _Reader:
             self.reasons[cell.key] = f"stage {cell.stage} sees no labelled images, which are all that is attacked"
         return replace(cell, digest=experiment_digest(_with_stages(experiment, {cell.stage})))
 
-    def _count(self, what: str, cell: Cell) -> None:
+    def _count(self, what: str, place: str) -> None:
         self.num_trials[what] = self.experiments[what].num_trials
         total = sum(self.num_trials.values())
         if total > MOST_TRIALS:
             raise ConfigError(
-                f"{self.file}: cell {cell.key}: with this cell's, {total:,} trials are asked for; at most "
+                f"{place}: with this cell's, {total:,} trials are asked for; at most "
                 f"{MOST_TRIALS:,}: choose fewer --cells"
             )
 

@@ -141,7 +141,7 @@ def table(rows: int, columns: int, more: str = "") -> str:
         (table(11, 91), "tables: 1,001 cells of rows and columns; at most 1,000 in a file"),
         (
             table(10, 10, ", set: {seeds: 600}"),
-            "cell a/r8/c3: with this cell's the file has 50,400 trials; at most 50,000",
+            "cell a/r8/c3: with this cell's, 50,400 trials are asked for; at most 50,000",
         ),
         (table(1, 1, ", set: {seeds: 100000}"), "cell a/r0/c0: "),
         (table(1, 1, f", set: {{{'.'.join('a' * 50)}: 1}}"), "a key of 50 parts; it has at most 32"),

@@ -254,7 +254,7 @@ def test_mlflow_holds_the_accuracies_and_no_curves(searched: Finished) -> None:
     for trial in trials_of(results, *FROZEN):
         run = found[trial["trial_id"]]
         tested = {"final/test_accuracy"} if trial["selected"] else set()
-        assert set(run.data.metrics) == {"final/probe_accuracy"} | tested
+        assert set(run.data.metrics) == {"final/probe_accuracy", "seconds"} | tested
         assert run.info.status == "FINISHED"
 
 
