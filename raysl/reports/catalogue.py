@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.figure import Figure
 
@@ -143,7 +144,7 @@ def _draw_importance(names: Names, stages: Stages) -> Figure:
 _TYPES = (
     FigureType(
         "curves", "training loss of all configs, by epoch", curves.NOTE, curves.obstacle,
-        lambda names, stages: curves.draw(names, stages, ""),
+        partial(curves.draw, note=""),
     ),
     FigureType(
         "slices", "the objective over each searched value", slices.NOTE,
@@ -156,11 +157,11 @@ _TYPES = (
     ),
     FigureType(
         "history", "the objective in the order of the search", history.NOTE, history.obstacle,
-        lambda names, stages: history.draw(names, stages, ""),
+        partial(history.draw, note=""),
     ),
     FigureType(
         "parallel", "parallel coordinates of the configs", parallel.NOTE, parallel.obstacle,
-        lambda names, stages: parallel.draw(names, stages, ""),
+        partial(parallel.draw, note=""),
     ),
     FigureType(
         "importance", "what each searched value explains (fANOVA)", importance.ASSUMPTIONS, _no_importance,
@@ -168,19 +169,19 @@ _TYPES = (
     ),
     FigureType(
         "contour", "the objective over two searched values", contour.NOTE, contour.obstacle,
-        lambda names, stages: contour.draw(names, stages, ""),
+        partial(contour.draw, note=""),
     ),
     FigureType(
         "pareto", "two objectives against each other", pareto.NOTE, pareto.obstacle,
-        lambda names, stages: pareto.draw(names, stages, ""),
+        partial(pareto.draw, note=""),
     ),
     FigureType(
         "seeds", "the best configs against the selected, by seed", f"{pairs.NOTE}. {pairs.CAUTION}", pairs.obstacle,
-        lambda names, stages: pairs.draw(names, stages, ""),
+        partial(pairs.draw, note=""),
     ),
     FigureType(
         "times", "training time of the trials", times.NOTE, times.obstacle,
-        lambda names, stages: times.draw(names, stages, ""),
+        partial(times.draw, note=""),
     ),
     FigureType(
         "loss_curves", "loss and terms of the selected config, by epoch", loss_curves.TERMS_NOTE, _no_curves,
@@ -194,7 +195,7 @@ _TYPES = (
     ),
     FigureType(
         "confusion", "what the test images of each class are taken for", confusion.NOTE, confusion.obstacle,
-        lambda names, stages: confusion.draw(names, stages, ""),
+        partial(confusion.draw, note=""),
     ),
     FigureType(
         "tsne", "test features in two dimensions",

@@ -63,12 +63,7 @@ def named(stage: Searched) -> dict[str, str]:
 def draw(names: Sequence[str], stages: Sequence[Searched], note: str) -> Figure:
     """Draw a panel for each stage, each with a legend of its own."""
     most = max(len(named(stage)) for stage in stages) + 1
-    height = figures.PANEL_HEIGHT + figures.LEGEND_LINE * most + figures.title_height(names)
-    figure, places = figures.panels(len(stages), note, height=height)
-    for panel, name, stage in zip(places, names, stages, strict=True):
-        _draw_panel(panel, stage)
-        figures.set_title(panel, name)
-    return figure
+    return figures.panel_each(names, stages, note, _draw_panel, figures.PANEL_HEIGHT + figures.LEGEND_LINE * most)
 
 
 def _draw_panel(panel: Axes, stage: Searched) -> None:

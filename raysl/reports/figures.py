@@ -145,6 +145,21 @@ def panels(num_panels: int, note: str, *, height: float, legend: Sequence[str] =
     return figure, [above.add_subplot(num_rows, num_columns, place + 1) for place in range(num_panels)]
 
 
+def panel_each(
+    names: Sequence[str],
+    shown: Sequence[T],
+    note: str,
+    draw_panel: Callable[[Axes, T], None],
+    height: float = PANEL_HEIGHT,
+) -> Figure:
+    """Return a figure with a titled panel for each of `shown`; height: of a row without its title, as of `panels`."""
+    figure, places = panels(len(shown), note, height=height + title_height(names))
+    for panel, name, one in zip(places, names, shown, strict=True):
+        draw_panel(panel, one)
+        set_title(panel, name)
+    return figure
+
+
 def legend_below(axes: Axes, handles: Sequence[Artist], labels: Sequence[str], *, handlelength: float = 2.0) -> None:
     """Put one legend below all panels of the figure that holds these axes; handlelength: in widths of the font."""
     figure = axes.get_figure(root=False)

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -77,12 +78,7 @@ def pairs(stage: Searched) -> list[Pair]:
 def draw(names: Sequence[str], stages: Sequence[Searched], note: str) -> Figure:
     """Draw a panel for each stage, with a line for each config."""
     most = max(len(pairs(stage)) for stage in stages)
-    height = 0.5 + ROW_HEIGHT * most + figures.title_height(names)
-    figure, places = figures.panels(len(stages), note, height=height)
-    for panel, name, stage in zip(places, names, stages, strict=True):
-        _draw_panel(panel, stage, most)
-        figures.set_title(panel, name)
-    return figure
+    return figures.panel_each(names, stages, note, partial(_draw_panel, most=most), 0.5 + ROW_HEIGHT * most)
 
 
 def _draw_panel(panel: Axes, stage: Searched, most: int) -> None:

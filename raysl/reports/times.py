@@ -56,12 +56,7 @@ def _is_trained(trial: Row) -> bool:
 @figures.styled
 def draw(names: Sequence[str], stages: Sequence[Searched], note: str) -> Figure:
     """Draw a panel for each stage."""
-    height = figures.PANEL_HEIGHT + figures.title_height(names)
-    figure, places = figures.panels(len(stages), note, height=height)
-    for panel, name, stage in zip(places, names, stages, strict=True):
-        _draw_panel(panel, stage)
-        figures.set_title(panel, name)
-    return figure
+    return figures.panel_each(names, stages, note, _draw_panel)
 
 
 def _draw_panel(panel: Axes, stage: Searched) -> None:
