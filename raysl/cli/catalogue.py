@@ -52,7 +52,7 @@ def new(
 
 
 def cluster_files(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="It must not exist.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.", show_default=False)],
 ) -> None:
     """Copy the files that start clusters on AWS, GCP, Kubernetes and Slurm."""
     from raysl.commands import packaged

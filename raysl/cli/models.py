@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from raysl.cli.options import Form
+
 Folder = Annotated[str, typer.Argument(metavar="RESULTS", help="A results folder or URI.", show_default=False)]
 
 
-def models(results: Folder, form: Annotated[str, typer.Option("--format", help="table or json.")] = "table") -> None:
+def models(results: Folder, form: Form = "table") -> None:
     """List the models that a results folder keeps, milestones too."""
     from raysl.commands import models as command
 
@@ -18,11 +20,11 @@ def models(results: Folder, form: Annotated[str, typer.Option("--format", help="
 def export(
     results: Folder,
     form: Annotated[str, typer.Option("--format", help="safetensors, torchvision, timm or onnx.")] = "safetensors",
-    stage: Annotated[str | None, typer.Option(help="Name or id; the only one if not given.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Stage, by name or id; the only one if not given.")] = None,
     config: Annotated[str, typer.Option(help="selected, an id, or searched values: lr=0.1,epochs=5.")] = "selected",
     seed: Annotated[int, typer.Option(min=0, help="The trial's seed.")] = 0,
     epoch: Annotated[
-        int | None, typer.Option(min=1, help="Of a milestone; the end of the training if not given.")
+        int | None, typer.Option(min=1, help="Epoch of a milestone; the end of the training if not given.")
     ] = None,
     output: Annotated[
         Path | None,

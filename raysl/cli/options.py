@@ -43,11 +43,12 @@ Wanted = Annotated[
     ),
 ]  # fmt: skip
 PackagedName = Annotated[
-    str, typer.Argument(metavar="NAME", help="Of a packaged experiment.", show_default=False, autocompletion=_names)
+    str,
+    typer.Argument(metavar="NAME", help="Name of a packaged experiment.", show_default=False, autocompletion=_names),
 ]
 Form = Annotated[str, typer.Option("--format", help="table or json.", callback=_checked_form)]
 Cells = Annotated[
-    list[str] | None, typer.Option(help="Of a table file: only cells TABLE/ROW/COLUMN that match; may be repeated.")
+    list[str] | None, typer.Option(help="Table files only: search the cells that match TABLE/ROW/COLUMN; repeatable.")
 ]
 Profile = Annotated[str | None, typer.Option("--profile", help="A named set of overrides in the YAML.")]
 Overrides = Annotated[
@@ -60,19 +61,19 @@ Tracking = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        help="Of a Ray cluster: auto on one of its nodes, http://HEAD:8265 (tune only) from outside; "
-        "a local one is started if not given."
+        help="Ray cluster: auto on one of its nodes, http://HEAD:8265 (tune only) from outside; "
+        "a local one starts if not given."
     ),
 ]
 Cluster = Annotated[
-    Path | None, typer.Option("--cluster", help="File of the cluster at --address: how far it grows, and its prices.")
+    Path | None, typer.Option("--cluster", help="File of the cluster at --address: node types, limits, prices.")
 ]
 Backend = Annotated[str, typer.Option(help="'ray', or 'inline': one trial at a time in this process, without Ray.")]
-MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at once; as many as fit if not given.")]
-Score = Annotated[str, typer.Option(help="Whose test scores: 'selected', or 'all' to audit a selection rule.")]
-Retrain = Annotated[
-    str, typer.Option(help="'code': train those again that other code than this has trained; 'nothing' else.")
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials that run at once; as many as fit if not given.")]
+Score = Annotated[
+    str, typer.Option(help="Trials to score on the test set: 'selected', or 'all' to audit the selection.")
 ]
+Retrain = Annotated[str, typer.Option(help="'code': retrain trials that other code trained; 'nothing': keep them.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check the YAML and the data, list the trials, start and download nothing.")
 ]

@@ -19,7 +19,7 @@ def show(
     ] = False,
     diagnostic: Annotated[
         str | None,
-        typer.Option(help="Draw what selected models show of themselves, by the name that methods give it."),
+        typer.Option(help="Draw a figure of the selected models, such as mixing."),
     ] = None,
     mixing: Annotated[bool, typer.Option("--mixing", help="The same as --diagnostic mixing.")] = False,
     output: Annotated[

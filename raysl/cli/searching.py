@@ -37,8 +37,10 @@ def tune(
     tracking: Tracking = None,
     max_concurrent: MaxConcurrent = None,
     cluster: Cluster = None,
-    max_hours: Annotated[float | None, typer.Option(min=0.0, help="Hours that the search takes at most.")] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0.0, help="USD that its nodes cost at most meanwhile.")] = None,
+    max_hours: Annotated[float | None, typer.Option(min=0.0, help="End the search after so many hours.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0.0, help="End the search before its nodes have cost so many USD.")
+    ] = None,
     score: Score = "selected",
     retrain: Retrain = "nothing",
     dry_run: DryRun = False,
@@ -68,7 +70,7 @@ def tune(
 def train(
     file: File,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The trial's seed.")] = 0,
-    stage: Annotated[str | None, typer.Option(help="Which stage; the only one if not given.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Stage to train; the only one if not given.")] = None,
     profile: Profile = None,
     overrides: Overrides = None,
     results: Annotated[
@@ -89,7 +91,7 @@ def plan(
     results: Results = None,
     address: Address = None,
     cluster: Cluster = None,
-    steps: Annotated[int, typer.Option(min=1, help="Measured steps of each distinct shape.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Steps to measure for each distinct model and batch shape.")] = 5,
     form: Form = "table",
 ) -> None:
     """Say what a search would take: trials, resources, and time from a few measured steps."""

@@ -5,11 +5,10 @@ from dataclasses import asdict
 from raysl.api.model_list import ListedModel, list_models
 from raysl.console.fitted_table import Column, print_table
 from raysl.console.screen import screen, write_json
-from raysl.errors import ResultsError, UserError, choices
+from raysl.errors import ResultsError
 from raysl.results.short_names import short_names
 from raysl.results.storage.store import Store
 
-FORMATS = ("table", "json")
 COLUMNS = (
     Column("stage", left=True),
     Column("config", left=True),
@@ -24,9 +23,7 @@ COLUMNS = (
 
 
 def models(results: str, form: str) -> None:
-    """List the models that a results folder keeps."""
-    if form not in FORMATS:
-        raise UserError(f"--format {form}: {choices(form, FORMATS)}")
+    """List the models that a results folder keeps; form: `table` or `json`."""
     store = Store.open(results, create=False)
     found = list_models(store)
     console = screen()
