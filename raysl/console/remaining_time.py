@@ -38,7 +38,10 @@ class RemainingTime:
             trial.fraction, trial.seen = fraction, self._clock()
 
     def ended(self, trial_id: str, *, whole: bool = True) -> None:
-        """A trial has ended; whole: whether it was trained to its end, so that its time tells of others'."""
+        """A trial has ended.
+
+        whole: whether it was trained to its end; only then does its time count for other trials.
+        """
         trial = self._running.pop(trial_id, None)
         if trial is not None and whole:
             self._ended.setdefault(trial.group, []).append(self._clock() - trial.started)
