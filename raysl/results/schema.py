@@ -92,7 +92,9 @@ TRIALS = _schema(
     nullable("torch_version", _TEXT, "version of PyTorch that trained"),
     nullable("code", _TEXT, "names the sources that trained; null where an earlier version did"),
     nullable(
-        "weights_of", _TEXT, "id of the trial that these weights and seconds are of; null if this trial was trained itself"
+        "weights_of",
+        _TEXT,
+        "id of the trial that these weights and seconds are of; null if this trial was trained itself",
     ),
     nullable("spec", _TEXT, "JSON of everything that decides the trial's numbers"),
 )
