@@ -17,6 +17,8 @@ from tiny import Finished, here
 import raysl
 from raysl.data.storage.decoded_cache import load_test
 
+pytestmark = pytest.mark.slow
+
 RESNET = """\
 name: exported
 data: {source: digits, labels: 40, unlabelled: 64}

@@ -19,6 +19,8 @@ from raysl.results.storage.store import Store
 from raysl.training.features import FEATURE_BATCH
 from raysl.training.input_pipeline import Feed
 
+pytestmark = pytest.mark.slow
+
 MORE: dict[str, dict[str, Any]] = {"moco": {"queue": 32}, "semi": {"pretext": {"name": "rotation"}}}
 
 

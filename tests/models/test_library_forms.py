@@ -12,6 +12,8 @@ from raysl.models.backbones import build_backbone
 from raysl.models.library_forms import NAMES, in_library
 from raysl.models.settings import ModelSettings
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"inception_v3": 75}
 STEMS = [
     (library, backbone, stem, channels)

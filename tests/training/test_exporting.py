@@ -15,6 +15,8 @@ from raysl.training.model_file import Normalisation
 from raysl.training.spec import TrialSpec
 from raysl.training.trained_model import TrainedModel
 
+pytestmark = pytest.mark.slow
+
 NESTED = {"semi": {"pretext": {"name": "rotation"}}}
 
 
