@@ -37,7 +37,7 @@ def rescore(folder: Path, republish: Callable[[Path], None], selected: list[floa
     for values, is_selected in ((selected, True), (other, False)):
         [trials] = by_config(folder, selected=is_selected).values()
         for trial, value in zip(trials, values, strict=True):
-            write_score(store, Score(trial["trial_id"], value, 500, "{}"))
+            write_score(store, Score(trial["trial_id"], {"accuracy": value}, 500, "{}"))
     republish(folder)
 
 
