@@ -15,8 +15,7 @@ def together(encoder: Encoder, *groups: Tensor) -> tuple[Tensor, ...]:
     Batch normalisation then takes its statistics from all of them.
     groups: [B_i, C, H, W] each, or the backbone's output for them (`Encoder.forward`).
     """
-    features: Tensor = encoder(torch.cat(groups))
-    return features.split([len(group) for group in groups])
+    return torch.split(encoder(torch.cat(groups)), [len(group) for group in groups])
 
 
 def wide(logits: Tensor) -> Tensor:
