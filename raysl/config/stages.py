@@ -109,8 +109,17 @@ def check_rules(stage: Stage, document: Document) -> None:
 
 
 def _check_pixel_stays(stage: Stage, document: Document) -> None:
-    """Refuse views that may crop the pixel that the attack writes into labelled images."""
-    for config in stage.extremes if stage.data.attack is not None else ():
+    """Refuse views that may move or crop the pixel that the attack writes into labelled images."""
+    if stage.data.attack is None:
+        return
+    name = stage.settings.method["name"]
+    if not methods.shows_labelled_as_they_are(name):
+        where = ("stages", stage.name, "method", "name")
+        raise ConfigError(
+            f"{_at(where, document)}: {name!r} augments labelled images, and so moves the pixel that data.attack "
+            "writes into them; leave the attack out, or take supervised or semi"
+        )
+    for config in stage.extremes:
         if (views := config.settings.method.get("views", "none")) != "none":
             where = ("stages", stage.name, "method", "views")
             raise ConfigError(
@@ -135,6 +144,7 @@ def _check_comparable(stage: Stage, where: Path_, name: str, document: Document)
     other = {"select": f"use select: {METRICS[0].probe}", "objectives": f"use {METRICS[0].probe}"}.get(
         where[-1], "leave it out, and every trial is trained to its end"
     )
+    shaping |= {"unlabelled_ratio"}  # more unlabelled images of each step make another loss
     for key in sorted(shaping & set(stage.space)):
         raise ConfigError(
             f"{_at(where, document)}: {name} cannot choose over {key!r}: it changes what the "
