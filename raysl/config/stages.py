@@ -144,7 +144,6 @@ def _check_comparable(stage: Stage, where: Path_, name: str, document: Document)
     other = {"select": f"use select: {METRICS[0].probe}", "objectives": f"use {METRICS[0].probe}"}.get(
         where[-1], "leave it out, and every trial is trained to its end"
     )
-    shaping |= {"unlabelled_ratio"}  # more unlabelled images of each step make another loss
     for key in sorted(shaping & set(stage.space)):
         raise ConfigError(
             f"{_at(where, document)}: {name} cannot choose over {key!r}: it changes what the "
