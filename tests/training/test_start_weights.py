@@ -170,7 +170,7 @@ def test_imagenet_is_torchvisions_file_in_the_folder_of_data(
     found = read_source(RESNET, imagenet, 3)
     assert (found.mean, found.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     torch.testing.assert_close(found.tensors["conv1.weight"], resnet["conv1.weight"], rtol=0, atol=0)
-    with pytest.raises(UserError, match="imagenet is known for resnet18 and resnet50, and not for small_resnet"):
+    with pytest.raises(UserError, match=r"for small_resnet it is looked for in .*/weights/small_resnet_imagenet.safe"):
         read_source(ModelSettings(), imagenet, 3)
 
 
@@ -272,7 +272,7 @@ def test_a_mistake_is_named_with_its_place(first: tuple[TrialSpec, Path], tmp_pa
         "  weights: 'file:/nowhere.pt'": r"started.yaml:6: model.weights: /nowhere.pt does not exist",
         "  weights: imagnet": r"started.yaml:6: model.weights.*'imagnet': choices: imagenet, file:PATH",
         f"  weights: {{source: 'file:{path}', digest: '0'}}": r"model.weights: file:.* has the digest [0-9a-f]{32}",
-        "  weights: imagenet": r"imagenet is known for resnet18 and resnet50, and not for small_resnet",
+        "  weights: imagenet": r"for small_resnet it is looked for in .*/weights/small_resnet_imagenet.safetensors",
     }
     for text, expected in cases.items():
         file = tmp_path / "started.yaml"
@@ -280,6 +280,14 @@ def test_a_mistake_is_named_with_its_place(first: tuple[TrialSpec, Path], tmp_pa
         with pytest.raises(UserError, match=expected):
             raysl.tune(file, str(tmp_path / "r"), backend="inline")
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="needs weights/efficientnet_lite0_imagenet.safetensors in RAYSL_DATA")
+def test_imagenet_of_another_backbone_is_its_file_in_the_folder_of_data() -> None:
+    lite = ModelSettings(backbone="efficientnet_lite0", features=None)
+    found, file = (read_source(lite, StartWeights(source=source), 3) for source in ("imagenet", f"file:{REAL}"))
+    assert (found.digest, found.mean, found.std) == (file.digest, file.mean, file.std)
+    assert found.std == pytest.approx((128 / 255,) * 3)
 
 
 @pytest.mark.slow
