@@ -193,11 +193,11 @@ def _check_has_model(stage: Stage, start: Stage, document: Document) -> None:
 
 
 def _check_from_scratch(stage: Stage, earlier: dict[str, Stage], document: Document, has_weights: bool) -> None:
-    if not stage.trains:
+    if not stage.trains and not has_weights:
         name = stage.settings.method["name"]
         raise ConfigError(
             f"{_at(('stages', stage.name, 'start_from'), document)}: must be given: {name} trains nothing, and probes "
-            f"what an earlier stage has learnt; {choices('', earlier)}"
+            f"what an earlier stage has learnt (or model.weights); {choices('', earlier)}"
         )
     for key, trouble in (
         ("freeze", "'backbone' freezes a backbone that nothing has trained"),

@@ -270,7 +270,12 @@ class Experiment:
         return [*(self.chain(earlier) if earlier is not None else ()), stage]
 
     def streams_of(self, stage: Stage) -> tuple[str, ...]:
-        """Return the streams of a stage's features: those of its method, or of its start if it trains nothing."""
+        """Return the streams of a stage's features: those of its method, or of its start if it trains nothing.
+
+        Features of given start weights are of no stream.
+        """
+        if not stage.trains and stage.start_from is None:
+            return ()
         owner = stage if stage.trains else self.chain(stage)[-2]
         return methods.describe(owner.settings.method["name"]).streams
 

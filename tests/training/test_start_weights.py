@@ -250,6 +250,28 @@ def test_a_search_starts_from_a_file_and_goes_on_when_it_has_moved(
     assert (alone.trial_id, alone.final_loss) == (start.id, rows[start.id].final_loss)
 
 
+def test_start_weights_are_probed_as_they_are(first: tuple[TrialSpec, Path], store: Store, tmp_path: Path) -> None:
+    spec, path = first
+    stages = {"svm": {"method": {"name": "frozen"}}, "clusters": {"method": {"name": "frozen"}, "probe": "clustering"}}
+    experiment = SMALL_DICT | {"stages": stages}
+    experiment["model"] = SMALL_DICT["model"] | {"features": None, "weights": f"file:{path}"}
+    found = raysl.tune(experiment, str(tmp_path / "r"), backend="inline")
+    assert found.ok
+    assert found.trials.column_names.count("test_accuracy") == 1
+    assert all(0 < accuracy < 1 for accuracy in found.trials["test_accuracy"].to_pylist())
+    images = torch.rand(3, 1, 8, 8)
+    expected = build_method(spec, 1, store).encoder.backbone
+    expected.load_state_dict(
+        {
+            key.removeprefix("encoder.backbone."): value
+            for key, value in read_model(store, spec.id).tensors.items()
+            if key.startswith("encoder.backbone.")
+        }
+    )
+    model = raysl.load_model(tmp_path / "r", "svm")
+    torch.testing.assert_close(model(images), expected.eval()(images), rtol=0, atol=0)
+
+
 SMALL_DICT: dict[str, Any] = {
     "name": "started",
     "data": {"source": "digits", "labels": 40, "unlabelled": 128},
