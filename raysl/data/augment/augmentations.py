@@ -165,14 +165,15 @@ def _blend(images: Tensor, factor: Tensor, numbers: Tensor) -> None:
         return
     if images.shape[1] == 1:
         factor = factor.masked_fill(numbers == SATURATION, 1)
-    gray = _gray(images)
+    gray = luma(images)
     shares = torch.stack([numbers == CONTRAST, numbers == SATURATION]).to(images).view(2, -1, 1, 1, 1)
     other = (gray * shares[1]).addcmul_(gray.mean((1, 2, 3), keepdim=True), shares[0])
     factor = factor.to(images).view(-1, 1, 1, 1)
     torch.addcmul(other.mul_(1 - factor), images, factor, out=images).clamp_(0, 1)
 
 
-def _gray(images: Tensor) -> Tensor:
+def luma(images: Tensor) -> Tensor:
+    """Return the gray images [B, 1, H, W] of images [B, C, H, W]."""
     if images.shape[1] == 1:
         return images
     red, green, blue = torch.split(images, 1, 1)
@@ -195,7 +196,7 @@ def _hue(images: Tensor, turns: Tensor) -> Tensor:
 
 def grayscale(images: Tensor, draw: Draw, p: float = 0.2) -> Tensor:
     """Make images gray, each with probability p; the number of channels stays, and all become equal."""
-    return _on(draw.bernoulli(p), images, lambda group, rows: _gray(group).expand_as(group))
+    return _on(draw.bernoulli(p), images, lambda group, rows: luma(group).expand_as(group))
 
 
 def gaussian_blur(images: Tensor, draw: Draw, p: float = 1.0, sigma: tuple[float, float] = (0.1, 2.0)) -> Tensor:

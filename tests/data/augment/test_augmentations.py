@@ -161,7 +161,7 @@ def one_after_the_other(image: Tensor, factors: Tensor, order: Tensor) -> Tensor
         if number == HUE:
             image = augmentations._hue(image, factor)
         else:
-            gray = augmentations._gray(image)
+            gray = augmentations.luma(image)
             other = {0: torch.zeros_like(gray), CONTRAST: gray.mean((1, 2, 3), keepdim=True), SATURATION: gray}[number]
             image = torch.addcmul(other * (1 - factor), image, factor).clamp(0, 1)
     return image
