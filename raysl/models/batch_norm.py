@@ -3,6 +3,8 @@
 torch's SyncBatchNorm refuses CPU tensors; this one takes any device and backend, and uneven or empty shards.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
@@ -28,6 +30,22 @@ def sync_batch_norm(module: AnyModule) -> AnyModule:
     for name, child in module.named_children():
         setattr(module, name, sync_batch_norm(child))
     return module
+
+
+@contextmanager
+def kept_statistics(module: nn.Module) -> Iterator[None]:
+    """Leave the running statistics of a module's batch norms as they are; in train mode they normalise by the batch.
+
+    For passes that are no part of the data, such as those of adversarial images.
+    """
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    try:
+        for norm in norms:
+            norm.track_running_stats = False
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def _synchronised(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> "GlobalBatchNorm":
@@ -71,6 +89,8 @@ class GlobalBatchNorm(_BatchNorm):
 
     def _update_running(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        if not self.track_running_stats:  # in `kept_statistics`
             return
         self.num_batches_tracked.add_(1)
         momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum

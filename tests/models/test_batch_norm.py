@@ -8,7 +8,7 @@ from gloo import spawn
 from torch import Tensor, nn
 
 from raysl.collectives import rank
-from raysl.models.batch_norm import sync_batch_norm
+from raysl.models.batch_norm import kept_statistics, sync_batch_norm
 
 # name -> (rows on rank 0, rows on rank 1), shape of a row, constructor's options
 CASES: dict[str, tuple[tuple[int, int], tuple[int, ...], dict[str, Any]]] = {
@@ -152,3 +152,52 @@ def test_one_process_and_eval_mode_are_plain_batch_norm() -> None:
         for name, value in pass_through(replaced, images, weights).items():
             torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
         assert torch.equal(replaced.eval()(images), norm.eval()(images))
+
+
+def kept_on_each_rank() -> dict[str, Any]:
+    """Return what a batch norm makes of the images of this rank inside `kept_statistics`, and its state after that."""
+    norm, images, _, cut = example("uneven")
+    mine = images[:cut] if rank() == 0 else images[cut:]
+    norm = sync_batch_norm(norm)
+    norm(mine)
+    before = {key: value.clone() for key, value in norm.state_dict().items()}
+    with kept_statistics(norm):
+        kept = norm(2 * mine).detach()
+    same = all(torch.equal(value, before[key]) for key, value in norm.state_dict().items())
+    return {"kept": kept, "same": same, "after": norm(2 * mine).detach(), "moved": norm.state_dict()}
+
+
+def test_kept_statistics_stay_over_ranks_and_normalise_by_the_batch() -> None:
+    norm, images, _, _ = example("uneven")
+    norm(images)
+    expected = norm(2 * images)
+    found = spawn(kept_on_each_rank)
+    assert [each["same"] for each in found] == [True, True]
+    for name in ("kept", "after"):
+        torch.testing.assert_close(torch.cat([each[name] for each in found]), expected)
+    torch.testing.assert_close(found[0]["moved"], dict(norm.state_dict()))  # once more, outside
+
+
+@pytest.mark.parametrize("case", ["vectors", "cumulative", "no running statistics"])
+def test_kept_statistics_move_again_afterwards_even_after_an_exception(case: str) -> None:
+    norm, images, _, _ = example(case)
+    tracked = norm.track_running_stats
+    module = nn.Sequential(norm)
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    with pytest.raises(ValueError, match="planted"), kept_statistics(module):  # noqa: PT012
+        module(images)
+        raise ValueError("planted")
+    torch.testing.assert_close(dict(module.state_dict()), before, rtol=0, atol=0)
+    assert norm.track_running_stats == tracked
+    module(images)
+    assert len(before) == len(module.state_dict())
+    changed = {key for key, value in module.state_dict().items() if not torch.equal(value, before[key])}
+    assert ("0.running_mean" in changed) == tracked
+
+
+def test_kept_statistics_of_a_frozen_batch_norm_are_used() -> None:
+    norm, images, _, _ = example("vectors")
+    norm(images)
+    expected = norm.eval()(images)
+    with kept_statistics(norm):
+        torch.testing.assert_close(norm(images), expected, rtol=0, atol=0)

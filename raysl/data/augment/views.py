@@ -39,6 +39,10 @@ class Draw:
         """Return float32 [B], normally distributed."""
         return self._own(self._generator.standard_normal(self._size, np.float32)) * std + mean
 
+    def normals(self, count: int) -> Tensor:
+        """Return float32 [B, count], each row standard normally distributed."""
+        return self._own(self._generator.standard_normal((self._size, count), np.float32))
+
     def bernoulli(self, p: float) -> Tensor:
         """Return bool [B], each True with probability p."""
         return self._own(self._generator.random(self._size) < p)

@@ -19,6 +19,7 @@ PARAMETERS: dict[str, Callable[[Draw], Tensor]] = {
     "uniform": lambda drawn: drawn.uniform(-1.0, 3.0),
     "uniforms": lambda drawn: drawn.uniforms(3, -1.0, 3.0).T,
     "normal": lambda drawn: drawn.normal(1.0, 2.0),
+    "normals": lambda drawn: drawn.normals(3),
     "bernoulli": lambda drawn: drawn.bernoulli(0.4),
     "shared_uniform": lambda drawn: drawn.shared_uniform(),
 }
@@ -67,6 +68,13 @@ def test_parameters_have_their_distributions_and_types() -> None:
     assert (uniform.min(), uniform.max(), uniform.mean()) == pytest.approx((2.0, 6.0, 4.0), abs=0.03)
     assert (normal.mean(), normal.std()) == pytest.approx((1.0, 3.0), abs=0.06)
     assert bernoulli.float().mean() == pytest.approx(0.2, abs=0.01)
+
+
+def test_rows_of_normal_numbers_are_independent_and_standard() -> None:
+    rows = Draw(0, 0, 0, "view", np.arange(20_000), 20_000).normals(3)
+    assert (rows.shape, rows.dtype) == ((20_000, 3), torch.float32)
+    assert rows.mean(0).tolist() == pytest.approx([0] * 3, abs=0.03)
+    assert torch.cov(rows.T).flatten().tolist() == pytest.approx(torch.eye(3).flatten().tolist(), abs=0.04)
 
 
 def test_a_shared_number_is_drawn_once_for_all_rows_and_evenly() -> None:
