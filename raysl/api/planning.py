@@ -11,7 +11,7 @@ from raysl.api.launching import check_whole
 from raysl.api.loading import Source, as_request
 from raysl.api.observer import Observer, Preparation, checked_observer
 from raysl.api.search_request import SearchRequest
-from raysl.api.start_weights import resolve_weights
+from raysl.api.start_weights import missing_weights, resolve_weights
 from raysl.api.target import Target, target
 from raysl.api.turns import own_turn
 from raysl.data.settings import TrialData
@@ -27,7 +27,7 @@ class SearchPlan:
     num_trials: of all experiments; shared ones count once.
     needs: the sum of the trials' seconds, by the resources of a trial.
     seconds: of wall time.  usd: price of the existing cluster's nodes for that time; None if unknown.
-    missing: how a search would first get the data sets that are not on this machine.
+    missing: how a search would first get the data sets and start weights that are not on this machine.
     """
 
     experiments: tuple[ExperimentPlan, ...]
@@ -52,6 +52,7 @@ class Planning:
             place.capacity(experiment)
         self.planner = Planner(results or request.results, place, steps)
         self.missing: dict[str, TrialData] = {}
+        self.resolved: list[Experiment] = []
         self.done: list[ExperimentPlan] = []
 
     def run(self, told: Preparation) -> Iterator[ExperimentPlan]:
@@ -68,6 +69,7 @@ class Planning:
             prepare(data, progress=told.preparing)
         experiment = resolve_weights(experiment, datas, download=False)
         self.missing |= {data.source: data for data in datas.values() if data.is_missing}
+        self.resolved.append(experiment)
         return self.planner.add(experiment, datas)
 
     def result(self) -> SearchPlan:
@@ -79,7 +81,7 @@ class Planning:
             needs=self.planner.needs,
             seconds=seconds,
             usd=None if self.place.rate is None else self.place.rate * seconds / 3600,
-            missing=tuple(missing_texts(self.missing.values())),
+            missing=(*missing_texts(self.missing.values()), *missing_weights(self.resolved)),
         )
 
 

@@ -9,6 +9,7 @@ from rich.text import Text
 from raysl.api.dataset_setup import images_text, missing_texts
 from raysl.api.preparing import Resolved, distinct
 from raysl.api.search_request import SearchRequest
+from raysl.api.start_weights import missing_weights
 from raysl.console.progress import note
 from raysl.console.screen import write_json
 from raysl.search.experiment import Experiment, Stage
@@ -20,7 +21,7 @@ MOST_LISTED = 1000  # trials of a stage
 
 def show_dry_run(request: SearchRequest, resolved: Resolved, form: str, console: Console) -> None:
     """Print which data sets a search would get first, and its trials; form: `table` or `json`."""
-    missing = missing_texts(distinct(resolved))
+    missing = missing_texts(distinct(resolved)) + missing_weights(experiment for experiment, _ in resolved)
     if form == "json":
         facts = [_facts(experiment, datas) for experiment, datas in resolved]
         reasons = request.tables.reasons if request.tables else {}
@@ -36,7 +37,7 @@ def _facts(experiment: Experiment, datas: Datas) -> dict[str, Any]:
     for stage in experiment.stages:
         starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
         trials = [] if stage.adaptive else expand(experiment, stage, datas, starts)
-        known = not stage.start_from and not datas[stage.name].is_missing
+        known = not stage.start_from and not any(is_unknown(trial) for trial in trials)
         stages.append(
             {
                 "stage": stage.name,
@@ -56,7 +57,8 @@ def _facts(experiment: Experiment, datas: Datas) -> dict[str, Any]:
 def list_trials(request: SearchRequest, resolved: Resolved, console: Console) -> None:
     """Print the trials that a search would train, each with its id.
 
-    The id is `-` if the trial starts from a model that is not selected yet, or its images are not on this machine.
+    The id is `-` if the trial starts from a model that is not selected yet, or its images or its start weights are not
+    on this machine.
     """
     seen: dict[str, str] = {}  # trial by weights id
     for index, (experiment, datas) in enumerate(resolved):
@@ -73,6 +75,12 @@ def list_trials(request: SearchRequest, resolved: Resolved, console: Console) ->
         console.print(f"{len(seen)} trainings for first stages, each done once; {len(resolved)} searches")
         for key, reason in request.tables.reasons.items():
             console.print(f"not searched: {key}: {reason}", markup=False)
+
+
+def is_unknown(trial: Trial) -> bool:
+    """Return whether what decides a trial's id is not on this machine: its images, or its start weights."""
+    weights = trial.spec.model.weights
+    return trial.spec.data.is_missing or (weights is not None and weights.is_missing)
 
 
 def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: dict[str, str], console: Console) -> None:
@@ -92,7 +100,7 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: dict[s
     names = [] if stage.start_from else [trial.spec.weights_id(None) for trial in trials]
     for trial, weights in zip_longest(trials[:MOST_LISTED], names[:MOST_LISTED]):
         shared = _shared_text(trial, seen.get(weights))
-        name = "" if stage.start_from else "-  " if trial.spec.data.is_missing else f"{trial.spec.id}  "
+        name = "" if stage.start_from else "-  " if is_unknown(trial) else f"{trial.spec.id}  "
         line = f"  {name}{params_text(trial.params)} seed={trial.spec.seed}{shared}"
         console.print(line, markup=False, highlight=False)
     if len(trials) > MOST_LISTED:

@@ -41,6 +41,11 @@ class StartWeights(Settings):
         return self
 
     @property
+    def is_missing(self) -> bool:
+        """Whether it is not known which weights they are, so that trials can be listed but have no ids yet."""
+        return self.digest is None
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What decides a trial's numbers: not where the weights lie, but which they are."""
         return self.model_dump(mode="json", exclude={"source"})

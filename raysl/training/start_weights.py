@@ -115,13 +115,10 @@ def _located(settings: ModelSettings, weights: StartWeights, download: bool) -> 
         return path
     if settings.backbone not in IMAGENET_BACKBONES:
         return _given_imagenet(settings.backbone)
-    from torchvision.models import get_model_weights
-
-    url = str(get_model_weights(settings.backbone).IMAGENET1K_V1.url)
+    url = _address(settings.backbone)
     name = url.rpartition("/")[2]
-    for home in data_homes():
-        if (home / "weights" / name).is_file():
-            return home / "weights" / name
+    if found := _lying(name):
+        return found
     folder = data_home() / "weights"
     if not download:
         raise UserError(f"{folder / name} is not there, and downloading is switched off")
@@ -132,12 +129,31 @@ def _located(settings: ModelSettings, weights: StartWeights, download: bool) -> 
     return folder / name
 
 
+def download_address(settings: ModelSettings, weights: StartWeights) -> str | None:
+    """Return where a search would download start weights from; None if they are a file, or on this machine."""
+    if weights.source != IMAGENET or settings.backbone not in IMAGENET_BACKBONES:
+        return None
+    url = _address(settings.backbone)
+    return None if _lying(url.rpartition("/")[2]) else url
+
+
+def _address(backbone: str) -> str:
+    from torchvision.models import get_model_weights
+
+    return str(get_model_weights(backbone).IMAGENET1K_V1.url)
+
+
+def _lying(name: str) -> Path | None:
+    """Return the file of a name among the weights in the data folders; None if there is none."""
+    paths = (home / "weights" / name for home in data_homes())
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _given_imagenet(backbone: str) -> Path:
     """Return the file of ImageNet weights that a user has put into a data folder, for a backbone of timm's."""
     name = f"{backbone}_imagenet.safetensors"
-    for home in data_homes():
-        if (home / "weights" / name).is_file():
-            return home / "weights" / name
+    if found := _lying(name):
+        return found
     known = " and ".join(IMAGENET_BACKBONES)
     raise UserError(
         f"imagenet is downloaded for {known}; for {backbone} it is looked for in {data_home() / 'weights' / name}, "

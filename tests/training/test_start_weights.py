@@ -11,6 +11,7 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
+from tiny import inline
 from torch import Tensor
 
 import raysl
@@ -172,6 +173,26 @@ def test_imagenet_is_torchvisions_file_in_the_folder_of_data(
     torch.testing.assert_close(found.tensors["conv1.weight"], resnet["conv1.weight"], rtol=0, atol=0)
     with pytest.raises(UserError, match=r"for small_resnet it is looked for in .*/weights/small_resnet_imagenet.safe"):
         read_source(ModelSettings(), imagenet, 3)
+
+
+def test_what_would_be_downloaded_is_listed_and_planned_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSL_DATA", str(tmp_path))
+    model = {"backbone": "resnet18", "features": None, "weights": "imagenet"}
+    file = tmp_path / "started.yaml"
+    file.write_text(json.dumps(SMALL_DICT | {"data": SMALL_DICT["data"] | {"channels": 3}, "model": model}))
+    listed = inline("tune", file, "--dry-run")
+    address = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    assert f"imagenet weights of resnet18: not on this machine, so that their trials have no ids yet; a search " \
+        f"downloads {address}" in listed.stdout.replace("\n", " ")  # fmt: skip
+    assert "\n  -  the only config seed=0" in listed.stdout
+    [experiment] = json.loads(inline("tune", file, "--dry-run", "--format", "json").stdout)["experiments"]
+    assert [trial["id"] for trial in experiment["stages"][0]["trials"]] == [None]
+    planned = raysl.plan(file, str(tmp_path / "r"), steps=1)
+    assert planned.num_trials == 1
+    assert [address in text for text in planned.missing] == [True]
+    assert not (tmp_path / "weights").exists()
 
 
 def test_a_damaged_copy_is_noticed(resnet: dict[str, Tensor], store: Store, tmp_path: Path) -> None:
