@@ -61,7 +61,7 @@ def list_models(store: Store) -> list[ListedModel]:
     places, rows = _places(read_stages(store)), read_rows(store, {file.trial_id for file in files})
     selected = {(record.stage_id, i) for record in read_selections(store).values() for i in record.trial_ids}
     found = [
-        (place.number, file.epoch or math.inf, _listed(file, place, rows.get(file.trial_id)))
+        (place.number, math.inf if file.epoch is None else file.epoch, _listed(file, place, rows.get(file.trial_id)))
         for file in files
         for place in places.get(file.trial_id, [NOWHERE])
     ]
@@ -102,7 +102,7 @@ def _listed(file: ModelFile, place: _Place, row: TrialRow | None) -> ListedModel
         config_id=member.config_id if member else None,
         params=member.params if member else {},
         seed=row.seed if row else None,
-        epoch=file.epoch or (row.epochs if row else None),
+        epoch=(row.epochs if row else None) if file.epoch is None else file.epoch,
         is_milestone=file.epoch is not None,
         method=row.method if row else None,
         backbone=str(model["backbone"]) if isinstance(model, dict) and "backbone" in model else None,

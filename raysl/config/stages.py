@@ -109,8 +109,17 @@ def check_rules(stage: Stage, document: Document) -> None:
 
 
 def _check_pixel_stays(stage: Stage, document: Document) -> None:
-    """Refuse views that may crop the pixel that the attack writes into labelled images."""
-    for config in stage.extremes if stage.data.attack is not None else ():
+    """Refuse views that may move or crop the pixel that the attack writes into labelled images."""
+    if stage.data.attack is None:
+        return
+    name = stage.settings.method["name"]
+    if not methods.shows_labelled_as_they_are(name):
+        where = ("stages", stage.name, "method", "name")
+        raise ConfigError(
+            f"{_at(where, document)}: {name!r} augments labelled images, and so moves the pixel that data.attack "
+            "writes into them; leave the attack out, or take supervised or semi"
+        )
+    for config in stage.extremes:
         if (views := config.settings.method.get("views", "none")) != "none":
             where = ("stages", stage.name, "method", "views")
             raise ConfigError(
@@ -184,11 +193,11 @@ def _check_has_model(stage: Stage, start: Stage, document: Document) -> None:
 
 
 def _check_from_scratch(stage: Stage, earlier: dict[str, Stage], document: Document, has_weights: bool) -> None:
-    if not stage.trains:
+    if not stage.trains and not has_weights:
         name = stage.settings.method["name"]
         raise ConfigError(
             f"{_at(('stages', stage.name, 'start_from'), document)}: must be given: {name} trains nothing, and probes "
-            f"what an earlier stage has learnt; {choices('', earlier)}"
+            f"what an earlier stage has learnt (or model.weights); {choices('', earlier)}"
         )
     for key, trouble in (
         ("freeze", "'backbone' freezes a backbone that nothing has trained"),

@@ -40,6 +40,12 @@ def classifiers() -> tuple[str, ...]:
     return tuple(name for name in names() if "labelled" in describe(name).streams)
 
 
+def shows_labelled_as_they_are(name: str) -> bool:
+    """Return whether a method can show labelled images without augmentation: it has none of them, or `views`."""
+    facts = describe(name)
+    return "labelled" not in facts.streams or "views" in facts.hyperparameters
+
+
 @cache
 def describe(name: str) -> MethodFacts:
     """Return a method's facts, read from its file without importing it.

@@ -5,8 +5,28 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from raysl.methods._method import ParameterGroup
+from raysl.methods._method import Evaluation, ParameterGroup
+from raysl.models.ema import average_of, update_average
 from raysl.models.encoder import Encoder
+
+
+class Average(nn.Module):
+    """The exponential moving average of an encoder and its classifier, which begins at their initial weights."""
+
+    def __init__(self, encoder: Encoder, classifier: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.classifier = average_of(encoder), average_of(classifier)
+
+    def update(self, encoder: Encoder, classifier: nn.Module, momentum: float) -> None:
+        """Move the average towards the weights, and copy their running statistics.
+
+        momentum: share of the average that is kept.
+        """
+        update_average((self.encoder, self.classifier), (encoder, classifier), 1 - momentum, buffers="copied")
+
+    def evaluation(self) -> Evaluation:
+        """Return the averaged networks as those that are evaluated."""
+        return Evaluation(self.encoder, self.classifier)
 
 
 def together(encoder: Encoder, *groups: Tensor) -> tuple[Tensor, ...]:
@@ -15,8 +35,7 @@ def together(encoder: Encoder, *groups: Tensor) -> tuple[Tensor, ...]:
     Batch normalisation then takes its statistics from all of them.
     groups: [B_i, C, H, W] each, or the backbone's output for them (`Encoder.forward`).
     """
-    features: Tensor = encoder(torch.cat(groups))
-    return features.split([len(group) for group in groups])
+    return torch.split(encoder(torch.cat(groups)), [len(group) for group in groups])
 
 
 def wide(logits: Tensor) -> Tensor:

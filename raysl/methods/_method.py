@@ -18,11 +18,13 @@ class View(NamedTuple):
     images: float [B, C, H, W], normalised.
     labels: int64 [B], the classes of a `labelled` stream; None for `unlabelled`.
     aug_params: [B, ...], random parameters of the view that the method needs (rotations, TriMix's lambda); else None.
+    rows: int64 [B], places of the images in D_l or in D_u, of this trial; None where nobody needs them.
     """
 
     images: Tensor
     labels: Tensor | None
     aug_params: Tensor | None
+    rows: Tensor | None = None
 
 
 class ViewSpec(NamedTuple):
@@ -58,12 +60,15 @@ class Losses(NamedTuple):
     spread: scalar without gradient, how far apart a siamese method's embeddings lie (`embedding_spread`): 1 if they are
         spread evenly, 0 if they have collapsed to a point.  None for other methods.
     outputs: tensors of this rank that `after_step` needs, by name.
+    confident: scalar without gradient, the share of unlabelled images whose pseudo-labels count in the loss.  None for
+        methods without pseudo-labels.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
     spread: Tensor | None = None
     outputs: Mapping[str, Tensor] = MappingProxyType({})
+    confident: Tensor | None = None
 
     def outputs_of(self, part: str) -> dict[str, Tensor]:
         """Return the outputs, renamed for the method of which these losses' method is the attribute `part`."""
@@ -133,6 +138,12 @@ class Method(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
+
+    def remember(self, num_unlabelled: int) -> None:
+        """Make the state that has an entry for each image of D_u, whose number is given; by default, there is none.
+
+        Called once, before anything is trained or loaded.  `View.rows` are the entries' places.
+        """
 
     def views(self) -> Mapping[str, ViewSpec]:
         """Return the views that `forward` consumes, all of them, by name."""

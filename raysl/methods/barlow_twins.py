@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from raysl.collectives import all_reduce_sum, num_rows, standardised
+from raysl.data.augment.augmentations import Interpolation
 from raysl.data.augment.siamese import distorted
 from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.models.encoder import Encoder
@@ -52,6 +53,18 @@ def redundancy(correlation: Tensor) -> tuple[Tensor, Tensor]:
     return (1 - correlation.diagonal()).square().sum(), off_diagonal.square().sum()
 
 
+def asymmetric_views(min_crop: float, interpolation: Interpolation) -> dict[str, ViewSpec]:
+    """Return the views `first`, which is always blurred, and `second`, which is rarely so and sometimes solarised.
+
+    Grill et al. 2020 (BYOL, arXiv:2006.07733), appendix B; section 2.2 of Barlow Twins takes the same.
+    """
+    make = partial(distorted, min_crop=min_crop, saturation=0.2, interpolation=interpolation)
+    return {
+        "first": ViewSpec("unlabelled", partial(make, p_blur=1.0, p_solarise=0.0)),
+        "second": ViewSpec("unlabelled", partial(make, p_blur=0.1, p_solarise=0.2)),
+    }
+
+
 class BarlowTwins(Method):
     """Two distorted views of an unlabelled image whose features agree, and are uncorrelated with one another.
 
@@ -74,8 +87,8 @@ class BarlowTwins(Method):
         interpolation: Literal["bilinear", "bicubic"] = "bicubic",
     ) -> None:
         super().__init__(encoder)
-        self.lambd = lambd
-        self.min_crop, self.interpolation = min_crop, interpolation
+        self.lambd, self.min_crop = lambd, min_crop
+        self.interpolation: Interpolation = interpolation
         # The cross-correlation normalises the last layer, without parameters.
         self.projector = nn.Sequential(
             nn.Linear(encoder.num_features, projector, bias=False),
@@ -88,12 +101,7 @@ class BarlowTwins(Method):
         )
 
     def views(self) -> Mapping[str, ViewSpec]:
-        # Section 2.2: with the parameters of BYOL.
-        make = partial(distorted, min_crop=self.min_crop, saturation=0.2, interpolation=self.interpolation)
-        return {
-            "first": ViewSpec("unlabelled", partial(make, p_blur=1.0, p_solarise=0.0)),
-            "second": ViewSpec("unlabelled", partial(make, p_blur=0.1, p_solarise=0.2)),
-        }
+        return asymmetric_views(self.min_crop, self.interpolation)
 
     def forward(self, views: Mapping[str, View], step: Step) -> Losses:
         first, second = (self.projector(self.encoder(views[name].images)) for name in ("first", "second"))

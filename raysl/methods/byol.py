@@ -11,6 +11,10 @@ so that the last tau is below 1; the last layers have no biases; the views pass 
 there, the target starts as a copy of the online network, also if its encoder is of an earlier stage; there it is
 initialised separately, without a notable difference according to its authors.
 
+In target pre-training (Xu et al. 2022, arXiv:2205.03001, equation 3) the backbone's parameters are held near those that
+the training begins with: L + 2 lambda |phi - phi_0|^2.  The equation's first term is the negative cosine of both ways
+round, of which L is twice, up to a constant; hence the 2.
+
 As a baseline of TriMix (Bdair et al. 2022, "TriMix: Virtual embeddings and self-consistency for self-supervised
 learning"), with that paper's views, and momentum from 0.99, the authors' for 100 and for 300 epochs.
 """
@@ -22,9 +26,11 @@ from typing import Annotated, Literal
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
-from torch import Tensor
+from torch import Tensor, nn
 
+from raysl.data.augment.augmentations import Interpolation
 from raysl.methods._method import Losses, Method, Step, View, ViewSpec
+from raysl.methods.barlow_twins import asymmetric_views
 from raysl.methods.simsiam import distorted_views, embedding_spread, negative_cosine
 from raysl.models.ema import average_of, update_average
 from raysl.models.encoder import Encoder
@@ -64,6 +70,12 @@ def relative_spread(z1: Tensor, z2: Tensor) -> Tensor:
     return (embedding_spread(*rows) / RANDOM_SPREAD).clamp(max=1)
 
 
+def squared_distance(module: nn.Module, start: nn.Module) -> Tensor:
+    """Return the sum of the squared differences of two modules' parameters, without their buffers: a scalar."""
+    pairs = zip(module.parameters(), start.parameters(), strict=True)
+    return torch.stack([(own - other).square().sum() for own, other in pairs]).sum()
+
+
 class Byol(Method):
     """Two distorted views of an unlabelled image, each predicting the other's embedding by an average of past encoders.
 
@@ -71,11 +83,14 @@ class Byol(Method):
     hidden: width of the hidden layer of projector and predictor.  projector: width of the embeddings.
     min_crop: least share of an image's area that a view shows.
     interpolation: filter of a view's crop, by torchvision's name.
+    l2_start: lambda, the weight of the squared distance of the backbone's parameters from their start.
+    asymmetric: whether the two views are distorted differently, as BYOL's authors have it: the first is always blurred,
+        the second rarely, and sometimes solarised.  Otherwise neither is blurred.
     """
 
     streams = ("unlabelled",)
     # A slower target is another target. The hidden layer changes how well a target is predicted, not which it is.
-    shapes_loss = ("momentum", "projector", "min_crop", "interpolation")
+    shapes_loss = ("momentum", "projector", "min_crop", "interpolation", "l2_start", "asymmetric")
 
     def __init__(
         self,
@@ -87,14 +102,21 @@ class Byol(Method):
         projector: Annotated[int, Ge(2), Le(2**16)] = 256,
         min_crop: Annotated[float, Gt(0), Le(1)] = 0.2,
         interpolation: Literal["bilinear", "bicubic"] = "bicubic",
+        l2_start: Annotated[float, Ge(0)] = 0.0,
+        asymmetric: bool = False,
     ) -> None:
         super().__init__(encoder)
-        self.momentum, self.min_crop, self.interpolation = momentum, min_crop, interpolation
+        self.momentum, self.min_crop, self.l2_start = momentum, min_crop, l2_start
+        self.interpolation: Interpolation = interpolation
+        self.asymmetric = asymmetric
         self.projector = build_projector(encoder.num_features, hidden, projector, NUM_LAYERS)
         self.predictor = build_projector(projector, hidden, projector, NUM_LAYERS)
         self.target_encoder, self.target_projector = average_of(encoder), average_of(self.projector)
+        self.start = average_of(encoder.backbone) if l2_start > 0 else None
 
     def views(self) -> Mapping[str, ViewSpec]:
+        if self.asymmetric:
+            return asymmetric_views(self.min_crop, self.interpolation)
         return distorted_views(self.min_crop, 0.0, self.interpolation)
 
     def forward(self, views: Mapping[str, View], step: Step) -> Losses:
@@ -103,7 +125,11 @@ class Byol(Method):
         with torch.no_grad():
             target1, target2 = (self.target_projector(self.target_encoder(view)) for view in images)
         loss = byol_loss(self.predictor(z1), self.predictor(z2), target1, target2)
-        return Losses(loss, {"byol": loss}, relative_spread(z1, z2))
+        spread = relative_spread(z1, z2)
+        if self.start is None:
+            return Losses(loss, {"byol": loss}, spread)
+        distance = squared_distance(self.encoder.backbone, self.start)
+        return Losses(loss + 2 * self.l2_start * distance, {"byol": loss, "l2_start": distance}, spread)
 
     def after_step(self, step: Step, outputs: Mapping[str, Tensor]) -> None:
         target, online = (self.target_encoder, self.target_projector), (self.encoder, self.projector)

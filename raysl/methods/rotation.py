@@ -34,7 +34,7 @@ class Rotation(Method):
         return {"rotated": ViewSpec("unlabelled", rotated_copies if self.copies == NUM_TURNS else rotated)}
 
     def forward(self, views: Mapping[str, View], step: Step) -> Losses:
-        images, _, turns = views["rotated"]
+        images, turns = views["rotated"].images, views["rotated"].aug_params
         assert turns is not None
         loss = cross_entropy(self.classifier(self.encoder(images)), turns)
         return Losses(loss, {"rotation": loss})

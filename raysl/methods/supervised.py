@@ -61,7 +61,7 @@ class Supervised(Method):
         return {"labelled": ViewSpec("labelled", self.make_view)}
 
     def forward(self, views: Mapping[str, View], step: Step) -> Losses:
-        images, labels, _ = views["labelled"]
+        images, labels = views["labelled"].images, views["labelled"].labels
         assert labels is not None
         loss = cross_entropy(self.classifier(self.encoder(images)), labels)
         return Losses(loss, {"supervised": loss})

@@ -181,7 +181,7 @@ class Trimix(Method):
         return {**made, "first": ViewSpec("unlabelled", partial(with_mixing_factor, make=made["first"].make))}
 
     def forward(self, views: Mapping[str, View], step: Step) -> Losses:
-        images, _, lambd = views["first"]
+        images, lambd = views["first"].images, views["first"].aug_params
         first, second = self._embedded(images), self._embedded(views["second"].images)
         on_diagonal, off_diagonal = redundancy(cross_correlation(first["z"], second["z"]))
         total = on_diagonal + self.alpha * off_diagonal
@@ -218,7 +218,7 @@ class Trimix(Method):
 
         views: as `forward` takes them; `first` alone is used.
         """
-        images, _, lambd = views["first"]
+        images, lambd = views["first"].images, views["first"].aug_params
         assert lambd is not None
         virtual = mixed(images, lambd)
         of_images, of_virtual = self._embedded(images), self._embedded(virtual)

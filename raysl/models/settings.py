@@ -18,8 +18,9 @@ SMALLEST_IMAGE = {"inception_v3": 75}  # pixels of an edge; the other backbones 
 class StartWeights(Settings):
     """The weights that the backbone starts from, in the stages that start from no other stage.
 
-    source: `imagenet`, torchvision's weights of its ResNets, or `file:PATH`: safetensors, or a state dict of PyTorch,
-        by the backbone's own names.
+    source: `imagenet`, torchvision's weights of its ResNets, and for another backbone
+        `weights/BACKBONE_imagenet.safetensors` in the data folder; or `file:PATH`: safetensors, or a state dict of
+        PyTorch, by the backbone's own names.
     mean: of each channel of the images that they were trained on, in [0, 1]; all images are normalised with it. None
         takes what the file says of itself.
     std: the standard deviation of each channel of those images, used as the mean is.

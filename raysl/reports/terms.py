@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from raysl.errors import UserError, choices
 from raysl.reports import figures
 from raysl.reports.stages import Searched
-from raysl.results.records.rows import SPREAD
+from raysl.results.records.rows import NO_LOSSES
 
 Curve = NDArray[np.float64]  # [seeds, epochs]
 Curves = Mapping[str, Curve]
@@ -57,7 +57,7 @@ def curves(stage: Searched) -> dict[str, Curve]:
     points = stage.curves.filter(pc.is_in(stage.curves["trial_id"], pa.array(list(places)))).to_pylist()
     num_epochs = max(point["epoch"] for point in points) + 1
     found: dict[str, Curve] = {}
-    for point in (point for point in points if point["term"] != SPREAD):  # which is no part of the loss
+    for point in (point for point in points if point["term"] not in NO_LOSSES):
         curve = found.setdefault(point["term"], np.full((len(places), num_epochs), np.nan))
         curve[places[point["trial_id"]], point["epoch"]] = point["value"]
     return found

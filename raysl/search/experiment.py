@@ -97,7 +97,8 @@ class StageSettings(Settings):
     start_from: an earlier stage; each seed starts from the encoder of the same seed in that stage's selected config.
     start_epoch [epochs]: the number of epochs of that stage to start after, one of its milestones; None is its last
         epoch.
-    milestones [epochs]: the numbers of epochs after which the model is kept, for later stages to start from.
+    milestones [epochs]: the numbers of epochs after which the model is kept, for later stages to start from; 0 keeps it
+        as the training begins.
     freeze: `backbone` trains only the layers after the pooling.
     probe: how a trial's features are measured, for the selection and on the test set: by a linear SVM, k nearest
         neighbours or k-means; or by the method's own `classifier`, on the test set alone.
@@ -117,8 +118,8 @@ class StageSettings(Settings):
     schedule: ScheduleSettings = Constant(name="constant")
     precision: Literal["fp32", "bf16"] = "fp32"
     start_from: str | None = None
-    start_epoch: Annotated[int, Ge(1)] | None = None
-    milestones: Annotated[list[Annotated[int, Ge(1)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
+    start_epoch: Annotated[int, Ge(0)] | None = None
+    milestones: Annotated[list[Annotated[int, Ge(0)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
     freeze: Literal["none", "backbone"] = "none"
     probe: Literal["linear_svm", "knn", "clustering", "classifier"] = "linear_svm"
     select: Rule = "train_loss"
@@ -270,7 +271,12 @@ class Experiment:
         return [*(self.chain(earlier) if earlier is not None else ()), stage]
 
     def streams_of(self, stage: Stage) -> tuple[str, ...]:
-        """Return the streams of a stage's features: those of its method, or of its start if it trains nothing."""
+        """Return the streams of a stage's features: those of its method, or of its start if it trains nothing.
+
+        Features of given start weights are of no stream.
+        """
+        if not stage.trains and stage.start_from is None:
+            return ()
         owner = stage if stage.trains else self.chain(stage)[-2]
         return methods.describe(owner.settings.method["name"]).streams
 

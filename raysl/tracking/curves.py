@@ -8,12 +8,13 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysl.results.records.rows import SPREAD
+from raysl.results.records.rows import CONFIDENT, SPREAD
 from raysl.tracking.values import finite
 
 TOTAL = "loss/total"
 BELOW, ABOVE = f"{TOTAL}_minus_std", f"{TOTAL}_plus_std"
 MOST_TERMS = 2  # whose means a config has
+NAMES = {SPREAD: f"embedding/{SPREAD}", CONFIDENT: f"pseudo_labels/{CONFIDENT}"}  # of what is no loss
 
 
 class Point(NamedTuple):
@@ -29,7 +30,8 @@ def trial_curve(curves: pa.Table, stage_id: str, trial_id: str, start: int) -> l
     """Return the points of a trial's curves, at the times when its epochs ended.
 
     curves: a table of curves that includes the trial's.  start: of the trial, in unix milliseconds.
-    The curves are `loss/total`, `loss/<term>`, `schedule/lr` and, of a siamese method, `embedding/spread`.
+    The curves are `loss/total`, `loss/<term>`, `schedule/lr`, `embedding/spread` of a siamese method, and
+    `pseudo_labels/confident` of a method with pseudo-labels.
     """
     chosen = pc.and_(pc.equal(curves["trial_id"], trial_id), pc.equal(curves["stage_id"], stage_id))
     points, time, epoch = [], float(start), -1
@@ -38,7 +40,7 @@ def trial_curve(curves: pa.Table, stage_id: str, trial_id: str, start: int) -> l
             epoch = record["epoch"]
             time += 1000 * record["seconds"]
             points.append(Point("schedule/lr", record["lr"], round(time), epoch))
-        name = f"embedding/{SPREAD}" if record["term"] == SPREAD else f"loss/{record['term']}"
+        name = NAMES.get(record["term"], f"loss/{record['term']}")
         points.append(Point(name, finite(record["value"]), round(time), epoch))
     return points
 

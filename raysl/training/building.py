@@ -23,6 +23,7 @@ def build_method(spec: TrialSpec, channels: int, store: Store) -> Method:
     elif spec.model.weights is not None:
         encoder.backbone.load_state_dict(read_shipped(spec.model.weights, store))
     method = methods.build(spec.method, encoder, spec.data.num_classes)
+    method.remember(spec.data.unlabelled)
     if spec.freeze == "backbone":
         freeze_backbone(method)
     return method

@@ -134,7 +134,8 @@ class Feed:
             positions, size = batch.positions[view.stream], batch.sizes[view.stream]
             draw = Draw(self.spec.stream_seed("augmentation"), epoch, batch.step, name, positions, size)
             seen, drawn = view.make(images[view.stream], draw)
-            made[name] = View(self.normalise(seen), self._labels(view.stream, batch), drawn)
+            rows = torch.from_numpy(batch.rows[view.stream]).to(self.normalise.mean.device)
+            made[name] = View(self.normalise(seen), self._labels(view.stream, batch), drawn, rows)
         return made
 
     def _images(self, stream: str, rows: np.ndarray) -> np.ndarray:

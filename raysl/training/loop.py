@@ -12,7 +12,7 @@ from raysl import collectives
 from raysl.data.storage.decoded_cache import TrainArrays
 from raysl.methods._method import Losses, Method, Step, View
 from raysl.models.batch_norm import sync_batch_norm
-from raysl.results.records.rows import SPREAD, Epoch, Status
+from raysl.results.records.rows import CONFIDENT, SPREAD, Epoch, Status
 from raysl.results.storage.store import Store
 from raysl.training.building import build_method
 from raysl.training.code import code_of
@@ -113,9 +113,10 @@ class Loop:
         for batch in self.feed.batches(epoch, self.rank, self.world_size):
             self._set_lr(epoch + batch.step / self.steps)
             losses = self.step(wrapped, self.feed.make_views(batch, epoch), self.step_of(epoch, batch.step))
-            spread = {} if losses.spread is None else {SPREAD: losses.spread}
-            for name, value in {"total": losses.total, **losses.terms, **spread}.items():
-                sums[name] = sums.get(name, 0.0) + value.detach().double() * batch.size
+            seen = {"total": losses.total, **losses.terms, SPREAD: losses.spread, CONFIDENT: losses.confident}
+            for name, value in seen.items():
+                if value is not None:
+                    sums[name] = sums.get(name, 0.0) + value.detach().double() * batch.size
             images += batch.size
         means = {name: float(collectives.mean_over_ranks(value)) / images for name, value in sums.items()}
         result = Epoch(

@@ -2,7 +2,7 @@
 
 import math
 
-from raysl.training.settings import Constant, Cosine, Exponential, ScheduleSettings
+from raysl.training.settings import Constant, Cosine, Exponential, PartialCosine, ScheduleSettings
 
 
 def lr_factor(settings: ScheduleSettings, position: float, epochs: int) -> float:
@@ -15,6 +15,8 @@ def lr_factor(settings: ScheduleSettings, position: float, epochs: int) -> float
             return 1.0
         case Exponential(hold=hold, rate=rate):
             return math.exp(-rate * max(0.0, math.floor(position) - hold * epochs))
+        case PartialCosine(share=share):
+            return math.cos(share * math.pi * position / epochs)
         case Cosine(warmup=warmup):
             if position < warmup:
                 return position / warmup

@@ -97,6 +97,16 @@ class Cosine(Settings):
     warmup: NotNegative = 0.0
 
 
+class PartialCosine(Settings):
+    """lr(k) = lr0 cos(share pi k / K) for step k of K: part of a cosine, which does not end at 0.
+
+    name: `partial_cosine`.  share: of half a period; 7/16 is FixMatch's (Sohn et al. 2020, section 2.4).
+    """
+
+    name: Literal["partial_cosine"]
+    share: Annotated[float, Gt(0.0), Le(0.5)] = 0.4375
+
+
 class Exponential(Settings):
     """lr(e) = lr0 exp(-rate max(0, e - hold E)) for epoch e of E (Cavallari & Ponti 2022, section 3.1).
 
@@ -109,7 +119,7 @@ class Exponential(Settings):
     rate: NotNegative = 0.01
 
 
-ScheduleSettings = Annotated[Constant | Cosine | Exponential, Field(discriminator="name")]
+ScheduleSettings = Annotated[Constant | Cosine | PartialCosine | Exponential, Field(discriminator="name")]
 
 
 class Asha(Settings):

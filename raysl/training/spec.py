@@ -24,7 +24,8 @@ LATER: Mapping[str, Mapping[str, Any]] = {
     "supervised": {"views": "none"},
     "semi": {"views": "none"},
     "trimix": {"hidden": None, **_CROPS},
-    **dict.fromkeys(("barlow_twins", "byol", "denoising_autoencoder", "sidae", "simclr", "simsiam", "vicreg"), _CROPS),
+    "byol": {"l2_start": 0.0, "asymmetric": False, **_CROPS},
+    **dict.fromkeys(("barlow_twins", "denoising_autoencoder", "sidae", "simclr", "simsiam", "vicreg"), _CROPS),
 }
 
 UNSEEN = ("labels", "draw", "attack")  # the data settings that have no effect on a method without labelled images
@@ -70,7 +71,7 @@ class TrialSpec(Settings):
     unlabelled_ratio: Annotated[int, Ge(2)] | None = None
     precision: Literal["fp32", "bf16"]
     start: str | None
-    start_epoch: Annotated[int, Ge(1)] | None = None
+    start_epoch: Annotated[int, Ge(0)] | None = None
     probe: Literal["classifier", "knn", "clustering"] | None = None
     freeze: Literal["none", "backbone"]
     seed: Annotated[int, Ge(0)]

@@ -16,7 +16,7 @@ from torch import Tensor
 from raysl.data.storage.paths import data_home, data_homes
 from raysl.errors import CheckpointError, UserError, quoted
 from raysl.models.backbones import build_backbone
-from raysl.models.settings import FILE, ModelSettings, StartWeights
+from raysl.models.settings import FILE, IMAGENET, ModelSettings, StartWeights
 from raysl.results.storage.checkpoint_checksums import add_metadata, checked_metadata, is_whole
 from raysl.results.storage.store import Store
 from raysl.training.model_file import Normalisation, normalisation_of, whole_tensors
@@ -60,7 +60,9 @@ def read_source(
         backbone, _ = build_backbone(settings, channels)
     tensors = _fitting(_inner(given, metadata), backbone.state_dict(), path)
     known = Normalisation(tuple(weights.mean or ()), tuple(weights.std or ())) if weights.mean else None
-    known = known or (_said(metadata, path) if weights.source.startswith(FILE) else IMAGENET_STATISTICS)
+    known = known or _said(metadata, path)
+    if known is None and weights.source == IMAGENET and settings.backbone in IMAGENET_BACKBONES:
+        known = IMAGENET_STATISTICS
     if known is None:
         raise UserError(
             f"{path} does not say how its images were normalised; give weights: {{source: {weights.source}, "
@@ -112,8 +114,7 @@ def _located(settings: ModelSettings, weights: StartWeights, download: bool) -> 
             raise UserError(f"{path} does not exist, or is no file")
         return path
     if settings.backbone not in IMAGENET_BACKBONES:
-        known = " and ".join(IMAGENET_BACKBONES)
-        raise UserError(f"imagenet is known for {known}, and not for {settings.backbone}; {FILE}PATH takes its own")
+        return _given_imagenet(settings.backbone)
     from torchvision.models import get_model_weights
 
     url = str(get_model_weights(settings.backbone).IMAGENET1K_V1.url)
@@ -129,6 +130,19 @@ def _located(settings: ModelSettings, weights: StartWeights, download: bool) -> 
     except (OSError, RuntimeError) as error:
         raise UserError(f"{url} cannot be downloaded to {folder}: {error}") from None
     return folder / name
+
+
+def _given_imagenet(backbone: str) -> Path:
+    """Return the file of ImageNet weights that a user has put into a data folder, for a backbone of timm's."""
+    name = f"{backbone}_imagenet.safetensors"
+    for home in data_homes():
+        if (home / "weights" / name).is_file():
+            return home / "weights" / name
+    known = " and ".join(IMAGENET_BACKBONES)
+    raise UserError(
+        f"imagenet is downloaded for {known}; for {backbone} it is looked for in {data_home() / 'weights' / name}, "
+        f"which is not there; {FILE}PATH takes another file"
+    )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:

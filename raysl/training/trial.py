@@ -121,6 +121,8 @@ def _train(
     saved = time.time()
     wrapped = loop.wrapped()
     stopped = None
+    if loop.rank == 0 and 0 in milestones and not has_model(loop.store, loop.spec.id, 0):
+        save_model(loop, 0)  # a loop that is past it has it, or has started again
     while loop.epochs_done < last and loop.ending is None and stopped is None:
         epoch = loop.train_epoch(wrapped)
         log.info(

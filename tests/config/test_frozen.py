@@ -118,8 +118,8 @@ REFUSED = {
     "a rule that is none": (["stages.knn.select=knn"], "stages.knn.select: must be one of 'probe_accuracy', not 'knn'"),
     "nothing to start from": (
         ["stages.knn.start_from=null"],
-        "stages.knn.start_from: must be given: frozen trains nothing, and probes what an earlier stage has learnt; "
-        "choices: pretrain",
+        "stages.knn.start_from: must be given: frozen trains nothing, and probes what an earlier stage has learnt "
+        "(or model.weights); choices: pretrain",
     ),
     "a classifier that is not there": (
         ["stages.knn.probe=classifier"],

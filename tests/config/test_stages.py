@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from raysl import methods
 from raysl.config import load
 from raysl.config.document import ConfigError
 from raysl.search.space import Choice, Grid, IntRange, Range
@@ -239,6 +240,10 @@ def test_another_range_is_another_search(file: Path, one: str, other: str) -> No
     assert len({experiment_digest(experiment) for experiment in spaces}) == 2
 
 
+def method_keys(name: str) -> set[str]:
+    return set(methods.describe(name).hyperparameters)
+
+
 ATTACK = "data.attack={name: one_pixel}"
 VIEWS = "stages.linear.method.views="
 
@@ -272,6 +277,14 @@ def test_the_labelled_images_of_a_semi_supervised_stage_are_not_cropped_under_at
     with pytest.raises(ConfigError, match=r"stages.linear.method.views: 'crop_flip' may cut off the pixel"):
         load(file, overrides=[semi, ATTACK])
     load(file, overrides=[semi, ATTACK, VIEWS + "none"])  # views of its unlabelled images are cropped all the same
+
+
+@pytest.mark.parametrize("name", [name for name in methods.classifiers() if "views" not in method_keys(name)])
+def test_methods_that_move_the_pixel_are_refused_with_an_attack(file: Path, name: str) -> None:
+    learner = f"stages.linear.method={{name: {name}}}"
+    load(file, overrides=[learner])
+    with pytest.raises(ConfigError, match=rf"stages.linear.method.name: '{name}' augments labelled images"):
+        load(file, overrides=[learner, ATTACK])
 
 
 def test_unknown_views_name_the_choices(file: Path) -> None:

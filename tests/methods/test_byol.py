@@ -26,9 +26,15 @@ from raysl.models.settings import ModelSettings
 from raysl.training.optimizers import build_optimizer
 from raysl.training.settings import Adam
 
-DEFAULTS = {"momentum": 0.99, "hidden": 4096, "projector": 256, "min_crop": 0.2, "interpolation": "bicubic"}
-SHAPES_LOSS = ["momentum", "projector", "min_crop", "interpolation"]
-IMPOSSIBLE = [{"momentum": 1.1}, {"hidden": 0}, {"projector": 1}, {"min_crop": 0.0}, {"interpolation": "nearest"}]
+DEFAULTS = {
+    "momentum": 0.99, "hidden": 4096, "projector": 256, "min_crop": 0.2, "interpolation": "bicubic", "l2_start": 0.0,
+    "asymmetric": False,
+}  # fmt: skip
+SHAPES_LOSS = ["momentum", "projector", "min_crop", "interpolation", "l2_start", "asymmetric"]
+IMPOSSIBLE = [
+    {"momentum": 1.1}, {"hidden": 0}, {"projector": 1}, {"min_crop": 0.0}, {"interpolation": "nearest"},
+    {"l2_start": -1.0}, {"asymmetric": "often"},
+]  # fmt: skip
 GLOBAL_SIZES = (8, 7)  # over two ranks 4 + 4 rows, and 4 + 3
 
 
@@ -338,3 +344,55 @@ def test_views_are_those_of_the_paper(name: str) -> None:
         view = method(**settings).views()[name]
         assert view.stream == "unlabelled"
         assert torch.equal(view.make(images, draw())[0], expected)
+
+
+def test_the_pull_to_the_start_is_that_of_equation_3() -> None:
+    byol = method(l2_start=0.01).double()
+    views = batch(dtype=torch.float64)
+    plain = byol(views, FIRST)
+    assert plain.terms["l2_start"].item() == 0  # at the start, which is not 0
+    start = {key: value.clone() for key, value in byol.encoder.backbone.named_parameters()}
+    with torch.no_grad():
+        for parameter in byol.encoder.parameters():
+            parameter += 0.1
+        byol.encoder.backbone.get_buffer("stem.1.running_mean").add_(7)  # buffers are not pulled
+    losses = byol(views, FIRST)
+    count = sum(value.numel() for value in start.values())
+    assert losses.terms["l2_start"].item() == pytest.approx(0.01 * count)
+    assert losses.total.item() == pytest.approx(losses.terms["byol"].item() + 2 * 0.01 * 0.01 * count)
+    parameters = dict(byol.encoder.backbone.named_parameters())
+    with_pull, without = (torch.autograd.grad(part, parameters.values(), retain_graph=True)
+                          for part in (losses.total, losses.terms["byol"]))  # fmt: skip
+    for pulled, free in zip(with_pull, without, strict=True):
+        torch.testing.assert_close(pulled - free, torch.full_like(free, 2 * 0.01 * 2 * 0.1))
+    # The head is free, and so is the start: nothing trains it, and it is in the state for a trial that goes on.
+    assert byol.start is not None
+    assert not any(parameter.requires_grad for parameter in byol.start.parameters())
+    kept = {key.removeprefix("start."): value for key, value in byol.state_dict().items() if key.startswith("start.")}
+    assert start.keys() < kept.keys()
+    for key, value in start.items():
+        assert torch.equal(kept[key], value)
+    assert not any(key.startswith("start.") for key in method().state_dict())
+
+
+def test_a_pull_to_the_start_holds_weights_near_it() -> None:
+    def distance(l2_start: float) -> float:
+        byol = method(l2_start=l2_start)
+        before = {key: value.clone() for key, value in byol.encoder.backbone.named_parameters()}
+        optimizer = torch.optim.SGD([p for p in byol.parameters() if p.requires_grad], lr=0.05)
+        for _ in range(10):
+            optimizer.zero_grad()
+            byol(batch(), FIRST).total.backward()
+            optimizer.step()
+        after = byol.encoder.backbone.named_parameters()
+        return sum((value - before[key]).square().sum().item() for key, value in after)
+
+    assert distance(1.0) < 0.5 * distance(0.0)
+
+
+def test_asymmetric_views_are_byol_s_own() -> None:
+    made = {name: spec.make.keywords for name, spec in method(asymmetric=True, min_crop=0.3).views().items()}
+    assert {name: (given["p_blur"], given["p_solarise"]) for name, given in made.items()} == {
+        "first": (1.0, 0.0), "second": (0.1, 0.2)
+    }  # fmt: skip
+    assert all(given["saturation"] == 0.2 and given["min_crop"] == 0.3 for given in made.values())

@@ -33,6 +33,7 @@ NAMES = [name for name in NAMES if raysl.methods.describe(name).trains]
 NUM_CLASSES = 3
 WITH_SPREAD = {"simsiam", "denoising_autoencoder", "sidae", "byol"}
 GLOBAL_SIZES = (8, 7)  # 4 + 4 rows, and 4 + 3
+MOST_ROWS = 16  # of a global batch
 # Widths that cost seconds at their defaults, where a method has them.
 SMALL = {"projector": 32, "predictor": 16, "decoder": 32, "hidden": 32, "queue": 32}
 
@@ -46,6 +47,7 @@ def build(name: str, seed: int = 0, **given: Any) -> Method:
     nested = [key for key, given in parameters.items() if given.annotation is Method]
     settings |= {key: Rotation(encoder, NUM_CLASSES) for key in nested}
     method: Method = kind(encoder, NUM_CLASSES, **settings, **given)
+    method.remember(MOST_ROWS)
     return method.to(memory_format=torch.channels_last)
 
 
@@ -59,7 +61,7 @@ def make_views(method: Method, size: int = 16, seed: int = 0, dtype: torch.dtype
     made = {}
     for name, (stream, make) in method.views().items():
         seen, drawn = make(images[stream][mine], Draw(seed, 0, 0, name, mine, size))
-        made[name] = View(seen, labels[mine] if stream == "labelled" else None, drawn)
+        made[name] = View(seen, labels[mine] if stream == "labelled" else None, drawn, mine)
     return made
 
 
@@ -333,11 +335,16 @@ def test_every_crop_has_the_interpolation_that_is_asked_for(
 
 @pytest.mark.parametrize("name", raysl.methods.classifiers())
 def test_labelled_images_are_seen_as_they_are_unless_views_say_otherwise(name: str) -> None:
-    """The 1-pixel attack relies on it; `views` is the name by which an attack and a crop are refused."""
-    [seen] = [spec for spec in build(name).views().values() if spec.stream == "labelled"]
-    assert seen.make is identity
-    [cropped] = [spec for spec in build(name, views="crop_flip").views().values() if spec.stream == "labelled"]
-    assert cropped.make is not identity
+    """The 1-pixel attack relies on it; a method without `views`, and a crop, are refused with an attack."""
+
+    def makes(**given: Any) -> list[Any]:
+        return [spec.make for spec in build(name, **given).views().values() if spec.stream == "labelled"]
+
+    if raysl.methods.shows_labelled_as_they_are(name):
+        assert makes() == [identity]
+        assert identity not in makes(views="crop_flip")
+    else:
+        assert identity not in makes()
 
 
 def expected(name: str, constant: str, default: Any = None) -> Any:
@@ -379,7 +386,7 @@ def test_views_pass_each_network_one_after_the_other(name: str) -> None:
     views = make_views(method)
     method(views, FIRST)
     counts = [int(count) for key, count in method.state_dict().items() if key.endswith("num_batches_tracked")]
-    assert set(counts) == {expected(name, "PASSES", len(views))}
+    assert set(counts) - {0} == {expected(name, "PASSES", len(views))}  # an average of weights may pass nothing
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -96,7 +96,7 @@ def test_spread_is_that_of_the_pretext() -> None:
 
 def test_classes_are_those_of_the_supervised_branch() -> None:
     semi, views = method().eval(), batch()
-    images, labels, _ = views["labelled"]
+    images, labels = views["labelled"].images, views["labelled"].labels
     assert labels is not None
     torch.testing.assert_close(F.cross_entropy(semi.classify(images), labels), semi(views, FIRST).terms["supervised"])
 

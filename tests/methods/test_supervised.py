@@ -70,7 +70,7 @@ def test_undecided_classifier_costs_the_log_of_the_number_of_classes() -> None:
 
 def test_loss_does_not_depend_on_the_order_of_images() -> None:
     supervised, views = method(), batch()
-    images, labels, _ = views["labelled"]
+    images, labels = views["labelled"].images, views["labelled"].labels
     assert labels is not None
     turned = {"labelled": View(images.flip(0), labels.flip(0), None)}
     torch.testing.assert_close(supervised(turned, FIRST).total, supervised(views, FIRST).total)
@@ -101,6 +101,6 @@ def test_views_are_torchvisions_crops_of_8_per_cent_and_more_and_flips(views: st
 
 def test_loss_is_that_of_the_logits_it_classifies_by() -> None:
     supervised, views = method(), batch()
-    images, labels, _ = views["labelled"]
+    images, labels = views["labelled"].images, views["labelled"].labels
     assert labels is not None
     torch.testing.assert_close(supervised(views, FIRST).total, F.cross_entropy(supervised.classify(images), labels))

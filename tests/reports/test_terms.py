@@ -23,7 +23,11 @@ ON, OFF, VIRTUAL = ((60.0, 40.0), (80.0, 50.0)), ((600.0, 700.0), (620.0, 740.0)
 def of_trimix(params: Mapping[str, Any], seed: int) -> dict[str, Any]:
     curve = tuple(
         Epoch(
-            epoch, 0.1, on + 0.005 * off, {"on_diagonal": on, "off_diagonal": off, "virtual": virtual, "spread": 0.8}, 1
+            epoch,
+            0.1,
+            on + 0.005 * off,
+            {"on_diagonal": on, "off_diagonal": off, "virtual": virtual, "spread": 0.8, "confident": 0.5},
+            1,
         )
         for epoch, (on, off, virtual) in enumerate(zip(ON[seed], OFF[seed], VIRTUAL[seed], strict=True))
     )

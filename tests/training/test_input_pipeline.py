@@ -12,9 +12,11 @@ from tiny import write
 from raysl import methods
 from raysl.config import load
 from raysl.data.augment.attack import Attack
+from raysl.data.augment.views import identity
 from raysl.data.storage import decoded_cache as data_arrays
 from raysl.data.storage.decoded_cache import prepare
 from raysl.data.storage.scan import inspect, resolve
+from raysl.methods._method import ViewSpec
 from raysl.results.records.rows import Epoch, TrialRow
 from raysl.results.storage.store import Store
 from raysl.search.trials import expand
@@ -100,7 +102,7 @@ def settings_of(name: str) -> dict[str, Any]:
     return methods.settings_model(name)(name=name, **given).model_dump()
 
 
-@pytest.mark.parametrize("name", [name for name in methods.names() if "labelled" in methods.describe(name).streams])
+@pytest.mark.parametrize("name", [name for name in methods.classifiers() if methods.shows_labelled_as_they_are(name)])
 @pytest.mark.parametrize("value", ["white", "per_class"])
 def test_no_method_augments_the_pixel_away(tmp_path: Path, name: str, value: str) -> None:
     spec = spec_of(tmp_path, f"data.attack={{name: one_pixel, value: {value}}}")
@@ -126,6 +128,21 @@ def test_the_attack_is_the_same_for_all_seeds_in_every_process(tmp_path: Path) -
     batch = first(resumed)
     views = (feed.make_views(batch, 0)["labelled"].images for feed in (feeds[0], resumed))
     assert torch.equal(*views)
+
+
+def test_a_view_has_the_places_of_its_images(tmp_path: Path) -> None:
+    feed = feed_of(tmp_path, "stages.semi.batch_size=10", "data.unlabelled=60")
+    views = ViewSpec("labelled", identity), ViewSpec("unlabelled", identity)
+    feed.views = dict(zip(("labelled", "seen"), views, strict=True))
+    places = {"labelled": feed.labelled, "seen": feed.unlabelled}
+    sources = {"labelled": feed.arrays.images, "seen": feed.arrays.unlabelled}
+    shown = []
+    for batch in feed.batches(1, 1, 2):
+        for name, view in feed.make_views(batch, 1).items():
+            assert view.rows is not None
+            assert np.array_equal(in_bytes(feed, view.images), sources[name][places[name][view.rows.numpy()]])
+            shown += view.rows.tolist() if name == "seen" else []
+    assert len(set(shown)) == len(shown) == 30  # half of an epoch's images, of two ranks
 
 
 def run(spec: TrialSpec, folder: Path, report: Callable[[Epoch], None] = lambda epoch: None) -> TrialRow:

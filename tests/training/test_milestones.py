@@ -33,14 +33,15 @@ def test_a_milestone_is_the_model_as_it_is_after_so_many_epochs(
 ) -> None:
     spec = make_spec()
     loop = Loop(spec, store, Execution())
-    train(spec, store, 1, 3, 4, 9)
+    train(spec, store, 0, 1, 3, 4, 9)
+    assert same(weights(store, spec.id, 0), loop.method.state_dict())
     for epoch in (1, 2, 3):
         loop.train_epoch(loop.wrapped())
         if epoch != 2:
             assert same(weights(store, spec.id, epoch), loop.method.state_dict())
     assert not same(weights(store, spec.id, 3), weights(store, spec.id))
     # That of the last epoch is the trial's model itself.
-    assert store.list("models", "") == sorted(f"{spec.id}{end}.safetensors" for end in ("", "@1", "@3"))
+    assert store.list("models", "") == sorted(f"{spec.id}{end}.safetensors" for end in ("", "@0", "@1", "@3"))
 
 
 def test_milestones_change_no_number(make_spec: MakeSpec, store: Store, train: Train, tmp_path: Path) -> None:
@@ -160,13 +161,31 @@ def test_a_finished_trial_without_model_and_milestone_is_trained_to_its_end(
     assert is_whole(store, model_path(spec.id, 2))
 
 
-def test_a_trial_starts_from_a_milestone(make_spec: MakeSpec, store: Store, train: Train) -> None:
+def test_a_lost_milestone_of_the_beginning_is_made_again(
+    make_spec: MakeSpec, store: Store, train: Train, kill: Kill
+) -> None:
+    spec = make_spec()
+    kill(spec, store, 2, 0)
+    first = Path(store.uri) / model_path(spec.id, 0)
+    expected = first.read_bytes()
+    first.unlink()
+    seen: list[int] = []
+    train(spec, store, 0, seen=seen)  # the checkpoint is past it
+    assert seen == [0, 1, 2, 3]
+    first.unlink()
+    train(spec, store, 0, seen=seen)  # the trial is finished: nothing else is trained
+    assert len(seen) == 4
+    assert first.read_bytes() == expected
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_trial_starts_from_a_milestone(make_spec: MakeSpec, store: Store, train: Train, epoch: int) -> None:
     first = make_spec()
-    train(first, store, 2)
-    early = make_spec(stage="finetune", start=first.id, start_epoch=2)
+    train(first, store, epoch)
+    early = make_spec(stage="finetune", start=first.id, start_epoch=epoch)
     late = make_spec(stage="finetune", start=first.id)
     assert early.id != late.id
-    for spec, epoch in ((early, 2), (late, None)):
+    for spec, start in ((early, epoch), (late, None)):
         encoder = Loop(spec, store, Execution()).method.encoder.state_dict()
-        trained = weights(store, first.id, epoch)
+        trained = weights(store, first.id, start)
         assert all(torch.equal(value, trained[f"encoder.{name}"]) for name, value in encoder.items())

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from raysl.training.schedules import lr_factor
-from raysl.training.settings import Constant, Cosine, Exponential
+from raysl.training.settings import Constant, Cosine, Exponential, PartialCosine
 
 PAPER = Exponential(name="exponential")
 
@@ -39,6 +39,14 @@ def test_exponential_without_hold_or_rate() -> None:
         math.exp(-0.3)
     )
     assert lr_factor(Exponential(name="exponential", hold=1.0), 10, epochs=10) == 1.0
+
+
+def test_partial_cosine_is_fixmatch_s() -> None:
+    schedule = PartialCosine(name="partial_cosine")
+    for k in (0, 1, 512, 1023):
+        expected = math.cos(7 * math.pi * k / (16 * 1024))
+        assert lr_factor(schedule, k / 128, epochs=8) == pytest.approx(expected, rel=1e-12)
+    assert lr_factor(PartialCosine(name="partial_cosine", share=0.5), 8, epochs=8) == pytest.approx(0, abs=1e-12)
 
 
 def test_cosine_is_continuous_over_the_end_of_the_warm_up() -> None:

@@ -170,7 +170,7 @@ def test_imagenet_is_torchvisions_file_in_the_folder_of_data(
     found = read_source(RESNET, imagenet, 3)
     assert (found.mean, found.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     torch.testing.assert_close(found.tensors["conv1.weight"], resnet["conv1.weight"], rtol=0, atol=0)
-    with pytest.raises(UserError, match="imagenet is known for resnet18 and resnet50, and not for small_resnet"):
+    with pytest.raises(UserError, match=r"for small_resnet it is looked for in .*/weights/small_resnet_imagenet.safe"):
         read_source(ModelSettings(), imagenet, 3)
 
 
@@ -250,6 +250,28 @@ def test_a_search_starts_from_a_file_and_goes_on_when_it_has_moved(
     assert (alone.trial_id, alone.final_loss) == (start.id, rows[start.id].final_loss)
 
 
+def test_start_weights_are_probed_as_they_are(first: tuple[TrialSpec, Path], store: Store, tmp_path: Path) -> None:
+    spec, path = first
+    stages = {"svm": {"method": {"name": "frozen"}}, "clusters": {"method": {"name": "frozen"}, "probe": "clustering"}}
+    experiment = SMALL_DICT | {"stages": stages}
+    experiment["model"] = SMALL_DICT["model"] | {"features": None, "weights": f"file:{path}"}
+    found = raysl.tune(experiment, str(tmp_path / "r"), backend="inline")
+    assert found.ok
+    assert found.trials.column_names.count("test_accuracy") == 1
+    assert all(0 < accuracy < 1 for accuracy in found.trials["test_accuracy"].to_pylist())
+    images = torch.rand(3, 1, 8, 8)
+    expected = build_method(spec, 1, store).encoder.backbone
+    expected.load_state_dict(
+        {
+            key.removeprefix("encoder.backbone."): value
+            for key, value in read_model(store, spec.id).tensors.items()
+            if key.startswith("encoder.backbone.")
+        }
+    )
+    model = raysl.load_model(tmp_path / "r", "svm")
+    torch.testing.assert_close(model(images), expected.eval()(images), rtol=0, atol=0)
+
+
 SMALL_DICT: dict[str, Any] = {
     "name": "started",
     "data": {"source": "digits", "labels": 40, "unlabelled": 128},
@@ -272,7 +294,7 @@ def test_a_mistake_is_named_with_its_place(first: tuple[TrialSpec, Path], tmp_pa
         "  weights: 'file:/nowhere.pt'": r"started.yaml:6: model.weights: /nowhere.pt does not exist",
         "  weights: imagnet": r"started.yaml:6: model.weights.*'imagnet': choices: imagenet, file:PATH",
         f"  weights: {{source: 'file:{path}', digest: '0'}}": r"model.weights: file:.* has the digest [0-9a-f]{32}",
-        "  weights: imagenet": r"imagenet is known for resnet18 and resnet50, and not for small_resnet",
+        "  weights: imagenet": r"for small_resnet it is looked for in .*/weights/small_resnet_imagenet.safetensors",
     }
     for text, expected in cases.items():
         file = tmp_path / "started.yaml"
@@ -280,6 +302,14 @@ def test_a_mistake_is_named_with_its_place(first: tuple[TrialSpec, Path], tmp_pa
         with pytest.raises(UserError, match=expected):
             raysl.tune(file, str(tmp_path / "r"), backend="inline")
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="needs weights/efficientnet_lite0_imagenet.safetensors in RAYSL_DATA")
+def test_imagenet_of_another_backbone_is_its_file_in_the_folder_of_data() -> None:
+    lite = ModelSettings(backbone="efficientnet_lite0", features=None)
+    found, file = (read_source(lite, StartWeights(source=source), 3) for source in ("imagenet", f"file:{REAL}"))
+    assert (found.digest, found.mean, found.std) == (file.digest, file.mean, file.std)
+    assert found.std == pytest.approx((128 / 255,) * 3)
 
 
 @pytest.mark.slow

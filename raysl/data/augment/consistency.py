@@ -9,13 +9,13 @@ from raysl.data.augment.views import Draw
 SHIFT = 0.125  # largest shift of a weak view, as a share of the image's edge
 
 
-def weak(images: Tensor, draw: Draw) -> tuple[Tensor, None]:
-    """Mirror half of the images and shift each by whole pixels, at most an eighth of its edge each way.
+def weak(images: Tensor, draw: Draw, *, p_flip: float = 0.5) -> tuple[Tensor, None]:
+    """Mirror some images and shift each by whole pixels, at most an eighth of its edge each way.
 
     Sohn et al. 2020 (FixMatch, arXiv:2001.07685), section 2.3; what is shifted in is a reflection, as in its code.
-    images: float [B, C, H, W] in [0, 1].
+    images: float [B, C, H, W] in [0, 1].  p_flip: probability that an image is mirrored.
     """
-    mirrored = draw.bernoulli(0.5).unsqueeze(1)
+    mirrored = draw.bernoulli(p_flip).unsqueeze(1)
     batch, channels, height, width = images.shape
     rows, columns = (_reflected(draw, size, round(SHIFT * size)) for size in (height, width))
     columns = torch.where(mirrored, width - 1 - columns, columns)
@@ -26,12 +26,12 @@ def weak(images: Tensor, draw: Draw) -> tuple[Tensor, None]:
     return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2), None
 
 
-def strong(images: Tensor, draw: Draw) -> tuple[Tensor, None]:
+def strong(images: Tensor, draw: Draw, *, p_flip: float = 0.5) -> tuple[Tensor, None]:
     """Change a weak view by two operations of RandAugment and by cutout (FixMatch, section 2.3).
 
-    images: as `weak` takes them.
+    images, p_flip: as `weak` takes them.
     """
-    views, _ = weak(images, draw)
+    views, _ = weak(images, draw, p_flip=p_flip)
     return randaugment(views, draw, cut=True), None
 
 

@@ -25,7 +25,8 @@ Status = Literal["finished", "diverged", "collapsed", "stopped", "failed"]
 # The columns that a row must have; every version has written them.
 _NEEDED = frozenset({"trial_id", "status", "final_loss", "seconds", "started_at", "finished_at", "curve"})
 _MAY_BE_NULL = frozenset({"final_loss", "curve"})
-SPREAD = "spread"  # among an epoch's terms
+SPREAD, CONFIDENT = "spread", "confident"  # among an epoch's terms
+NO_LOSSES = (SPREAD, CONFIDENT)
 UNPROBED = "not probed: the model of these weights was dropped"  # reason of a finished trial
 
 
