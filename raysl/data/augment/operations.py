@@ -108,7 +108,7 @@ POINTWISE: dict[str, Operation] = {
     "sharpness": sharpness,
     "solarise": solarise,
 }
-RANGES = {  # of magnitudes
+RANGES = {  # of magnitudes; the operations of `POINTWISE` come first
     "auto_contrast": (0.0, 0.0),
     "brightness": (0.05, 0.95),
     "colour": (0.05, 0.95),

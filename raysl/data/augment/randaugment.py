@@ -82,7 +82,7 @@ def _grouped(
     """
     keys = torch.zeros_like(numbers[0])
     for own in numbers:
-        keys = keys * len(NAMES) + own
+        keys = keys * len(NAMES) + own.clamp(max=len(POINTWISE))  # all that move pixels are done as one
     order = keys.argsort(stable=True)
     _, counts = torch.unique_consecutive(keys[order], return_counts=True)
     firsts, sizes = order[counts.cumsum(0) - counts], counts.tolist()
@@ -120,7 +120,7 @@ def _calls(kinds: list[int], numbers: Tensor, magnitudes: Tensor, sizes: list[in
     of_values = torch.split(magnitudes.to(images).view(-1, 1, 1, 1), sizes)
     of_places = torch.split(moves(numbers, magnitudes, *images.shape[2:]).to(images), sizes)
     return [
-        (POINTWISE[NAMES[kind]], values) if NAMES[kind] in POINTWISE else (moved, places)
+        (POINTWISE[NAMES[kind]], values) if kind < len(POINTWISE) else (moved, places)
         for kind, values, places in zip(kinds, of_values, of_places, strict=True)
     ]
 
