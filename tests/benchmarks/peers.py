@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
+from torchvision.transforms import v2
 
+from raysl.data.augment.consistency import SHIFT, strong, weak
 from raysl.data.augment.siamese import distorted
 from raysl.data.augment.views import identity, rotated
 from raysl.methods._method import Method, Step, View, ViewSpec
@@ -44,7 +46,7 @@ def distortion(view: ViewSpec) -> Mapping[str, Any] | None:
     """Return the numbers of a view that is a distortion, however it is wrapped; None for other views."""
     make = view.make
     while isinstance(make, partial) and make.func is not distorted:
-        make = make.keywords["make"]
+        make = make.keywords.get("make")
     return make.keywords if isinstance(make, partial) else None
 
 
@@ -58,6 +60,22 @@ def torchvision_distortion(numbers: Mapping[str, Any], size: int, finish: list[A
     parts += [transforms.RandomGrayscale(0.2), transforms.RandomApply([blur], numbers["p_blur"])]
     parts += [transforms.RandomSolarize(128, numbers["p_solarise"])]
     made: ToTensor = transforms.Compose([*parts, *finish])
+    return made
+
+
+def consistency(view: ViewSpec, size: int, finish: list[Any]) -> ToTensor | None:
+    """Return torchvision's transforms for a weak or strong view; None for other views.
+
+    Its RandAugment has the same 14 operations, at one magnitude.
+    """
+    make, given = (view.make.func, view.make.keywords) if isinstance(view.make, partial) else (view.make, {})
+    if make not in (weak, strong):
+        return None
+    parts: list[Any] = [v2.RandomHorizontalFlip(given.get("p_flip", 0.5))]
+    parts += [v2.RandomCrop(size, round(SHIFT * size), padding_mode="reflect")]
+    parts += [v2.RandAugment(2)] if make is strong else []
+    cut = [v2.RandomErasing(1.0, (0.25, 0.25), (1.0, 1.0), 0.5)] if make is strong else []
+    made: ToTensor = v2.Compose([*parts, finish[0], *cut, *finish[1:]])
     return made
 
 
@@ -90,11 +108,17 @@ class Images(Dataset[tuple[dict[str, Made], int]]):
         finish = [transforms.ToTensor(), normalise]
         make = {"lightly": lightly_distortion, "torchvision": torchvision_distortion}[peer]
         self.transforms: dict[str, ToTensor] = {
-            name: transforms.Compose(finish) if numbers is None else make(numbers, images.shape[1], finish)
-            for name, numbers in ((name, distortion(view)) for name, view in views.items())
+            name: consistency(view, images.shape[1], finish) or transforms.Compose(finish)
+            if numbers is None
+            else make(numbers, images.shape[1], finish)
+            for name, view, numbers in ((name, view, distortion(view)) for name, view in views.items())
         }
         self.turned = {name for name, view in views.items() if view.make is rotated}
-        assert all(view.make in (identity, rotated) or distortion(view) for view in views.values())
+        known = (
+            view.make in (identity, rotated) or distortion(view) or consistency(view, 8, finish)
+            for view in views.values()
+        )
+        assert all(known)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -109,9 +133,12 @@ class Images(Dataset[tuple[dict[str, Made], int]]):
 
 
 class Peer:
-    """A plain training loop, as the documentation of torchvision or lightly has it."""
+    """A plain training loop, as the documentation of torchvision or lightly has it.
 
-    def __init__(self, peer: str, method: Method, feed: Feed) -> None:
+    workers: processes that make the views.
+    """
+
+    def __init__(self, peer: str, method: Method, feed: Feed, workers: int = 0) -> None:
         self.method, self.views = method.train(), method.views()
         self.loss = LOSSES.get(str(feed.spec.method["name"])) if peer == "lightly" else None
         self.optimizer = _optimizer(feed.spec.optimizer, method)
@@ -125,8 +152,12 @@ class Peer:
         for stream in sorted(feed.streams):
             mine = {name: view for name, view in self.views.items() if view.stream == stream}
             images = Images(*pools[stream], mine, peer, normalise)
-            sampler = RandomSampler(images, num_samples=largest)
-            self.loaders[stream] = DataLoader(images, feed.spec.batch_size, sampler=sampler)
+            batch = feed.spec.batch_size * (feed.ratio if stream == "unlabelled" else 1)
+            samples = batch * feed.steps if feed.spec.steps_per_epoch else largest
+            sampler = RandomSampler(images, num_samples=samples)
+            self.loaders[stream] = DataLoader(
+                images, batch, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
+            )
 
     def batches(self) -> Iterator[dict[str, View]]:
         """Make an epoch's views."""
@@ -142,14 +173,19 @@ class Peer:
         total = torch.zeros(())
         for views in self.batches():
             self.optimizer.zero_grad()
-            loss = self.method(self._mixing(views), FIRST).total if self.loss is None else self.loss(self.method, views)
+            outputs: Mapping[str, Tensor] = {}
+            if self.loss is None:
+                losses = self.method(self._mixing(views), FIRST)
+                loss, outputs = losses.total, losses.outputs
+            else:
+                loss = self.loss(self.method, views)
             loss.backward()
             self.optimizer.step()
             if self.loss is byol:
                 update_momentum(self.method.encoder, self.method.target_encoder, m=0.99)
                 update_momentum(self.method.projector, self.method.target_projector, m=0.99)
             elif self.loss is None:
-                self.method.after_step(FIRST, {})
+                self.method.after_step(FIRST, outputs)
             total += loss.detach()
         return float(total)
 

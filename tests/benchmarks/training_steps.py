@@ -21,9 +21,10 @@ import statistics
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -65,13 +66,22 @@ def write_images(folder: Path, size: int, count: int) -> Path:
 
 
 def spec_of(
-    method: str, model: str, images: Path, batch_size: int, profile: str | None = None, precision: str = "fp32"
+    method: str,
+    model: str,
+    images: Path,
+    batch_size: int,
+    profile: str | None = None,
+    precision: str = "fp32",
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> TrialSpec:
-    """Return a trial of a method's experiment, with another model and other images."""
+    """Return a trial of a method's experiment, with another model and other images.
+
+    more: settings of its stage.
+    """
     file = SEARCH_SPACES / f"{FILES.get(method, method)}.yaml"
     stage = load(file, profile).stages[0]
     changes = [f"data.source=parquet:{images}", "data.labels=all", f"model.backbone={model}"]
-    settings = {"epochs": WITHOUT_END, "batch_size": batch_size, "precision": precision}
+    settings = {"epochs": WITHOUT_END, "batch_size": batch_size, "precision": precision, **more}
     changes += [f"stages.{stage.name}.{key}={value}" for key, value in settings.items()]
     changed = load(file, profile, changes)
     data = resolve(changed.data, inspect(changed.data))

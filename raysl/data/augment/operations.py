@@ -58,8 +58,8 @@ def equalise(images: Tensor, magnitudes: Tensor) -> Tensor:
     table = torch.zeros(len(lines) * (HIGHEST + 1), dtype=torch.int64, device=images.device)
     counts = table.scatter_add_(0, pixels, torch.ones_like(pixels)).view(len(lines), -1)
     step = (lines.shape[1] - counts.gather(1, highest)) // HIGHEST
-    below = counts.cumsum(1) - counts
-    levels = ((below + step // 2) // step.clamp(min=1)).clamp_(max=HIGHEST)
+    below = (counts.cumsum(1) - counts).double()  # in fp64, quotients of these numbers round down as whole ones do
+    levels = ((below + step // 2) / step.clamp(min=1)).floor_().clamp_(max=HIGHEST)
     equal = (levels / HIGHEST).to(images.dtype).flatten().index_select(0, pixels).view(images.shape)
     return images.lerp(equal, (step > 0).to(images.dtype).view(*images.shape[:2], 1, 1))
 
@@ -108,7 +108,7 @@ POINTWISE: dict[str, Operation] = {
     "sharpness": sharpness,
     "solarise": solarise,
 }
-RANGES = {  # of magnitudes
+RANGES = {  # of magnitudes; the operations of `POINTWISE` come first
     "auto_contrast": (0.0, 0.0),
     "brightness": (0.05, 0.95),
     "colour": (0.05, 0.95),

@@ -41,9 +41,11 @@ def randaugment(images: Tensor, draw: Draw, *, cut: bool = False) -> Tensor:
     if images.device.type == "cpu" and math.prod(images.shape[1:]) > LARGE:
         # Many small groups of images, each read and written once; otherwise few large ones, once for each operation.
         return augmented(images, numbers, values, squares)
+    places = torch.arange(len(images))
     for operation in range(NUM_OPERATIONS - 1):
-        images = augmented(images, [numbers[operation]], [values[operation]])
-    return augmented(images, numbers[-1:], values[-1:], squares)
+        images, places = _grouped(images, places, numbers[operation : operation + 1], values[operation : operation + 1])
+    images, places = _grouped(images, places, numbers[-1:], values[-1:], squares)
+    return images.index_select(0, places.to(images.device))
 
 
 def magnitudes(numbers: Tensor, shares: Tensor) -> Tensor:
@@ -63,9 +65,24 @@ def augmented(
     numbers: of each operation, int64 [B], places in `NAMES`.  magnitudes: of each operation, float64 [B].  All are on
     the CPU, where images are grouped by their operations, so that nothing waits for the device.
     """
+    changed, places = _grouped(images, torch.arange(len(images)), numbers, magnitudes, squares)
+    return changed.index_select(0, places.to(images.device))
+
+
+def _grouped(
+    images: Tensor,
+    places: Tensor,
+    numbers: Sequence[Tensor],
+    magnitudes: Sequence[Tensor],
+    squares: Squares | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return what `augmented` does, in the order of the groups, and the place of each image there.
+
+    places: int64 [B], where each image is among `images`.
+    """
     keys = torch.zeros_like(numbers[0])
     for own in numbers:
-        keys = keys * len(NAMES) + own
+        keys = keys * len(NAMES) + own.clamp(max=len(POINTWISE))  # all that move pixels are done as one
     order = keys.argsort(stable=True)
     _, counts = torch.unique_consecutive(keys[order], return_counts=True)
     firsts, sizes = order[counts.cumsum(0) - counts], counts.tolist()
@@ -76,13 +93,14 @@ def augmented(
     if squares is not None:
         sides = (torch.split(side[order].to(images), sizes) for side in squares)
         steps.append([(_filled, square) for square in zip(*sides, strict=True)])
-    changed = torch.empty(images.shape, dtype=images.dtype, device=images.device)
-    for rows, *calls in zip(torch.split(order.to(images.device), sizes), *steps, strict=True):
+    changed, done = torch.empty(images.shape, dtype=images.dtype, device=images.device), 0
+    for rows, *calls in zip(torch.split(places[order].to(images.device), sizes), *steps, strict=True):
         group = images.index_select(0, rows)
         for operation, parameters in calls:
             group = operation(group, parameters)
-        changed.index_copy_(0, rows, group)
-    return changed
+        changed[done : done + len(rows)] = group
+        done += len(rows)
+    return changed, order.argsort()
 
 
 def cutout(images: Tensor, draw: Draw) -> Tensor:
@@ -102,7 +120,7 @@ def _calls(kinds: list[int], numbers: Tensor, magnitudes: Tensor, sizes: list[in
     of_values = torch.split(magnitudes.to(images).view(-1, 1, 1, 1), sizes)
     of_places = torch.split(moves(numbers, magnitudes, *images.shape[2:]).to(images), sizes)
     return [
-        (POINTWISE[NAMES[kind]], values) if NAMES[kind] in POINTWISE else (moved, places)
+        (POINTWISE[NAMES[kind]], values) if kind < len(POINTWISE) else (moved, places)
         for kind, values, places in zip(kinds, of_values, of_places, strict=True)
     ]
 

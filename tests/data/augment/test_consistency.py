@@ -29,9 +29,9 @@ def test_a_weak_view_is_a_crop_of_the_padded_image_and_its_mirror_image(channels
     seen = set()
     for image, view in zip(images.numpy(), views.numpy(), strict=True):
         found = [
-            (mirrored, top, left)
-            for mirrored in (False, True)
-            for padded in [np.pad(image[:, :, ::-1] if mirrored else image, padding, mode="reflect")]
+            (flip, top, left)
+            for flip in (False, True)
+            for padded in [np.pad(image[:, :, ::-1] if flip else image, padding, mode="reflect")]
             for top in range(2 * down + 1)
             for left in range(2 * right + 1)
             if np.array_equal(padded[:, top : top + height, left : left + width], view)

@@ -97,6 +97,13 @@ def test_in_fp32_few_pixels_differ_from_those_in_fp64(name: str) -> None:
     assert ((found - expected).abs() > 1e-5).double().mean() < 1e-3
 
 
+def test_pixels_at_the_threshold_are_inverted() -> None:
+    levels = torch.arange(256.0).view(1, 1, 16, 16) / 255
+    for place in (0, 77, 255):
+        expected = torch.where(torch.arange(256).view(16, 16) < place, levels, 1 - levels)
+        assert torch.equal(one(levels, "solarise", levels.flatten()[[place]]), expected)
+
+
 def test_magnitudes_are_degrees_and_shares_of_the_edge() -> None:
     image = torch.zeros(1, 1, 21, 41)
     image[0, 0, 10, 30] = 1
