@@ -10,7 +10,7 @@ from raysl.data.settings import DataSettings, OnePixel
 from raysl.models.settings import ModelSettings, StartWeights
 from raysl.probes.settings import KNN, Clustering, LinearSVM, ProbesSettings
 from raysl.search.experiment import ExperimentSettings, Resources, SearchSettings, TrainedStage
-from raysl.training.settings import LARS, SGD, Adam, AdamW, Asha, Constant, Cosine, Exponential, MedianRule
+from raysl.training.settings import LARS, SGD, Adam, AdamW, Asha, Constant, Cosine, Exponential, MedianRule, PartialCosine
 
 STAGE: Mapping[str, Any] = {
     "data": {"labels": "all"},
@@ -95,6 +95,7 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
     LARS: {"name": "lars", "lr": 0.3, "momentum": 0.95, "weight_decay": 0.000001, "trust": 0.02},
     Constant: {"name": "constant"},
     Cosine: {"name": "cosine", "warmup": 10},
+    PartialCosine: {"name": "partial_cosine", "share": 0.4375},
     Exponential: {"name": "exponential", "hold": 0.1, "rate": 0.05},
     SearchSettings: {
         "algorithm": "optuna",

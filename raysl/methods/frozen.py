@@ -1,4 +1,4 @@
-"""No training: a stage of this method measures the encoder of an earlier stage, with a probe of its own."""
+"""No training: a stage of this method measures the encoder of an earlier stage, or given weights, by its own probe."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from raysl.models.encoder import Encoder
 
 
 class Frozen(Method):
-    """Trains nothing: the encoder of an earlier stage is probed as it is."""
+    """Trains nothing: the encoder of an earlier stage, or that of `model.weights`, is probed as it is."""
 
     streams = ()
 
