@@ -10,7 +10,18 @@ from raysl.data.settings import DataSettings, OnePixel
 from raysl.models.settings import ModelSettings, StartWeights
 from raysl.probes.settings import KNN, Clustering, LinearSVM, ProbesSettings
 from raysl.search.experiment import ExperimentSettings, Resources, SearchSettings, TrainedStage
-from raysl.training.settings import LARS, SGD, Adam, AdamW, Asha, Constant, Cosine, Exponential, MedianRule, PartialCosine
+from raysl.training.settings import (
+    LARS,
+    SGD,
+    Adam,
+    AdamW,
+    Asha,
+    Constant,
+    Cosine,
+    Exponential,
+    MedianRule,
+    PartialCosine,
+)
 
 STAGE: Mapping[str, Any] = {
     "data": {"labels": "all"},
