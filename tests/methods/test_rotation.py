@@ -44,7 +44,7 @@ def test_undecided_classifier_costs_log_4(copies: Literal[1, 4]) -> None:
 
 def test_four_copies_show_each_image_at_each_turn() -> None:
     images = torch.rand(3, 1, 8, 8)
-    seen, _, turns = view(method(copies=4), images)
+    seen, _, turns, _ = view(method(copies=4), images)
     assert turns is not None
     assert seen.shape == (12, 1, 8, 8)
     pairs = {(int(row) // 4, int(turn)) for row, turn in enumerate(turns)}
@@ -69,7 +69,7 @@ def test_loss_of_four_copies_is_that_of_all_turns() -> None:
 
 def test_targets_are_the_turns_that_were_drawn() -> None:
     rotation, images = method().eval(), torch.rand(5, 1, 8, 8)
-    seen, _, turns = view(rotation, images)
+    seen, _, turns, _ = view(rotation, images)
     assert turns is not None
     logits = rotation.classifier(rotation.encoder(seen))
     torch.testing.assert_close(

@@ -142,7 +142,7 @@ def test_terms_by_hand_for_a_batch_of_four() -> None:
     z_mixed = [[0.5, 1, 0.5], [0.5, -1, -0.5], [-0.5, -1, 0.5], [-0.5, 1, -0.5]]
     # The second view has x's first two columns and the first again: C = [[1, 0, 1], [0, 1, 0], [0, 0, 0]].
     second = [[a, b, a] for a, b, _ in x]
-    total, terms, spread, _ = flat(3, alpha=0.5, beta=10.0, gamma=3.0)(shown(x, second, 0.75), FIRST)
+    total, terms, spread, *_ = flat(3, alpha=0.5, beta=10.0, gamma=3.0)(shown(x, second, 0.75), FIRST)
     expected = {
         "on_diagonal": 1.0,
         "off_diagonal": 1.0,

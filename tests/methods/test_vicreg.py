@@ -86,7 +86,7 @@ def test_loss_by_hand() -> None:
     base = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64) * (3 / 4) ** 0.5
     first = torch.stack([0.6 * base[:, 0], 0.6 * base[:, 0] + 2 * base[:, 1]], 1)
     second = first + torch.tensor([0.0, 3.0], dtype=torch.float64)
-    total, terms, spread, _ = vicreg_loss(first, second, 2.0, 3.0, 5.0)
+    total, terms, spread, *_ = vicreg_loss(first, second, 2.0, 3.0, 5.0)
     assert terms["invariance"].item() == pytest.approx((0 + 9) / 2)
     assert terms["variance"].item() == pytest.approx((1 - (0.36 + 1e-4) ** 0.5) / 2)
     assert terms["covariance"].item() == pytest.approx(2 * (2 * 0.36**2) / 2)
