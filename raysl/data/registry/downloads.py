@@ -36,6 +36,7 @@ TORCHVISION = {
     "cifar10": "CIFAR10",
     "cifar100": "CIFAR100",
     "svhn": "SVHN",
+    "svhn_extra": "SVHN",
     "stl10": "STL10",
 }
 # The files of these sets, by name. torchvision has them too, with their addresses, but takes a second to import.
@@ -45,10 +46,15 @@ FILES = {
     "cifar10": ("cifar-10-python.tar.gz",),
     "cifar100": ("cifar-100-python.tar.gz",),
     "svhn": ("train_32x32.mat", "test_32x32.mat"),
+    "svhn_extra": ("train_32x32.mat", "test_32x32.mat", "extra_32x32.mat"),
     "stl10": ("stl10_binary.tar.gz",),
 }
-# torchvision's names of the splits, in the order of `SPLITS`.
-SPLIT_NAMES = {"SVHN": ("train", "test"), "STL10": ("train", "test", "unlabeled")}
+# torchvision's names of the splits that make each of `SPLITS`.
+SPLIT_NAMES = {
+    "svhn": (("train",), ("test",)),
+    "svhn_extra": (("train",), ("test",), ("train", "extra")),
+    "stl10": (("train",), ("test",), ("unlabeled",)),
+}
 
 
 class Writer(Protocol):
@@ -168,13 +174,12 @@ def _place(found: Path, archive: Archive, scratch: Path) -> None:
 def _write_torchvision(
     name: str, path: Path, scratch: Path, source: str, licence: str, progress: Progress | None
 ) -> None:
-    kind = _kind(name)
-    splits = SPLIT_NAMES.get(kind.__name__, ("train", "test"))
+    parts = zip(SPLITS, SPLIT_NAMES.get(name, (("train",), ("test",))), strict=False)
     # Opened one after the other: STL-10's unlabelled images take 2.8 GB.
-    opened = (_open_split(kind, scratch, split) for split in splits)
+    opened = ((split, _open_split(name, scratch, part)) for split, names in parts for part in names)
     first = next(opened)
-    rows = chain.from_iterable(_rows(data, split) for data, split in zip(chain([first], opened), SPLITS, strict=False))
-    write(path, reported(rows, f"encode {name}", None, progress), _class_names(first), source, licence)
+    rows = chain.from_iterable(_rows(data, split) for split, data in chain([first], opened))
+    write(path, reported(rows, f"encode {name}", None, progress), _class_names(first[1]), source, licence)
 
 
 def _kind(name: str) -> Any:
@@ -192,14 +197,15 @@ def _archives(name: str) -> list[Archive]:
             for filename, md5 in kind.resources
         ]
     if hasattr(kind, "split_list"):
-        facts = (kind.split_list[split] for split in SPLIT_NAMES[kind.__name__])
+        facts = (kind.split_list[split] for split in dict.fromkeys(chain.from_iterable(SPLIT_NAMES[name])))
         return [Archive((url,), filename, "md5", md5) for url, filename, md5 in facts]
     return [Archive((kind.url,), kind.filename, "md5", kind.tgz_md5)]
 
 
-def _open_split(kind: Any, folder: Path, split: str) -> Any:
+def _open_split(name: str, folder: Path, split: str) -> Any:
+    kind = _kind(name)
     # `download=True` finds the archives that are there, and unpacks them.
-    if kind.__name__ in SPLIT_NAMES:
+    if name in SPLIT_NAMES:
         return kind(folder, split=split, download=True)
     return kind(folder, train=split == "train", download=True)
 
@@ -208,7 +214,7 @@ def _rows(data: Any, split: str) -> Iterator[Row]:
     """Yield the images of a torchvision data set as PNG; by index, because iterating over it may not end."""
     for number in range(len(data)):
         image, label = data[number]
-        yield Row(encode(np.asarray(image)), int(label), split)
+        yield Row(encode(np.asarray(image)), -1 if split == "unlabelled" else int(label), split)
 
 
 def _class_names(data: Any) -> Sequence[str]:

@@ -53,6 +53,7 @@ KNOWN = {
         KnownSet("cifar10", 10, 50_000, None, 10_000, 32, 3, "Krizhevsky 2009", "none stated; cite the report"),
         KnownSet("cifar100", 100, 50_000, None, 10_000, 32, 3, "Krizhevsky 2009", "none stated; cite the report"),
         KnownSet("svhn", 10, 73_257, None, 26_032, 32, 3, "Netzer 2011", "non-commercial use"),
+        KnownSet("svhn_extra", 10, 73_257, 604_388, 26_032, 32, 3, "Netzer 2011, with `extra`", "non-commercial use"),
         KnownSet("stl10", 10, 5_000, 100_000, 8_000, 96, 3, "Coates 2011, from ImageNet", "none stated; for research"),
         KnownSet("malaria", 2, 13_779, None, 13_779, None, 3, "NIH/NLM (Rajaraman 2018)", "none stated; public"),
         KnownSet("tiny_imagenet", 200, 100_000, None, 10_000, 64, 3, "CS231n (Le & Yang 2015)", IMAGENET_TERMS),

@@ -186,6 +186,21 @@ def test_svhn_calls_its_zero_zero(server: Any, monkeypatch: pytest.MonkeyPatch) 
     assert read_labels(path).class_names == tuple("0123456789")
 
 
+def test_svhn_extra_has_the_extra_images_without_their_labels(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    split_list, arrays = {}, {}
+    for split, count in (("train", 3), ("test", 2), ("extra", 4)):
+        arrays[split] = RANDOM.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
+        buffer = io.BytesIO()
+        scipy.io.savemat(buffer, {"X": arrays[split], "y": np.arange(1, count + 1).reshape(-1, 1)})
+        name = f"{split}_32x32.mat"
+        split_list[split] = [server.url + name, name, server.offer(name, buffer.getvalue())]
+    monkeypatch.setattr(datasets.SVHN, "split_list", split_list)
+    images, labels = content(locate("svhn_extra"))
+    assert labels == {"train": [1, 2, 3], "test": [1, 2], "unlabelled": [-1] * 7}
+    both = np.concatenate([arrays["train"], arrays["extra"]], axis=3)
+    np.testing.assert_array_equal(images["unlabelled"], both.transpose(3, 0, 1, 2))
+
+
 def test_a_host_that_is_not_reached_is_named_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*arguments: object, **options: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")
@@ -418,7 +433,8 @@ def test_files_have_the_names_that_torchvision_gives_them(given: Path) -> None:
         if hasattr(known, "resources"):
             names = [f"{kind}/raw/{file}" for file, _ in known.resources]
         elif hasattr(known, "split_list"):
-            names = [known.split_list[split][1] for split in ("train", "test")]
+            splits = ("train", "test", "extra") if name == "svhn_extra" else ("train", "test")
+            names = [known.split_list[split][1] for split in splits]
         else:
             names = [known.filename]
         assert list(FILES[name]) == names
