@@ -24,7 +24,7 @@ from raysl.models.batch_norm import sync_batch_norm
 from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.models.settings import ModelSettings
 from raysl.training.optimizers import build_optimizer
-from raysl.training.settings import Adam
+from raysl.training.settings import LARS, Adam
 
 DEFAULTS = {
     "momentum": 0.99, "hidden": 4096, "projector": 256, "min_crop": 0.2, "interpolation": "bicubic", "l2_start": 0.0,
@@ -269,7 +269,7 @@ def test_method_that_holds_another_passes_the_step_on() -> None:
 
 def two_steps(size: int) -> dict[str, Any]:
     """Return what two steps of gradient descent leave, in fp64, over all ranks."""
-    byol = sync_batch_norm(method(momentum=0.5)).double()
+    byol = sync_batch_norm(method(momentum=0.5, l2_start=0.3)).double()
     views = batch(size, torch.float64)
     wrapped = DistributedDataParallel(byol, broadcast_buffers=False) if world_size() > 1 else byol
     taken = train(wrapped, byol, views)
@@ -388,6 +388,20 @@ def test_a_pull_to_the_start_holds_weights_near_it() -> None:
         return sum((value - before[key]).square().sum().item() for key, value in after)
 
     assert distance(1.0) < 0.5 * distance(0.0)
+
+
+def test_a_frozen_backbone_is_not_pulled_and_decay_does_not_pull_twice() -> None:
+    frozen = method(l2_start=1.0)
+    freeze_backbone(frozen)
+    losses = frozen(batch(), FIRST)
+    losses.total.backward()
+    assert losses.terms["l2_start"].item() == 0
+    assert all(parameter.grad is None for parameter in frozen.encoder.backbone.parameters())
+    byol = method(l2_start=1.0)
+    held = {id(parameter) for parameter in byol.start.parameters()} if byol.start else set()
+    groups = build_optimizer(LARS(name="lars", lr=0.1, weight_decay=1e-2), byol, byol.parameter_groups()).param_groups
+    assert held
+    assert not held & {id(parameter) for group in groups for parameter in group["params"]}
 
 
 def test_asymmetric_views_are_byol_s_own() -> None:

@@ -32,6 +32,13 @@ def test_the_same_seed_gives_the_same_subset_and_another_another() -> None:
     assert set(first.tolist()) != set(labelled_subset(LABELS, 50, "balanced", 4, 10).tolist())
 
 
+@pytest.mark.parametrize(("labels", "num_classes"), [(40, 10), (250, 10), (1000, 10), (400, 100), (2500, 100)])
+def test_budgets_of_semi_supervised_papers_are_exact(labels: int, num_classes: int) -> None:
+    uneven = np.random.default_rng(0).integers(num_classes, size=9000)
+    subset = labelled_subset(uneven, labels, "balanced", 0, num_classes)
+    assert np.bincount(uneven[subset]).tolist() == [labels // num_classes] * num_classes
+
+
 @pytest.mark.parametrize("draw", ["balanced", "uniform"])
 def test_a_larger_subset_contains_a_smaller(draw: str) -> None:
     subsets = [set(labelled_subset(LABELS, count, draw, 1, 10).tolist()) for count in (12, 137, 138, 600)]
