@@ -11,8 +11,7 @@ teacher passes its images in train mode and has running statistics of its own, h
 teacher is what is evaluated.  There, labelled images are in the consistency loss as well, both networks see equal
 batches, and biases and norms decay.  Here, the student passes labelled and unlabelled images at once, the teacher the
 unlabelled ones alone, and D_u, which has the labelled images in it, is all of the consistency loss.  Weight and ramp
-are not the authors' (100, 5 epochs) but those that FixMatch's baselines are trained with today: 50, and 40 % of the
-steps.
+are not the authors' but USB's, microsoft/Semi-supervised-learning: 50, and 40 % of the steps, where the ramp is linear.
 """
 
 import math
