@@ -4,7 +4,7 @@ the mean highest probability over unlabelled images, p_t of their mean probabili
 
 A fairness term is added with weight lambda_f: sum_c a(c) log b(c), where a is p_t / h_t, b is
 p / h of the strong views of the images that count, h are the shares of predicted classes, h_t their moving average, and
-a and b are scaled to sum 1.  It is lowest where the predictions of strong views are spread as those of weak ones.
+a and b are scaled to sum 1.  It is highest where b is a; its sign is that of the published code.
 
 As in USB's code (microsoft/Semi-supervised-learning), the averages of a step include its own batch, classes without a
 prediction are left out of a and b, and all begin at 1 / C.  Defaults are USB's for CIFAR-10 with 40 labels.
