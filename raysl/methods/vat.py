@@ -55,7 +55,10 @@ def adversarial_direction(
         direction = wide(start).detach().requires_grad_()
         change = divergence(clean.detach(), wide(predict(wide(images) + xi * direction))).sum()
         [gradient] = torch.autograd.grad(change, direction)
-    return F.normalize(gradient.flatten(1), dim=1, eps=torch.finfo(gradient.dtype).tiny).view(images.shape)
+    rows, tiny = gradient.flatten(1), torch.finfo(gradient.dtype).tiny
+    # Where the network is very sure, the squares of a gradient's values would be 0 in fp32.
+    rows = rows / rows.abs().amax(dim=1, keepdim=True).clamp(min=tiny)
+    return F.normalize(rows, dim=1, eps=tiny).view(images.shape)
 
 
 def divergence(clean: Tensor, other: Tensor) -> Tensor:

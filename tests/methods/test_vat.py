@@ -149,6 +149,20 @@ def test_directions_are_drawn_with_the_view_and_not_by_torch() -> None:
     torch.testing.assert_close((seen, mine), (whole[1::2], drawn[1::2]), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("gap", [1.0, 40.0, 60.0])
+def test_directions_have_length_1_however_sure_the_network_is(gap: float) -> None:
+    w = torch.linspace(-1, 1, 12)
+    images = torch.zeros(2, 12)
+    start = nn.functional.normalize(torch.ones(2, 12) + w, dim=1)
+
+    def predict(x: Tensor) -> Tensor:
+        return torch.stack([gap + x @ w, -x @ w], dim=1)
+
+    direction = adversarial_direction(predict, images, start, predict(images), 1e-2)
+    torch.testing.assert_close(direction.norm(dim=1), torch.ones(2))
+    assert cosines(direction, w.expand(2, -1)).abs().min() > 0.99
+
+
 def test_an_image_that_changes_nothing_has_no_direction() -> None:
     images = torch.rand(2, 3)
     direction = adversarial_direction(lambda x: 0 * x, images, torch.rand(2, 3), torch.zeros(2, 3), 0.01)
