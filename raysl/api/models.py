@@ -37,7 +37,8 @@ def load_model(
         config: `selected`, an id, or searched values: `{"optimizer.lr": 0.1}` or `lr=0.1,epochs=5`. Models of configs
             that are not selected are usually dropped when a stage is done.
         seed: of the trial.
-        epoch: the number of epochs after which a milestone was kept; None is the end of the training.
+        epoch: the number of epochs after which a milestone was kept, 0 for the beginning; None is the end of the
+            training.
 
     Returns:
         the model: `model(model.preprocess(images))` gives features, `model.classify(...)` logits if its method has
@@ -53,7 +54,7 @@ def load_model(
     """
     check_whole("seed", seed, 0)
     if epoch is not None:
-        check_whole("epoch", epoch, 1)
+        check_whole("epoch", epoch, 0)
     store = Store.open(os.fsdecode(results), create=False)
     spec = _finished(store, find_member(store, find_stage(store, stage), config, seed))
     with own_turn():
@@ -106,7 +107,10 @@ def _model(store: Store, spec: TrialSpec, epoch: int | None) -> "TrainedModel":
     except FileNotFoundError:
         trial_id = spec.id if spec.trains else str(spec.start)
         known = [str(file.epoch) for file in model_files(store) if file.trial_id == trial_id and file.epoch is not None]
-        why = "models are kept of selected configs and of milestones, and the search's command trains lost ones anew"
+        asked, why = (
+            "",
+            "models are kept of selected configs and of milestones, and the search's command trains lost ones anew",
+        )
         if epoch is not None:
-            why = f"milestones of this trial: {', '.join(known) or 'none'}"
-        raise ResultsError(f"{store.address(model_path(trial_id, epoch))}: not there; {why}") from None
+            asked, why = f"epoch {epoch}: ", f"milestones of this trial: {', '.join(known) or 'none'}"
+        raise ResultsError(f"{asked}{store.address(model_path(trial_id, epoch))}: not there; {why}") from None

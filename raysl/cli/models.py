@@ -24,7 +24,7 @@ def export(
     config: Annotated[str, typer.Option(help="selected, an id, or searched values: lr=0.1,epochs=5.")] = "selected",
     seed: Annotated[int, typer.Option(min=0, help="The trial's seed.")] = 0,
     epoch: Annotated[
-        int | None, typer.Option(min=1, help="Epoch of a milestone; the end of the training if not given.")
+        int | None, typer.Option(min=0, help="Epoch of a milestone; the end of the training if not given.")
     ] = None,
     output: Annotated[
         Path | None,

@@ -108,15 +108,17 @@ def test_a_config_is_named_by_its_searched_values(finished: Callable[..., Finish
         raysl.load_model(results, "semi", {"lr": other})
 
 
-def test_a_milestone_is_loaded_by_its_epoch(finished: Callable[..., Finished]) -> None:
+def test_a_milestone_is_loaded_by_its_epoch(finished: Callable[..., Finished], tmp_path: Path) -> None:
     text = finished().file.read_text().partition("  finetune:")[0].replace("{grid: [1e-2, 1e-3]}", "0.01")
-    results = finished(text.replace("epochs: 4", "epochs: 4\n    milestones: [2]")).results
-    end, same, half = (raysl.load_model(results, epoch=epoch) for epoch in (None, 4, 2))
+    results = finished(text.replace("epochs: 4", "epochs: 4\n    milestones: [0, 2]")).results
+    end, same, half, first = (raysl.load_model(results, epoch=epoch) for epoch in (None, 4, 2, 0))
     images = end.preprocess(np.zeros((8, 8), np.uint8))
     with torch.no_grad():
         assert torch.equal(end(images), same(images))
         assert not torch.equal(end(images), half(images))
-    with pytest.raises(raysl.UserError, match="milestones of this trial: 2"):
+        assert not torch.equal(half(images), first(images))
+    raysl.export_model(results, epoch=0, output=tmp_path / "first.safetensors")
+    with pytest.raises(raysl.UserError, match="milestones of this trial: 0, 2"):
         raysl.load_model(results, epoch=3)
 
 
