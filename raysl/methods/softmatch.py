@@ -64,8 +64,9 @@ def confidence_weights(highest: Tensor, averages: Averages, num_sigma: float) ->
 
     highest: [B], highest aligned probabilities.  num_sigma: n above.
     """
-    below = (highest - averages.mean).clamp(max=0)
-    return torch.exp(-below.square() * num_sigma**2 / (2 * averages.variance))
+    below, variance = (highest - averages.mean).clamp(max=0), averages.variance
+    # Without a spread, 0 / 0 would be the weight of an image of mean confidence.
+    return torch.exp(-below.square() * num_sigma**2 / (2 * variance.clamp(min=torch.finfo(variance.dtype).tiny)))
 
 
 class Softmatch(Method):

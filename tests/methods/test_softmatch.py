@@ -37,3 +37,6 @@ def test_weights_by_hand() -> None:
     averages = Averages(torch.tensor(0.7), torch.tensor(0.04), torch.ones(3))
     weights = confidence_weights(torch.tensor([0.9, 0.7, 0.6]), averages, 2.0)
     torch.testing.assert_close(weights, torch.tensor([1.0, 1.0, math.exp(-0.01 * 4 / 0.08)]))
+    without_spread = averages._replace(variance=torch.tensor(0.0))
+    weights = confidence_weights(torch.tensor([0.9, 0.7, 0.6]), without_spread, 2.0)
+    torch.testing.assert_close(weights, torch.tensor([1.0, 1.0, 0.0]))
