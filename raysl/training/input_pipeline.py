@@ -129,13 +129,14 @@ class Feed:
             pooled = View(self.pooled[rows], self._labels("labelled", batch), None)
             return dict.fromkeys(self.views, pooled)
         images = {stream: self.normalise.to_float(self._images(stream, rows)) for stream, rows in batch.rows.items()}
+        device = self.normalise.mean.device
+        places = {name: torch.from_numpy(rows).to(device, non_blocking=True) for name, rows in batch.rows.items()}
         made = {}
         for name, view in self.views.items():
             positions, size = batch.positions[view.stream], batch.sizes[view.stream]
             draw = Draw(self.spec.stream_seed("augmentation"), epoch, batch.step, name, positions, size)
             seen, drawn = view.make(images[view.stream], draw)
-            rows = torch.from_numpy(batch.rows[view.stream]).to(self.normalise.mean.device)
-            made[name] = View(self.normalise(seen), self._labels(view.stream, batch), drawn, rows)
+            made[name] = View(self.normalise(seen), self._labels(view.stream, batch), drawn, places[view.stream])
         return made
 
     def _images(self, stream: str, rows: np.ndarray) -> np.ndarray:
