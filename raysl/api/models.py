@@ -107,10 +107,8 @@ def _model(store: Store, spec: TrialSpec, epoch: int | None) -> "TrainedModel":
     except FileNotFoundError:
         trial_id = spec.id if spec.trains else str(spec.start)
         known = [str(file.epoch) for file in model_files(store) if file.trial_id == trial_id and file.epoch is not None]
-        asked, why = (
-            "",
-            "models are kept of selected configs and of milestones, and the search's command trains lost ones anew",
-        )
+        why = "models are kept of selected configs and of milestones, and the search's command trains lost ones anew"
+        asked = "" if epoch is None else f"epoch {epoch}: "
         if epoch is not None:
-            asked, why = f"epoch {epoch}: ", f"milestones of this trial: {', '.join(known) or 'none'}"
+            why = f"milestones of this trial: {', '.join(known) or 'none'}"
         raise ResultsError(f"{asked}{store.address(model_path(trial_id, epoch))}: not there; {why}") from None

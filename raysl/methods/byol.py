@@ -12,8 +12,8 @@ there, the target starts as a copy of the online network, also if its encoder is
 initialised separately, without a notable difference according to its authors.
 
 In target pre-training (Xu et al. 2022, arXiv:2205.03001, equation 3) the backbone's parameters are held near those that
-the training begins with: L + 2 lambda |phi - phi_0|^2.  The equation's first term is read as the negative cosine of both
-ways round, as BYOL has it (it prints one); L is twice that, up to a constant; hence the 2.
+the training begins with: L + 2 lambda |phi - phi_0|^2.  The equation's first term is read as the negative cosine of
+both ways round, as BYOL has it (it prints one); L is twice that, up to a constant; hence the 2.
 
 As a baseline of TriMix (Bdair et al. 2022, "TriMix: Virtual embeddings and self-consistency for self-supervised
 learning"), with that paper's views, and momentum from 0.99, the authors' for 100 and for 300 epochs.
