@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import typer
 from documents import Block, blocks, file_name, walk
 from jsonschema import Draft7Validator
 from PIL import Image
+from tiny import runs_by_kind
 
 import raysl
 from raysl.cli import app
@@ -32,6 +34,7 @@ LEFT_OUT = {
 }
 # Searches that take long, or need sets that may not be here: their YAML, data and trials are checked.
 DRY = ("$F", "--profile laptop")
+FIRST = "raysl tune search_spaces/rotation_semi.yaml"
 OPTION = re.compile(r"(?<![\w`-])--[a-z][a-z-]+")
 
 
@@ -39,7 +42,9 @@ def command_of(line: str) -> str | None:
     """Return what is run for a line of the README's commands."""
     if any(part in line for part in LEFT_OUT):
         return None
-    line = line.replace("pip install uv && ", "").partition("   #")[0]
+    line = line.replace("pip install uv && ", "").partition("   #")[0].strip()
+    if line == f"uv run {FIRST}":
+        return f"command {FIRST}"  # with Ray, as a newcomer does
     return f"{line} --dry-run" if any(part in line for part in DRY) and "raysl tune" in line else line
 
 
@@ -50,9 +55,29 @@ def test_every_block_runs_and_prints_what_the_readme_shows(tmp_path: Path) -> No
     draw_flowers(tmp_path / "images" / "flowers")
     shutil.copy(next((tmp_path / "images" / "flowers").rglob("*.png")), tmp_path / "image.png")
     walk(README, tmp_path, command_of)
-    for name in ("rotation_semi", "flowers", "mine"):
+    check_first(tmp_path / "results" / "rotation_semi")
+    for name in ("flowers", "mine"):
         assert raysl.read(str(tmp_path / "results" / name)).selections.num_rows > 0
     assert {"report.html", "curves.pdf", "encoder.safetensors", "own.yaml"} <= set(os.listdir(tmp_path))
+
+
+def check_first(results: Path) -> None:
+    """Check the results of the README's first command."""
+    tables = raysl.read(str(results))
+    trials = tables.trials.to_pylist()
+    assert Counter(trial["status"] for trial in trials) == {"finished": 15}
+    assert len(list(results.glob("*.arrow"))) == 4
+    means = {
+        lr: sum(trial["final_loss"] for trial in trials if trial["params.optimizer.lr"] == lr) / 5
+        for lr in (1e-2, 1e-3, 1e-4)
+    }
+    [selection] = tables.selections.to_pylist()
+    [chosen] = {t["params.optimizer.lr"] for t in trials if t["config_id"] == selection["config_id"]}
+    assert chosen == min(means, key=means.__getitem__)
+    scores = [trial["test_accuracy"] for trial in trials if trial["selected"]]
+    assert len(scores) == 5
+    assert min(scores) > 0.6  # chance is 0.1
+    assert runs_by_kind(results) == {"trial": 15, "config": 3, "stage": 1}
 
 
 def draw_flowers(folder: Path) -> None:

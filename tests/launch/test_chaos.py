@@ -19,7 +19,7 @@ from tiny import EXPERIMENT, command, raysl, tables_of, write
 from waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("RAYSL_KILLS", "20"))
+KILLS = int(os.environ.get("RAYSL_KILLS", "10"))
 KILLS_OF_GROUPS = max(KILLS // 3, 6)  # one of each kind at least
 ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("epochs: 4", "epochs: 25")
 ALONE = ONE_STAGE.replace("seeds: 2", "seeds: 5")  # ten trials of one worker

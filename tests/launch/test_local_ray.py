@@ -17,7 +17,7 @@ from waiting import PATIENCE, wait_for
 pytestmark = pytest.mark.slow
 
 STARTING = r"\S*python[\d.]* .*/default_worker\.py"  # a worker that Ray does not know yet
-NUM_TRIALS = 24
+NUM_TRIALS = 14
 EXPERIMENT_OF_MANY = (
     EXPERIMENT[: EXPERIMENT.index("  finetune:")]
     .replace("seeds: 2", f"seeds: {NUM_TRIALS // 2}")

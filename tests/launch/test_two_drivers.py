@@ -158,6 +158,7 @@ def has_begun(file: Path, results: Path, driver: subprocess.Popen[str]) -> list[
     trials = {
         trial.spec.weights_id(None): trial.spec.id for trial in expand(experiment, experiment.stages[0], datas, {})
     }
-    claims = [path for path in (results / "claims").glob("*") if path.read_text().endswith(f"pid {driver.pid}")]
-    ids = [trials[name] for claim in claims if (name := claim.name[:16]) in trials]
+    claims = Leases(Store(str(results))).taken()
+    names = [claim[:16] for claim, owner in claims.items() if owner.pid == driver.pid]
+    ids = [trials[name] for name in names if name in trials]
     return [path for trial_id in ids if (path := results / "checkpoints" / f"{trial_id}.pt").exists()]
