@@ -62,6 +62,16 @@ def sample_mean(per_sample: Tensor) -> Tensor:
     return per_sample.sum() * (world_size() / num_rows(per_sample))
 
 
+def counted_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Return this rank's share of the mean of the values that count, over all ranks; 0 if none counts on any.
+
+    values: any shape, of finite or infinite numbers.  counted: bool, of the same shape.
+    """
+    total = values.masked_fill(~counted, 0).sum()
+    number = all_reduce_sum(counted.sum().to(total.dtype)).clamp(min=1)
+    return total * (world_size() / number)
+
+
 def standardised(rows: Tensor, eps: float = 1e-5) -> Tensor:
     """Return this rank's rows, shifted and scaled to zero mean and unit biased variance over the global batch.
 

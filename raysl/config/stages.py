@@ -93,6 +93,7 @@ def check_rules(stage: Stage, document: Document) -> None:
         _check_comparable(stage, (*path, *key), name, document)
     _check_pixel_stays(stage, document)
     _check_ratio(stage, document)
+    _check_segmentation(stage, document)
     if stage.settings.probe == "classifier":
         if "labelled" not in methods.describe(stage.settings.method["name"]).streams:
             where = (*path, "probe")
@@ -106,6 +107,18 @@ def check_rules(stage: Stage, document: Document) -> None:
                 f"{_at(where, document)}: {rule} is cross-validated, and this stage's "
                 "classifier has been trained on all labelled training images; train_loss, or probe: linear_svm or knn"
             )
+
+
+def _check_segmentation(stage: Stage, document: Document) -> None:
+    """Refuse a probe that does not measure what a method of masks learns, and this probe for other methods."""
+    name = stage.settings.method["name"]
+    is_asked, segments = stage.settings.probe == "segmentation", name in methods.segmenters()
+    if is_asked == segments:
+        return
+    where = _at(("stages", stage.name, "probe"), document)
+    if segments:
+        raise ConfigError(f"{where}: {stage.settings.probe!r} measures features, and {name} learns masks; segmentation")
+    raise ConfigError(f"{where}: {name} learns no masks; methods that do: {', '.join(methods.segmenters())}")
 
 
 def _check_pixel_stays(stage: Stage, document: Document) -> None:

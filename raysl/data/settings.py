@@ -44,14 +44,16 @@ class DataSettings(Settings):
     source: `digits`, the name of a known set, `parquet:PATH` (a file, or a folder of shards) or
         `folder:PATH`.
     image_size [pixels]: height and width that images are resized to when they are decoded; None keeps their own,
-        which must then be the same for all.
+        which must then be the same for all. Images with masks keep the ratio of their edges, and the rest of the square
+        is ignored.
     channels: 1 (gray) or 3 (RGB); None keeps the images' own.
     train_fraction: fraction of all labelled images that trains, drawn class by class; the others test. None keeps the
         set's own split.
     labels: size of D_l, as a count of images, as a fraction of the number of unlabelled images in use, or `all`
         labelled training images.
     draw: D_l has equally many images of each class (`balanced`), or is drawn without regard to class (`uniform`).
-        With `all` labels nothing is drawn.
+        Of images with masks, `balanced` first takes those that show a class which none before them shows. With `all`
+        labels nothing is drawn.
     unlabelled [images]: number of images of D_u in use; None is all.
     attack: on D_l, in training and when probes are fitted; D_u, the test set and the normalisation statistics stay
         clean. A stage whose method sees no labelled images has the trials of the clean data, probe included: its
@@ -77,6 +79,7 @@ class TrialData(DataSettings):
         on this machine.
     decoding: version of how images are turned upright and flattened on white; None if the set has no such images, so
         that its trials keep the ids from before raysl did either.
+    masks: whether images have masks, and not classes; None if not.
     """
 
     digest: str
@@ -84,6 +87,7 @@ class TrialData(DataSettings):
     labels: Count
     unlabelled: Count
     decoding: Annotated[int, Ge(1)] | None = None
+    masks: Literal[True] | None = None
 
     @property
     def is_missing(self) -> bool:

@@ -30,14 +30,21 @@ def names() -> tuple[str, ...]:
 
 @cache
 def pretexts() -> tuple[str, ...]:
-    """Return the methods that learn from unlabelled images alone, and so can be part of another."""
-    return tuple(name for name in names() if describe(name).streams == ("unlabelled",))
+    """Return the methods that learn whole unlabelled images alone, and so can be part of another."""
+    found = ((name, describe(name)) for name in names())
+    return tuple(name for name, facts in found if facts.streams == ("unlabelled",) and facts.level == "image")
 
 
 @cache
 def classifiers() -> tuple[str, ...]:
     """Return the methods that learn the classes of labelled images, and so can `classify`."""
-    return tuple(name for name in names() if "labelled" in describe(name).streams)
+    return tuple(name for name in names() if "labelled" in describe(name).streams and describe(name).level == "image")
+
+
+@cache
+def segmenters() -> tuple[str, ...]:
+    """Return the methods that learn the masks of labelled images, and so can `segment`."""
+    return tuple(name for name in names() if "labelled" in describe(name).streams and describe(name).level == "pixel")
 
 
 def shows_labelled_as_they_are(name: str) -> bool:
@@ -85,4 +92,7 @@ def build(settings: Mapping[str, Any], encoder: "Encoder", num_classes: int) -> 
     method: Method = getattr(module, class_name(facts.name))(encoder, num_classes, **hyperparameters)
     if (seen := {view.stream for view in method.views().values()}) != set(facts.streams):
         raise MethodError(f"{module.__file__}: views of {sorted(seen)}, and streams has {sorted(facts.streams)}")
+    for view_name, view in method.views().items():
+        if facts.level == "pixel" and view.stream == "labelled" and view.make_masks is None:
+            raise MethodError(f"{module.__file__}: view {view_name} of labelled images has no make_masks")
     return method

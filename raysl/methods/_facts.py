@@ -15,7 +15,8 @@ from raysl.errors import MethodError, choices
 
 NESTED = "Method"  # the annotation of a hyperparameter that is itself a method
 STREAMS = ("labelled", "unlabelled")
-CONSTANTS = ("streams", "shapes_loss", "diagnostics")  # of the class, read as literals
+LEVELS = ("image", "pixel")
+CONSTANTS = ("streams", "shapes_loss", "diagnostics", "level")  # of the class, read as literals
 FIRST = ["self", "encoder", "num_classes"]  # arguments of `__init__`, before the hyperparameters
 WORDS = vars(builtins) | vars(typing) | vars(annotated_types)
 
@@ -30,6 +31,7 @@ class MethodFacts:
     streams: the streams of its views; empty for a method that trains nothing.
     shapes_loss: hyperparameters that change what the training loss means.
     diagnostics: names of the diagnostics that it can make.
+    level: `pixel` if it learns of feature maps, and of masks if images are labelled; else `image`.
     """
 
     name: str
@@ -40,6 +42,7 @@ class MethodFacts:
     streams: tuple[str, ...]
     shapes_loss: tuple[str, ...]
     diagnostics: tuple[str, ...]
+    level: str
 
     @property
     def trains(self) -> bool:
@@ -93,6 +96,7 @@ class _Reader:
             streams=streams,
             shapes_loss=shapes_loss,
             diagnostics=self._diagnostics(),
+            level=self._level(),
         )
 
     def _refuse(self, node: ast.expr | ast.stmt | ast.arg, trouble: str) -> NoReturn:
@@ -163,6 +167,13 @@ class _Reader:
         if not (streams := self._words("streams")) and (forward := self._function("forward")):
             self._refuse(forward, "streams is empty, so that nothing is ever fed to this")
         return streams
+
+    def _level(self) -> str:
+        if (node := self._constants().get("level")) is None:
+            return "image"
+        if (value := _literal(node.value)) not in LEVELS:
+            self._refuse(node, f"level is {ast.unparse(node.value)}; choices: {', '.join(LEVELS)}")
+        return str(value)
 
     def _diagnostics(self) -> tuple[str, ...]:
         if (names := self._words("diagnostics")) and self._function("diagnose") is None:

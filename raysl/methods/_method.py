@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from raysl.data.augment.views import Draw
+from raysl.models.dense import enlarged
 from raysl.models.encoder import Encoder
 
 Stream = Literal["labelled", "unlabelled"]
@@ -16,7 +18,8 @@ class View(NamedTuple):
     """A view of a batch, as the method sees it.
 
     images: float [B, C, H, W], normalised.
-    labels: int64 [B], the classes of a `labelled` stream; None for `unlabelled`.
+    labels: int64 [B], the classes of a `labelled` stream; int64 [B, H, W], the class of each pixel or `IGNORED`, of
+        images with masks; None for `unlabelled`.
     aug_params: [B, ...], random parameters of the view that the method needs (rotations, TriMix's lambda); else None.
     rows: int64 [B], places of the images in D_l or in D_u, of this trial; None where nobody needs them.
     """
@@ -32,10 +35,13 @@ class ViewSpec(NamedTuple):
 
     stream: where the images come from.
     make: float [B, C, H, W] in [0, 1] and a Draw -> (images of the same kind, what was drawn or None).
+    make_masks: uint8 [B, H, W] and a Draw with the same numbers -> the masks of those images, of their size; for views
+        of labelled images with masks.
     """
 
     stream: Stream
     make: Callable[[Tensor, Draw], tuple[Tensor, Tensor | None]]
+    make_masks: Callable[[Tensor, Draw], Tensor] | None = None
 
 
 class Step(NamedTuple):
@@ -116,7 +122,8 @@ class Evaluation(NamedTuple):
     """The networks that are probed and scored, and that a later trial starts from; submodules of their method.
 
     encoder: images -> features [B, encoder.num_features].
-    classifier: features -> logits [B, K]; None for a method that learns no classes.
+    classifier: features -> logits [B, K]; of a method that learns masks, maps of `encoder.maps` -> logits [B, K, h, w];
+        None for a method that learns no classes.
     """
 
     encoder: Encoder
@@ -128,12 +135,13 @@ class Method(nn.Module):
 
     A subclass takes `(encoder, num_classes, *, hyperparameters...)`; each hyperparameter is an annotated keyword
     with a default, and those that change what the loss means are named in `shapes_loss`.  `streams` are those of its
-    views; `diagnostics` names the diagnostics that `diagnose` makes.
+    views; `diagnostics` names the diagnostics that `diagnose` makes.  `level` is `pixel` for a method of feature maps.
     """
 
     streams: ClassVar[tuple[Stream, ...]] = ()
     shapes_loss: ClassVar[tuple[str, ...]] = ()
     diagnostics: ClassVar[tuple[str, ...]] = ()
+    level: ClassVar[Literal["image", "pixel"]] = "image"
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -196,3 +204,14 @@ class Method(nn.Module):
             raise TypeError(f"{type(self).__name__} has no classifier: it learns no classes")
         logits: Tensor = classifier(encoder(images))
         return logits
+
+    def segment(self, images: Tensor) -> Tensor:
+        """Return the logits [B, K, H, W] of each pixel, of one of `methods.segmenters()`, in fp32 at least.
+
+        images: float [B, C, H, W], normalised.
+        """
+        encoder, head = self.evaluation()
+        if head is None:
+            raise TypeError(f"{type(self).__name__} has no segmentation head: it learns no masks")
+        logits: Tensor = head(encoder.maps(images))
+        return enlarged(logits.to(torch.promote_types(logits.dtype, torch.float32)), images.shape[2:])

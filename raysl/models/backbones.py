@@ -87,8 +87,12 @@ class SmallResNet(nn.Module):
         _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.maps(images).mean(dim=(2, 3))
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the maps before the pooling: [B, width, h, w]."""
         maps: Tensor = self.blocks(self.stem(images))
-        return maps.mean(dim=(2, 3))
+        return maps
 
 
 class BasicBlock(nn.Module):

@@ -6,6 +6,7 @@ from typing import Self
 from torch import Tensor, nn
 
 from raysl.models.backbones import build_backbone
+from raysl.models.dense import feature_maps
 from raysl.models.settings import ModelSettings
 
 
@@ -16,6 +17,7 @@ class Encoder(nn.Module):
     them if `hidden` is given (Cavallari & Ponti 2021, section III-B), or the identity if `features` is None:
     `num_features` is then `width`.
     channels, image_size: of its input images, which a decoder reconstructs.
+    norms_frozen: whether the backbone's batch normalisations stay in eval mode, and so keep their statistics.
     """
 
     def __init__(
@@ -33,7 +35,7 @@ class Encoder(nn.Module):
         self.head = _head([width, *(size for size in (hidden, features) if size is not None)])
         self.num_features = width if features is None else features
         self.channels, self.image_size = channels, image_size
-        self.backbone_frozen = False
+        self.backbone_frozen = self.norms_frozen = False
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the features [B, num_features] of images, or of the backbone's output for them.
@@ -44,10 +46,21 @@ class Encoder(nn.Module):
         features: Tensor = self.head(inputs if inputs.dim() == 2 else self.backbone(inputs))
         return features
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the backbone's maps [B, width, h, w] of images [B, C, H, W]: their means are its pooled output.
+
+        Only backbones of `models.settings.DENSE` have them.
+        """
+        return feature_maps(self.backbone, images)
+
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self.backbone_frozen:
             self.backbone.eval()
+        if self.norms_frozen:
+            for part in self.backbone.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
         return self
 
 

@@ -12,6 +12,7 @@ Width = Annotated[int, Ge(1), Le(2**16)]
 
 IMAGENET, FILE = "imagenet", "file:"  # sources of start weights
 
+DENSE = ("small_resnet", "resnet18", "resnet50", "mobilenet_v2", "efficientnet_lite0")  # backbones with feature maps
 SMALLEST_IMAGE = {"inception_v3": 75}  # pixels of an edge; the other backbones take every size that data can have
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-ProbeRule = Literal["probe_accuracy"]  # `Metric.probe` of each of METRICS
+ProbeRule = Literal["probe_accuracy", "probe_mean_iou"]  # `Metric.probe` of each of METRICS
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Metric:
         return f"test_{self.name}"
 
 
-ACCURACY = Metric("accuracy", "accuracy", "cross-validated, or their clustering accuracy")
-METRICS = (ACCURACY,)
+ACCURACY = Metric("accuracy", "accuracy", "a probe on frozen features, cross-validated, or their clustering accuracy")
+MEAN_IOU = Metric("mean_iou", "mean IoU", "the method's own segmentation of images with masks, which it was trained on")
+METRICS = (ACCURACY, MEAN_IOU)
 METRIC_COLUMNS = tuple(name for metric in METRICS for name in (metric.probe, metric.test))
 
 

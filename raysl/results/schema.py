@@ -28,8 +28,8 @@ def _schema(table: str, *columns: pa.Field) -> pa.Schema:
 
 
 def _of_trial(metric: Metric) -> tuple[pa.Field, ...]:
-    meaning = f"probe on frozen features, on labelled training images alone: {metric.probe_meaning}"
-    sealed = "probe on the sealed test set; read by no selection rule"
+    meaning = f"{metric.words} on labelled training images alone: {metric.probe_meaning}"
+    sealed = f"{metric.words} on the sealed test set; read by no selection rule"
     return nullable(metric.probe, _REAL, meaning, "fraction"), nullable(metric.test, _REAL, sealed, "fraction")
 
 

@@ -101,7 +101,8 @@ class StageSettings(Settings):
         as the training begins.
     freeze: `backbone` trains only the layers after the pooling.
     probe: how a trial's features are measured, for the selection and on the test set: by a linear SVM, k nearest
-        neighbours or k-means; or by the method's own `classifier`, on the test set alone.
+        neighbours or k-means; by the method's own `classifier`, on the test set alone; or by its own `segmentation` of
+        images with masks.
     select: the rule that chooses the stage's config: the lowest mean final training loss over the seeds, or the highest
         mean accuracy of the probe on the labelled training images. A stage of method `frozen` has `probe_accuracy`.
     search: how configs are found in the space of the searched values; None is a grid.
@@ -121,7 +122,7 @@ class StageSettings(Settings):
     start_epoch: Annotated[int, Ge(0)] | None = None
     milestones: Annotated[list[Annotated[int, Ge(0)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
     freeze: Literal["none", "backbone"] = "none"
-    probe: Literal["linear_svm", "knn", "clustering", "classifier"] = "linear_svm"
+    probe: Literal["linear_svm", "knn", "clustering", "classifier", "segmentation"] = "linear_svm"
     select: Rule = "train_loss"
     search: Annotated[SearchSettings, BeforeValidator(_given)] = SearchSettings()
     stop: StopSettings | None = None

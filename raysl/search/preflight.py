@@ -5,7 +5,8 @@ import math
 from raysl import methods
 from raysl.data.settings import TrialData
 from raysl.errors import UserError, dotted
-from raysl.models.settings import SMALLEST_IMAGE
+from raysl.models.settings import DENSE, SMALLEST_IMAGE
+from raysl.results.metrics import ACCURACY, MEAN_IOU
 from raysl.search.experiment import Config, Experiment, Stage
 from raysl.search.trials import Datas
 
@@ -18,6 +19,7 @@ def check(experiment: Experiment, datas: Datas) -> None:
         data = datas[stage.name]
         _check_image_size(experiment, data)
         _check_channels(experiment, stage, datas)
+        _check_targets(experiment, stage, data)
         _check_rule(experiment, stage, data)
         for config in stage.extremes if stage.trains else ():
             _check_batches(experiment, stage, config, data)
@@ -57,6 +59,45 @@ def _check_channels(experiment: Experiment, stage: Stage, datas: Datas) -> None:
     )
 
 
+def _check_targets(experiment: Experiment, stage: Stage, data: TrialData) -> None:
+    """Refuse a method of classes for images with masks, the other way round, and rules of what is not measured."""
+    facts = methods.describe(stage.settings.method["name"])
+    learns_masks = facts.level == "pixel"
+    if "labelled" in facts.streams and learns_masks != bool(data.masks):
+        has, learns = ("masks", "classes") if data.masks else ("classes", "masks")
+        known = methods.segmenters() if data.masks else methods.classifiers()
+        key = dotted(("stages", stage.name, "method", "name"))
+        raise UserError(
+            f"{experiment.place(key)}: {key}: {facts.name} learns {learns}, and the images of {data.source} have "
+            f"{has}; methods that learn {has}: {', '.join(known)}"
+        )
+    if not facts.trains and data.masks:
+        key = dotted(("stages", stage.name, "method", "name"))
+        raise UserError(f"{experiment.place(key)}: {key}: {facts.name} probes classes, and these images have masks")
+    if learns_masks:
+        _check_maps(experiment, facts.name)
+    measured = {MEAN_IOU.probe} if facts.name in methods.segmenters() else set() if data.masks else {ACCURACY.probe}
+    for rule in stage.compared_metrics:
+        if rule not in measured:
+            key = dotted(("stages", stage.name, "select"))
+            others = ", ".join(sorted({"train_loss", *measured}))
+            raise UserError(f"{experiment.place(key)}: {key}: {rule} is not measured here; choices: {others}")
+
+
+def _check_maps(experiment: Experiment, method: str) -> None:
+    """Refuse a model without feature maps."""
+    if experiment.model.backbone not in DENSE:
+        raise UserError(
+            f"{experiment.place('model.backbone')}: model.backbone: {method} needs feature maps, which "
+            f"{experiment.model.backbone} does not give; choices: {', '.join(DENSE)}"
+        )
+    if experiment.model.features is not None:
+        raise UserError(
+            f"{experiment.place('model.features')}: model.features: {experiment.model.features}: {method} works on "
+            "feature maps, before the pooling; null leaves the layer after it out"
+        )
+
+
 def _check_image_size(experiment: Experiment, data: TrialData) -> None:
     backbone = experiment.model.backbone
     smallest, edge = SMALLEST_IMAGE.get(backbone, 1), data.image_size
@@ -71,6 +112,7 @@ def _check_image_size(experiment: Experiment, data: TrialData) -> None:
 def _check_rule(experiment: Experiment, stage: Stage, data: TrialData) -> None:
     if (
         not stage.compared_metrics
+        or data.masks
         or stage.settings.probe == "clustering"
         or data.draw != "balanced"
         or data.labels >= FOLD_LABELS * data.num_classes

@@ -199,7 +199,9 @@ def _spec(
         freeze=settings.freeze,
         seed=seed,
         streams=dict(experiment.streams),
-        probes=experiment.probes.only("linear_svm" if settings.probe == "classifier" else settings.probe),
+        probes=experiment.probes.only(
+            "linear_svm" if settings.probe == "classifier" or settings.probe == "segmentation" else settings.probe
+        ),
     )
 
 

@@ -69,8 +69,9 @@ class Feed:
         self.spec, self.views = spec, views
         self.arrays = load(spec.data) if arrays is None else arrays
         split = spec.stream_seed("split")
+        shown = None if self.arrays.masks is None else self.arrays.masks.shown
         self.labelled = labelled_subset(
-            self.arrays.labels, spec.data.labels, spec.data.draw, split, spec.data.num_classes
+            self.arrays.labels, spec.data.labels, spec.data.draw, split, spec.data.num_classes, shown
         )
         self.unlabelled = unlabelled_subset(len(self.arrays.unlabelled), spec.data.unlabelled, split)
         self.attack = attack_of(spec.data, self.arrays)
@@ -91,6 +92,11 @@ class Feed:
     def labelled_images(self) -> tuple[np.ndarray, np.ndarray]:
         """Return D_l, attacked if the trial's is: images uint8 [N, H, W, C] and labels int64 [N]."""
         return self._attacked(self.labelled), self.arrays.labels[self.labelled]
+
+    def labelled_masks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return D_l of images with masks: uint8 [N, H, W, C] and [N, H, W]."""
+        assert self.arrays.masks is not None, "the task is segmentation"
+        return self.arrays.images[self.labelled], self.arrays.masks.classes[self.labelled]
 
     @property
     def steps(self) -> int:
@@ -136,7 +142,13 @@ class Feed:
             positions, size = batch.positions[view.stream], batch.sizes[view.stream]
             draw = Draw(self.spec.stream_seed("augmentation"), epoch, batch.step, name, positions, size)
             seen, drawn = view.make(images[view.stream], draw)
-            made[name] = View(self.normalise(seen), self._labels(view.stream, batch), drawn, places[view.stream])
+            labels = self._labels(view.stream, batch)
+            if labels is not None and view.make_masks is not None:
+                again = Draw(self.spec.stream_seed("augmentation"), epoch, batch.step, name, positions, size)
+                labels = view.make_masks(labels, again)
+            made[name] = View(
+                self.normalise(seen), None if labels is None else labels.long(), drawn, places[view.stream]
+            )
         return made
 
     def _images(self, stream: str, rows: np.ndarray) -> np.ndarray:
@@ -152,6 +164,6 @@ class Feed:
     def _labels(self, stream: str, batch: Batch) -> Tensor | None:
         if stream != "labelled":
             return None
-        return torch.from_numpy(self.arrays.labels[self.labelled[batch.rows["labelled"]]]).to(
-            self.normalise.mean.device
-        )
+        places = self.labelled[batch.rows["labelled"]]
+        targets = self.arrays.labels if self.arrays.masks is None else self.arrays.masks.classes
+        return torch.from_numpy(targets[places]).to(self.normalise.mean.device)

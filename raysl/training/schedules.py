@@ -2,7 +2,7 @@
 
 import math
 
-from raysl.training.settings import Constant, Cosine, Exponential, PartialCosine, ScheduleSettings
+from raysl.training.settings import Constant, Cosine, Exponential, PartialCosine, Poly, ScheduleSettings
 
 
 def lr_factor(settings: ScheduleSettings, position: float, epochs: int) -> float:
@@ -17,6 +17,8 @@ def lr_factor(settings: ScheduleSettings, position: float, epochs: int) -> float
             return math.exp(-rate * max(0.0, math.floor(position) - hold * epochs))
         case PartialCosine(share=share):
             return math.cos(share * math.pi * position / epochs)
+        case Poly(power=power):
+            return math.pow(1 - position / epochs, power)
         case Cosine(warmup=warmup):
             if position < warmup:
                 return position / warmup

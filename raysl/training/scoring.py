@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 
 from raysl.results.records.code import write_code
-from raysl.results.records.features import write_features
+from raysl.results.records.features import write_kept
 from raysl.results.records.rows import Score, read_scores, write_score
 from raysl.results.storage.store import Store
 from raysl.training.building import trained_method
@@ -21,7 +21,8 @@ def score_trial(spec: TrialSpec, store: Store, execution: Execution, *, keep_fea
     """Return the test score of a trial's probe, fitted on D_l's features; write it unless it is written.
 
     For the probe `classifier`, the method's own trained classifier is scored.
-    keep_features: also write the test features, and the class that the probe predicts for each image.
+    keep_features: also write the test features, and the class that the probe predicts for each image; of images with
+        masks, some of those with the predicted masks.
     """
     device = prepare_process(spec, execution)
     method = trained_method(spec, store).to(device)
@@ -29,7 +30,7 @@ def score_trial(spec: TrialSpec, store: Store, execution: Execution, *, keep_fea
     code = write_code(store, code_of(spec, store))
     score = Score(spec.id, result.metrics, result.num_test, result.probe, code)
     if keep_features:
-        write_features(store, result.kept)
+        write_kept(store, result.kept)
     known = read_scores(store, [spec.id]).get(spec.id)
     if known is not None:
         # The trial was scored before, and now only its features are written: a score is written once.

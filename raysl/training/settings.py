@@ -107,6 +107,16 @@ class PartialCosine(Settings):
     share: Annotated[float, Gt(0.0), Le(0.5)] = 0.4375
 
 
+class Poly(Settings):
+    """lr(k) = lr0 (1 - k / K)^power for step k of K, as DeepLab has it (Chen et al. 2018, arXiv:1606.00915).
+
+    name: `poly`.  power: of the share of steps that is left.
+    """
+
+    name: Literal["poly"]
+    power: Positive = 0.9
+
+
 class Exponential(Settings):
     """lr(e) = lr0 exp(-rate max(0, e - hold E)) for epoch e of E (Cavallari & Ponti 2022, section 3.1).
 
@@ -119,7 +129,7 @@ class Exponential(Settings):
     rate: NotNegative = 0.01
 
 
-ScheduleSettings = Annotated[Constant | Cosine | PartialCosine | Exponential, Field(discriminator="name")]
+ScheduleSettings = Annotated[Constant | Cosine | PartialCosine | Poly | Exponential, Field(discriminator="name")]
 
 
 class Asha(Settings):

@@ -53,8 +53,8 @@ class TrialSpec(Settings):
     start_epoch: the number of epochs of that trial to start after; None is its last epoch.
     steps_per_epoch: None is a pass over the images.
     unlabelled_ratio: unlabelled images of a batch for each labelled one; None is 1.
-    probe: how features are measured; `classifier` scores the method's own classifier on the test set; None is the
-        linear SVM.
+    probe: how features are measured; `classifier` and `segmentation` measure what the method itself has learnt; None is
+        the linear SVM.
     freeze: `backbone` trains only the layers after the pooling.
     streams: seeds of named streams that do not follow `seed`.
     probes: the settings of its probe; those of the linear SVM are always included.
@@ -72,7 +72,7 @@ class TrialSpec(Settings):
     precision: Literal["fp32", "bf16"]
     start: str | None
     start_epoch: Annotated[int, Ge(0)] | None = None
-    probe: Literal["classifier", "knn", "clustering"] | None = None
+    probe: Literal["classifier", "segmentation", "knn", "clustering"] | None = None
     freeze: Literal["none", "backbone"]
     seed: Annotated[int, Ge(0)]
     streams: dict[RandomStream, Annotated[int, Ge(0)]] = Field(default_factory=dict)

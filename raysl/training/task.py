@@ -6,6 +6,7 @@ from typing import Protocol
 
 from raysl.methods._method import Method
 from raysl.results.records.features import Features
+from raysl.results.records.segmented import TestMasks
 from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Ending
 
@@ -21,7 +22,7 @@ class SealedScore:
     metrics: Mapping[str, float]
     num_test: int
     probe: str
-    kept: Features
+    kept: Features | TestMasks
 
 
 class Task(Protocol):

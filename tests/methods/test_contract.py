@@ -25,6 +25,7 @@ from raysl.methods.rotation import Rotation
 from raysl.models.batch_norm import sync_batch_norm
 from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.models.settings import ModelSettings
+from raysl.results.confusion import IGNORED
 from raysl.training.optimizers import build_optimizer
 from raysl.training.settings import LARS
 
@@ -35,13 +36,17 @@ WITH_SPREAD = {"simsiam", "denoising_autoencoder", "sidae", "byol"}
 GLOBAL_SIZES = (8, 7)  # 4 + 4 rows, and 4 + 3
 MOST_ROWS = 16  # of a global batch
 # Widths that cost seconds at their defaults, where a method has them.
-SMALL = {"projector": 32, "predictor": 16, "decoder": 32, "hidden": 32, "queue": 32}
+SMALL = {"projector": 32, "predictor": 16, "decoder": 32, "hidden": 32, "queue": 32, "width": 8}
+SMALL |= {"dropout": 0.0}  # each rank draws its own
+EDGES = {"image": 8, "pixel": 16}  # of images, by the method's level
 
 
 def build(name: str, seed: int = 0, **given: Any) -> Method:
     torch.manual_seed(seed)
     kind = getattr(import_module(f"raysl.methods.{name}"), name.title().replace("_", ""))
-    encoder = build_encoder(ModelSettings(features=16), channels=1, image_size=8)
+    level = raysl.methods.describe(name).level
+    features = 16 if level == "image" else None
+    encoder = build_encoder(ModelSettings(features=features), channels=1, image_size=EDGES[level])
     parameters = inspect.signature(kind).parameters
     settings: dict[str, Any] = {key: value for key, value in SMALL.items() if key in parameters}
     nested = [key for key, given in parameters.items() if given.annotation is Method]
@@ -55,13 +60,20 @@ def make_views(method: Method, size: int = 16, seed: int = 0, dtype: torch.dtype
     """Return this rank's rows of a global batch."""
     generator = torch.Generator().manual_seed(seed)
     # Views are made in the given precision too: matrix products round as the number of rows has it.
-    images = {stream: torch.rand(size, 1, 8, 8, generator=generator).to(dtype) for stream in ("labelled", "unlabelled")}
+    edge = EDGES[method.level]
+    shape = (size, 1, edge, edge)
+    images = {stream: torch.rand(shape, generator=generator).to(dtype) for stream in ("labelled", "unlabelled")}
     labels = torch.arange(size) % NUM_CLASSES
+    masks = torch.randint(NUM_CLASSES, (size, edge, edge), generator=generator).to(torch.uint8)
+    masks[::2, : edge // 4] = IGNORED
     mine = torch.arange(rank(), size, world_size())
     made = {}
-    for name, (stream, make) in method.views().items():
+    for name, (stream, make, make_masks) in method.views().items():
         seen, drawn = make(images[stream][mine], Draw(seed, 0, 0, name, mine, size))
-        made[name] = View(seen, labels[mine] if stream == "labelled" else None, drawn, mine)
+        targets = labels[mine] if stream == "labelled" else None
+        if targets is not None and make_masks is not None:
+            targets = make_masks(masks[mine], Draw(seed, 0, 0, name, mine, size)).long()
+        made[name] = View(seen, targets, drawn, mine)
     return made
 
 
@@ -121,11 +133,13 @@ def two_steps(name: str, size: int, *, resumed: bool) -> dict[str, Any]:
     views = make_views(method, size, 1, torch.float64)
     second = one_step(method, views, Step(1, 2))
     state = {key: value.clone() for key, value in method.state_dict().items()}
-    images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(2)).double()
+    edge = EDGES[method.level]
+    images = torch.rand(5, 1, edge, edge, generator=torch.Generator().manual_seed(2)).double()
     with torch.no_grad():
         third = mean_over_ranks(method(views, FIRST).total)
         features = method.eval().evaluation().encoder(images)
-        classes = {"classes": method.classify(images)} if "labelled" in method.streams else {}
+        predict = method.segment if method.level == "pixel" else method.classify
+        classes = {"classes": predict(images)} if "labelled" in method.streams else {}
     return {"first": first, "second": second, "state": state, "third": third, "features": features, **classes}
 
 
@@ -189,8 +203,15 @@ def test_spread_is_a_share_without_gradient_where_there_is_one(name: str) -> Non
 @pytest.mark.parametrize("name", NAMES)
 def test_methods_that_learn_classes_classify_and_no_others(name: str) -> None:
     method = build(name).eval()
-    images = torch.rand(5, 1, 8, 8)
-    assert (name in raysl.methods.classifiers()) == ("labelled" in method.streams)
+    images = torch.rand(5, 1, EDGES[method.level], EDGES[method.level])
+    learns = "labelled" in method.streams
+    assert (name in raysl.methods.classifiers()) == (learns and method.level == "image")
+    assert (name in raysl.methods.segmenters()) == (learns and method.level == "pixel")
+    if name in raysl.methods.segmenters():
+        assert method.segment(images).shape == (5, NUM_CLASSES, *images.shape[2:])
+        return
+    with pytest.raises(TypeError):
+        method.segment(images)
     if name not in raysl.methods.classifiers():
         with pytest.raises(TypeError, match=f"{type(method).__name__} has no classifier"):
             method.classify(images)
@@ -362,7 +383,7 @@ def test_catalogue_knows_the_hyperparameters_and_which_of_them_shape_the_loss(na
     facts = raysl.methods.describe(name)
     assert {key: default for key, (_, default) in facts.hyperparameters.items()} == expected(name, "DEFAULTS")
     assert list(facts.shapes_loss) == expected(name, "SHAPES_LOSS")
-    assert (name in raysl.methods.pretexts()) == (facts.streams == ("unlabelled",))
+    assert (name in raysl.methods.pretexts()) == (facts.streams == ("unlabelled",) and facts.level == "image")
     nested = {"name": "semi", "pretext": {"name": name, "pretext": {"name": "rotation"}}}
     shaping = {"lambda_l", "lambda_u", "views"} | {f"pretext.{key}" for key in facts.shapes_loss}
     assert raysl.methods.loss_shaping_keys(nested) == shaping

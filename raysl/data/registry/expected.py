@@ -5,7 +5,7 @@ import numpy as np
 from raysl.data.registry.downloads import origin_of
 from raysl.data.registry.sets import KNOWN, find
 from raysl.data.settings import NO_DIGEST, DataSettings, TrialData
-from raysl.data.storage.decoded_cache import TrainArrays
+from raysl.data.storage.decoded_cache import MaskArrays, TrainArrays
 from raysl.data.storage.paths import data_home
 from raysl.data.storage.scan import DataFacts
 
@@ -28,12 +28,13 @@ def expected_facts(settings: DataSettings) -> DataFacts:
         path=data_home() / f"{known.name}.parquet",
         digest=f"{NO_DIGEST}{known.name}",
         class_names=tuple(map(str, range(known.num_classes))),
-        class_counts=tuple(each + (number < extra) for number in range(known.num_classes)),
+        class_counts=() if known.masks else tuple(each + (number < extra) for number in range(known.num_classes)),
         num_train=num_train,
         num_unlabelled=known.num_unlabelled or num_train,
         num_test=num_test,
         image_size=known.image_size,
         channels=known.channels,
+        masks=known.masks,
     )
 
 
@@ -50,10 +51,13 @@ def stand_in(data: TrialData) -> TrainArrays:
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     num_train = data.num_classes * -(-data.labels // data.num_classes)
     statistics = np.full(data.channels, 0.5, np.float32)
+    no_masks = np.broadcast_to(np.uint8(0), (num_train, *shape[:2]))
+    masks = MaskArrays(no_masks, np.ones((num_train, data.num_classes), np.bool_)) if data.masks else None
     return TrainArrays(
         images=np.broadcast_to(image, (num_train, *shape)),
         labels=np.arange(num_train) % data.num_classes,
         unlabelled=np.broadcast_to(image, (data.unlabelled, *shape)),
         mean=statistics,
         std=statistics,
+        masks=masks,
     )

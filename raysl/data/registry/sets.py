@@ -31,6 +31,7 @@ class KnownSet:
 
     num_unlabelled: None if D_u is the training images themselves.
     image_size: pixels of an edge; None if images differ in size.
+    masks: whether images have masks, and not classes.
     """
 
     name: str
@@ -42,6 +43,7 @@ class KnownSet:
     channels: int
     source: str
     licence: str
+    masks: bool = False
 
 
 KNOWN = {
@@ -61,6 +63,7 @@ KNOWN = {
         KnownSet("dermamnist", 7, 7_007, None, 2_005, 28, 3, MEDMNIST, "CC BY-NC 4.0"),
         KnownSet("octmnist", 4, 97_477, None, 1_000, 28, 1, MEDMNIST, "CC BY 4.0"),
         KnownSet("bloodmnist", 8, 11_959, None, 3_421, 28, 3, MEDMNIST, "CC BY 4.0"),
+        KnownSet("camvid_seg", 11, 468, None, 233, None, 3, "CamVid (Brostow 2008)", "CC BY-NC 4.0", masks=True),
     )
 }
 

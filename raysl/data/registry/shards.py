@@ -19,7 +19,7 @@ import pyarrow as pa
 from raysl.data.progress import Progress, reported
 from raysl.data.registry.file_kinds import entries, is_image, named, shown
 from raysl.data.registry.split_names import NO_VALIDATION, is_validation, split_of, words
-from raysl.data.storage.parquet import COLUMNS, SPLITS, Row, write
+from raysl.data.storage.parquet import COLUMNS, MASKED, SPLITS, Row, write
 from raysl.data.storage.parquet_files import check_rows, opened, rows_at_once
 from raysl.data.storage.paths import cache_home, exclusive
 from raysl.data.storage.schema_metadata import class_names_of, features_of, metadata_of
@@ -64,9 +64,8 @@ def convert_parquet(place: Path, progress: Progress | None = None) -> Path:
 def _is_own(path: Path) -> bool:
     with opened(path) as file:
         schema = file.schema_arrow
-        return set(COLUMNS) <= set(schema.names) and not any(
-            pa.types.is_struct(field.type) for field in schema if field.name == "image"
-        )
+        own = set(COLUMNS) <= set(schema.names) or ("label" not in schema.names and set(MASKED) <= set(schema.names))
+        return own and not any(pa.types.is_struct(field.type) for field in schema if field.name == "image")
 
 
 def _shard_paths(folder: Path) -> list[Path]:

@@ -12,18 +12,27 @@ SPLIT_SEED = 0  # of `train_fraction`; a trial's seed does not change the test s
 
 
 def labelled_subset(
-    labels: Indices, count: int, draw: Literal["balanced", "uniform"], seed: int, num_classes: int
+    labels: Indices,
+    count: int,
+    draw: Literal["balanced", "uniform"],
+    seed: int,
+    num_classes: int,
+    shown: NDArray[np.bool_] | None = None,
 ) -> Indices:
     """Return the sorted indices of D_l in the train pool, int64 [count].
 
     The same seed gives the same subset whatever the method, and a larger count contains a smaller one's images.
     `balanced`: class counts differ by at most one; the classes that get an extra image are drawn among those that have
-    enough.
+    enough. Of images with masks, which show several classes each, those come first that show a class which none before
+    them shows; the others follow.
     labels: int64 [N] of the train pool, which `resolve` has checked to be large enough.
+    shown: of images with masks, the classes that each mask shows, bool [N, num_classes].
     """
     order = permutation(len(labels), seed, Purpose.LABELLED_SUBSET)
     if draw == "uniform":
         return np.sort(order[:count])
+    if shown is not None:
+        return np.sort(_showing_all(shown, order)[:count])
     each, extra = divmod(count, num_classes)
     quotas = np.full(num_classes, each)
     classes = permutation(num_classes, seed, Purpose.CLASSES_WITH_ONE_MORE)
@@ -74,3 +83,15 @@ def _first_of_each(labels: Indices, order: Indices, quotas: Indices) -> Indices:
     classes = labels[grouped]
     starts = np.searchsorted(classes, np.arange(len(quotas)))
     return grouped[np.arange(len(grouped)) - starts[classes] < quotas[classes]]
+
+
+def _showing_all(shown: NDArray[np.bool_], order: Indices) -> Indices:
+    """Return the order with the images first that show a class which none before them shows.
+
+    shown: bool [N, K], the classes that each image shows.
+    """
+    ordered = shown[order]
+    seen = np.zeros_like(ordered)
+    seen[1:] = np.logical_or.accumulate(ordered)[:-1]
+    brings = (ordered & ~seen).any(axis=1)
+    return np.concatenate([order[brings], order[~brings]])

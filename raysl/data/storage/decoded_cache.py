@@ -10,6 +10,7 @@ import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,17 +32,30 @@ SPLIT_FILES = {
     "test": ("test_images.npy", "test_labels.npy"),
 }
 UNLABELLED_FILE = "unlabelled_images.npy"
+MASK_FILES = {split: (f"{split}_masks.npy", f"{split}_shown.npy") for split in SPLIT_FILES}  # of images with masks
 
 _verified: set[tuple[Path, int, int, int]] = set()  # files whose checksums this process has verified
+
+
+class MaskArrays(NamedTuple):
+    """The masks of images.
+
+    classes: uint8 [N, H, W], memory-mapped: the class of each pixel, or `masks.IGNORED`.
+    shown: bool [N, K], the classes that each mask shows.
+    """
+
+    classes: Images
+    shown: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class TrainArrays:
     """The images to train on.
 
-    images: uint8 [N, H, W, C] of the train pool, memory-mapped.  labels: int64 [N].
+    images: uint8 [N, H, W, C] of the train pool, memory-mapped.  labels: int64 [N]; all 0 if images have masks.
     unlabelled: uint8 [N_u, H, W, C] of D_u's pool, memory-mapped; `images` itself if the set has no such split.
     mean, std: float32 [C] over D_u's whole pool, of values in [0, 1].
+    masks: of the train pool; None if images have classes.
     """
 
     images: Images
@@ -49,6 +63,7 @@ class TrainArrays:
     unlabelled: Images
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+    masks: MaskArrays | None = None
 
 
 def prepare(data: TrialData, *, progress: Progress | None = None) -> Path:
@@ -77,7 +92,13 @@ def load(data: TrialData) -> TrainArrays:
         unlabelled=_mapped(folder / UNLABELLED_FILE) if has_unlabelled else images,
         mean=mean,
         std=std,
+        masks=_masks(folder) if data.masks else None,
     )
+
+
+def _masks(folder: Path) -> MaskArrays:
+    classes, shown = MASK_FILES["train"]
+    return MaskArrays(_mapped(folder / classes), np.load(folder / shown))
 
 
 def class_names(data: TrialData, *, download: bool = True) -> tuple[str, ...]:
@@ -92,6 +113,12 @@ def load_test(data: TrialData) -> tuple[Images, Indices]:
     """Return the sealed test set: images uint8 [N, H, W, C], memory-mapped, and labels int64 [N]."""
     folder = _ready(data, ("test",))
     return _mapped(folder / "test_images.npy"), np.load(folder / "test_labels.npy")
+
+
+def load_test_masks(data: TrialData) -> tuple[Images, Images]:
+    """Return the sealed test set of images with masks: uint8 [N, H, W, C] and [N, H, W], memory-mapped."""
+    folder = _ready(data, ("test",))
+    return _mapped(folder / "test_images.npy"), _mapped(folder / "test_masks.npy")
 
 
 def _mapped(path: Path) -> Images:
@@ -118,6 +145,7 @@ def _whole(folder: Path, splits: tuple[str, ...]) -> bool:
     try:
         files = json.loads((folder / "meta.json").read_text())["files"]
         names = [name for split in splits for name in SPLIT_FILES[split]]
+        names += [name for split in splits for name in MASK_FILES[split] if name in files]
         if "train" in splits and UNLABELLED_FILE in files:
             names.append(UNLABELLED_FILE)
         return all(_file_whole(folder / name, *files[name]) for name in names)

@@ -1,6 +1,8 @@
 """Write a set's decoded images as .npy files, in one pass over its Parquet file."""
 
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,20 @@ from numpy.typing import NDArray
 
 from raysl.data.progress import Progress
 from raysl.data.storage.images import ImageError, decode
-from raysl.data.storage.parquet import SPLITS, TRAIN, UNLABELLED, ContentDigest, Labels, image_place, read_batches
+from raysl.data.storage.masks import MaskValues, decode_masks
+from raysl.data.storage.parquet import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    UNLABELLED,
+    ContentDigest,
+    Labels,
+    image_place,
+    read_batches,
+)
 from raysl.errors import DataError
 
+LABELLED = (TRAIN, TEST)  # splits whose images have targets
 LEAST_STD = 1 / 255  # least standard deviation: keeps normalised values of a constant channel finite
 
 Images = NDArray[np.uint8]
@@ -30,6 +43,7 @@ def write_arrays(
 ) -> tuple[dict[str, FileFacts], str]:
     """Write SPLIT_images.npy, SPLIT_labels.npy and train_statistics.npy.
 
+    Of images with masks, also SPLIT_masks.npy, and SPLIT_shown.npy, bool [N, K]: the classes that each mask shows.
     splits: int8 [N], the split of each row of the file.
     Returns each file's size and checksum, and the digest of the set's content.
     Raises DataError for an image that cannot be decoded, with its place.
@@ -41,25 +55,36 @@ def write_arrays(
         for number, count in enumerate(counts)
         if count
     }
+    masks = None if index.mask_values is None else _MaskFiles(folder, index.mask_values, counts, size)
     statistics = _Statistics(channels)
-    digest = ContentDigest(index.class_names)
+    digest = ContentDigest(index)
     done = 0
     for batch in read_batches(path):
         digest.update(batch)
-        pixels = _decoded(path, batch, size, channels, done)
+        pixels = _decoded(path, batch, size, channels, done, whole=masks is not None)
         batch_splits = splits[done : done + len(pixels)]
         for number, file in files.items():
             file.append(pixels[batch_splits == number])
+        if masks is not None:
+            with _placed(path):
+                masks.append(batch.column("mask").to_pylist(), batch_splits, done)
         statistics.add(pixels[batch_splits == pool])
         done += len(pixels)
         if progress:
             progress(f"decode {path.name}", done, len(splits))
-    return _closed([*files.values(), *_small(folder, index, splits, statistics)]), digest.hexdigest()
+    written = [*files.values(), *(masks.files if masks else ()), *_small(folder, index, splits, statistics)]
+    return _closed(written), digest.hexdigest()
 
 
-def _decoded(path: Path, batch: Any, size: int, channels: int, first_row: int) -> Images:
+def _decoded(path: Path, batch: Any, size: int, channels: int, first_row: int, *, whole: bool) -> Images:
+    with _placed(path):
+        return decode(batch.column("image").to_pylist(), size, channels, first_row, whole=whole)
+
+
+@contextmanager
+def _placed(path: Path) -> Iterator[None]:
     try:
-        return decode(batch.column("image").to_pylist(), size, channels, first_row)
+        yield
     except ImageError as error:
         raise DataError(f"{image_place(path, error.row)} {error.wrong}") from error
 
@@ -86,10 +111,35 @@ class _Npy:
         self.checksum = zlib.crc32(content, self.checksum)
 
 
+class _MaskFiles:
+    """The files of masks that train and test, and the classes that each mask shows."""
+
+    def __init__(self, folder: Path, values: MaskValues, counts: list[int], size: int) -> None:
+        self.values, self.size = values, size
+        places = [(number, SPLITS[number], counts[number]) for number in LABELLED]
+        self.masks = {
+            n: _Npy(folder / f"{split}_masks.npy", (count, size, size), "uint8") for n, split, count in places
+        }
+        width = len(values.class_names)
+        self.shown = {n: _Npy(folder / f"{split}_shown.npy", (count, width), "bool") for n, split, count in places}
+
+    @property
+    def files(self) -> list["_Npy"]:
+        return [*self.masks.values(), *self.shown.values()]
+
+    def append(self, masks: Sequence[bytes | None], splits: NDArray[np.int8], first_row: int) -> None:
+        for row, (mask, split) in enumerate(zip(masks, splits.tolist(), strict=True), start=first_row):
+            if split in LABELLED:
+                assert mask is not None, "`read_batches` has refused missing ones"
+                classes = decode_masks([mask], self.size, self.values, row)
+                self.masks[split].append(classes)
+                self.shown[split].append(np.isin(np.arange(len(self.values.class_names)), np.unique(classes)))
+
+
 def _small(folder: Path, index: Labels, splits: NDArray[np.int8], statistics: "_Statistics") -> list[_Npy]:
     arrays = {
         "train_labels": index.labels[splits == TRAIN],
-        "test_labels": index.labels[splits == SPLITS.index("test")],
+        "test_labels": index.labels[splits == TEST],
         "train_statistics": statistics.result(),
     }
     files = []

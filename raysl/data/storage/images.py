@@ -49,12 +49,14 @@ class Header(NamedTuple):
     """The size and the channels of an image as it is decoded.
 
     channels: 1 or 3.  altered: whether it is turned, or has transparent pixels, which are put on white.
+    turned: whether it is turned.
     """
 
     width: int
     height: int
     channels: int
     altered: bool
+    turned: bool = False
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
@@ -76,39 +78,48 @@ def headers(images: Sequence[bytes], first_row: int) -> set[Header]:
     found = set()
     with bounded():
         for row, image in enumerate(images, start=first_row):
-            with _named(row):
-                found.add(_header(image))
+            with named_row(row):
+                found.add(header_of(image))
     return found
 
 
-def decode(images: Sequence[bytes], size: int, channels: int, first_row: int) -> NDArray[np.uint8]:
+def decode(
+    images: Sequence[bytes], size: int, channels: int, first_row: int, *, whole: bool = False
+) -> NDArray[np.uint8]:
     """Return the pixels of images as uint8 [N, size, size, channels], resized (bilinear, antialiased) if necessary.
 
+    whole: keep the ratio of their edges; images then lie at the top left, beside their mean colour.
     One image is decoded at a time, in at most about 500 MB.
     Raises ImageError for an image that cannot be decoded.
     """
     pixels = np.empty((len(images), size, size, channels), np.uint8)
     with bounded():
         for number, image in enumerate(images):
-            with _named(first_row + number):
-                pixels[number] = _decoded(image, size, "L" if channels == 1 else "RGB").reshape(size, size, channels)
+            with named_row(first_row + number):
+                _decode_into(pixels[number], image, "L" if channels == 1 else "RGB", whole)
     return pixels
 
 
 @contextmanager
-def _named(row: int) -> Iterator[None]:
+def named_row(row: int, what: str = "") -> Iterator[None]:
+    """Raise ImageError, with the row, for whatever decoders raise.
+
+    what: the words before the fault, where it is not the image's own.
+    """
+    said = f"{what} " if what else ""
     try:
         yield
     except UnfitError as error:
-        raise ImageError(row, str(error)) from error
+        raise ImageError(row, f"{said}{error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            row, f"has more than {MOST_PIXELS} pixels, the most that are decoded; make it smaller"
+            row, f"{said}has more than {MOST_PIXELS} pixels, the most that are decoded; make it smaller"
         ) from error
     except UnidentifiedImageError as error:  # its message holds a memory address
-        raise ImageError(row, f"cannot be decoded (not an image); formats: {COMMON}") from error
+        known = "masks are PNGs" if what else f"formats: {COMMON}"
+        raise ImageError(row, f"{said}cannot be decoded (not an image); {known}") from error
     except Exception as error:  # decoders may raise anything for damaged bytes
-        raise ImageError(row, f"cannot be decoded ({_reason(error)})") from error
+        raise ImageError(row, f"{said}cannot be decoded ({_reason(error)})") from error
 
 
 def _reason(error: Exception) -> str:
@@ -118,21 +129,36 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _header(image: bytes) -> Header:
+def header_of(image: bytes) -> Header:
+    """Return an image's header; raises whatever decoders raise."""
     opened = open_image(image)
     orientation = _orientation(opened, image)
     width, height = opened.size[::-1] if orientation in ON_THEIR_SIDE else opened.size
     channels = 1 if opened.mode in GRAY_MODES else 3
-    return Header(width, height, channels, orientation in TURNS or _has_transparency(opened))
+    turned = orientation in TURNS
+    return Header(width, height, channels, turned or _has_transparency(opened), turned)
 
 
-def _decoded(image: bytes, size: int, mode: str) -> NDArray[np.uint8]:
+def fitted(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return the height and width of an image that is scaled to just fit into a square of this size."""
+    longest = max(height, width)
+    return max(1, round(height * size / longest)), max(1, round(width * size / longest))
+
+
+def _decode_into(pixels: NDArray[np.uint8], image: bytes, mode: str, whole: bool) -> None:
+    """Write an image's pixels into uint8 [size, size, channels]."""
+    size, _, channels = pixels.shape
     picture = _upright(image, mode)
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    height, width = fitted(picture.height, picture.width, size) if whole else (size, size)
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     if picture.mode != mode:  # gray becomes RGB after the resizing: the same values for a third of the work
         picture = picture.convert(mode)
-    return np.asarray(picture)
+    scaled = np.asarray(picture).reshape(height, width, channels)
+    pixels[:height, :width] = scaled
+    if (height, width) != (size, size):
+        rest = np.rint(scaled.mean((0, 1)))
+        pixels[height:], pixels[:, width:] = rest, rest
 
 
 def _upright(image: bytes, mode: str) -> Image.Image:

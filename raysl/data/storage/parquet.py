@@ -3,6 +3,8 @@
 Columns: `image` (binary: PNG, JPEG or another format of `formats`), `label` (int32, -1 for unlabelled), `split`
 (string, one of `SPLITS`) and, if images were files, `file` (string). Schema metadata: `class_names` (a JSON list; a
 label is an index into it), `source`, `licence`. `shards` converts other forms to this one.
+
+A set for segmentation has `mask` (binary, see `masks`) in place of `label`; it is null for unlabelled images.
 """
 
 import hashlib
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from raysl.data.sampling.permutations import Indices
+from raysl.data.storage.masks import MaskValues, mask_values
 from raysl.data.storage.parquet_files import check_rows, opened, rows_at_once
 from raysl.data.storage.paths import replacing
 from raysl.data.storage.schema_metadata import class_names_of, metadata_of
@@ -29,6 +32,7 @@ SPLITS = ("train", "test", "unlabelled")
 TRAIN, TEST, UNLABELLED = range(3)
 READ_AS = {"image": pa.large_binary(), "label": pa.int32(), "split": pa.string()}
 COLUMNS = tuple(READ_AS)
+MASKED = {"image": pa.large_binary(), "mask": pa.large_binary(), "split": pa.string()}  # of a set for segmentation
 GROUP_ROWS = 2048
 GROUP_BYTES = 64_000_000  # of images in a row group, all of which are in memory when it is written
 BATCH_ROWS = 1024  # at most, in a record batch
@@ -37,42 +41,53 @@ DIGEST_BYTES = 16
 
 
 class Row(NamedTuple):
-    """An encoded image, its class (-1: unlabelled), its split, and its original file, for messages."""
+    """An encoded image, its class (-1: unlabelled), its split, its original file, for messages, and its mask."""
 
     image: bytes
     label: int
     split: str
     file: str | None = None
+    mask: bytes | None = None
 
 
 @dataclass(frozen=True)
 class Labels:
     """The labels and splits of a set's images, in the file's order.
 
-    labels: int64 [N], -1 for unlabelled.  splits: int8 [N], indices into `SPLITS`.
+    labels: int64 [N], -1 for unlabelled; 0 for images with masks.  splits: int8 [N], indices into `SPLITS`.
+    mask_values: of a set for segmentation, the class of each value of its masks.
     """
 
     labels: Indices
     splits: NDArray[np.int8]
     class_names: tuple[str, ...]
+    mask_values: MaskValues | None = None
 
 
 def write(
-    path: Path, rows: Iterable[Row], class_names: Sequence[str], source: str, licence: str, *, with_files: bool = False
+    path: Path,
+    rows: Iterable[Row],
+    class_names: Sequence[str],
+    source: str,
+    licence: str,
+    *,
+    with_files: bool = False,
+    with_masks: bool = False,
 ) -> None:
     """Write a set, row group by row group; the file appears when it is whole. One writer at a time (`exclusive`).
 
     Pages carry checksums, which `read_batches` verifies.
-    with_files: also write the original file of each row.
+    with_files: also write the original file of each row.  with_masks: write masks in place of labels.
     """
     metadata = {"class_names": json.dumps(list(class_names)), "source": source, "licence": licence}
-    fields = [("image", pa.binary()), ("label", pa.int32()), ("split", pa.string())]
+    target = ("mask", pa.binary()) if with_masks else ("label", pa.int32())
+    fields = [("image", pa.binary()), target, ("split", pa.string())]
     schema = pa.schema([*fields, ("file", pa.string())] if with_files else fields, metadata=metadata)
     options = {
         "compression": "zstd",
         "use_dictionary": ["split"],
         "write_page_checksum": True,
-        "write_statistics": ["label", "split"],
+        "write_statistics": [name for name in ("label", "split") if name in schema.names],
     }
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
         for group in _groups(rows):
@@ -84,11 +99,12 @@ def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
     group: list[Row] = []
     size = 0
     for row in rows:
-        if group and (len(group) == GROUP_ROWS or size + len(row.image) > GROUP_BYTES):
+        row_size = len(row.image) + len(row.mask or b"")
+        if group and (len(group) == GROUP_ROWS or size + row_size > GROUP_BYTES):
             yield group
             group, size = [], 0
         group.append(row)
-        size += len(row.image)
+        size += row_size
     if group:
         yield group
 
@@ -100,10 +116,14 @@ def read_labels(path: Path) -> Labels:
     """
     with _opened(path) as file:
         class_names = class_names_of(path, metadata_of(file))
-        table = file.read(columns=["label", "split"])
+        masked = _has_masks(file.schema_arrow)
+        table = file.read(columns=["split"] if masked else ["label", "split"])
         check_rows(path, file, table.num_rows)
-        labels = _integers(path, table["label"])
         splits = _split_numbers(path, table["split"])
+        if masked:
+            values = mask_values(path, class_names, metadata_of(file))
+            return Labels(np.where(splits == UNLABELLED, -1, 0), splits, values.class_names, values)
+        labels = _integers(path, table["label"])
     expected = np.where(splits == UNLABELLED, labels == -1, (labels >= 0) & (labels < len(class_names)))
     if not expected.all():
         row = int(np.argmin(expected))
@@ -117,6 +137,7 @@ def read_labels(path: Path) -> Labels:
 def read_batches(path: Path) -> Iterator[Any]:
     """Yield image (large_binary), label (int32) and split (string) as record batches, in the file's order.
 
+    Those of a set for segmentation have mask (large_binary) in place of label.
     A batch has at most `BATCH_ROWS` rows, and fewer if images are large. Call `read_labels` first: it checks labels and
     splits.
     Raises DataError if the file is missing or damaged.
@@ -127,14 +148,26 @@ def read_batches(path: Path) -> Iterator[Any]:
 
 def _read(path: Path, file: Any) -> Iterator[Any]:
     done = 0
-    for batch in file.iter_batches(rows_at_once(path, file.metadata, "image"), columns=list(COLUMNS)):
-        images = batch.column("image")
-        if images.null_count:
-            row = done + pc.index(images.is_null(), True).as_py()
-            raise DataError(f"{path}: the image in row {row} is missing (null)")
-        yield pa.record_batch([batch.column(name).cast(kind) for name, kind in READ_AS.items()], names=COLUMNS)
-        done += len(images)
+    kinds = MASKED if _has_masks(file.schema_arrow) else READ_AS
+    for batch in file.iter_batches(rows_at_once(path, file.metadata, "image"), columns=list(kinds)):
+        read = pa.record_batch([batch.column(name).cast(kind) for name, kind in kinds.items()], names=list(kinds))
+        _check_nulls(path, read, done)
+        yield read
+        done += read.num_rows
     check_rows(path, file, done)
+
+
+def _check_nulls(path: Path, batch: Any, done: int) -> None:
+    """Refuse missing images, and missing masks of images that train or test."""
+    missing = batch.column("image").is_null()
+    what = "image"
+    if not missing.true_count and "mask" in batch.schema.names:
+        labelled = pc.not_equal(batch.column("split"), SPLITS[UNLABELLED])
+        missing, what = pc.and_(batch.column("mask").is_null(), labelled), "mask"
+    if missing.true_count:
+        row = done + pc.index(missing, True).as_py()
+        place = image_place(path, row) if what == "mask" else f"{path}: the image in row {row}"
+        raise DataError(f"{place} has no mask" if what == "mask" else f"{place} is missing (null)")
 
 
 def _joined(batches: Iterable[Any]) -> Iterator[Any]:
@@ -155,7 +188,7 @@ def _joined(batches: Iterable[Any]) -> Iterator[Any]:
 def image_place(path: Path, row: int) -> str:
     """Return the place of a row's image, to begin a message with: its original file if the set has it, or the row."""
     with _opened(path) as file:
-        if file.schema_arrow.names != [*COLUMNS, "file"]:  # as `write` has them
+        if file.schema_arrow.names not in ([*COLUMNS, "file"], [*MASKED, "file"]):  # as `write` has them
             return f"{path}: the image in row {row}"
         return f"{file.read(columns=['file'])['file'][row].as_py()}: the image"
 
@@ -166,21 +199,30 @@ class ContentDigest:
     It is fed batch by batch; how the file groups or compresses its rows does not change it.
     """
 
-    def __init__(self, class_names: Sequence[str]) -> None:
-        names = json.dumps(list(class_names)).encode()
-        self._parts = {part: hashlib.blake2b(digest_size=32) for part in ("lengths", *COLUMNS, "names")}
-        self._parts["names"].update(names)
+    def __init__(self, index: Labels) -> None:
+        """Begin the digest of a set with these labels."""
+        names: list[Any] = list(index.class_names)
+        columns: tuple[str, ...] = COLUMNS
+        if index.mask_values is not None:
+            names, columns = [names, index.mask_values.classes.tolist()], ("image", "mask lengths", "mask", "split")
+        self._parts = {part: hashlib.blake2b(digest_size=32) for part in ("lengths", *columns, "names")}
+        self._parts["names"].update(json.dumps(names).encode())
 
     def update(self, batch: Any) -> None:
         """Add the next batch of `read_batches`."""
-        images = batch.column("image")
-        _, offsets, content = images.buffers()
-        ends = np.frombuffer(offsets, np.int64)[images.offset : images.offset + len(images) + 1]
-        if content is not None:
-            self._parts["image"].update(memoryview(content)[ends[0] : ends[-1]])
-        self._parts["lengths"].update(np.diff(ends).data)
-        self._parts["label"].update(batch.column("label").to_numpy().data)
+        self._add_bytes(batch.column("image"), "lengths", "image")
+        if "mask" in self._parts:
+            self._add_bytes(batch.column("mask"), "mask lengths", "mask")
+        else:
+            self._parts["label"].update(batch.column("label").to_numpy().data)
         self._parts["split"].update(" ".join([*batch.column("split").to_pylist(), ""]).encode())
+
+    def _add_bytes(self, column: Any, lengths: str, part: str) -> None:
+        _, offsets, content = column.buffers()
+        ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+        if content is not None:
+            self._parts[part].update(memoryview(content)[ends[0] : ends[-1]])
+        self._parts[lengths].update(np.diff(ends).data)
 
     def hexdigest(self) -> str:
         """Return 32 hex digits."""
@@ -195,16 +237,27 @@ def _opened(path: Path) -> Iterator[Any]:
         yield file
 
 
+def _has_masks(schema: Any) -> bool:
+    return "mask" in schema.names and "label" not in schema.names
+
+
 def _check_columns(path: Path, schema: Any) -> None:
-    missing = [name for name in COLUMNS if name not in schema.names]
+    wanted = tuple(MASKED) if _has_masks(schema) else COLUMNS
+    missing = [name for name in wanted if name not in schema.names]
     if missing:
         raise DataError(
-            f"{path}: no column {', '.join(missing)}; a set has the columns {', '.join(COLUMNS)}, "
-            f"this file has {', '.join(schema.names)}"
+            f"{path}: no column {', '.join(missing)}; a set has the columns {', '.join(COLUMNS)}, or mask in place of "
+            f"label; this file has {', '.join(schema.names)}"
         )
-    twice = [name for name in COLUMNS if schema.names.count(name) > 1]
+    twice = [name for name in wanted if schema.names.count(name) > 1]
     if twice:
         raise DataError(f"{path}: more than one column {', '.join(twice)}; this file has {', '.join(schema.names)}")
+    if "mask" in schema.names and not _has_masks(schema):
+        raise DataError(f"{path}: columns label and mask; images have classes or masks: leave one of them out")
+    if _has_masks(schema) and not _is_bytes(schema.field("mask").type):
+        raise DataError(
+            f"{path}: column mask holds {schema.field('mask').type}; it must hold the bytes of PNGs (binary)"
+        )
     image, split = schema.field("image").type, schema.field("split").type
     if not _is_bytes(image):
         raise DataError(f"{path}: column image holds {image}; it must hold the bytes of encoded images (binary)")

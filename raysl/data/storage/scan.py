@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 import numpy as np
@@ -16,7 +17,9 @@ from raysl.data.registry.sets import locate
 from raysl.data.sampling.subsets import assign_splits
 from raysl.data.settings import DECODING, DataSettings, Labels, TrialData
 from raysl.data.storage.images import Header, ImageError, headers
+from raysl.data.storage.masks import masked_headers
 from raysl.data.storage.parquet import TEST, TRAIN, UNLABELLED, ContentDigest, image_place, read_batches, read_labels
+from raysl.data.storage.parquet import Labels as Index
 from raysl.data.storage.paths import cache_home, discard, exclusive, replacing
 from raysl.data.storage.shipped import carried_sources
 from raysl.errors import DataError
@@ -35,6 +38,7 @@ class DataFacts:
     image_size: pixels of an edge; None if images differ in size or are not square.
     channels: 3 if any image has colours, else 1.
     altered: whether any image is turned upright or flattened on white when it is decoded.
+    masks: whether images have masks; class_counts is then empty.
     """
 
     path: Path
@@ -47,6 +51,7 @@ class DataFacts:
     image_size: int | None
     channels: int
     altered: bool = False
+    masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,19 +74,22 @@ def inspect(settings: DataSettings, *, download: bool = True, progress: Progress
     _check_names(index.class_names, settings.source)
     num_classes = len(index.class_names)
     splits = assign_splits(index.labels, index.splits, num_classes, settings.train_fraction)
-    counts = np.bincount(index.labels[splits == TRAIN], minlength=num_classes).tolist()
-    scan = _scanned(path, index.class_names, progress)
+    masks = index.mask_values is not None
+    counts = [] if masks else np.bincount(index.labels[splits == TRAIN], minlength=num_classes).tolist()
+    num_train = int((splits == TRAIN).sum())
+    scan = _scanned(path, index, progress)
     return DataFacts(
         path=path,
         digest=scan.digest,
         class_names=index.class_names,
         class_counts=tuple(counts),
-        num_train=sum(counts),
-        num_unlabelled=int((splits == UNLABELLED).sum()) or sum(counts),
+        num_train=num_train,
+        num_unlabelled=int((splits == UNLABELLED).sum()) or num_train,
         num_test=int((splits == TEST).sum()),
         image_size=scan.image_size,
         channels=scan.channels,
         altered=scan.altered,
+        masks=masks,
     )
 
 
@@ -118,6 +126,7 @@ def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
         "draw": "uniform" if settings.labels == "all" else settings.draw,
         "unlabelled": unlabelled,
         "decoding": DECODING if facts.altered else None,
+        "masks": facts.masks or None,
     }
     given = settings.model_dump(include=set(DataSettings.model_fields))
     data = TrialData(**given | resolved, digest=facts.digest, num_classes=len(facts.class_names))
@@ -128,7 +137,7 @@ def resolve(settings: DataSettings, facts: DataFacts) -> TrialData:
 def has_content(path: Path, digest: str) -> bool:
     """Return whether a set's file exists and its content has that digest; all its images are read the first time."""
     try:
-        return _scanned(path, read_labels(path).class_names, None).digest == digest
+        return _scanned(path, read_labels(path), None).digest == digest
     except DataError:  # missing or damaged
         return False
 
@@ -176,6 +185,8 @@ def _check_labels(settings: DataSettings, facts: DataFacts, labels: int, unlabel
         raise DataError(
             f"data.labels: {asked} is more than the {facts.num_train} labelled training images of {settings.source}"
         )
+    if facts.masks:
+        return
     if labels < len(facts.class_names):
         raise DataError(
             f"data.labels: {asked} is less than one for each of the {len(facts.class_names)} classes of "
@@ -201,6 +212,8 @@ def _check_balance(asked: str, facts: DataFacts, labels: int) -> None:
 
 def _check_attack(data: TrialData) -> None:
     assert data.image_size is not None, "it is resolved"
+    if data.attack and data.masks:
+        raise DataError(f"data.attack: {data.attack.name} takes a pixel for each class, and these images have masks")
     if data.attack and data.num_classes > data.image_size**2:
         raise DataError(
             f"data.attack: {data.attack.name} takes a pixel for each of the {data.num_classes} classes, and images of "
@@ -218,7 +231,7 @@ def _native_size(settings: DataSettings, facts: DataFacts) -> int:
     return facts.image_size
 
 
-def _scanned(path: Path, class_names: Sequence[str], progress: Progress | None) -> Scan:
+def _scanned(path: Path, index: Index, progress: Progress | None) -> Scan:
     """Return the scan of a file; it is cached until the file changes."""
     kept = _scan_file(path)
     scan = _kept(kept)  # checked before the lock, which a read-only cache cannot hold
@@ -226,7 +239,7 @@ def _scanned(path: Path, class_names: Sequence[str], progress: Progress | None) 
         with exclusive(kept):
             scan = _kept(kept)  # another process may have made it meanwhile
             if scan is None:
-                scan = _scan(path, class_names, progress)
+                scan = _scan(path, index, progress)
                 _keep(kept, scan)
     return scan
 
@@ -256,14 +269,14 @@ def _kept(kept: Path) -> Scan | None:
         return None
 
 
-def _scan(path: Path, class_names: Sequence[str], progress: Progress | None) -> Scan:
-    digest = ContentDigest(class_names)
+def _scan(path: Path, index: Index, progress: Progress | None) -> Scan:
+    digest = ContentDigest(index)
     kinds: set[Header] = set()
     done = 0
     for batch in read_batches(path):
         digest.update(batch)
         try:
-            kinds |= headers(batch.column("image").to_pylist(), done)
+            kinds |= _headers(batch, index, done)
         except ImageError as error:
             raise DataError(f"{image_place(path, error.row)} {error.wrong}") from error
         done += batch.num_rows
@@ -273,3 +286,10 @@ def _scan(path: Path, class_names: Sequence[str], progress: Progress | None) -> 
     size = edges.pop() if len(edges) == 1 else None
     channels = max((kind.channels for kind in kinds), default=1)
     return Scan(digest.hexdigest(), size, channels, any(kind.altered for kind in kinds))
+
+
+def _headers(batch: Any, index: Index, first_row: int) -> set[Header]:
+    images = batch.column("image").to_pylist()
+    if index.mask_values is None:
+        return headers(images, first_row)
+    return masked_headers(images, batch.column("mask").to_pylist(), index.mask_values, first_row)

@@ -63,7 +63,7 @@ def receive(digest: str, write: Callable[[Path], None], origin: str) -> None:
 def _check(path: Path, digest: str, origin: str) -> None:
     wrong = f"{origin}: its content does not have the digest in its name"
     try:
-        found = ContentDigest(read_labels(path).class_names)
+        found = ContentDigest(read_labels(path))
         for batch in read_batches(path):
             found.update(batch)
     except DataError as error:

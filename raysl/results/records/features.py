@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raysl.errors import ResultsError
+from raysl.results.records.segmented import TABLE, TestMasks, encode_masks, parse_masks
 from raysl.results.schema import VERSION
 from raysl.results.storage.checksums import DAMAGE
 from raysl.results.storage.store import Store, warn_damaged
@@ -65,8 +66,16 @@ def read_features(folder: Store | str, trial_id: str) -> Features:
     """Return a trial's test features, checked against the digest that was written with them.
 
     folder: a results folder, or its path or URI.
-    Raises ResultsError if there is no such folder, or the features are missing, damaged or of a later version.
+    Raises ResultsError if there is no such folder, the features are missing, damaged or of a later version, or images
+    have masks.
     """
+    found = _read(folder, trial_id)
+    if not isinstance(found, Features):
+        raise ResultsError(f"trial {trial_id}: its images have masks, and no test features are kept")
+    return found
+
+
+def _read(folder: Store | str, trial_id: str) -> Features | TestMasks:
     store = folder if isinstance(folder, Store) else Store.open(folder, create=False)
     place = store.address(features_path(trial_id))
     command = f"`raysl tune FILE --results {quote(store.address('').rstrip('/'))}`"
@@ -82,8 +91,24 @@ def read_features(folder: Store | str, trial_id: str) -> Features:
         raise ResultsError(f"{place}: damaged ({_reason(error)}); {command} writes it anew") from error
 
 
+def write_kept(store: Store, kept: Features | TestMasks) -> None:
+    """Write what is kept of a trial's test set, its features or its segmentation, as `features/<trial_id>.arrow`."""
+    if isinstance(kept, Features):
+        write_features(store, kept)
+    else:
+        store.write(features_path(kept.trial_id), encode_masks(kept))
+
+
+def read_masks(folder: Store | str, trial_id: str) -> TestMasks:
+    """Return a trial's segmentation of the test set, as `read_features` returns features, with its errors."""
+    found = _read(folder, trial_id)
+    if isinstance(found, Features):
+        raise ResultsError(f"trial {trial_id}: its images have classes, and no masks")
+    return found
+
+
 def has_features(store: Store, trial_id: str) -> bool:
-    """Return whether a trial's test features are there and undamaged (damage is logged, with the path)."""
+    """Return whether what is kept of a trial's test set is there and undamaged (damage is logged, with the path)."""
     path = features_path(trial_id)
     try:
         content = store.read(path)
@@ -108,12 +133,14 @@ def _metadata(features: Features) -> dict[str, str]:
     }
 
 
-def _parse(content: bytes, trial_id: str) -> Features:
+def _parse(content: bytes, trial_id: str) -> Features | TestMasks:
     batch = pa.ipc.open_file(pa.BufferReader(content)).get_batch(0)
     batch.validate(full=True)
     metadata = {key.decode(): value.decode() for key, value in (batch.schema.metadata or {}).items()}
     if (version := metadata["raysl.schema_version"]) != VERSION.decode():
         raise ValueError(f"schema version {version!r}; this raysl reads {VERSION.decode()!r}")
+    if metadata["raysl.table"] == TABLE:
+        return parse_masks(batch, trial_id)
     if metadata["trial_id"] != trial_id:
         raise ValueError(f"holds trial {metadata['trial_id']}")
     lists = batch["features"]

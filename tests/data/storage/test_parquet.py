@@ -16,7 +16,7 @@ ROWS = [Row(b"first", 0, "train"), Row(b"", 1, "test"), Row(b"third", -1, "unlab
 
 
 def digest(path: Path) -> str:
-    content = ContentDigest(read_labels(path).class_names)
+    content = ContentDigest(read_labels(path))
     for batch in read_batches(path):
         content.update(batch)
     return content.hexdigest()
