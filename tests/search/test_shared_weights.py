@@ -51,6 +51,7 @@ SEEN: dict[str, Any] = {
     "digest": "e" * 32,
     "num_classes": 9,
     "decoding": 2,
+    "masks": True,
 }
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from raysl.training.schedules import lr_factor
-from raysl.training.settings import Constant, Cosine, Exponential, PartialCosine
+from raysl.training.settings import Constant, Cosine, Exponential, PartialCosine, Poly
 
 PAPER = Exponential(name="exponential")
 
@@ -75,3 +75,10 @@ def test_warm_up_may_take_all_epochs_and_more(warmup: float) -> None:
 
 def test_constant_stays() -> None:
     assert {lr_factor(Constant(name="constant"), position, epochs=3) for position in (0, 1.5, 3)} == {1.0}
+
+
+def test_poly_falls_from_1_towards_0() -> None:
+    poly = Poly(name="poly")
+    assert lr_factor(poly, 0, epochs=10) == 1
+    assert lr_factor(poly, 7.5, epochs=10) == pytest.approx(0.25**0.9)
+    assert lr_factor(poly, 9.99, epochs=10) > 0

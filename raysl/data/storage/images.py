@@ -49,14 +49,12 @@ class Header(NamedTuple):
     """The size and the channels of an image as it is decoded.
 
     channels: 1 or 3.  altered: whether it is turned, or has transparent pixels, which are put on white.
-    turned: whether it is turned.
     """
 
     width: int
     height: int
     channels: int
     altered: bool
-    turned: bool = False
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
@@ -135,8 +133,12 @@ def header_of(image: bytes) -> Header:
     orientation = _orientation(opened, image)
     width, height = opened.size[::-1] if orientation in ON_THEIR_SIDE else opened.size
     channels = 1 if opened.mode in GRAY_MODES else 3
-    turned = orientation in TURNS
-    return Header(width, height, channels, turned or _has_transparency(opened), turned)
+    return Header(width, height, channels, orientation in TURNS or _has_transparency(opened))
+
+
+def is_turned(image: bytes) -> bool:
+    """Return whether an image is turned when it is decoded; raises whatever decoders raise."""
+    return _orientation(open_image(image), image) in TURNS
 
 
 def fitted(height: int, width: int, size: int) -> tuple[int, int]:

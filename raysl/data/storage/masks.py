@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from raysl.data.storage.formats import bounded
-from raysl.data.storage.images import Header, ImageError, fitted, header_of, named_row
+from raysl.data.storage.formats import UnfitError, bounded
+from raysl.data.storage.images import Header, ImageError, fitted, header_of, is_turned, named_row
 from raysl.errors import DataError
 from raysl.results.confusion import IGNORED
 
@@ -81,6 +81,8 @@ def masked_headers(
         for row, (image, mask) in enumerate(zip(images, masks, strict=True), start=first):
             with named_row(row):
                 header = header_of(image)
+                if mask is not None and header.altered and is_turned(image):
+                    raise UnfitError("is turned by its metadata, and its mask is not; save both upright")
             if mask is not None:
                 _checked(mask, header, values, row)
             found.add(header)
@@ -92,8 +94,6 @@ def _checked(mask: bytes, header: Header, values: MaskValues, row: int) -> None:
     height, width = pixels.shape
     if (width, height) != (header.width, header.height):
         raise ImageError(row, f"has {header.width} x {header.height} pixels, and its mask {width} x {height}")
-    if header.turned:
-        raise ImageError(row, "is turned by its metadata, and its mask is not; save both upright, without metadata")
     _classes(pixels, values, row)
 
 
