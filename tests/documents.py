@@ -68,7 +68,7 @@ def run(command: list[str], folder: Path, place: str) -> str:
     """
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     script = ["env", f"PATH={path}", "COLUMNS=160", *command]
-    done = subprocess.run(script, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(script, cwd=folder, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
     assert done.returncode == 0, f"{place}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 

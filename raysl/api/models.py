@@ -42,7 +42,7 @@ def load_model(
 
     Returns:
         the model: `model(model.preprocess(images))` gives features, `model.classify(...)` logits if its method has
-        learnt classes.
+        learnt classes, `model.segment(...)` logits of each pixel if it has learnt masks.
 
     Raises:
         UserError: the stage, config, seed or milestone does not exist; the model is missing or damaged; it was kept by

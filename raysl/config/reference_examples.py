@@ -21,6 +21,7 @@ from raysl.training.settings import (
     Exponential,
     MedianRule,
     PartialCosine,
+    Poly,
 )
 
 STAGE: Mapping[str, Any] = {
@@ -107,6 +108,7 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
     Constant: {"name": "constant"},
     Cosine: {"name": "cosine", "warmup": 10},
     PartialCosine: {"name": "partial_cosine", "share": 0.4375},
+    Poly: {"name": "poly", "power": 0.9},
     Exponential: {"name": "exponential", "hold": 0.1, "rate": 0.05},
     SearchSettings: {
         "algorithm": "optuna",

@@ -46,17 +46,17 @@ def _row(name: str, one: Regret) -> tuple[str, ...]:
         str(len(one.differences)),
         str(len(one.stage.configs)),
         params_text(one.selected),
-        _accuracy(one.selected),
+        _spread(one.selected, one.stage.metric.test),
         "the selected" if one.best is one.selected else params_text(one.best),
-        _accuracy(one.best),
+        _spread(one.best, one.stage.metric.test),
         f"{one.mean:.2f}",
         interval,
     )
 
 
-def _accuracy(config: Row) -> str:
-    std = config["test_accuracy_std"]
-    return f"{100 * config['test_accuracy_mean']:.2f}" + (f" ± {100 * std:.2f}" if std is not None else "")
+def _spread(config: Row, column: str) -> str:
+    std = config[f"{column}_std"]
+    return f"{100 * config[f'{column}_mean']:.2f}" + (f" ± {100 * std:.2f}" if std is not None else "")
 
 
 def _summary(regrets: Sequence[Regret]) -> str:

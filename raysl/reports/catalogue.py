@@ -18,6 +18,7 @@ from raysl.reports import (
     importance,
     loss_curves,
     loss_vs_lr,
+    masks,
     pairs,
     parallel,
     pareto,
@@ -196,6 +197,10 @@ _TYPES = (
     FigureType(
         "confusion", "what the test images of each class are taken for", confusion.NOTE, confusion.obstacle,
         partial(confusion.draw, note=""),
+    ),
+    FigureType(
+        "masks", "test images with their masks and what is predicted", masks.NOTE, masks.obstacle,
+        partial(masks.draw, note=masks.NOTE),
     ),
     FigureType(
         "tsne", "test features in two dimensions",

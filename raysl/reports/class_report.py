@@ -29,6 +29,7 @@ from raysl.results.storage.store import Store
 PROBES = {
     "linear_svm": "Linear SVM",
     "classifier": "Trained classifier",
+    "segmentation": "Trained segmentation",
     "knn": "Nearest neighbours",
     "clustering": "Matched clusters",
 }

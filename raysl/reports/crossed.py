@@ -46,8 +46,8 @@ class Grid:
     def columns(self, given: str | None) -> list[str]:
         """Return what is shown: what is asked for, or what the rule compares and the test accuracy, if all have it."""
         column = measure_of(self.stage, given)
-        scored = not unmeasured_reason(self.stage, "test_accuracy")
-        return [column, "test_accuracy"] if given is None and scored else [column]
+        scored = not unmeasured_reason(self.stage, self.stage.metric.test)
+        return [column, self.stage.metric.test] if given is None and scored else [column]
 
 
 def levels(key: Key) -> list[Value]:

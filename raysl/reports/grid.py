@@ -157,7 +157,7 @@ def main(arguments: Arguments) -> None:
     content = "\n\n".join(tables.FORMATS[given.format][0](table(*panel)) for panel in shown)
     say(content)
     for one in grids:
-        if lacking := unmeasured_reason(one.stage, given.column or "test_accuracy"):
+        if lacking := unmeasured_reason(one.stage, given.column or one.stage.metric.test):
             say(f"not drawn: {one.stage.name}: {lacking}")
     say_ineligible([one.stage for one in grids])
     say_written([tables.save(content, folder, "grid", given.format)])

@@ -53,8 +53,9 @@ class Regret:
     @property
     def num_tied_best(self) -> int:
         """Eligible configs whose mean test accuracy is that of the best, which is not counted."""
-        means = [config["test_accuracy_mean"] for config in self.stage.configs if config["eligible"]]
-        return means.count(self.best["test_accuracy_mean"]) - 1
+        column = f"{self.stage.metric.test}_mean"
+        means = [config[column] for config in self.stage.configs if config["eligible"]]
+        return means.count(self.best[column]) - 1
 
     @property
     def num_ineligible(self) -> int:
@@ -71,7 +72,7 @@ def obstacle(stage: Searched) -> str | None:
         return "the selected config has lost a trial; the search's command trains it again"
     if len(eligible) == 1:
         return "one eligible config, and nothing to choose"
-    unscored = {t["config_id"] for t in stage.trials if t["config_id"] in eligible and t["test_accuracy"] is None}
+    unscored = {t["config_id"] for t in stage.trials if t["config_id"] in eligible and t[stage.metric.test] is None}
     if unscored:
         return (
             f"{len(unscored)} of {len(eligible)} eligible configs are not scored; `raysl tune --score all` scores them"
@@ -83,7 +84,7 @@ def regret(stage: Searched) -> Regret:
     """Return a stage's regret; of configs that tie for the best, the selected one counts."""
     assert obstacle(stage) is None, "it can be audited"
     eligible = [config for config in stage.configs if config["eligible"]]
-    best = max(eligible, key=lambda config: (config["test_accuracy_mean"], config["selected"]))
+    best = max(eligible, key=lambda config: (config[f"{stage.metric.test}_mean"], config["selected"]))
     selected = next(config for config in eligible if config["selected"])
     chosen, winner = _by_seed(stage, selected), _by_seed(stage, best)
     return Regret(stage, selected, best, tuple(100 * (winner[seed] - chosen[seed]) for seed in sorted(chosen)))
@@ -100,7 +101,7 @@ def write_arrow(regrets: Sequence[Regret], left_out: Sequence[tuple[Searched, st
 
 def _by_seed(stage: Searched, config: Row) -> dict[int, float]:
     own = (trial for trial in stage.trials if trial["config_id"] == config["config_id"])
-    return {trial["seed"]: trial["test_accuracy"] for trial in own}
+    return {trial["seed"]: trial[stage.metric.test] for trial in own}
 
 
 def _facts(stage: Searched) -> dict[str, Any]:
@@ -122,10 +123,10 @@ def _numbers(one: Regret) -> dict[str, Any]:
         "num_ineligible": one.num_ineligible,
         "selected_config_id": one.selected["config_id"],
         "selected_params": params_text(one.selected),
-        "selected_test_accuracy_mean": one.selected["test_accuracy_mean"],
+        "selected_test_accuracy_mean": one.selected[f"{one.stage.metric.test}_mean"],
         "best_config_id": one.best["config_id"],
         "best_params": params_text(one.best),
-        "best_test_accuracy_mean": one.best["test_accuracy_mean"],
+        "best_test_accuracy_mean": one.best[f"{one.stage.metric.test}_mean"],
         "differences": one.differences,
         "regret": one.mean,
         "regret_low": low,

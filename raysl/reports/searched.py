@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from raysl.reports.command import say
 from raysl.reports.stages import Row, Searched, params_text
+from raysl.results.metrics import METRICS
 from raysl.results.short_names import short_names
 from raysl.search.selection import RULES, Rule
 
@@ -25,8 +26,8 @@ class Measure(NamedTuple):
 # By the tables' columns.
 MEASURES: Mapping[str, Measure] = {
     "final_loss": Measure("final training loss"),
-    "probe_accuracy": Measure("probe accuracy (%)", 100),
-    "test_accuracy": Measure("test accuracy (%)", 100),
+    **{metric.probe: Measure(f"probe {metric.words} (%)", 100) for metric in METRICS},
+    **{metric.test: Measure(f"test {metric.words} (%)", 100) for metric in METRICS},
     "seconds": Measure("training time (s)"),
 }
 
@@ -123,7 +124,7 @@ def unmeasured_reason(stage: Searched, column: str) -> str:
     num_lacking = num_eligible - len(measured(stage, column))
     if not num_lacking:
         return ""
-    if column == "test_accuracy":
+    if column in {metric.test for metric in METRICS}:
         return f"{num_lacking} of {num_eligible} eligible configs are not scored; `raysl tune --score all` scores them"
     return f"{num_lacking} of {num_eligible} eligible configs have no {column}"
 

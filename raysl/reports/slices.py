@@ -52,10 +52,10 @@ def obstacle(stage: Searched, column: str) -> str | None:
 
 
 def columns(stage: Searched, column: str) -> list[str]:
-    """Return what is drawn of a stage: the objective, and beside the probe's accuracy the test accuracy of one key."""
-    alone = len(searched_keys(stage)) == 1 and column == "probe_accuracy"
-    scored = alone and len(measured(stage, "test_accuracy")) == len(measured(stage, column))
-    return [column, "test_accuracy"] if scored else [column]
+    """Return what is drawn of a stage: the objective, and the test metric beside the probe's, of one key."""
+    alone = len(searched_keys(stage)) == 1 and column == stage.metric.probe
+    scored = alone and len(measured(stage, stage.metric.test)) == len(measured(stage, column))
+    return [column, stage.metric.test] if scored else [column]
 
 
 @figures.styled
@@ -69,7 +69,7 @@ def draw(shown: Sequence[Panel], note: str) -> Figure:
         _draw_panel(panel, stage, key, column)
         figures.set_title(panel, title)
         panel.set_xlabel(key.name)
-        words = "accuracy (%)" if len(columns(stage, column)) > 1 else MEASURES[column].words
+        words = f"{stage.metric.words} (%)" if len(columns(stage, column)) > 1 else MEASURES[column].words
         panel.set_ylabel(words if place % 2 == 0 or shown[place - 1][-1] != column else "")
     figures.legend_below(drawn[0], handles, meanings)
     return figure

@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 from raysl.errors import ResultsError, UserError, choices
 from raysl.outgoing.harmless import harmless, one_line
 from raysl.results import read as read_tables
-from raysl.results.records.features import Features, read_features
+from raysl.results.metrics import Metric, of_data
+from raysl.results.records.features import Features, read_features, read_masks
+from raysl.results.records.segmented import TestMasks
 from raysl.results.storage.file_systems import without_keys
 from raysl.results.tables.build import Tables
 
@@ -46,6 +48,11 @@ class Searched:
         return f"{self.experiment}/{self.stage}"
 
     @property
+    def metric(self) -> Metric:
+        """What its images are measured by."""
+        return of_data(self.data)
+
+    @property
     def selected(self) -> tuple[Row, ...]:
         """Trials of the selected config, by seed; none where nothing is selected."""
         return tuple(sorted((trial for trial in self.trials if trial["selected"]), key=lambda trial: trial["seed"]))
@@ -67,6 +74,11 @@ class Searched:
             seeds = choices(str(seed), (trial["seed"] for trial in self.selected))
             raise UserError(f"--seed {seed}: {self.name} in {without_keys(self.uri)} was not trained with it; {seeds}")
         return found
+
+    def masks(self, trial: Row) -> TestMasks:
+        """Return the segmentation of the test set by one of its trials; ResultsError where there is none."""
+        found = read_masks(self.uri, trial["trial_id"])
+        return replace(found, class_names=tuple(_shown(found.class_names)))
 
     def features(self, trial: Row) -> Features:
         """Return the test features of one of its trials; ResultsError where there are none."""

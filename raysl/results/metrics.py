@@ -53,6 +53,11 @@ def as_columns(metrics: Mapping[str, float], kind: Literal["probe", "test"]) -> 
     return {f"{kind}_{metric.name}": metrics.get(metric.name) for metric in METRICS}
 
 
+def of_data(data: Mapping[str, Any]) -> Metric:
+    """Return the metric of a stage's images, by its data settings: mean IoU if they have masks, else accuracy."""
+    return MEAN_IOU if data.get("masks") else ACCURACY
+
+
 def measured(records: Iterable[Mapping[str, Any]], ending: str = "") -> list[Metric]:
     """Return the metrics that some records of a table have values of; the first one if there are none.
 

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from raysl import __version__
 from raysl.errors import DataError, UserError
+from raysl.methods import describe
+from raysl.models.backbones import build_backbone
+from raysl.models.dense import enlarged
 from raysl.models.library_forms import NAMES, in_library
 from raysl.training.model_file import whole_tensors
 from raysl.training.trained_model import TrainedModel
@@ -53,6 +56,8 @@ def _own_form(model: TrainedModel) -> ExportedModel:
     state = dict(model.encoder.state_dict())
     if (classifier := _classifier(model)) is not None:
         state |= {f"classifier.{key}": value for key, value in classifier.state_dict().items()}
+    if (head := _segmentation_head(model)) is not None:
+        state |= {f"segmentation_head.{key}": value for key, value in head.state_dict().items()}
     return ExportedModel(_file(model, state), (), (), ())
 
 
@@ -65,14 +70,30 @@ def _library_form(model: TrainedModel, form: Literal["torchvision", "timm"]) -> 
     classifier = _classifier(model)
     own = classifier if isinstance(classifier, nn.Linear) and not has_head else None
     shape = (encoder.channels, encoder.image_size, encoder.image_size)
-    found = in_library(form, settings, encoder.backbone, shape, own)
+    found = in_library(form, settings, _without_dilation(model), shape, own)
     left_out = [f"the feature head, {encoder.num_features} wide"] if has_head else []
     left_out += ["the classifier"] if classifier is not None and own is None else []
+    if model.segments:
+        left_out += ["the segmentation head", "the dilation of its convolutions"]
     return ExportedModel(_file(model, found.state), found.lines, found.missing, tuple(left_out))
 
 
 def _classifier(model: TrainedModel) -> nn.Module | None:
     return model.method.evaluation().classifier if model.classifies else None
+
+
+def _segmentation_head(model: TrainedModel) -> nn.Module | None:
+    return model.method.evaluation().classifier if model.segments else None
+
+
+def _without_dilation(model: TrainedModel) -> nn.Module:
+    """Return the evaluated backbone, without the dilation that methods of feature maps give it."""
+    backbone, encoder = model.encoder.backbone, model.encoder
+    if describe(model.spec.method["name"]).level == "image":
+        return backbone
+    plain, _ = build_backbone(model.spec.model, encoder.channels)
+    plain.load_state_dict(backbone.state_dict())
+    return plain.eval()
 
 
 def _file(model: TrainedModel, state: Mapping[str, Tensor]) -> bytes:
@@ -102,13 +123,16 @@ def facts_of(model: TrainedModel) -> dict[str, str]:
 
 
 class _Outputs(nn.Module):
-    """Preprocessed images -> features, and logits if the model has learnt classes."""
+    """Preprocessed images -> features, and logits if the model has learnt classes, or masks: of each pixel."""
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()
-        self.encoder, self.classifier = model.encoder, _classifier(model)
+        self.encoder, self.classifier, self.head = model.encoder, _classifier(model), _segmentation_head(model)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        if self.head is not None:
+            maps = self.encoder.maps(images)
+            return maps.mean((2, 3)), enlarged(self.head(maps), images.shape[2:])
         features = self.encoder(images)
         return (features,) if self.classifier is None else (features, self.classifier(features))
 
@@ -121,7 +145,7 @@ def _onnx_form(model: TrainedModel) -> ExportedModel:
         raise UserError(f"--format onnx: {error.name} is not installed; pip install 'raysl[onnx]'") from None
     encoder, outputs = model.encoder, _Outputs(model).eval()
     images = torch.zeros(2, encoder.channels, encoder.image_size, encoder.image_size)
-    names = ONNX_OUTPUTS[: 1 if outputs.classifier is None else 2]
+    names = ONNX_OUTPUTS[: 1 if outputs.classifier is None and outputs.head is None else 2]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
         path = Path(folder, "model.onnx")

@@ -61,8 +61,15 @@ class TrainedModel(nn.Module):
         """Whether its method has learnt the classes; only then `classify` works."""
         return self.spec.method["name"] in methods.classifiers()
 
+    @property
+    def segments(self) -> bool:
+        """Whether its method has learnt masks; only then `segment` works."""
+        return self.spec.method["name"] in methods.segmenters()
+
     def preprocess(self, images: Any) -> Tensor:
         """Return preprocessed images for the model: float [N, C, H, W], resized and normalised, on its device.
+
+        If it was trained on images with masks, the ratio of their edges is kept, and they lie at the top left.
 
         images: one or several; each a PIL image, an image file's bytes, or uint8 [H, W] or [H, W, C], C = 1 or 3.
         Raises DataError if one is not an image.
@@ -70,7 +77,8 @@ class TrainedModel(nn.Module):
         size, channels = self.spec.data.image_size, self.spec.data.channels
         assert size is not None, "a trial's data are resolved"
         assert channels is not None, "a trial's data are resolved"
-        pixels = decode([_file(image) for image in _several(images)], size, channels, 0)
+        files = [_file(image) for image in _several(images)]
+        pixels = decode(files, size, channels, 0, whole=self.spec.data.masks is not None)
         normalise = Normaliser(self.get_buffer("mean"), self.get_buffer("std"))
         return normalise(normalise.to_float(pixels))
 
@@ -88,6 +96,16 @@ class TrainedModel(nn.Module):
             name, known = self.spec.method["name"], ", ".join(methods.classifiers())
             raise UserError(f"classify: method {name} learns no classes; those that do: {known}")
         return self.method.classify(images)
+
+    def segment(self, images: Tensor) -> Tensor:
+        """Return the logits [B, K, H, W] of each pixel of preprocessed images, in the order of `class_names`.
+
+        Raises UserError if its method has learnt no masks.
+        """
+        if not self.segments:
+            name, known = self.spec.method["name"], ", ".join(methods.segmenters())
+            raise UserError(f"segment: method {name} learns no masks; those that do: {known}")
+        return self.method.segment(images)
 
 
 def _several(images: Any) -> Iterable[Any]:

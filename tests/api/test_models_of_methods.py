@@ -21,6 +21,7 @@ from raysl.training.input_pipeline import Feed
 
 pytestmark = pytest.mark.slow
 
+OF_IMAGES = [name for name in methods.names() if methods.describe(name).level == "image"]
 MORE: dict[str, dict[str, Any]] = {"moco": {"queue": 32}, "semi": {"pretext": {"name": "rotation"}}}
 
 
@@ -28,7 +29,7 @@ MORE: dict[str, dict[str, Any]] = {"moco": {"queue": 32}, "semi": {"pretext": {"
 def results(finished: Callable[..., Finished]) -> str:
     """Return the results of a search with a stage for each method."""
     stages: dict[str, dict[str, Any]] = {}
-    trained = [name for name in methods.names() if methods.describe(name).trains]
+    trained = [name for name in OF_IMAGES if methods.describe(name).trains]
     for name in trained:
         stages[name] = {
             "method": {"name": name, **MORE.get(name, {})},
@@ -37,7 +38,7 @@ def results(finished: Callable[..., Finished]) -> str:
             "optimizer": {"name": "sgd", "lr": 1e-3},
             "select": "train_loss",
         }
-    for name in set(methods.names()) - set(trained):
+    for name in set(OF_IMAGES) - set(trained):
         stages[name] = {"method": {"name": name}, "start_from": trained[0], "select": "probe_accuracy"}
     experiment = {
         "name": "methods",
@@ -49,7 +50,7 @@ def results(finished: Callable[..., Finished]) -> str:
     return str(finished(yaml.safe_dump(experiment, sort_keys=False)).results)
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_its_features_are_those_that_the_probe_saw(name: str, results: str) -> None:
     model = raysl.load_model(results, stage=name)
     assert model.spec.method["name"] == name

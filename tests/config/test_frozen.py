@@ -115,7 +115,10 @@ REFUSED = {
         ["stages.knn.select=train_loss"],
         "stages.knn.select: 'train_loss': frozen trains nothing, so there is none; use probe_accuracy, the default",
     ),
-    "a rule that is none": (["stages.knn.select=knn"], "stages.knn.select: must be one of 'probe_accuracy', not 'knn'"),
+    "a rule that is none": (
+        ["stages.knn.select=knn"],
+        "stages.knn.select: must be one of 'probe_accuracy' or 'probe_mean_iou', not 'knn'",
+    ),
     "nothing to start from": (
         ["stages.knn.start_from=null"],
         "stages.knn.start_from: must be given: frozen trains nothing, and probes what an earlier stage has learnt "

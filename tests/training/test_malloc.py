@@ -37,7 +37,7 @@ def count():
 {run}
 """
 IN_A_THREAD = "thread = threading.Thread(target=count); thread.start(); thread.join()"
-TRAINED = [name for name in methods.names() if methods.describe(name).trains]
+TRAINED = [n for n in methods.names() if methods.describe(n).trains and methods.describe(n).level == "image"]
 POOLS = "MALLOC_ARENA_MAX"
 EVERY_PAGE = 5 * 141 * 256  # of 4 KiB, that would be taken and given back
 

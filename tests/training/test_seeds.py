@@ -19,7 +19,7 @@ from raysl.training.spec import STREAMS, TrialSpec
 
 MakeSpec = Callable[..., TrialSpec]
 Decided = dict[str, list[torch.Tensor]]
-TRAINED = [name for name in methods.names() if methods.describe(name).trains]
+TRAINED = [n for n in methods.names() if methods.describe(n).trains and methods.describe(n).level == "image"]
 
 
 def decided(spec: TrialSpec, store: Store) -> Decided:

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from raysl.errors import ResultsError
-from raysl.reports import class_report, confusion
+from raysl.reports import class_report, confusion, masks
 from raysl.reports.page.html import Html, joined, table, tag, wide
 from raysl.reports.stages import Searched
 from raysl.results.records.features import Features
@@ -12,7 +14,9 @@ MOST_CLASSES = 20  # of a matrix that is a table
 
 
 def classes(stage: Searched) -> Html | None:
-    """Return the tables of a stage's classes; None where no test features are kept."""
+    """Return the tables of a stage's classes; None where no test features or masks are kept."""
+    if stage.data.get("masks"):
+        return None if masks.obstacle(stage) else _ious(stage)
     try:
         features = confusion.features(stage)
     except ResultsError:
@@ -28,6 +32,23 @@ def classes(stage: Searched) -> Html | None:
     ids = ", ".join(trial["trial_id"] for trial in stage.selected)
     parts = [table(["class", *class_report.COLUMNS], rows), tag("p", note), _matrix(features)]
     return joined([*parts, tag("p", f"Rows: features/TRIAL.arrow of the trials {ids}; columns label, predicted.")])
+
+
+def _ious(stage: Searched) -> Html:
+    """Return the table of the classes' IoU, in per cent."""
+    found = masks.segmentations(stage)
+    values = masks.ious(found)
+    seeds = [trial["seed"] for trial in stage.selected]
+    named = [*zip(found[0].class_names, values.T, strict=True), ("mean", np.nanmean(values, axis=1))]
+    rows = [[name, *map(_percent, [column.mean(), *column])] for name, column in named]
+    ids = ", ".join(trial["trial_id"] for trial in stage.selected)
+    heads = ["class", "IoU %, mean over the seeds", *(f"seed {seed}" for seed in seeds)]
+    note = f"Over all pixels of the test set that have a class. Rows: features/TRIAL.arrow of the trials {ids}."
+    return joined([table(heads, rows), tag("p", note)])
+
+
+def _percent(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.1f}"
 
 
 def _matrix(features: Sequence[Features]) -> Html:

@@ -6,9 +6,12 @@ from raysl.reports.page.html import Html, code, folded, joined, tag, wide
 from raysl.reports.page.numbers import plain_spread, spread
 from raysl.reports.searched import MEASURES, ranking, tied
 from raysl.reports.stages import Row, Searched, params_text
+from raysl.results.metrics import METRICS
 
 MOST_SHOWN = 12  # configs that are not folded away
-HEADS = {"final_loss": "final loss", "probe_accuracy": "probe accuracy %", "test_accuracy": "test accuracy %"}
+HEADS = {"final_loss": "final loss"} | {
+    f"{kind}_{metric.name}": f"{kind} {metric.words} %" for metric in METRICS for kind in ("probe", "test")
+}
 
 
 def row_id(stage: Searched, config_id: str) -> str:

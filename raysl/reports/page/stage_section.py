@@ -171,8 +171,9 @@ def _failures(stage: Searched) -> Iterator[Html]:
 
 def _classes(stage: Searched, shown: _Figures) -> Iterator[Html]:
     if (found := classes(stage)) is not None:
-        losses = tag("div", *shown.of("loss_curves"), *shown.of("tsne"), class_="figures")
-        yield folded("The selected config: classes, confusion matrix, features", found, losses)
+        drawn = tag("div", *shown.of("loss_curves"), *shown.of("tsne"), *shown.of("masks"), class_="figures")
+        what = "masks" if stage.data.get("masks") else "confusion matrix, features"
+        yield folded(f"The selected config: classes, {what}", found, drawn)
 
 
 def _settings(stage: Searched) -> Html:
