@@ -1,10 +1,10 @@
 """CLMB: Alonso et al. 2021, "Semi-supervised semantic segmentation with pixel-level contrastive learning from a
-class-wise memory bank", arXiv:2104.13415, version 3 (ICCV 2021), with the values of the authors' code,
-Shathe/SemiSeg-Contrastive: L = l_s + w(k) l_p + 0.01 l_e + 0.1 (C_l + C_u).  l_s is the cross-entropy of labelled
-pixels.  l_p is that of mixed unlabelled images with the teacher's argmax, each pixel weighted by its highest
-probability to the power of 6; w(k) rises along exp(-5 (1 - t)^2).  l_e is the entropy of the student's probabilities
-for mixed images, over log K.  The teacher is the exponential moving average of the student; the share that is kept
-after step k is 1 - 1 / (10 k + 1), until that exceeds the momentum.
+class-wise memory bank", arXiv:2104.13415, in the version of ICCV 2021, with the values of the authors' code,
+Shathe/SemiSeg-Contrastive (trainSSL.py): L = l_s + w(k) l_p + 0.01 l_e + 0.1 (C_l + C_u).  l_s is the cross-entropy
+of labelled pixels.  l_p is that of mixed unlabelled images with the teacher's argmax, each pixel weighted by its
+highest probability to the power of 6; w(k) rises along exp(-5 (1 - t)^2).  l_e is the entropy of the student's
+probabilities for mixed images, over log K.  The teacher is the exponential moving average of the student; the share
+that is kept after step k is 1 - 1 / (10 k + 1), until that exceeds the momentum.
 
 C is the contrast of labelled (C_l) and of mixed unlabelled images (C_u), from the end of the ramp of w(k).  A projector
 and a predictor make an embedding for each place of the backbone's maps.  For each class c, C_c is the mean of
@@ -14,12 +14,15 @@ the last vectors of each class: those of the teacher's projector at places of la
 predicts with a probability of at least memory_tau.  Of each image and class those enter that the network for r weighs
 most.
 
-As in the authors' DeepLabV2, embeddings are of the backbone's maps.  Unlike their code:
+As in the authors' DeepLabV2, embeddings are of the backbone's maps.  A memory of 2048 vectors is the default of their
+memory's class; their training takes 256.  Unlike their code:
 - Each unlabelled image is in one mixture, as in `classmix`, at all steps.  There, it is in two, of which three quarters
   are mixed after the ramp, with flips, scales, colour jitter and blur of their own, and some labelled ones are mixed.
-- v_j is scaled by its mean over the memory, as in the paper.  There, a scale over the other axis makes each v_j 1.
-- Vectors that weigh most enter, as the paper says.  There, they are sorted the other way.  A number of each image
-  enters; there, it is a number of the batch.  The memory fills from the first step on; there, shortly before C begins.
+- v_j is scaled by its mean over the memory, as r_i is over the embeddings.  There, the sum over the other axis makes
+  each v_j 1.
+- Vectors that weigh most enter, as a comment there says; the sort there puts those that weigh least first.  A number of
+  each image enters; there, it is a number of the batch.  The memory fills from the first step on; there, shortly before
+  C begins.
 - The networks for r and v have no batch normalisation and no average.  All classes have the same weight in the
   cross-entropies.
 - Labels and predictions are compared at the maps' resolution, at the middle of a place.
@@ -117,8 +120,7 @@ def heaviest(
     member = (classes.unsqueeze(1) == kinds) & candidates.unsqueeze(1)
     scores = weights.unsqueeze(1).masked_fill(~member, -torch.inf)
     found, places = scores.topk(min(number, scores.shape[2]), dim=2)
-    chosen = torch.stack([rows[own] for rows, own in zip(vectors, places, strict=True)])
-    return chosen, found.isfinite().long()
+    return vectors.unsqueeze(1).take_along_dim(places.unsqueeze(3), dim=2), found.isfinite().long()
 
 
 class Clmb(Method):

@@ -11,8 +11,7 @@ average is of running statistics too.  Unlike there:
 - The other image is the next one of the batch.  There, it is one of a second batch.
 - Labelled and mixed images pass the student at once, so that batch normalisation takes its statistics from all.  There,
   one after the other.
-- The teacher is in eval mode.  There, it is in train mode; with `freeze_norm` and a head without dropout and batch
-  normalisation, as in the paper's experiments, that is the same.
+- The teacher is in eval mode.  There, it is in train mode, which is the same with `freeze_norm` and `deeplabv2`.
 - What lies outside an image is a reflection of it, and counts in d and c.  There, it has no loss.
 """
 
