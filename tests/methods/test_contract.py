@@ -38,6 +38,7 @@ MOST_ROWS = 16  # of a global batch
 # Widths that cost seconds at their defaults, where a method has them.
 SMALL = {"projector": 32, "predictor": 16, "decoder": 32, "hidden": 32, "queue": 32, "width": 8}
 SMALL |= {"dropout": 0.0}  # each rank draws its own
+SMALL |= {"memory": 32, "memory_tau": 0.0}  # an untrained network is sure of nothing
 EDGES = {"image": 8, "pixel": 16}  # of images, by the method's level
 
 
