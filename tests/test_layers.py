@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -76,17 +77,22 @@ def inner_layer(module: str) -> int:
     return next((i for i, names in enumerate(layers) if rest and rest[0] in names), len(layers))
 
 
-def imports(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
-    found = set()
-    for node in ast.walk(tree):
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             module = node.module or ""
             found |= {f"raysl.{alias.name}" for alias in node.names} if module == "raysl" else {module}
-    return found
+    return frozenset(found)
 
 
 def package_of(path: Path) -> str:
@@ -182,7 +188,7 @@ def test_a_module_fits_one_head(path: Path) -> None:
     assert len(own_imports(path)) <= 15
     text = path.read_text()
     assert text.count("\n") < 300
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef):
             documented = ast.get_docstring(node) is not None
             first = node.body[1].lineno if documented and len(node.body) > 1 else node.lineno

@@ -11,11 +11,18 @@ from raysl.errors import UserError
 
 def show(
     target: Annotated[
-        str, typer.Argument(help="A results folder or URI; with --attack an experiment's YAML too.", show_default=False)
+        str,
+        typer.Argument(
+            help="A results folder or URI; with --attack an experiment's YAML too, with --images that alone.",
+            show_default=False,
+        ),
     ],
     form: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
     attack: Annotated[
         bool, typer.Option("--attack", help="Draw the attack on the labelled images, and list each class's pixel.")
+    ] = False,
+    images: Annotated[
+        bool, typer.Option("--images", help="Draw labelled images of an experiment, with their masks or classes.")
     ] = False,
     diagnostic: Annotated[
         str | None,
@@ -23,13 +30,15 @@ def show(
     ] = None,
     mixing: Annotated[bool, typer.Option("--mixing", help="The same as --diagnostic mixing.")] = False,
     output: Annotated[
-        Path | None, typer.Option(help="PNG to write; attack.png or mixing.png if not given.", show_default=False)
+        Path | None,
+        typer.Option(help="PNG to write; attack.png, images.png or mixing.png if not given.", show_default=False),
     ] = None,
     profile: Profile = None,
     overrides: Overrides = None,
 ) -> None:
     """Show a results folder: leaderboard, selection with its reason, failed and ineligible configs.
 
+    With --images: a picture of labelled images with their masks, or the names of their classes.
     With --attack: a picture of labelled images beside their attacked copies, also for an experiment's YAML.
     With --diagnostic: a picture for each stage whose method has it, such as mixing matrices with their images.
     """
@@ -37,7 +46,8 @@ def show(
 
     if mixing and diagnostic not in (None, "mixing"):
         raise UserError(f"--diagnostic {diagnostic}: not with --mixing, which is another")
-    command.show(target, form, attack, "mixing" if mixing else diagnostic, output, profile, overrides or [])
+    asked = "mixing" if mixing else diagnostic
+    command.show(target, form, attack, images, asked, output, profile, overrides or [])
 
 
 def table(

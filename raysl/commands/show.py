@@ -9,6 +9,7 @@ from rich.console import Console
 from raysl.commands.pictures import refuse
 from raysl.commands.show_attack import show_attack
 from raysl.commands.show_diagnostic import methods_with, show_diagnostic
+from raysl.commands.show_images import show_images
 from raysl.console import report
 from raysl.console.screen import screen
 from raysl.errors import ResultsError, UserError, choices
@@ -18,7 +19,7 @@ from raysl.results.tables.build import Tables
 from raysl.search.code import other_code
 from raysl.search.summary import summarise_store
 
-ATTACK = "attack"
+ATTACK, IMAGES = "attack", "images"
 TABLE = report.FORMATS[0]
 
 
@@ -26,29 +27,19 @@ def show(
     target: str,
     form: str,
     attack: bool,
+    images: bool,
     diagnostic: str | None,
     output: Path | None,
     profile: str | None,
     overrides: Sequence[str],
 ) -> None:
-    """Show a results folder, also during a search; or draw an attack, or a diagnostic of its selected models."""
-    if attack or diagnostic is not None:
+    """Show a results folder, also during a search; or draw images, an attack, or a diagnostic of selected models."""
+    if attack or images or diagnostic is not None:
         refuse({"--format": form if form != TABLE else None}, "what is shown is a picture")
-        asked = "--mixing" if diagnostic == "mixing" else "--diagnostic"
-        refuse({asked: attack and diagnostic is not None}, "not with --attack")
-        able = [] if diagnostic is None else methods_with(diagnostic)
-        path = output or Path(f"{ATTACK if diagnostic is None else diagnostic}.png")
-        if path.suffix != ".png":
-            raise UserError(f"--output {path}: a picture's name ends in .png")
-        if diagnostic is None:
-            show_attack(target, path, profile, overrides)
-        else:
-            given = {"--profile": profile, "--set": overrides}
-            refuse(given, f"of an experiment's YAML; {asked} takes a results folder")
-            show_diagnostic(target, diagnostic, able, path)
+        _draw(target, attack, images, diagnostic, output, profile, overrides)
         return
-    refuse({"--output": output}, "only with --attack, --diagnostic or --mixing")
-    refuse({"--profile": profile, "--set": overrides}, "only with --attack")
+    refuse({"--output": output}, "only with --attack, --images, --diagnostic or --mixing")
+    refuse({"--profile": profile, "--set": overrides}, "only with --attack or --images")
     if form not in report.FORMATS:
         raise UserError(f"--format {form}: {choices(form, report.FORMATS)}")
     store = Store.open(target, create=False)
@@ -59,6 +50,32 @@ def show(
     report.show(tables, str(store), form, console)
     if form in ("table", "markdown"):
         _say_other_code(store, tables, console)
+
+
+def _draw(
+    target: str,
+    attack: bool,
+    images: bool,
+    diagnostic: str | None,
+    output: Path | None,
+    profile: str | None,
+    overrides: Sequence[str],
+) -> None:
+    asked = "--mixing" if diagnostic == "mixing" else "--diagnostic"
+    refuse({asked: attack and diagnostic is not None}, "not with --attack")
+    refuse({"--images": images and (attack or diagnostic is not None)}, "a picture of its own")
+    able = [] if diagnostic is None else methods_with(diagnostic)
+    path = output or Path(f"{diagnostic or (IMAGES if images else ATTACK)}.png")
+    if path.suffix != ".png":
+        raise UserError(f"--output {path}: a picture's name ends in .png")
+    if images:
+        show_images(Path(target), path, profile, overrides)
+    elif attack:
+        show_attack(target, path, profile, overrides)
+    elif diagnostic is not None:
+        given = {"--profile": profile, "--set": overrides}
+        refuse(given, f"of an experiment's YAML; {asked} takes a results folder")
+        show_diagnostic(target, diagnostic, able, path)
 
 
 def _searched_below(store: Store) -> str:

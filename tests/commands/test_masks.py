@@ -98,3 +98,14 @@ def test_a_method_of_classes_is_refused_on_masks(searched: Finished) -> None:
     assert done.returncode == 2, done.stdout
     assert "supervised learns classes, and the images of " in done.stderr
     assert "methods that learn masks: " in done.stderr
+
+
+def test_images_are_drawn_with_their_masks_before_anything_is_trained(searched: Finished, tmp_path: Path) -> None:
+    done = here("show", searched.file, "--images", "--output", tmp_path / "images.png")
+    assert done.returncode == 0, done.stdout + done.stderr
+    colours = {tuple(one) for one in np.asarray(Image.open(tmp_path / "images.png").convert("RGB")).reshape(-1, 3)}
+    wanted = (255 * masks.colours(len(CLASSES))).astype(np.uint8)
+    assert {tuple(one) for one in wanted} <= colours
+    refused = here("show", searched.file, "--images", "--attack")
+    assert refused.returncode == 2
+    assert "--images" in refused.stderr
