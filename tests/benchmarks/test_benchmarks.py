@@ -36,6 +36,10 @@ SMALLEST = {
         "median: efficiency",
     ),
     "search_overhead": (["--trials", "2", "--nested", "2", "--workers", "1"], r"nested takes \d+ x as much as raysl"),
+    "segmentation_speed": (
+        ["--models", "small_resnet", "--size", "32", "--batch", "2", "--steps", "1", "--repetitions", "1"],
+        r"small_resnet .* \d+\.\d\d +\d",
+    ),
     "start": (["--repeats", "1"], r"to its end +\d"),
     "svm_scaling": (
         ["--sets", "digits", "--searches", "supervised", "--seeds", "1", "--unlabelled", "64"],
