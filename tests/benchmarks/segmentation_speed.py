@@ -93,9 +93,7 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, feed: Feed, size: int) -> None:
         images, masks = feed.labelled_masks()
-        self.pairs = [
-            (Image.fromarray(image), Image.fromarray(mask)) for image, mask in zip(images, masks, strict=True)
-        ]
+        self.pairs = [(Image.fromarray(image), mask.copy()) for image, mask in zip(images, masks, strict=True)]
         self.transforms = v2.Compose(
             [
                 v2.RandomResize(size // 2, size * 3 // 2),
@@ -191,10 +189,8 @@ def main() -> None:
                 process.join()
             count = given.steps * given.batch
             own, other = (count / statistics.median(one[0] for one in taken[p][1:]) for p in started)
-            print(
-                f"{model:<20}{own:>10.1f}{other:>13.1f}{own / other:>8.2f}{taken['raysl'][-1][1] / 1024:>10.0f}",
-                flush=True,
-            )
+            memory = taken["raysl"][-1][1] / 1024
+            print(f"{model:<20}{own:>10.1f}{other:>13.1f}{own / other:>8.2f}{memory:>10.0f}", flush=True)
 
 
 if __name__ == "__main__":
