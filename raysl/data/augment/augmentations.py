@@ -34,8 +34,19 @@ def random_resized_crop(
     scale: bounds of the box's share of the area.  ratio: bounds of its width over its height.  interpolation: changes
     no draw.
     """
+    return boxed_crop(images, draw, scale, ratio, interpolation)[0]
+
+
+def boxed_crop(
+    images: Tensor,
+    draw: Draw,
+    scale: tuple[float, float],
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    interpolation: Interpolation = "bicubic",
+) -> tuple[Tensor, Tensor]:
+    """Return what `random_resized_crop` does, and the boxes: int64 [B, 4] on the CPU, each top, left, height, width."""
     boxes = crop_boxes(draw, images.shape[2], images.shape[3], scale, ratio)
-    return crop_and_resize(images, boxes, interpolation)
+    return crop_and_resize(images, boxes, interpolation), boxes
 
 
 def crop_boxes(draw: Draw, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
@@ -106,7 +117,15 @@ def _filtered(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def horizontal_flip(images: Tensor, draw: Draw, p: float = 0.5) -> Tensor:
     """Mirror images left to right, each with probability p."""
-    return _on(draw.bernoulli(p), images, lambda group, rows: group.flip(3))
+    return mirrored(images, draw.bernoulli(p))
+
+
+def mirrored(images: Tensor, chosen: Tensor) -> Tensor:
+    """Mirror the chosen images left to right.
+
+    chosen: bool [B], on the CPU.
+    """
+    return _on(chosen, images, lambda group, rows: group.flip(3))
 
 
 def colour_jitter(
