@@ -10,6 +10,7 @@ import numpy as np
 from raysl.data.progress import Progress
 from raysl.data.registry.downloads import download_set
 from raysl.data.registry.folders import convert_folder
+from raysl.data.registry.folders_masks import convert_masked, has_masks
 from raysl.data.registry.shards import convert_parquet
 from raysl.data.sampling.subsets import train_split
 from raysl.data.storage.images import encode
@@ -83,7 +84,8 @@ def locate(source: str, *, download: bool = True, progress: Progress | None = No
     if colon and kind == "parquet":
         return convert_parquet(_existing(source, Path(place)), progress)
     if colon and kind == "folder":
-        return convert_folder(_existing(source, Path(place)), progress)
+        folder = _existing(source, Path(place))
+        return (convert_masked if has_masks(folder) else convert_folder)(folder, progress)
     if source not in KNOWN:
         raise DataError(f"data.source: {source!r} is no known set; {choices(source, KNOWN)}, parquet:PATH, folder:PATH")
     found = find(source)
