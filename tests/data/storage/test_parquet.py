@@ -358,3 +358,11 @@ def test_a_row_group_holds_as_many_masks_as_fit(tmp_path: Path, monkeypatch: pyt
     masked(tmp_path / "set.parquet", [Row(b"x", 0, "train", mask=bytes(99))] * 7)
     groups = pq.ParquetFile(tmp_path / "set.parquet").metadata
     assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [2, 2, 2, 1]
+
+
+def test_large_masks_are_read_few_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_files, "READ_BYTES", 10_000)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1)  # batches stay as they are read
+    generator = np.random.default_rng(0)
+    path = masked(tmp_path / "set.parquet", [Row(b"x", 0, "train", mask=generator.bytes(3000)) for _ in range(8)])
+    assert [batch.num_rows for batch in read_batches(path)] == [3, 3, 2]
