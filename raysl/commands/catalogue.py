@@ -79,6 +79,7 @@ def datasets(form: str) -> None:
     print_table(console, "", [Column(name, left=True, key=name == "source") for name in names], rows)
     console.print("also: parquet:PATH, a file or a folder of shards")
     console.print("and folder:PATH (train/CLASS/*.png, test/CLASS/*.png, optional unlabelled/*.png)")
+    console.print("or, with masks, folder:PATH (train/images/*.png, train/masks/*.png, the same of test/)")
     console.print(f"looked for as $RAYSL_DATA/NAME.parquet, else in {sets.data_home()}", soft_wrap=True, markup=False)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from raysl.data.registry.downloads import origin_of
+from raysl.data.registry.mask_sets import MASK_SETS, origin_of_masks
 from raysl.data.registry.sets import KNOWN, find
 from raysl.data.settings import NO_DIGEST, DataSettings, TrialData
 from raysl.data.storage.decoded_cache import MaskArrays, TrainArrays
@@ -40,7 +41,8 @@ def expected_facts(settings: DataSettings) -> DataFacts:
 
 def missing_text(source: str) -> str:
     """Return the message about a missing set, with what a search does to get it."""
-    return f"{source}: not on this machine, so that its trials have no ids yet; a search {origin_of(source)}"
+    origin = origin_of_masks(source) if source in MASK_SETS else origin_of(source)
+    return f"{source}: not on this machine, so that its trials have no ids yet; a search {origin}"
 
 
 def stand_in(data: TrialData) -> TrainArrays:

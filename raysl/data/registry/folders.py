@@ -1,5 +1,6 @@
 """Folders of image files, as sets: train/CLASS/*.png, test/CLASS/*.png and, optionally, unlabelled/*.png.
 
+Those with masks have train/images/ and train/masks/ in place of classes (`folders_masks`).
 Every file is read as an image, ignored because it is known to be none (`file_kinds`), or refused: no image is skipped
 silently. Splits may be spelled in capitals, and `unlabelled` as `unlabeled`. Hidden files and folders are ignored.
 """
@@ -8,7 +9,7 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,10 @@ from raysl.data.storage.paths import cache_home, exclusive
 from raysl.errors import DataError, choices
 
 FOLDER_VERSION = 3  # increase when the same folder gives another file
-LAYOUT = "images lie in train/CLASS/, test/CLASS/ and, without a class, in unlabelled/"
+LAYOUT = (
+    "images lie in train/CLASS/, test/CLASS/ and, without a class, in unlabelled/; those with masks in train/images/, "
+    "their masks in train/masks/"
+)
 
 
 class _File(NamedTuple):
@@ -37,26 +41,36 @@ def convert_folder(folder: Path, progress: Progress | None = None) -> Path:
     Raises DataError if train/ has fewer than two classes, test/ has a class that train/ lacks, a class has no image, an
     image lies elsewhere or cannot be read, or a file may be an image of a format that is not read.
     """
-    with _errors_named():
+    with errors_named():
         files = list(_files(folder))
-        key = _key(folder, files)
+        key = key_of(folder, FOLDER_VERSION, [file.path for file in files])
     class_names = sorted({file.class_name for file in files if file.split == "train" and file.class_name})
     if len(class_names) < 2:
         raise DataError(f"{folder}: train/ must hold a folder of images for each of at least 2 classes: {class_names}")
     for file in files:
         if file.class_name and file.class_name not in class_names:
             raise DataError(f"{file.path.parent}: no such class in train/; {choices(file.class_name, class_names)}")
+
+    def make(path: Path) -> None:
+        rows = reported(_rows(files, class_names), f"read {folder.name}", len(files), progress)
+        write(path, rows, class_names, f"folder {shown(folder)}", "that of the images", with_files=True)
+
+    return kept(key, make)
+
+
+def kept(key: str, make: Callable[[Path], None]) -> Path:
+    """Return the Parquet file of a folder of this key; `make` writes it if it is not there yet."""
     path = cache_home() / "folders" / f"{key}.parquet"
     if not path.is_file():  # checked before the lock, which a read-only cache cannot hold
         with exclusive(path):
             if not path.is_file():  # no other process has made it meanwhile
-                rows = reported(_rows(files, class_names), f"read {folder.name}", len(files), progress)
-                write(path, rows, class_names, f"folder {shown(folder)}", "that of the images", with_files=True)
+                make(path)
     return path
 
 
 @contextmanager
-def _errors_named() -> Iterator[None]:
+def errors_named() -> Iterator[None]:
+    """Raise DataError, with the file's name, for a file that cannot be read."""
     try:
         yield
     except OSError as error:
@@ -64,22 +78,22 @@ def _errors_named() -> Iterator[None]:
 
 
 def _files(folder: Path) -> Iterator[_File]:
-    places = _split_folders(folder)
+    places = split_folders(folder)
     for split in SPLITS:
         if split not in places:
             continue
         if split == "unlabelled":
-            yield from (_File(path, None, split) for path in _images(places[split]))
+            yield from (_File(path, None, split) for path in images_in(places[split]))
         else:
             kinds = _class_folders(places[split])
-            yield from (_File(path, name, split) for name, kind in kinds.items() for path in _images(kind))
+            yield from (_File(path, name, split) for name, kind in kinds.items() for path in images_in(kind))
 
 
-def _split_folders(folder: Path) -> dict[str, Path]:
+def split_folders(folder: Path) -> dict[str, Path]:
     """Return the folder of each split; refuse other folders, and images outside those of splits."""
     found: dict[str, Path] = {}
     others = []
-    for path in _without_images(folder, LAYOUT):
+    for path in without_images(folder, LAYOUT):
         split = split_of(path.name)
         if split is None:
             others.append(path)
@@ -102,7 +116,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
 
 def _class_folders(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in _without_images(folder, "images must lie in a folder of their class, one level down"):
+    for path in without_images(folder, "images must lie in a folder of their class, one level down"):
         try:
             name = unicodedata.normalize("NFC", os.fsencode(path.name).decode())
         except UnicodeDecodeError as error:
@@ -113,7 +127,7 @@ def _class_folders(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _without_images(folder: Path, wanted: str) -> list[Path]:
+def without_images(folder: Path, wanted: str) -> list[Path]:
     """Return the subfolders of a folder; refuse images that lie directly in it."""
     found = entries(folder)
     stray = [path for path in found if path.is_file() and is_image(path)]
@@ -122,7 +136,8 @@ def _without_images(folder: Path, wanted: str) -> list[Path]:
     return [path for path in found if path.is_dir()]
 
 
-def _images(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder; refuse one without any, or with a folder in it."""
     found = entries(folder)
     nested = [path for path in found if path.is_dir()]
     images = [] if nested else [path for path in found if is_image(path)]
@@ -131,11 +146,12 @@ def _images(folder: Path) -> list[Path]:
     return images
 
 
-def _key(folder: Path, files: list[_File]) -> str:
-    facts: list[object] = [FOLDER_VERSION, str(folder.absolute())]
-    for file in files:
-        stat = file.path.stat()
-        name = file.path.relative_to(folder).as_posix()
+def key_of(folder: Path, version: int | str, paths: Sequence[Path]) -> str:
+    """Return the key of a folder's files, which is another when one of them has changed."""
+    facts: list[object] = [version, str(folder.absolute())]
+    for path in paths:
+        stat = path.stat()
+        name = path.relative_to(folder).as_posix()
         # Copies and archives preserve sizes and times, but not the inode and the time of its change.
         facts.append([name, stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns])
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
@@ -144,6 +160,6 @@ def _key(folder: Path, files: list[_File]) -> str:
 def _rows(files: list[_File], class_names: list[str]) -> Iterator[Row]:
     numbers = {name: number for number, name in enumerate(class_names)}
     for path, class_name, split in files:
-        with _errors_named():
+        with errors_named():
             image = path.read_bytes()
         yield Row(image, -1 if class_name is None else numbers[class_name], split, shown(path))

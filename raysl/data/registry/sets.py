@@ -10,6 +10,8 @@ import numpy as np
 from raysl.data.progress import Progress
 from raysl.data.registry.downloads import download_set
 from raysl.data.registry.folders import convert_folder
+from raysl.data.registry.folders_masks import convert_masked, has_masks
+from raysl.data.registry.mask_sets import MASK_SETS, make_mask_set
 from raysl.data.registry.shards import convert_parquet
 from raysl.data.sampling.subsets import train_split
 from raysl.data.storage.images import encode
@@ -22,6 +24,7 @@ __all__ = ["KNOWN", "KnownSet", "cache_home", "data_home", "find", "locate"]
 
 DIGITS_TRAIN = 1297
 IMAGENET_TERMS = "none stated; ImageNet's terms: non-commercial research and education"
+VOC_SBD = "PASCAL VOC 2012 (Everingham 2015) with SBD (Hariharan 2011)"
 MEDMNIST = "MedMNIST v2 (Yang 2023)"  # its licences as the medmnist package 3.0.2 states them (medmnist/info.py)
 
 
@@ -64,6 +67,11 @@ KNOWN = {
         KnownSet("octmnist", 4, 97_477, None, 1_000, 28, 1, MEDMNIST, "CC BY 4.0"),
         KnownSet("bloodmnist", 8, 11_959, None, 3_421, 28, 3, MEDMNIST, "CC BY 4.0"),
         KnownSet("camvid_seg", 11, 468, None, 233, None, 3, "CamVid (Brostow 2008)", "CC BY-NC 4.0", masks=True),
+        KnownSet("voc2012_seg", 21, 10_582, None, 1_449, None, 3, VOC_SBD, "Flickr's terms; for research", masks=True),
+        KnownSet(
+            "cityscapes_seg", 19, 2_975, None, 500, None, 3, "CityScapes (Cordts 2016)", "non-commercial", masks=True
+        ),
+        KnownSet("isic2017_seg", 2, 2_000, None, 600, None, 3, "ISIC 2017, part 1 (Codella 2018)", "CC0", masks=True),
     )
 }
 
@@ -83,7 +91,8 @@ def locate(source: str, *, download: bool = True, progress: Progress | None = No
     if colon and kind == "parquet":
         return convert_parquet(_existing(source, Path(place)), progress)
     if colon and kind == "folder":
-        return convert_folder(_existing(source, Path(place)), progress)
+        folder = _existing(source, Path(place))
+        return (convert_masked if has_masks(folder) else convert_folder)(folder, progress)
     if source not in KNOWN:
         raise DataError(f"data.source: {source!r} is no known set; {choices(source, KNOWN)}, parquet:PATH, folder:PATH")
     found = find(source)
@@ -128,6 +137,9 @@ def _obtain(known: KnownSet, progress: Progress | None) -> Path:
             except OSError as error:
                 reason = os.strerror(error.errno) if error.errno else error
                 raise DataError(f"cannot write to {home}: {reason}; set RAYSL_CACHE to a folder with room") from error
+        elif known.name in MASK_SETS:
+            counts = (known.num_train, known.num_test)
+            make_mask_set(known.name, path, known.source, known.licence, counts, progress)
         else:
             download_set(known.name, path, known.source, known.licence, progress)
     return path

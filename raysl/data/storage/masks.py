@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from raysl.data.storage.formats import UnfitError, bounded
+from raysl.data.storage.formats import DEPTH_IN_PNG, PNG_SIGNATURE, UnfitError, bounded
 from raysl.data.storage.images import Header, ImageError, fitted, header_of, is_turned, named_row
 from raysl.errors import DataError
 from raysl.results.confusion import IGNORED
@@ -23,6 +23,7 @@ from raysl.results.confusion import IGNORED
 UNKNOWN = -1
 VOID = ("unlabelled", "unlabeled", "void", "ignore", "ignored")  # names of classes that are none
 MODES = ("L", "P", "1")  # of a PNG that has one 8-bit number, or one bit, for each pixel
+DEPTH_PLACE = len(PNG_SIGNATURE) + DEPTH_IN_PNG  # of the byte with the bits per channel
 
 Masks = NDArray[np.uint8]
 
@@ -90,7 +91,7 @@ def masked_headers(
 
 
 def _checked(mask: bytes, header: Header, values: MaskValues, row: int) -> None:
-    pixels = _pixels(mask, row)
+    pixels = mask_pixels(mask, row)
     height, width = pixels.shape
     if (width, height) != (header.width, header.height):
         raise ImageError(row, f"has {header.width} x {header.height} pixels, and its mask {width} x {height}")
@@ -105,7 +106,7 @@ def decode_masks(masks: Sequence[bytes], size: int, values: MaskValues, first_ro
     decoded = np.full((len(masks), size, size), IGNORED, np.uint8)
     with bounded():
         for number, mask in enumerate(masks):
-            classes = _classes(_pixels(mask, first_row + number), values, first_row + number)
+            classes = _classes(mask_pixels(mask, first_row + number), values, first_row + number)
             rows, columns = classes.shape
             height, width = fitted(rows, columns, size)
             decoded[number, :height, :width] = classes[_nearest(rows, height)[:, None], _nearest(columns, width)]
@@ -117,10 +118,17 @@ def _nearest(old: int, new: int) -> NDArray[np.int64]:
     return (2 * np.arange(new) + 1) * old // (2 * new)
 
 
-def _pixels(mask: bytes, row: int) -> NDArray[np.uint8]:
+def mask_pixels(mask: bytes, row: int) -> Masks:
+    """Return the values of a mask's pixels, before they are classes: uint8 [H, W]. Called within `bounded`.
+
+    row: that of the mask's image, for errors.
+    Raises ImageError for a mask that cannot be decoded, or has several channels or other than 8 bits, a palette or 1.
+    """
     with named_row(row, "has a mask that"):
         picture = Image.open(BytesIO(mask), formats=("PNG",))
-        kind = picture.mode
+        kind, depth = picture.mode, mask[DEPTH_PLACE]
+        if kind == "L" and depth < 8:  # Pillow would scale the numbers: 1 of 4 bits becomes 17
+            kind = f"L with {depth} bits a pixel"
         if kind in MODES:
             return np.asarray(picture.convert("L") if kind == "1" else picture, np.uint8) // (255 if kind == "1" else 1)
     raise ImageError(

@@ -149,7 +149,8 @@ def read_batches(path: Path) -> Iterator[Any]:
 def _read(path: Path, file: Any) -> Iterator[Any]:
     done = 0
     kinds = MASKED if _has_masks(file.schema_arrow) else READ_AS
-    for batch in file.iter_batches(rows_at_once(path, file.metadata, "image"), columns=list(kinds)):
+    large = [name for name, kind in kinds.items() if pa.types.is_large_binary(kind)]
+    for batch in file.iter_batches(rows_at_once(path, file.metadata, *large), columns=list(kinds)):
         read = pa.record_batch([batch.column(name).cast(kind) for name, kind in kinds.items()], names=list(kinds))
         _check_nulls(path, read, done)
         yield read

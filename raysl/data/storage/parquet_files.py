@@ -45,14 +45,15 @@ def check_rows(path: Path, file: Any, count: int) -> None:
         )
 
 
-def rows_at_once(path: Path, metadata: Any, column: str) -> int:
+def rows_at_once(path: Path, metadata: Any, *columns: str) -> int:
     """Return how many rows of a file to read at once.
 
-    column: that of the images, or of the structs that hold them.
+    columns: those of the images and masks, or of the structs that hold them.
     Raises DataError if images are larger than the largest that is decoded, because they would fill the memory.
     """
     paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
-    places = [number for number, name in enumerate(paths) if name == column or name.startswith(f"{column}.")]
+    starts = tuple(f"{column}." for column in columns)
+    places = [number for number, name in enumerate(paths) if f"{name}.".startswith(starts)]
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     sizes: list[int] = [
         sum(group.column(place).total_uncompressed_size for place in places) // group.num_rows

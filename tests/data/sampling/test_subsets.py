@@ -1,6 +1,7 @@
 """Labelled and unlabelled subsets, and the split of `train_fraction`."""
 
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -95,3 +96,41 @@ def test_train_fraction_pools_the_labelled_images_and_leaves_the_others() -> Non
     assert np.bincount(assigned).tolist() == [5, 15, 5]  # 0.29 * 20 = 5.8
     assert (assigned[20:] == UNLABELLED).all()
     assert np.bincount(assign_splits(labels, splits, 2, 0.35)).tolist()[0] == 7  # 0.35 * 20 is just under 7 in floats
+
+
+# Of images with masks, the classes that each shows: three are everywhere, five in few images, one in one of them.
+SHOWN = np.random.default_rng(0).random((60, 9)) < np.array([0.9, 0.9, 0.9, *[0.08] * 5, 0.0])
+SHOWN[41, 8] = True
+
+
+def shown_subset(count: int, seed: int, draw: Literal["balanced", "uniform"] = "balanced") -> list[int]:
+    return labelled_subset(np.zeros(60, np.int64), count, draw, seed, 9, SHOWN).tolist()
+
+
+def test_a_balanced_draw_of_masks_shows_every_class_if_it_may_have_as_many_images_as_classes() -> None:
+    assert SHOWN.any(axis=0).all()
+    for seed in range(20):
+        assert SHOWN[shown_subset(9, seed)].any(axis=0).all()
+    assert not all(SHOWN[shown_subset(9, seed, "uniform")].any(axis=0).all() for seed in range(20))
+
+
+def test_each_image_of_a_small_balanced_draw_shows_a_class_more() -> None:
+    for seed in range(20):
+        classes = [int(SHOWN[shown_subset(count, seed)].any(axis=0).sum()) for count in range(1, 10)]
+        assert all(before < after for before, after in pairwise(classes) if before < 9)
+
+
+@pytest.mark.parametrize("draw", ["balanced", "uniform"])
+def test_a_larger_subset_of_images_with_masks_contains_a_smaller(draw: Literal["balanced", "uniform"]) -> None:
+    subsets = [shown_subset(count, 3, draw) for count in (1, 4, 9, 10, 37, 60)]
+    assert [len(set(subset)) for subset in subsets] == [1, 4, 9, 10, 37, 60]
+    assert all(subset == sorted(subset) for subset in subsets)
+    assert all(set(small) < set(large) for small, large in pairwise(subsets))
+
+
+def test_draws_of_masks_differ_by_seed_and_a_class_that_no_mask_shows_is_passed_over() -> None:
+    assert len({tuple(shown_subset(9, seed)) for seed in range(8)}) == 8
+    without = SHOWN.copy()
+    without[41, 8] = False
+    subset = labelled_subset(np.zeros(60, np.int64), 9, "balanced", 0, 9, without)
+    assert without[subset].any(axis=0).tolist() == [True] * 8 + [False]

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from raysl.data.settings import DataSettings, TrialData
 from raysl.data.storage import decoded_cache, decoding
-from raysl.data.storage.decoded_cache import load, load_test, prepare
-from raysl.data.storage.images import decode
-from raysl.data.storage.parquet import read_batches
+from raysl.data.storage.decoded_cache import load, load_test, load_test_masks, prepare
+from raysl.data.storage.images import decode, encode
+from raysl.data.storage.parquet import Row, read_batches, write
 from raysl.data.storage.scan import inspect, resolve
 from raysl.errors import DataError
+from raysl.results.confusion import IGNORED
 
 MakeSet = Callable[..., Path]
 
@@ -121,6 +123,85 @@ def test_a_damaged_folder_is_made_again(make_set: MakeSet, name: str, harm: str)
     load(data)
     load_test(data)
     assert {file.name: file.read_bytes() for file in prepare(data).iterdir()} == before
+
+
+SHAPES = [(20, 30), (30, 20), (24, 24), (48, 10), (13, 40)]  # height and width of images with masks
+STEP = 80  # gray values between classes
+
+
+def masked_set(path: Path, shapes: list[tuple[int, int]] = SHAPES) -> list[np.ndarray]:
+    """Write images whose gray values are STEP times their classes, blocks 5 pixels wide; return the masks."""
+    random = np.random.default_rng(0)
+    masks = []
+    for height, width in shapes:
+        blocks = random.integers(0, 4, (-(-height // 5), -(-width // 5))).astype(np.uint8)
+        masks.append(blocks.repeat(5, 0).repeat(5, 1)[:height, :width])
+    rows = [Row(encode(mask * STEP), 0, split, mask=encode(mask)) for split in ("train", "test") for mask in masks]
+    write(path, [*rows, Row(encode(masks[0]), 0, "unlabelled")], "abcd", "made for a test", "none", with_masks=True)
+    return masks
+
+
+def test_images_and_their_masks_have_one_place_and_one_size(tmp_path: Path) -> None:
+    path = tmp_path / "masked.parquet"
+    masks = masked_set(path)
+    data = trial_data(path, image_size=24)
+    made = load(data)
+    assert made.masks is not None
+    for images, classes in ((made.images, made.masks.classes), load_test_masks(data)):
+        assert (images.shape, classes.shape) == ((5, 24, 24, 1), (5, 24, 24))
+        assert images.dtype == classes.dtype == np.uint8
+        sizes = [(16, 24), (24, 16), (24, 24), (24, 5), (8, 24)]
+        for image, mask, whole, (height, width) in zip(images[..., 0], classes, masks, sizes, strict=True):
+            assert ((mask != IGNORED).nonzero()[0].max(), (mask != IGNORED).nonzero()[1].max()) == (
+                height - 1,
+                width - 1,
+            )
+            assert (mask[height:] == IGNORED).all()
+            assert (mask[:, width:] == IGNORED).all()
+            assert set(mask[:height, :width].ravel().tolist()) <= set(whole.ravel().tolist())
+            shown = image[:height, :width]
+            assert (np.concatenate([image[height:].ravel(), image[:, width:].ravel()]) == np.rint(shown.mean())).all()
+            # Where a pixel and those around it have one class, the image has that class's gray value.
+            padded = np.pad(mask[:height, :width], 1, mode="edge")
+            around = sliding_window_view(padded, (3, 3)).reshape(height, width, 9)
+            inner = (around == around[..., 4:5]).all(-1)
+            assert inner.mean() > 0.1
+            assert (
+                np.abs(shown[inner].astype(int) - STEP * mask[:height, :width][inner].astype(int)) <= STEP // 4
+            ).all()
+
+
+def test_masks_of_the_size_asked_for_are_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "masked.parquet"
+    masks = masked_set(path, [(24, 24), (24, 24)])
+    made = load(trial_data(path, labels=2))
+    assert made.masks is not None
+    np.testing.assert_array_equal(made.masks.classes, masks)
+    np.testing.assert_array_equal(made.images[..., 0], np.stack(masks) * STEP)
+
+
+def test_the_classes_that_each_mask_shows_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "masked.parquet"
+    shown = ([[0, 0], [3, 255]], [[2, 2], [2, 2]], [[255, 255], [255, 255]], [[1, 1], [0, 3]])
+    rows = [
+        Row(encode(np.zeros((2, 2), np.uint8)), 0, "train", mask=encode(np.array(each, np.uint8))) for each in shown
+    ]
+    write(path, [*rows, rows[0]._replace(split="test")], ["a", "void", "b", "c"], "a test", "none", with_masks=True)
+    made = load(trial_data(path, image_size=4))
+    assert made.masks is not None
+    assert made.masks.shown.tolist() == [[True, False, True], [False, True, False], [False] * 3, [True, False, True]]
+
+
+@pytest.mark.parametrize("name", ["train_masks.npy", "train_shown.npy", "test_masks.npy"])
+def test_damaged_masks_are_decoded_again(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "masked.parquet"
+    masked_set(path)
+    data = trial_data(path, image_size=24)
+    before = (prepare(data) / name).read_bytes()
+    (prepare(data) / name).write_bytes(before[:-7] + b"#" + before[-6:])
+    load(data)
+    load_test_masks(data)
+    assert (prepare(data) / name).read_bytes() == before
 
 
 def test_a_set_that_has_changed_is_refused(make_set: MakeSet, cache: Path) -> None:

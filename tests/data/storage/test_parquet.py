@@ -272,3 +272,97 @@ def test_a_page_that_says_to_be_large_takes_no_memory_and_loses_no_row(tmp_path:
     with pytest.raises(DataError, match="damaged"):
         digest(path)
     assert pa.default_memory_pool().max_memory() < before + 50_000_000
+
+
+MASKED = [
+    Row(b"first", 0, "train", "a.png", b"mask"),
+    Row(b"", 0, "test", "b.png", b""),
+    Row(b"third", 0, "unlabelled", "c.png"),
+    Row(b"x", 0, "train", "d.png", b"another"),
+]
+
+
+def masked(
+    path: Path, rows: list[Row] = MASKED, names: tuple[str, ...] = ("a", "b"), *, with_files: bool = False
+) -> Path:
+    write(path, rows, names, "here", "none", with_files=with_files, with_masks=True)
+    return path
+
+
+@pytest.mark.parametrize("with_files", [False, True])
+def test_masks_that_are_written_are_read(tmp_path: Path, with_files: bool) -> None:
+    path = masked(tmp_path / "set.parquet", MASKED * 1000, ("a", "void", "b"), with_files=with_files)
+    index = read_labels(path)
+    assert index.labels.tolist() == [0, 0, -1, 0] * 1000
+    assert index.splits.tolist() == [0, 1, 2, 0] * 1000
+    assert index.class_names == ("a", "b")
+    assert index.mask_values is not None
+    assert index.mask_values.classes[:3].tolist() == [0, 255, 1]
+    found = [tuple(row.values()) for batch in read_batches(path) for row in batch.to_pylist()]
+    assert found == [(row.image, row.mask, row.split) for row in MASKED] * 1000
+    assert pq.read_schema(path).names == ["image", "mask", "split", "file"][: 4 if with_files else 3]
+
+
+def test_sets_of_classes_have_no_mask_values(tmp_path: Path) -> None:
+    assert read_labels(written(tmp_path / "set.parquet", ROWS)).mask_values is None
+
+
+def test_the_digest_is_of_masks_too(tmp_path: Path) -> None:
+    def of(rows: list[Row], names: tuple[str, ...] = ("a", "b")) -> str:
+        return digest(masked(tmp_path / "set.parquet", rows, names))
+
+    first = of(MASKED)
+    assert of(MASKED) == first
+    assert digest(masked(tmp_path / "files.parquet", with_files=True)) == first
+    other = [MASKED[0]._replace(mask=b"mast"), *MASKED[1:]]
+    moved = [MASKED[0]._replace(mask=b"mas"), MASKED[1]._replace(mask=b"k"), *MASKED[2:]]  # the same bytes in a row
+    swapped = [MASKED[0]._replace(mask=b"another"), *MASKED[1:3], MASKED[3]._replace(mask=b"mask")]
+    names = [of(MASKED, given) for given in (("b", "a"), ("a", "b", "void"), ("void", "a", "b"), ("a", "void", "b"))]
+    assert len({first, of(other), of(moved), of(swapped), *names}) == 8
+
+
+def test_labels_and_masks_in_one_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "set.parquet"
+    table = pq.read_table(masked(path))
+    pq.write_table(table.append_column("label", pa.array([0, 1, -1, 0], pa.int32())), path)
+    for read in (read_labels, lambda path: list(read_batches(path))):
+        with pytest.raises(
+            DataError, match=r"set\.parquet: columns label and mask; images have classes or masks: leave"
+        ):
+            read(path)
+
+
+def test_masks_that_are_no_bytes_and_two_columns_of_them_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "set.parquet"
+    table = pq.read_table(masked(path))
+    pq.write_table(table.set_column(1, "mask", pa.array([0, 1, 0, 1])), path)
+    with pytest.raises(DataError, match=r"column mask holds int64; it must hold the bytes of PNGs \(binary\)"):
+        read_labels(path)
+    pq.write_table(pa.Table.from_arrays([*table.columns, table["mask"]], [*table.column_names, "mask"]), path)
+    with pytest.raises(DataError, match="more than one column mask"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_missing_mask_is_named_and_unlabelled_images_need_none(tmp_path: Path, split: str) -> None:
+    path = masked(tmp_path / "set.parquet", [*MASKED * 600, Row(b"x", 0, split)])
+    with pytest.raises(DataError, match=r"^.*set\.parquet: the image in row 2400 has no mask$"):
+        list(read_batches(path))
+    rows = [*MASKED * 600, Row(b"x", 0, split, "here/x.png")]
+    with pytest.raises(DataError, match=r"^here/x\.png: the image has no mask$"):
+        list(read_batches(masked(path, rows, with_files=True)))
+
+
+def test_a_row_group_holds_as_many_masks_as_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 250)
+    masked(tmp_path / "set.parquet", [Row(b"x", 0, "train", mask=bytes(99))] * 7)
+    groups = pq.ParquetFile(tmp_path / "set.parquet").metadata
+    assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [2, 2, 2, 1]
+
+
+def test_large_masks_are_read_few_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_files, "READ_BYTES", 10_000)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1)  # batches stay as they are read
+    generator = np.random.default_rng(0)
+    path = masked(tmp_path / "set.parquet", [Row(b"x", 0, "train", mask=generator.bytes(3000)) for _ in range(8)])
+    assert [batch.num_rows for batch in read_batches(path)] == [3, 3, 2]
