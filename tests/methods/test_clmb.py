@@ -246,6 +246,7 @@ def test_the_weights_of_embeddings_do_not_move_them() -> None:
     train(method, 3)
     views = views_of(method, 7)
     alone = deepcopy(method)
+    method.zero_grad()
     method(views, Step(0, 1)).terms["contrast"].backward()
     with torch.no_grad():
         logits = torch.from_numpy(teacher_logits(alone, views["unlabelled"].images))
