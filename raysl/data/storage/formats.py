@@ -120,6 +120,11 @@ def open_image(image: bytes) -> ImageFile:
     return opened
 
 
+def open_png(content: bytes) -> ImageFile:
+    """Return a PNG of any number of bits with its header read; raises whatever Pillow raises for other bytes."""
+    return Image.open(io.BytesIO(content), formats=("PNG",))
+
+
 def recognise(image: IO[bytes]) -> str | None:
     """Return the name of the format that a file's signature shows; None if it is none of `SIGNED`."""
     with bounded():

@@ -8,14 +8,12 @@ count, not the colours. Ignored classes are no classes: `MaskValues` numbers the
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from raysl.data.storage.formats import DEPTH_IN_PNG, PNG_SIGNATURE, UnfitError, bounded
+from raysl.data.storage.formats import DEPTH_IN_PNG, PNG_SIGNATURE, UnfitError, bounded, open_png
 from raysl.data.storage.images import Header, ImageError, fitted, header_of, is_turned, named_row
 from raysl.errors import DataError
 from raysl.results.confusion import IGNORED
@@ -125,7 +123,7 @@ def mask_pixels(mask: bytes, row: int) -> Masks:
     Raises ImageError for a mask that cannot be decoded, or has several channels or other than 8 bits, a palette or 1.
     """
     with named_row(row, "has a mask that"):
-        picture = Image.open(BytesIO(mask), formats=("PNG",))
+        picture = open_png(mask)
         kind, depth = picture.mode, mask[DEPTH_PLACE]
         if kind == "L" and depth < 8:  # Pillow would scale the numbers: 1 of 4 bits becomes 17
             kind = f"L with {depth} bits a pixel"
