@@ -77,7 +77,7 @@ def slow_loss(
 def test_loss_is_that_of_a_loop_over_pairs_of_pixels() -> None:
     generator = torch.Generator().manual_seed(0)
     y1, y2, x1, x2 = (torch.randn(4, 5, 3, 4, generator=generator) for _ in range(4))
-    first = torch.tensor([[0.0, 0, 16, 16], [2, 3, 12, 9], [9, 0, 1, 8], [0, 0, 4, 4]])  # one is mirrored
+    first = torch.tensor([[0.0, 0, 16, 16], [2, 3, 12, 9], [9.5, 0, 1, 8], [0, 0, 4, 4]])  # one is mirrored
     second = torch.tensor([[0.0, 0, 16, 16], [4, 1, 15, 10], [3, 2, 13, 12], [10, 10, 16, 16]])  # the last is apart
     pairs = positive_pairs(first, second, (3, 4), 0.7)
     assert pairs.sum((1, 2)).tolist()[0] == 12 + 2 * 3 * 3  # each bin's own and its left and right neighbours
