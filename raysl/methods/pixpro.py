@@ -43,8 +43,8 @@ def positive_pairs(first: Tensor, second: Tensor, size: tuple[int, int], thresho
     threshold: greatest distance of the bins' centres, in diagonals of the larger bin, exclusive.
     """
     (x1, y1, diagonal1), (x2, y2, diagonal2) = (_bins(edges, size) for edges in (first, second))
-    distances = torch.hypot(x1.unsqueeze(2) - x2.unsqueeze(1), y1.unsqueeze(2) - y2.unsqueeze(1))
-    return distances < threshold * torch.maximum(diagonal1, diagonal2).view(-1, 1, 1)
+    squares = (x1.unsqueeze(2) - x2.unsqueeze(1)).square_() + (y1.unsqueeze(2) - y2.unsqueeze(1)).square_()
+    return squares < (threshold * torch.maximum(diagonal1, diagonal2)).square().view(-1, 1, 1)
 
 
 def _bins(edges: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,7 +32,7 @@ from raysl.training.settings import LARS
 NAMES = sorted(path.stem for path in Path(raysl.methods.__path__[0]).glob("[!_]*.py"))
 NAMES = [name for name in NAMES if raysl.methods.describe(name).trains]
 NUM_CLASSES = 3
-WITH_SPREAD = {"simsiam", "denoising_autoencoder", "sidae", "byol"}
+WITH_SPREAD = {"simsiam", "denoising_autoencoder", "sidae", "byol", "pixpro"}
 GLOBAL_SIZES = (8, 7)  # 4 + 4 rows, and 4 + 3
 MOST_ROWS = 16  # of a global batch
 # Widths that cost seconds at their defaults, where a method has them.

@@ -21,7 +21,7 @@ ROTATION = math.radians(30)  # largest angle either way
 SHEAR = math.radians(15)  # largest angle either way, of vertical lines
 SHIFT = 0.1  # largest share of the edge either way, on each axis
 
-ROUNDING = 1e-4  # of interpolation weights, in fp32
+ROUNDING = 2e-5  # of interpolation weights, in fp32
 
 
 def drawn_matrices(draw: Draw, p: float = 0.5) -> Tensor:
