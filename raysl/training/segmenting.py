@@ -17,6 +17,7 @@ from raysl.data.storage.decoded_cache import class_names, load_test_masks
 from raysl.methods._method import Method
 from raysl.results.confusion import confusion_matrix, mean_iou
 from raysl.results.metrics import MEAN_IOU
+from raysl.results.records.rows import UNMEASURED
 from raysl.results.records.segmented import TestMasks, shown_places
 from raysl.training.input_pipeline import Feed, Normaliser
 from raysl.training.loop import Ending
@@ -53,7 +54,7 @@ class SegmentationTask:
         images, masks = load_test_masks(data)
         names = class_names(data)
         if not _segments(method, feed):
-            return SealedScore({}, len(images), json.dumps({}), TestMasks.empty(feed.spec.id, names, data.source))
+            return SealedScore({}, len(images), UNMEASURED, TestMasks.empty(feed.spec.id, names, data.source))
         predicted = np.empty_like(masks)
         done = 0
         for _, found in _segmented(method, images, masks, feed.normalise):

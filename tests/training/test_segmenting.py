@@ -12,10 +12,11 @@ from scenes import CLASSES, experiment
 import raysl
 from raysl.data.storage.decoded_cache import load_test_masks
 from raysl.data.storage.scan import inspect, resolve
+from raysl.methods import settings_model
 from raysl.methods._method import Method
 from raysl.results.confusion import IGNORED, class_ious, confusion_matrix, mean_iou
-from raysl.results.records.features import read_masks
-from raysl.results.records.rows import TrialRow, read_row
+from raysl.results.records.features import has_features, read_masks
+from raysl.results.records.rows import TrialRow, read_row, read_score
 from raysl.results.storage.store import Store
 from raysl.search.trials import expand
 from raysl.training.building import trained_method
@@ -99,6 +100,21 @@ def test_the_score_is_the_mean_iou_of_all_pixels_of_the_test_set(
     np.testing.assert_array_equal(kept.images, images[kept.places])
     np.testing.assert_array_equal(kept.truths, masks[kept.places])
     np.testing.assert_array_equal(kept.predicted[0], predicted[best].argmax(0).numpy())
+
+
+def test_a_pretext_on_masks_has_a_row_and_a_score_without_metrics(
+    spec: TrialSpec, store: Store, train: Callable[..., TrialRow]
+) -> None:
+    """What it has learnt is measured by the stages that start from it."""
+    method = settings_model("byol")(name="byol", hidden=32, projector=16).model_dump()
+    pretext = spec.model_copy(update={"method": method, "probe": None, "epochs": 1})
+    assert train(pretext, store).probe == {}
+    score = score_trial(pretext, store, Execution(), keep_features=True)
+    assert read_score(store, pretext.id) == score
+    assert score.metrics == {}
+    assert has_features(store, pretext.id)
+    later = spec.model_copy(update={"start": pretext.id, "epochs": 1})
+    assert "mean_iou" in train(later, store).probe
 
 
 def test_logits_that_are_not_finite_are_a_divergence(

@@ -27,6 +27,7 @@ _NEEDED = frozenset({"trial_id", "status", "final_loss", "seconds", "started_at"
 _MAY_BE_NULL = frozenset({"final_loss", "curve"})
 SPREAD, CONFIDENT = "spread", "confident"  # among an epoch's terms
 NO_LOSSES = (SPREAD, CONFIDENT)
+UNMEASURED = "{}"  # probe of a score without metrics: of a method that learns no masks, on images that have them
 UNPROBED = "not probed: the model of these weights was dropped"  # reason of a finished trial
 
 
@@ -89,7 +90,7 @@ class TrialRow:
 class Score:
     """A trial's score on the sealed test set; kept apart, where no selection rule reads.
 
-    metrics: by name.  num_test: number of test images.
+    metrics: by name; none where the probe is UNMEASURED.  num_test: number of test images.
     probe: JSON of the probe's settings.  code: digest of the code that scored it; None if an earlier version did.
     """
 
@@ -195,7 +196,7 @@ def _check_finite(values: Mapping[str, Any], *names: str) -> None:
 
 def _parse_score(table: pa.Table, values: dict[str, Any]) -> Score:
     metrics = of_columns(values, "test")
-    if not metrics:
+    if not metrics and values.get("probe") != UNMEASURED:
         raise ValueError(f"holds no {' or '.join(as_columns({}, 'test'))}")
     _check_finite(metrics, *metrics)
     return _known(Score, values | {"metrics": metrics})
