@@ -74,3 +74,11 @@ def test_masks_follow_their_images(crop: int) -> None:
     inner = (shown & (high == low))[:, 1:-1, 1:-1]
     assert inner.any()
     assert torch.equal(seen[:, 1:-1, 1:-1][inner], found[:, 1:-1, 1:-1][inner].float())
+
+
+def test_a_view_at_scale_1_of_the_whole_image_is_the_image() -> None:
+    images, masks = torch.rand(4, 3, 16, 16), torch.randint(5, (4, 16, 16), dtype=torch.uint8)
+    given = {"crop": 16, "scale": (1.0, 1.0), "p_flip": 0.0}
+    draws = [Draw(0, 0, 0, "view", np.arange(4), 4) for _ in range(2)]
+    torch.testing.assert_close(cropped_images(images, draws[0], **given)[0], images)
+    assert torch.equal(cropped_masks(masks, draws[1], **given), masks)
