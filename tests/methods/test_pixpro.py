@@ -148,6 +148,14 @@ def test_outputs_are_transformed_back_before_they_are_compared() -> None:
     assert pixpro({"first": second, "second": first}, FIRST).total.item() == pytest.approx(-2, abs=1e-5)
     untold = View(second.images, None, first.aug_params)
     assert pixpro({"first": first, "second": untold}, FIRST).total > -1.99
+    # Views of two parts of an image: the pixels of a pair lie at other places of their views.
+    whole = torch.stack([torch.linspace(0.1, 1, 20).expand(16, 20), line.view(-1, 1).expand(16, 20)])[None]
+    whole = torch.cat([whole, torch.full((1, 1, 16, 20), 0.5)], 1)
+    first = View(whole[..., :16], None, torch.cat([edges, identities(1).flatten(1)], 1))
+    shifted = torch.cat([edges + torch.tensor([4.0, 0, 4, 0]), shift.flatten(1)], 1)
+    second = View(transformed(whole[..., 4:], shift), None, shifted)
+    assert pixpro({"first": first, "second": second}, FIRST).total.item() == pytest.approx(-2, abs=1e-5)
+    assert pixpro({"first": second, "second": first}, FIRST).total.item() == pytest.approx(-2, abs=1e-5)
 
 
 def test_propagation_by_hand() -> None:
