@@ -1,10 +1,8 @@
 """A set of scenes with masks that a small network learns in seconds: bright squares and dark discs on gray."""
 
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from raysl.data.storage.images import encode
 from raysl.data.storage.parquet import Row, write
@@ -47,18 +45,11 @@ def scene(number: int) -> tuple[np.ndarray, np.ndarray]:
     return image, mask
 
 
-def png(mask: np.ndarray) -> bytes:
-    """Return a mask as its file."""
-    buffer = BytesIO()
-    Image.fromarray(mask).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def write_scenes(path: Path, num_train: int = 24, num_test: int = 9) -> Path:
     """Write a set of scenes and return its path."""
     numbered = [(number, "train" if number < num_train else "test") for number in range(num_train + num_test)]
     made = ((scene(number), split) for number, split in numbered)
-    rows = (Row(encode(image), 0, split, mask=png(mask)) for (image, mask), split in made)
+    rows = (Row(encode(image), 0, split, mask=encode(mask)) for (image, mask), split in made)
     write(path, rows, CLASSES, "drawn", "none", with_masks=True)
     return path
 

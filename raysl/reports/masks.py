@@ -13,7 +13,7 @@ from raysl.errors import ResultsError
 from raysl.reports import figures
 from raysl.reports.stages import Searched
 from raysl.results.confusion import IGNORED, class_ious, confusion_matrix, mean_iou
-from raysl.results.records.segmented import TestMasks
+from raysl.results.records.segmented import Segmented
 
 NOTE = "Test images of the best, median and worst mean IoU, by the first seed; red: wrong pixels, gray: not counted"
 COLUMNS = ("image", "mask", "prediction", "errors")
@@ -21,7 +21,7 @@ WRONG, RIGHT, UNCOUNTED = (0.78, 0.1, 0.1), (0.93, 0.93, 0.93), (0.6, 0.6, 0.6)
 MOST_NAMED = 24  # classes in the legend
 
 
-def segmentations(stage: Searched) -> list[TestMasks]:
+def segmentations(stage: Searched) -> list[Segmented]:
     """Return the segmentations by the selected trials, by seed; ResultsError where some are missing."""
     return [stage.masks(trial) for trial in stage.selected]
 
@@ -39,7 +39,7 @@ def obstacle(stage: Searched) -> str:
     return "" if len(found[0].places) else f"{stage.method} segments nothing"
 
 
-def ious(found: Sequence[TestMasks]) -> NDArray[np.float64]:
+def ious(found: Sequence[Segmented]) -> NDArray[np.float64]:
     """Return the IoU of each class by each seed, in per cent: [seeds, K]; NaN for a class that no pixel has."""
     return 100 * np.stack([class_ious(one.confusion) for one in found])
 
@@ -47,8 +47,8 @@ def ious(found: Sequence[TestMasks]) -> NDArray[np.float64]:
 @figures.styled
 def draw(names: Sequence[str], stages: Sequence[Searched], note: str) -> Figure:
     """Draw three rows of panels for each stage."""
-    rows = [(name, one, place) for name, stage in zip(names, stages, strict=True)
-            for one in [stage.masks(stage.selected[0])] for place in range(len(one.places))]  # fmt: skip
+    first = [(name, stage.masks(stage.selected[0])) for name, stage in zip(names, stages, strict=True)]
+    rows = [(name, one, place) for name, one in first for place in range(len(one.places))]
     size = figures.layout()
     edge = size.width / len(COLUMNS)
     figure = Figure(figsize=(size.width, edge * len(rows) + 0.9), layout="constrained")
@@ -83,7 +83,7 @@ def coloured(mask: NDArray[np.uint8], num_classes: int) -> NDArray[np.float64]:
     return table[mask]
 
 
-def _draw_row(line: Sequence[Axes], one: TestMasks, place: int) -> None:
+def _draw_row(line: Sequence[Axes], one: Segmented, place: int) -> None:
     truth, predicted, image = one.truths[place], one.predicted[place], one.images[place]
     counted = (truth != IGNORED)[..., None]
     errors = np.where(counted, np.where((truth == predicted)[..., None], RIGHT, WRONG), UNCOUNTED)
@@ -96,6 +96,6 @@ def _draw_row(line: Sequence[Axes], one: TestMasks, place: int) -> None:
         axes.set_yticks([])
 
 
-def _score(one: TestMasks, place: int) -> float:
+def _score(one: Segmented, place: int) -> float:
     """Return the mean IoU of an image, in per cent."""
     return 100 * mean_iou(confusion_matrix(one.truths[place], one.predicted[place], len(one.class_names)))

@@ -15,7 +15,7 @@ from raysl.outgoing.harmless import harmless, one_line
 from raysl.results import read as read_tables
 from raysl.results.metrics import Metric, of_data
 from raysl.results.records.features import Features, read_features, read_masks
-from raysl.results.records.segmented import TestMasks
+from raysl.results.records.segmented import Segmented
 from raysl.results.storage.file_systems import without_keys
 from raysl.results.tables.build import Tables
 
@@ -75,7 +75,7 @@ class Searched:
             raise UserError(f"--seed {seed}: {self.name} in {without_keys(self.uri)} was not trained with it; {seeds}")
         return found
 
-    def masks(self, trial: Row) -> TestMasks:
+    def masks(self, trial: Row) -> Segmented:
         """Return the segmentation of the test set by one of its trials; ResultsError where there is none."""
         found = read_masks(self.uri, trial["trial_id"])
         return replace(found, class_names=tuple(_shown(found.class_names)))

@@ -93,11 +93,6 @@ class Feed:
         """Return D_l, attacked if the trial's is: images uint8 [N, H, W, C] and labels int64 [N]."""
         return self._attacked(self.labelled), self.arrays.labels[self.labelled]
 
-    def labelled_masks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return D_l of images with masks: uint8 [N, H, W, C] and [N, H, W]."""
-        assert self.arrays.masks is not None, "the task is segmentation"
-        return self.arrays.images[self.labelled], self.arrays.masks.classes[self.labelled]
-
     @property
     def steps(self) -> int:
         """The number of batches of an epoch."""

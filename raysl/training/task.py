@@ -6,7 +6,7 @@ from typing import Protocol
 
 from raysl.methods._method import Method
 from raysl.results.records.features import Features
-from raysl.results.records.segmented import TestMasks
+from raysl.results.records.segmented import Segmented
 from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Ending
 
@@ -22,7 +22,7 @@ class SealedScore:
     metrics: Mapping[str, float]
     num_test: int
     probe: str
-    kept: Features | TestMasks
+    kept: Features | Segmented
 
 
 class Task(Protocol):

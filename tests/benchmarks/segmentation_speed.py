@@ -11,7 +11,6 @@ noise.
 """
 
 import argparse
-import io
 import itertools
 import resource
 import statistics
@@ -70,7 +69,7 @@ def spec_of(folder: Path, model: str, given: argparse.Namespace) -> TrialSpec:
             for _ in range(IMAGES)
         )
         rows = (
-            Row(encode(image), 0, "train" if number else "test", mask=_png(mask))
+            Row(encode(image), 0, "train" if number else "test", mask=encode(mask.astype(np.uint8)))
             for number, (image, mask) in enumerate(made)
         )
         write(path, rows, [str(number) for number in range(NUM_CLASSES)], "noise", "none", with_masks=True)
@@ -82,17 +81,12 @@ def spec_of(folder: Path, model: str, given: argparse.Namespace) -> TrialSpec:
     return expand(experiment, experiment.stages[0], {"segmentation": data}, {})[0].spec
 
 
-def _png(mask: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 class Pairs(Dataset[tuple[Tensor, Tensor]]):
     """Images and masks as PIL images in memory, transformed one by one."""
 
     def __init__(self, feed: Feed, size: int) -> None:
-        images, masks = feed.labelled_masks()
+        assert feed.arrays.masks is not None, "its images have masks"
+        images, masks = feed.arrays.images[feed.labelled], feed.arrays.masks.classes[feed.labelled]
         self.pairs = [(Image.fromarray(image), mask.copy()) for image, mask in zip(images, masks, strict=True)]
         self.transforms = v2.Compose(
             [

@@ -1,7 +1,7 @@
 """Write a set's decoded images as .npy files, in one pass over its Parquet file."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -55,7 +55,7 @@ def write_arrays(
         for number, count in enumerate(counts)
         if count
     }
-    masks = None if index.mask_values is None else _MaskFiles(folder, index.mask_values, counts, size)
+    masks = None if index.mask_values is None else _MaskFiles(folder, path, index.mask_values, counts, size)
     statistics = _Statistics(channels)
     digest = ContentDigest(index)
     done = 0
@@ -66,8 +66,7 @@ def write_arrays(
         for number, file in files.items():
             file.append(pixels[batch_splits == number])
         if masks is not None:
-            with _placed(path):
-                masks.append(batch.column("mask").to_pylist(), batch_splits, done)
+            masks.append(batch, batch_splits, done)
         statistics.add(pixels[batch_splits == pool])
         done += len(pixels)
         if progress:
@@ -112,10 +111,13 @@ class _Npy:
 
 
 class _MaskFiles:
-    """The files of masks that train and test, and the classes that each mask shows."""
+    """The files of masks that train and test, and the classes that each mask shows.
 
-    def __init__(self, folder: Path, values: MaskValues, counts: list[int], size: int) -> None:
-        self.values, self.size = values, size
+    folder: of the files.  path: of the set.
+    """
+
+    def __init__(self, folder: Path, path: Path, values: MaskValues, counts: list[int], size: int) -> None:
+        self.path, self.values, self.size = path, values, size
         places = [(number, SPLITS[number], counts[number]) for number in LABELLED]
         self.masks = {
             n: _Npy(folder / f"{split}_masks.npy", (count, size, size), "uint8") for n, split, count in places
@@ -127,11 +129,11 @@ class _MaskFiles:
     def files(self) -> list["_Npy"]:
         return [*self.masks.values(), *self.shown.values()]
 
-    def append(self, masks: Sequence[bytes | None], splits: NDArray[np.int8], first_row: int) -> None:
-        for row, (mask, split) in enumerate(zip(masks, splits.tolist(), strict=True), start=first_row):
+    def append(self, batch: Any, splits: NDArray[np.int8], first_row: int) -> None:
+        for row, (mask, split) in enumerate(zip(batch.column("mask"), splits.tolist(), strict=True), start=first_row):
             if split in LABELLED:
-                assert mask is not None, "`read_batches` has refused missing ones"
-                classes = decode_masks([mask], self.size, self.values, row)
+                with _placed(self.path):
+                    classes = decode_masks([mask.as_py()], self.size, self.values, row)
                 self.masks[split].append(classes)
                 self.shown[split].append(np.isin(np.arange(len(self.values.class_names)), np.unique(classes)))
 

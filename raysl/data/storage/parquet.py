@@ -161,14 +161,13 @@ def _read(path: Path, file: Any) -> Iterator[Any]:
 def _check_nulls(path: Path, batch: Any, done: int) -> None:
     """Refuse missing images, and missing masks of images that train or test."""
     missing = batch.column("image").is_null()
-    what = "image"
-    if not missing.true_count and "mask" in batch.schema.names:
-        labelled = pc.not_equal(batch.column("split"), SPLITS[UNLABELLED])
-        missing, what = pc.and_(batch.column("mask").is_null(), labelled), "mask"
     if missing.true_count:
-        row = done + pc.index(missing, True).as_py()
-        place = image_place(path, row) if what == "mask" else f"{path}: the image in row {row}"
-        raise DataError(f"{place} has no mask" if what == "mask" else f"{place} is missing (null)")
+        raise DataError(f"{path}: the image in row {done + pc.index(missing, True).as_py()} is missing (null)")
+    if "mask" in batch.schema.names:
+        labelled = pc.not_equal(batch.column("split"), SPLITS[UNLABELLED])
+        missing = pc.and_(batch.column("mask").is_null(), labelled)
+        if missing.true_count:
+            raise DataError(f"{image_place(path, done + pc.index(missing, True).as_py())} has no mask")
 
 
 def _joined(batches: Iterable[Any]) -> Iterator[Any]:

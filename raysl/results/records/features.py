@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raysl.errors import ResultsError
-from raysl.results.records.segmented import TABLE, TestMasks, encode_masks, parse_masks
+from raysl.results.records.segmented import TABLE, Segmented, encode_masks, parse_masks
 from raysl.results.schema import VERSION
 from raysl.results.storage.checksums import DAMAGE
 from raysl.results.storage.store import Store, warn_damaged
@@ -75,7 +75,7 @@ def read_features(folder: Store | str, trial_id: str) -> Features:
     return found
 
 
-def _read(folder: Store | str, trial_id: str) -> Features | TestMasks:
+def _read(folder: Store | str, trial_id: str) -> Features | Segmented:
     store = folder if isinstance(folder, Store) else Store.open(folder, create=False)
     place = store.address(features_path(trial_id))
     command = f"`raysl tune FILE --results {quote(store.address('').rstrip('/'))}`"
@@ -91,7 +91,7 @@ def _read(folder: Store | str, trial_id: str) -> Features | TestMasks:
         raise ResultsError(f"{place}: damaged ({_reason(error)}); {command} writes it anew") from error
 
 
-def write_kept(store: Store, kept: Features | TestMasks) -> None:
+def write_kept(store: Store, kept: Features | Segmented) -> None:
     """Write what is kept of a trial's test set, its features or its segmentation, as `features/<trial_id>.arrow`."""
     if isinstance(kept, Features):
         write_features(store, kept)
@@ -99,7 +99,7 @@ def write_kept(store: Store, kept: Features | TestMasks) -> None:
         store.write(features_path(kept.trial_id), encode_masks(kept))
 
 
-def read_masks(folder: Store | str, trial_id: str) -> TestMasks:
+def read_masks(folder: Store | str, trial_id: str) -> Segmented:
     """Return a trial's segmentation of the test set, as `read_features` returns features, with its errors."""
     found = _read(folder, trial_id)
     if isinstance(found, Features):
@@ -133,7 +133,7 @@ def _metadata(features: Features) -> dict[str, str]:
     }
 
 
-def _parse(content: bytes, trial_id: str) -> Features | TestMasks:
+def _parse(content: bytes, trial_id: str) -> Features | Segmented:
     batch = pa.ipc.open_file(pa.BufferReader(content)).get_batch(0)
     batch.validate(full=True)
     metadata = {key.decode(): value.decode() for key, value in (batch.schema.metadata or {}).items()}

@@ -25,15 +25,13 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class TestMasks:
+class Segmented:
     """A trial's segmentation of the test set.
 
     confusion: int64 [K, K], pixels by class (rows) and by the class that they are taken for.
     places: int64 [P], of the images that are kept, from the best to the worst.
     images: uint8 [P, H, W, C].  truths, predicted: uint8 [P, H, W].
     """
-
-    __test__ = False  # no test of pytest's
 
     trial_id: str
     class_names: tuple[str, ...]
@@ -45,7 +43,7 @@ class TestMasks:
     predicted: Pixels
 
     @classmethod
-    def empty(cls, trial_id: str, class_names: tuple[str, ...], source: str) -> "TestMasks":
+    def empty(cls, trial_id: str, class_names: tuple[str, ...], source: str) -> "Segmented":
         """Return what is kept of a trial that segments nothing."""
         none = np.zeros((0, 1, 1), np.uint8)
         size = len(class_names)
@@ -64,7 +62,7 @@ def shown_places(confusions: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(order[list(ends)], np.int64)
 
 
-def encode_masks(kept: TestMasks) -> bytes:
+def encode_masks(kept: Segmented) -> bytes:
     """Return the Arrow file of a segmentation."""
     columns = {
         "place": pa.array(kept.places, pa.int64()),
@@ -82,7 +80,7 @@ def encode_masks(kept: TestMasks) -> bytes:
     return bytes(sink.getvalue())
 
 
-def parse_masks(batch: pa.RecordBatch, trial_id: str) -> TestMasks:
+def parse_masks(batch: pa.RecordBatch, trial_id: str) -> Segmented:
     """Return the segmentation of a file's record batch, checked against the digest that was written with it.
 
     Raises ValueError, KeyError or what pyarrow and Pillow raise where it is damaged.
@@ -92,7 +90,7 @@ def parse_masks(batch: pa.RecordBatch, trial_id: str) -> TestMasks:
         raise ValueError(f"holds trial {metadata['trial_id']}")
     columns = {name: batch[name].to_pylist() for name in ("image", "truth", "predicted")}
     images, truths, predicted = (_stacked([_pixels(png) for png in pngs]) for pngs in columns.values())
-    kept = TestMasks(
+    kept = Segmented(
         trial_id=trial_id,
         class_names=tuple(json.loads(metadata["class_names"])),
         source=metadata["source"],
@@ -107,7 +105,7 @@ def parse_masks(batch: pa.RecordBatch, trial_id: str) -> TestMasks:
     return kept
 
 
-def _facts(kept: TestMasks) -> dict[str, str]:
+def _facts(kept: Segmented) -> dict[str, str]:
     return {
         "trial_id": kept.trial_id,
         "class_names": json.dumps(kept.class_names),
@@ -116,7 +114,7 @@ def _facts(kept: TestMasks) -> dict[str, str]:
     }
 
 
-def _digest(kept: TestMasks, facts: dict[str, str]) -> str:
+def _digest(kept: Segmented, facts: dict[str, str]) -> str:
     digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=_DIGEST_BYTES)
     for array in (kept.places, kept.images, kept.truths, kept.predicted):
         digest.update(np.ascontiguousarray(array).data)

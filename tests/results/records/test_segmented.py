@@ -5,19 +5,19 @@ import pytest
 
 from raysl.errors import ResultsError
 from raysl.results.records.features import features_path, has_features, read_features, read_masks, write_kept
-from raysl.results.records.segmented import TestMasks, shown_places
+from raysl.results.records.segmented import Segmented, shown_places
 from raysl.results.storage.store import Store
 
 
 @pytest.fixture(params=[1, 3])
-def kept(request: pytest.FixtureRequest) -> TestMasks:
+def kept(request: pytest.FixtureRequest) -> Segmented:
     draw = np.random.default_rng(0)
     pixels = draw.integers(0, 255, (3, 8, 8, request.param), dtype=np.uint8)
     masks = draw.integers(0, 2, (2, 3, 8, 8), dtype=np.uint8)
-    return TestMasks("t0", ("sky", "road"), "set", np.array([[5, 1], [2, 7]]), np.array([4, 1, 0]), pixels, *masks)
+    return Segmented("t0", ("sky", "road"), "set", np.array([[5, 1], [2, 7]]), np.array([4, 1, 0]), pixels, *masks)
 
 
-def test_it_comes_back_as_it_was(store: Store, kept: TestMasks) -> None:
+def test_it_comes_back_as_it_was(store: Store, kept: Segmented) -> None:
     write_kept(store, kept)
     assert has_features(store, "t0")
     found = read_masks(store, "t0")
@@ -29,12 +29,12 @@ def test_it_comes_back_as_it_was(store: Store, kept: TestMasks) -> None:
 
 
 def test_that_of_a_trial_that_segments_nothing_is_empty(store: Store) -> None:
-    write_kept(store, TestMasks.empty("t0", ("sky", "road"), "set"))
+    write_kept(store, Segmented.empty("t0", ("sky", "road"), "set"))
     assert has_features(store, "t0")
     assert len(read_masks(store, "t0").images) == 0
 
 
-def test_damage_is_seen(store: Store, kept: TestMasks) -> None:
+def test_damage_is_seen(store: Store, kept: Segmented) -> None:
     write_kept(store, kept)
     content = store.read(features_path("t0"))
     for damaged in (content[:-50], content.replace(b"[[5, 1], [2, 7]]", b"[[5, 1], [2, 8]]")):
