@@ -16,7 +16,7 @@ from raysl.console.progress import note
 from raysl.console.remaining_time import RemainingTime, duration_text
 from raysl.console.repeated import Repeated
 from raysl.outgoing.streams import Guarded
-from raysl.results.metrics import METRICS, probe_rules
+from raysl.results.metrics import METRICS, of_data, probe_rules
 from raysl.results.records.rows import Status, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
@@ -260,7 +260,7 @@ def outcome_text(row: TrialRow, record: StageRecord) -> str:
         return row.reason
     found = [] if row.final_loss is None else [f"final loss {row.final_loss:.6g}"]
     if not found or probe_rules((record.rule, *record.objectives)):
-        found += probe_texts(row) or [f"no probe {METRICS[0].words}"]
+        found += probe_texts(row) or [f"no probe {of_data(record.data).words}"]
     return ", ".join(found)
 
 

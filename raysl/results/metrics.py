@@ -4,6 +4,7 @@ A metric is a fraction, and higher is better.  It has a rule and a column `probe
 images alone, and a column `test_<name>`, measured on the sealed test set.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -59,10 +60,11 @@ def of_data(data: Mapping[str, Any]) -> Metric:
 
 
 def measured(records: Iterable[Mapping[str, Any]], ending: str = "") -> list[Metric]:
-    """Return the metrics that some records of a table have values of; the first one if there are none.
+    """Return the metrics that some records of a table have values of; if there are none, that of their data.
 
     ending: of the columns' names, such as `_mean`.
     """
+    records = list(records)
     columns = {name for record in records for name, value in record.items() if value is not None}
     found = [metric for metric in METRICS if {f"{metric.probe}{ending}", f"{metric.test}{ending}"} & columns]
-    return found or [METRICS[0]]
+    return found or [of_data(next((json.loads(record["data"]) for record in records if record.get("data")), {}))]
