@@ -65,7 +65,7 @@ def sample_mean(per_sample: Tensor) -> Tensor:
 def counted_mean(values: Tensor, counted: Tensor) -> Tensor:
     """Return this rank's share of the mean of the values that count, over all ranks; 0 if none counts on any.
 
-    values: any shape, of finite or infinite numbers.  counted: bool, of the same shape.
+    values: any shape; those that do not count may be infinite.  counted: bool, of the same shape.
     """
     total = values.masked_fill(~counted, 0).sum()
     number = all_reduce_sum(counted.sum().to(total.dtype)).clamp(min=1)

@@ -21,7 +21,7 @@ SEED = 0
 MOST_IMAGES, COLUMNS = 12, 4
 # Lengths in pixels of the picture.
 EDGE, HEAD, NAME, MARGIN, BETWEEN = 192, 84, 26, 24, 12
-SWATCH, LINE, MOST_NAMED = 14, 24, 40
+SWATCH, LINE, ENTRY, MOST_NAMED = 14, 24, 180, 40  # of the legend
 MOST_LETTERS = 24
 
 
@@ -47,7 +47,7 @@ def _draw(data: TrialData, path: Path, console: Console) -> None:
     has_masks = arrays.masks is not None
     wide = COLUMNS // 2 if has_masks else COLUMNS  # images of a row, each beside its mask
     step, rows = (2 if has_masks else 1) * edge + 2 * BETWEEN, -(-len(places) // wide)
-    per_line = max(1, (wide * step) // 180)
+    per_line = max(1, (wide * step) // ENTRY)
     legend = -(-min(len(names), MOST_NAMED) // per_line) * LINE if has_masks else 0
     canvas = Canvas(max(900, 2 * MARGIN + wide * step), HEAD + rows * (edge + NAME + BETWEEN) + legend + MARGIN)
     source = data.source.rpartition("/")[2]
@@ -60,7 +60,7 @@ def _draw(data: TrialData, path: Path, console: Console) -> None:
         else:
             canvas.image(left + edge + BETWEEN // 2, top, edge, _coloured(arrays.masks.classes[place], len(names)))
     for number, name in enumerate(names[:MOST_NAMED] if has_masks else ()):
-        left = MARGIN + number % per_line * 180
+        left = MARGIN + number % per_line * ENTRY
         top = HEAD + rows * (edge + NAME + BETWEEN) + number // per_line * LINE
         canvas.image(left, top, SWATCH, _coloured(np.full((1, 1), number, np.uint8), len(names)))
         canvas.text(left + SWATCH + 6, top + SWATCH // 2, name[:MOST_LETTERS], size=10)

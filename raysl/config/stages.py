@@ -117,8 +117,9 @@ def _check_segmentation(stage: Stage, document: Document) -> None:
         return
     where = _at(("stages", stage.name, "probe"), document)
     if segments:
-        raise ConfigError(f"{where}: {stage.settings.probe!r} measures features, and {name} learns masks; segmentation")
-    raise ConfigError(f"{where}: {name} learns no masks; methods that do: {', '.join(methods.segmenters())}")
+        raise ConfigError(f"{where}: {stage.settings.probe!r}: {name} learns masks, which only 'segmentation' measures")
+    known = ", ".join(methods.segmenters())
+    raise ConfigError(f"{where}: 'segmentation': {name} learns no masks; methods that do: {known}")
 
 
 def _check_pixel_stays(stage: Stage, document: Document) -> None:

@@ -19,9 +19,9 @@ from raysl.results.confusion import IGNORED
 
 
 class Crops(NamedTuple):
-    """How views of images with masks are cropped; the first three as `geometry.scaled_crops` takes them.
+    """How views of images with masks are cropped, as `geometry.scaled_crops` takes it.
 
-    edge: of the images, in pixels.  crop: None is the whole edge.
+    crop: None is the whole edge.
     """
 
     edge: int

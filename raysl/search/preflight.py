@@ -38,14 +38,18 @@ def _probed_on_trained(experiment: Experiment, stage: Stage, datas: Datas) -> st
     if not stage.compared_metrics or not trained or not stage.space:
         return ""
     rule = stage.compared_metrics[0]
-    said = ("select",) if stage.select == rule else ("search", "objectives")
-    key = dotted(("stages", stage.name, *said))
+    key = _key_of(stage, rule)
     return (
         f"{experiment.place(key)}: {key}: {rule} is measured on the labelled training images, on which "
         f"{' and '.join(trained)} trained: it comes near 100 % for every config, and where they tie "
         "nothing is chosen; where the searched keys leave the loss what it is, train_loss compares them; else no rule "
         "does, and each config is a search of its own"
     )
+
+
+def _key_of(stage: Stage, rule: str) -> str:
+    """Return the key that names a rule which a stage compares."""
+    return dotted(("stages", stage.name, *(("select",) if stage.select == rule else ("search", "objectives"))))
 
 
 def _check_channels(experiment: Experiment, stage: Stage, datas: Datas) -> None:
@@ -76,11 +80,18 @@ def _check_targets(experiment: Experiment, stage: Stage, data: TrialData) -> Non
         raise UserError(f"{experiment.place(key)}: {key}: {facts.name} probes classes, and these images have masks")
     if learns_masks:
         _check_maps(experiment, facts.name)
-    measured = {MEAN_IOU.probe} if facts.name in methods.segmenters() else set() if data.masks else {ACCURACY.probe}
+    _check_measured(experiment, stage, data)
+
+
+def _check_measured(experiment: Experiment, stage: Stage, data: TrialData) -> None:
+    """Refuse a rule that compares what is not measured; a pretext stage on masks has no metric."""
+    measured = () if data.masks else (ACCURACY.probe,)
+    if stage.settings.method["name"] in methods.segmenters():
+        measured = (MEAN_IOU.probe,)
     for rule in stage.compared_metrics:
         if rule not in measured:
-            key = dotted(("stages", stage.name, "select"))
-            others = ", ".join(sorted({"train_loss", *measured}))
+            key = _key_of(stage, rule)
+            others = ", ".join([*measured, "train_loss"])
             raise UserError(f"{experiment.place(key)}: {key}: {rule} is not measured here; choices: {others}")
 
 

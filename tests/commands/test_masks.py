@@ -77,8 +77,14 @@ def test_a_model_segments_images_of_any_size(searched: Finished) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("stages.segmentation.method={name: supervised}", "stages.segmentation.probe: supervised learns no masks"),
-        ("stages.segmentation.probe=linear_svm", "measures features, and segmentation learns masks; segmentation"),
+        (
+            "stages.segmentation.method={name: supervised}",
+            "supervised learns no masks; methods that do: ",
+        ),
+        (
+            "stages.segmentation.probe=linear_svm",
+            "segmentation learns masks, which only 'segmentation' ",
+        ),
         ("model.features=16", "model.features: 16: segmentation works on feature maps"),
         ("model.backbone=resnet50v2", "resnet50v2 does not give; choices: small_resnet"),
         ("data.source=digits", "segmentation learns masks, and the images of digits have classes"),
