@@ -93,7 +93,8 @@ class StageSettings(Settings):
     steps_per_epoch [steps]: the number of steps of an epoch, each with a full batch; None is a pass over the images.
     optimizer: the optimizer's name and its settings.
     schedule: how the learning rate changes during the training.
-    precision: `bf16` computes under autocast to bfloat16; losses are computed in float32.
+    precision: `bf16` computes under autocast to bfloat16; `tf32` rounds what an NVIDIA GPU multiplies to 10 bits of
+        mantissa, and is `fp32` elsewhere; losses are computed in float32.
     start_from: an earlier stage; each seed starts from the encoder of the same seed in that stage's selected config.
     start_epoch [epochs]: the number of epochs of that stage to start after, one of its milestones; None is its last
         epoch.
@@ -117,7 +118,7 @@ class StageSettings(Settings):
     steps_per_epoch: Annotated[int, Ge(1), Le(10**6)] | None = None
     optimizer: OptimizerSettings | None
     schedule: ScheduleSettings = Constant(name="constant")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     start_from: str | None = None
     start_epoch: Annotated[int, Ge(0)] | None = None
     milestones: Annotated[list[Annotated[int, Ge(0)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)

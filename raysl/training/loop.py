@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,6 +19,7 @@ from raysl.results.storage.store import Store
 from raysl.training.building import build_method
 from raysl.training.code import code_of
 from raysl.training.features import pooled_features
+from raysl.training.graphed_step import GraphedStep
 from raysl.training.input_pipeline import Feed
 from raysl.training.optimizers import build_optimizer
 from raysl.training.process import Execution, derive, prepare_process
@@ -68,6 +71,9 @@ class Loop:
         self.optimizer = build_optimizer(spec.optimizer, self.method, self.method.parameter_groups())
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.steps = self.feed.steps
+        parameters = [parameter for parameter in self.method.parameters() if parameter.requires_grad]
+        graphs = execution.cuda_graphs and self.device.type == "cuda" and self.world_size == 1
+        self.graphed = GraphedStep(parameters, partial(self._compute, self.method)) if graphs else None
 
     @property
     def epochs_done(self) -> int:
@@ -141,12 +147,20 @@ class Loop:
 
     def step(self, wrapped: nn.Module, views: dict[str, View], step: Step) -> Losses:
         """Take one optimizer step, call the method's `after_step`, and return the losses."""
-        self.optimizer.zero_grad(set_to_none=True)
+        if self.graphed is not None:
+            losses = self.graphed(views, step)
+        else:
+            self.optimizer.zero_grad(set_to_none=True)
+            losses = self._compute(wrapped, views, step)
+        self.optimizer.step()
+        self.method.after_step(step, {name: value.detach() for name, value in losses.outputs.items()})
+        return losses
+
+    def _compute(self, wrapped: nn.Module, views: Mapping[str, View], step: Step) -> Losses:
+        """Return a step's losses, after their backward pass."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bf16"):
             losses: Losses = wrapped(views, step)
         losses.total.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.method.after_step(step, {name: value.detach() for name, value in losses.outputs.items()})
         return losses
 
     def _set_lr(self, position: float) -> None:

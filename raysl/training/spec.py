@@ -69,7 +69,7 @@ class TrialSpec(Settings):
     batch_size: Annotated[int, Ge(0)]
     steps_per_epoch: Annotated[int, Ge(1)] | None = None
     unlabelled_ratio: Annotated[int, Ge(2)] | None = None
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "tf32", "bf16"]
     start: str | None
     start_epoch: Annotated[int, Ge(0)] | None = None
     probe: Literal["classifier", "segmentation", "knn", "clustering"] | None = None

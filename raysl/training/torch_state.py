@@ -8,8 +8,9 @@ import torch
 
 @contextmanager
 def kept_torch_state() -> Iterator[None]:
-    """Restore torch's threads, determinism, autotuning and random state after this block."""
+    """Restore torch's threads, determinism, autotuning, rounding on GPUs and random state after this block."""
     threads, tuned = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    rounded = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     deterministic = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
@@ -22,3 +23,4 @@ def kept_torch_state() -> Iterator[None]:
             torch.use_deterministic_algorithms(deterministic, warn_only=warns)
             torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
             torch.backends.cudnn.benchmark = tuned
+            torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = rounded

@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from noise_trials import CHANNELS, spec_of, write_images
 from peers import Peer
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
-from training_steps import CHANNELS, spec_of, write_images
 
 from raysl.data.augment.operations import NAMES, RANGES
 from raysl.data.augment.randaugment import NUM_OPERATIONS, randaugment

@@ -22,10 +22,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
+from noise_trials import spec_of, write_images
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
-from training_steps import spec_of, write_images
 
 from raysl.data.registry.sets import locate
 from raysl.data.settings import DataSettings

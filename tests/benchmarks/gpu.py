@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training_steps import spec_of, write_images
+from noise_trials import spec_of, write_images
 
 from raysl.results.storage.store import Store
 from raysl.training.loop import Loop

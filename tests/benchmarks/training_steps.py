@@ -21,71 +21,25 @@ import statistics
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
+from noise_trials import CHANNELS, spec_of, write_images
 from peers import Peer, distortion
 
 from raysl import methods
-from raysl.config import load
-from raysl.data.storage.images import encode
-from raysl.data.storage.parquet import Row, write
-from raysl.data.storage.scan import inspect, resolve
 from raysl.results.storage.store import Store
-from raysl.search.trials import expand
 from raysl.training.building import build_method
 from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Loop
 from raysl.training.process import Execution
 from raysl.training.spec import TrialSpec
 
-SEARCH_SPACES = Path(__file__).parents[2] / "search_spaces"
-FILES = {"semi": "rotation_semi"}
 METHODS = [name for name in methods.names() if methods.describe(name).trains]
-CHANNELS, NUM_CLASSES = 3, 10
 PIPELINES = ("raysl", "torchvision", "lightly")
-WITHOUT_END = 10_000  # epochs: a trial goes on for as long as it is measured
-
-
-def write_images(folder: Path, size: int, count: int) -> Path:
-    """Write a set of noise, with as many images for training and a few for the test."""
-    numbers = np.random.default_rng(0)
-    path = folder / f"noise{size}.parquet"
-    rows = (
-        Row(encode(numbers.integers(256, size=(size, size, CHANNELS), dtype=np.uint8)), n % NUM_CLASSES, split)
-        for split, number in (("train", count), ("test", NUM_CLASSES))
-        for n in range(number)
-    )
-    write(path, rows, [str(n) for n in range(NUM_CLASSES)], "noise", "none")
-    return path
-
-
-def spec_of(
-    method: str,
-    model: str,
-    images: Path,
-    batch_size: int,
-    profile: str | None = None,
-    precision: str = "fp32",
-    more: Mapping[str, object] = MappingProxyType({}),
-) -> TrialSpec:
-    """Return a trial of a method's experiment, with another model and other images.
-
-    more: settings of its stage.
-    """
-    file = SEARCH_SPACES / f"{FILES.get(method, method)}.yaml"
-    stage = load(file, profile).stages[0]
-    changes = [f"data.source=parquet:{images}", "data.labels=all", f"model.backbone={model}"]
-    settings = {"epochs": WITHOUT_END, "batch_size": batch_size, "precision": precision, **more}
-    changes += [f"stages.{stage.name}.{key}={value}" for key, value in settings.items()]
-    changed = load(file, profile, changes)
-    data = resolve(changed.data, inspect(changed.data))
-    return expand(changed, changed.stages[0], {s.name: data for s in changed.stages}, {})[0].spec
 
 
 class Pipeline:
