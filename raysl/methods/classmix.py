@@ -27,6 +27,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from raysl.collectives import sample_mean
+from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw
 from raysl.methods._method import Evaluation, Losses, Method, ParameterGroup, Step, View, ViewSpec
 from raysl.methods._mixing import Teacher, kept_share, mixed, sure_shares
@@ -41,7 +42,7 @@ def with_priorities(
     """Return the view that `make` makes, and a random number for each class, float32 [B, K], on the images' device."""
     seen, _ = make(images, draw)
     # Drawn last, so that the view is the same as that of `make` alone.
-    return seen, draw.uniforms(num_classes).T.to(images.device)
+    return seen, on_device(draw.uniforms(num_classes).T, images.device)
 
 
 def pasted(classes: Tensor, priorities: Tensor) -> Tensor:

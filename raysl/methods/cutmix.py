@@ -24,6 +24,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from raysl.collectives import mean_over_ranks, sample_mean
+from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw
 from raysl.methods._method import Evaluation, Losses, Method, ParameterGroup, Step, View, ViewSpec
 from raysl.methods._mixing import Teacher, mixed, pixel_mean, sure_shares
@@ -57,7 +58,7 @@ def with_boxes(
     """Return the view that `make` makes, and a box in each image, bool [B, H, W], on the images' device."""
     seen, _ = make(images, draw)
     # Drawn last, so that the view is the same as that of `make` alone.
-    return seen, boxes(draw, *seen.shape[2:]).to(images.device)
+    return seen, on_device(boxes(draw, *seen.shape[2:]), images.device)
 
 
 def consistency_loss(student: Tensor, targets: Tensor) -> Tensor:

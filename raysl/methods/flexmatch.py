@@ -30,7 +30,9 @@ def class_thresholds(predicted: Tensor, num_classes: int, tau: float) -> Tensor:
 
     predicted: int64 [N], the last sure prediction of each unlabelled image, or UNSURE.
     """
-    counts = torch.bincount(predicted + 1, minlength=num_classes + 1).float()  # the unsure ones first
+    # bincount waits for a GPU.  The unsure ones come first.
+    counts = torch.zeros(num_classes + 1, device=predicted.device)
+    counts.scatter_add_(0, predicted + 1, torch.ones_like(predicted, dtype=counts.dtype))
     learnt = counts[1:] / counts.max().clamp(min=1)
     return tau * learnt / (2 - learnt)
 

@@ -28,6 +28,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from raysl.collectives import gather, rank, sample_mean, standardised, world_size
+from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw
 from raysl.methods._method import Diagnostic, Losses, Matrix, Method, Step, View, ViewSpec
 from raysl.methods.barlow_twins import cross_correlation, redundancy
@@ -107,7 +108,7 @@ def with_mixing_factor(
     """Return the view that `make` makes, and the batch's mixing factor lambda, float32 [B], on the images' device."""
     seen, _ = make(images, draw)
     # Drawn last, so that the view is the same as that of `make` alone.
-    return seen, draw.shared_uniform().to(images.device)
+    return seen, on_device(draw.shared_uniform(), images.device)
 
 
 def _one_sided(views: Mapping[str, View]) -> float:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from raysl.collectives import sample_mean
 from raysl.data.augment.consistency import weak
+from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw
 from raysl.methods._learner import Average, together, undecayed, wide
 from raysl.methods._method import Evaluation, Losses, Method, ParameterGroup, Step, View, ViewSpec
@@ -39,7 +40,7 @@ def weak_with_direction(images: Tensor, draw: Draw, *, p_flip: float) -> tuple[T
     """Return weak views of images [B, C, H, W], and a random direction of length 1 for each, of the same shape."""
     seen, _ = weak(images, draw, p_flip=p_flip)
     directions = F.normalize(draw.normals(seen.shape[1:].numel()), dim=1)
-    return seen, directions.view(seen.shape).to(seen)
+    return seen, on_device(directions.view(seen.shape), seen.device, seen.dtype)
 
 
 def adversarial_direction(

@@ -102,13 +102,13 @@ class GraphedStep:
         """Compute a step eagerly, and find out whether a graph may replay it."""
         watched = _WatchedStep(*step)
         mode = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            with warnings.catch_warnings(record=True) as warned:
-                warnings.simplefilter("always")
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
                 losses = self._eager(views, watched)
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
+            finally:
+                torch.cuda.set_sync_debug_mode(mode)
         waits = [str(warning.message) for warning in warned if "synchronizing" in str(warning.message)]
         if waits or watched.read or not _on_gpu(views):
             log.info("its steps are not recorded as CUDA graphs: their Python code decides what is computed")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from raysl.data.augment.attack import attack_of
+from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw, identity
 from raysl.data.sampling.batches import Batch, epoch_batches, num_steps
 from raysl.data.sampling.subsets import labelled_subset, unlabelled_subset
@@ -38,7 +39,7 @@ class Normaliser:
 
     def to_float(self, images: np.ndarray) -> Tensor:
         """Return images on the device, as floats in [0, 1], in the channels-last memory format."""
-        return torch.from_numpy(images).to(self.mean.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+        return on_device(torch.from_numpy(images), self.mean.device).permute(0, 3, 1, 2).float().div_(255)
 
     def __call__(self, images: Tensor) -> Tensor:
         if images.is_contiguous():
@@ -126,12 +127,12 @@ class Feed:
     def make_views(self, batch: Batch, epoch: int) -> dict[str, View]:
         """Return the views of a batch, by name."""
         if self.pooled is not None:
-            rows = torch.from_numpy(batch.rows["labelled"]).to(self.pooled.device)
+            rows = on_device(torch.from_numpy(batch.rows["labelled"]), self.pooled.device)
             pooled = View(self.pooled[rows], self._labels("labelled", batch), None)
             return dict.fromkeys(self.views, pooled)
         images = {stream: self.normalise.to_float(self._images(stream, rows)) for stream, rows in batch.rows.items()}
         device = self.normalise.mean.device
-        places = {name: torch.from_numpy(rows).to(device, non_blocking=True) for name, rows in batch.rows.items()}
+        places = {name: on_device(torch.from_numpy(rows), device) for name, rows in batch.rows.items()}
         made = {}
         for name, view in self.views.items():
             positions, size = batch.positions[view.stream], batch.sizes[view.stream]
@@ -161,4 +162,4 @@ class Feed:
             return None
         places = self.labelled[batch.rows["labelled"]]
         targets = self.arrays.labels if self.arrays.masks is None else self.arrays.masks.classes
-        return torch.from_numpy(targets[places]).to(self.normalise.mean.device)
+        return on_device(torch.from_numpy(targets[places]), self.normalise.mean.device)

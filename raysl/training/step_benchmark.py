@@ -2,14 +2,17 @@
 
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from raysl.data.registry.expected import stand_in
+from raysl.data.sampling.batches import Batch
 from raysl.methods._method import Method
 from raysl.results.storage.store import Store
 from raysl.training.building import build_method, without_start
 from raysl.training.features import FEATURE_BATCH, pooled_features
+from raysl.training.graphed_step import EAGER_STEPS
 from raysl.training.loop import Loop
 from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
@@ -29,7 +32,7 @@ class Cost:
 
 
 def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> Cost:
-    """Return the cost of a trial's steps, measured on a few steps from scratch after a warm-up step.
+    """Return the cost of a trial's steps, measured on a few steps from scratch after warm-up steps.
 
     If the images are not on this machine, noise replaces them.
     A trial that trains nothing has 0 steps.
@@ -41,13 +44,18 @@ def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> 
     loop.method.train()
     once = _pool_some(loop) if loop.pools_once else 0.0
     seconds = []
-    for batch in islice(loop.feed.batches(0, 0, 1), steps + 1):
+    warm_up = 1 if loop.graphed is None else EAGER_STEPS + 1
+    for batch in islice(_all_batches(loop), warm_up + steps):
         started = time.perf_counter()
         losses = loop.step(loop.method, loop.feed.make_views(batch, 0), loop.step_of(0, batch.step))
         float(losses.total.detach())  # waits for the device
         seconds.append(time.perf_counter() - started)
-    per_step = statistics.median(seconds[1:] or seconds) + once / (loop.steps * spec.epochs)
+    per_step = statistics.median(seconds[warm_up:] or seconds) + once / (loop.steps * spec.epochs)
     return Cost(per_step, loop.steps, _num_parameters(loop.method))
+
+
+def _all_batches(loop: Loop) -> Iterator[Batch]:
+    return chain.from_iterable(loop.feed.batches(epoch, 0, 1) for epoch in range(loop.spec.epochs))
 
 
 def _untrained(spec: TrialSpec, store: Store, execution: Execution) -> Method:

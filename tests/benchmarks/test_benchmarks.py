@@ -29,7 +29,7 @@ SMALLEST = {
     ),
     "data": (["--sets", "mnist", "--processes", "2"], r"128 images .*each"),
     "diverging": (["--configs", "3", "--seeds", "1"], r"told as diverged: \d"),
-    "gpu": (["--steps", "1", "--repetitions", "1", "--processes", "1"], "no GPU is here|times as|x as fast"),
+    "gpu": (["--trials", "semi", "--repetitions", "1", "--processes", "1"], "no GPU is here|x as fast"),
     "scale": (["--trials", "10", "--times", "1"], r"\n10 trials +\d"),
     "search_efficiency": (
         [*(word for change in SHORT for word in ("--set", change)), "--repeats", "1"],

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw
 
 CROP_TRIES = 10  # as torchvision's RandomResizedCrop, which then takes the largest central crop
@@ -75,7 +76,7 @@ def crop_and_resize(images: Tensor, boxes: Tensor, interpolation: Interpolation 
     boxes: int64 [B, 4], each top, left, height, width.  interpolation: `bilinear`, the default of torchvision's
     transforms, or `bicubic` (Keys 1981, a = -1/2); neither reads anything from outside the box.
     """
-    top, left, height, width = boxes.to(images.device, images.dtype).unbind(1)
+    top, left, height, width = on_device(boxes, images.device, images.dtype).unbind(1)
     rows = _enlarging_weights(top, height, images.shape[2], interpolation)
     columns = _enlarging_weights(left, width, images.shape[3], interpolation)
     return _filtered(images, rows, columns)
@@ -165,11 +166,11 @@ def adjust_colours(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     with_hue_by = torch.bincount(hue_at, minlength=4).cumsum(0).tolist()  # images with hue at or before each place
     factors, order = factors[rows], order[rows]
     by_place = list(zip(factors.gather(1, order).unbind(1), order.unbind(1), with_hue_by, strict=True))
-    changed = images.index_select(0, rows.to(images.device))
+    changed = images.index_select(0, on_device(rows, images.device))
     for factor, numbers, count in by_place[:-1]:
         _blend(changed[count:], factor[count:], numbers[count:])
     if images.shape[1] == 3:
-        changed = _hue(changed, factors[:, HUE].to(images).view(-1, 1, 1, 1))
+        changed = _hue(changed, _columns(factors[:, HUE], images))
     for (factor, numbers, _), (_, _, count) in zip(by_place[1:], by_place, strict=False):
         _blend(changed[:count], factor[:count], numbers[:count])
     return _put(images, rows, changed)
@@ -185,10 +186,15 @@ def _blend(images: Tensor, factor: Tensor, numbers: Tensor) -> None:
     if images.shape[1] == 1:
         factor = factor.masked_fill(numbers == SATURATION, 1)
     gray = luma(images)
-    shares = torch.stack([numbers == CONTRAST, numbers == SATURATION]).to(images).view(2, -1, 1, 1, 1)
+    shares = _columns(torch.stack([numbers == CONTRAST, numbers == SATURATION]), images).view(2, -1, 1, 1, 1)
     other = (gray * shares[1]).addcmul_(gray.mean((1, 2, 3), keepdim=True), shares[0])
-    factor = factor.to(images).view(-1, 1, 1, 1)
+    factor = _columns(factor, images)
     torch.addcmul(other.mul_(1 - factor), images, factor, out=images).clamp_(0, 1)
+
+
+def _columns(values: Tensor, images: Tensor) -> Tensor:
+    """Return values [B] as [B, 1, 1, 1], of the images' type and on their device."""
+    return on_device(values, images.device, images.dtype).view(-1, 1, 1, 1)
 
 
 def luma(images: Tensor) -> Tensor:
@@ -208,7 +214,7 @@ def _hue(images: Tensor, turns: Tensor) -> Tensor:
     # `lerp` with weight 0 or 1 chooses exactly; `where` takes three times as long on a CPU.
     hue = ((red - green) / scaled + 4).lerp((blue - red) / scaled + 2, (high == green).to(scaled))
     hue = hue.lerp((green - blue) / scaled, (high == red).to(scaled)) + turns * 6
-    away = hue - torch.tensor([0.0, 2.0, 4.0], device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    away = hue - torch.arange(0, 6, 2, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
     away = (away - (away / 6).round_() * 6).abs_()
     return torch.addcmul(low, chroma, (2 - away).clamp_(0, 1))
 
@@ -230,7 +236,7 @@ def blurred(images: Tensor, sigma: Tensor) -> Tensor:
     sigma: [B].  Images are padded by reflection at the centres of their border pixels, once at each side. The Gaussian
     is not truncated; torchvision's is, at its kernel's size.
     """
-    sigma = sigma.to(images.device, images.dtype)
+    sigma = on_device(sigma, images.device, images.dtype)
     return _filtered(images, *(_gaussian_weights(sigma, size) for size in images.shape[2:]))
 
 
@@ -259,9 +265,13 @@ def _on(chosen: Tensor, images: Tensor, change: Change) -> Tensor:
     rows = torch.nonzero(chosen).squeeze(1)
     if len(rows) == len(images):
         return change(images, rows)
-    return _put(images, rows, change(images.index_select(0, rows.to(images.device)), rows)) if len(rows) else images
+    return (
+        _put(images, rows, change(images.index_select(0, on_device(rows, images.device)), rows))
+        if len(rows)
+        else images
+    )
 
 
 def _put(images: Tensor, rows: Tensor, changed: Tensor) -> Tensor:
     """Return the images with some rows (int64, on the CPU) replaced by their changed images."""
-    return images.index_copy(0, rows.to(images.device), changed)
+    return images.index_copy(0, on_device(rows, images.device), changed)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from raysl.data.augment.randaugment import randaugment
+from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw
 
 SHIFT = 0.125  # largest shift of a weak view, as a share of the image's edge
@@ -20,7 +21,7 @@ def weak(images: Tensor, draw: Draw, *, p_flip: float = 0.5) -> tuple[Tensor, No
     rows, columns = (_reflected(draw, size, round(SHIFT * size)) for size in (height, width))
     columns = torch.where(mirrored, width - 1 - columns, columns)
     lines = (torch.arange(batch).unsqueeze(1) * height + rows) * width
-    places = lines.to(images.device).unsqueeze(2) + columns.to(images.device).unsqueeze(1)
+    places = on_device(lines, images.device).unsqueeze(2) + on_device(columns, images.device).unsqueeze(1)
     # Whole pixels are moved: torch takes four times as long to move each channel's value.
     pixels = images.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, places.flatten())
     return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2), None

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw
 from raysl.results.confusion import IGNORED
 
@@ -41,7 +42,7 @@ def sample_images(images: Tensor, places: Sampled) -> Tensor:
     images: float [B, C, H, W].
     """
     height, width = images.shape[2:]
-    rows, columns = (values.to(images) for values in places)
+    rows, columns = (on_device(values, images.device, images.dtype) for values in places)
     across, down = (2 * columns / width - 1).unsqueeze(1), (2 * rows / height - 1).unsqueeze(2)
     grid = torch.stack([across.expand(-1, rows.shape[1], -1), down.expand(-1, -1, columns.shape[1])], dim=3)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
@@ -53,7 +54,7 @@ def sample_masks(masks: Tensor, places: Sampled) -> Tensor:
     masks: uint8 [B, H, W].
     """
     height, width = masks.shape[1:]
-    rows, columns = (values.floor().long().to(masks.device) for values in places)
+    rows, columns = (on_device(values.floor().long(), masks.device) for values in places)
     inside = ((rows >= 0) & (rows < height)).unsqueeze(2) & ((columns >= 0) & (columns < width)).unsqueeze(1)
     batch = torch.arange(len(masks), device=masks.device).view(-1, 1, 1)
     found = masks[batch, rows.clamp(0, height - 1).unsqueeze(2), columns.clamp(0, width - 1).unsqueeze(1)]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from raysl.data.augment.operations import FILL, NAMES, POINTWISE, RANGES, moved, moves
+from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw
 
 NUM_OPERATIONS = 2  # of each image
@@ -45,7 +46,7 @@ def randaugment(images: Tensor, draw: Draw, *, cut: bool = False) -> Tensor:
     for operation in range(NUM_OPERATIONS - 1):
         images, places = _grouped(images, places, numbers[operation : operation + 1], values[operation : operation + 1])
     images, places = _grouped(images, places, numbers[-1:], values[-1:], squares)
-    return images.index_select(0, places.to(images.device))
+    return images.index_select(0, on_device(places, images.device))
 
 
 def magnitudes(numbers: Tensor, shares: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ def augmented(
     the CPU, where images are grouped by their operations, so that nothing waits for the device.
     """
     changed, places = _grouped(images, torch.arange(len(images)), numbers, magnitudes, squares)
-    return changed.index_select(0, places.to(images.device))
+    return changed.index_select(0, on_device(places, images.device))
 
 
 def _grouped(
@@ -91,10 +92,10 @@ def _grouped(
         for own, drawn in zip(numbers, magnitudes, strict=True)
     ]
     if squares is not None:
-        sides = (torch.split(side[order].to(images), sizes) for side in squares)
+        sides = (torch.split(on_device(side[order], images.device, images.dtype), sizes) for side in squares)
         steps.append([(_filled, square) for square in zip(*sides, strict=True)])
     changed, done = torch.empty(images.shape, dtype=images.dtype, device=images.device), 0
-    for rows, *calls in zip(torch.split(places[order].to(images.device), sizes), *steps, strict=True):
+    for rows, *calls in zip(torch.split(on_device(places[order], images.device), sizes), *steps, strict=True):
         group = images.index_select(0, rows)
         for operation, parameters in calls:
             group = operation(group, parameters)
@@ -108,7 +109,7 @@ def cutout(images: Tensor, draw: Draw) -> Tensor:
 
     Its edge is half the image's; its centre is anywhere in the image, and what lies outside is clipped.
     """
-    rows, columns = (side.to(images) for side in _squares(draw, *images.shape[2:]))
+    rows, columns = (on_device(side, images.device, images.dtype) for side in _squares(draw, *images.shape[2:]))
     return _filled(images.clone(), (rows, columns))
 
 
@@ -117,8 +118,10 @@ def _calls(kinds: list[int], numbers: Tensor, magnitudes: Tensor, sizes: list[in
 
     kinds: each group's operation.  numbers, magnitudes: [B], those of the images.
     """
-    of_values = torch.split(magnitudes.to(images).view(-1, 1, 1, 1), sizes)
-    of_places = torch.split(moves(numbers, magnitudes, *images.shape[2:]).to(images), sizes)
+    of_values = torch.split(on_device(magnitudes, images.device, images.dtype).view(-1, 1, 1, 1), sizes)
+    of_places = torch.split(
+        on_device(moves(numbers, magnitudes, *images.shape[2:]), images.device, images.dtype), sizes
+    )
     return [
         (POINTWISE[NAMES[kind]], values) if kind < len(POINTWISE) else (moved, places)
         for kind, values, places in zip(kinds, of_values, of_places, strict=True)

@@ -15,6 +15,7 @@ from raysl.data.augment.augmentations import (
     mirrored,
     solarise,
 )
+from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw
 
 
@@ -99,7 +100,7 @@ def placed(
     """
     views, edges = _cropped(images, draw, min_crop, interpolation)
     views = _recoloured(views, draw, saturation, p_blur, p_solarise)
-    matrices = (drawn_matrices(draw) if affine else identities(len(images))).to(images)
+    matrices = on_device(drawn_matrices(draw) if affine else identities(len(images)), images.device, images.dtype)
     if affine:
         views = transformed(views, matrices)
-    return views, torch.cat([edges.to(images), matrices.flatten(1)], 1)
+    return views, torch.cat([on_device(edges, images.device, images.dtype), matrices.flatten(1)], 1)

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raysl.data.augment.transfer import on_device
+
 
 class Draw:
     """The random parameters of one view of one batch.
@@ -70,9 +72,10 @@ def rotated(images: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     views = torch.empty_like(images)
     for number in range(4):
         # Grouped on the CPU, where the turns were drawn, so that nothing waits for the device.
-        chosen = torch.nonzero(turns == number).squeeze(1).to(images.device)
-        views[chosen] = torch.rot90(images[chosen], number, (2, 3))
-    return views, turns.to(images.device)
+        chosen = torch.nonzero(turns == number).squeeze(1)
+        rows = on_device(chosen, images.device)
+        views[rows] = torch.rot90(images[rows], number, (2, 3))
+    return views, on_device(turns, images.device)
 
 
 def rotated_copies(images: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
