@@ -3,9 +3,9 @@
     uv run python tests/benchmarks/gpu.py [--trials sidae semi ...] [--repetitions 5] [--processes 1 4 8]
 
 It takes one CUDA device, and no Ray; without a device it says so and measures nothing. Trials are those of papers, on
-noise, by raysl's own loop. The first table has milliseconds of a step, of its views alone and of all but them, and images
-per second, in each precision with steps as CUDA graphs, and in bf16 with kernels launched one by one. From it comes how
-long the paper's 200 epochs of SidAE on CIFAR-10 take, less than 6 minutes of which is wanted.
+noise, by raysl's own loop. The first table has milliseconds of a step, of its views alone and of all but them, and
+images per second, in each precision with steps as CUDA graphs, and in bf16 with kernels launched one by one. From it
+comes how long the paper's 200 epochs of SidAE on CIFAR-10 take, less than 6 minutes of which is wanted.
 
 The second table has images per second of several trials of `semi` at a time, of all of them together; 4 times those of
 one launched kernel by kernel are wanted. They are measured as the machine is: start NVIDIA's MPS
