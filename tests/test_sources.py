@@ -96,6 +96,7 @@ def test_other_libraries_are_not_the_same_wherever_they_lie(edit: Edit) -> None:
     assert not libraries().same(own)
 
 
+@pytest.mark.slow
 def test_the_version_of_torch_is_that_of_the_one_that_is_imported() -> None:
     code = "import torch; from raysl.sources import libraries; print(libraries().torch_version, torch.__version__)"
     told, is_ = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -122,6 +122,7 @@ def test_a_milestone_is_loaded_by_its_epoch(finished: Callable[..., Finished], t
         raysl.load_model(results, epoch=3)
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_where_its_training_images_are_not(
     finished: Callable[..., Finished], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

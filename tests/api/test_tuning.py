@@ -132,6 +132,7 @@ def test_a_limit_is_in_what_is_returned(tmp_path: Path) -> None:
     assert len(list((results / "checkpoints").glob("*.pt"))) == 1
 
 
+@pytest.mark.slow
 def test_a_search_in_another_thread_is_as_in_the_main_one_and_waits_for_its_turn(
     finished: Callable[..., Finished], tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 from attacks.addresses import cases, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_address_shows_its_secret_or_ends_in_a_traceback(seed: int) -> None:
     outcomes = Counter(run(case) for case in cases(seed, 120))

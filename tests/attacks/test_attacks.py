@@ -43,6 +43,7 @@ def faulty(case: str) -> str:
     return "accepted"
 
 
+@pytest.mark.slow
 @pytest.mark.clock
 def test_deaths_delays_and_memory_are_faults_and_the_next_case_is_run() -> None:
     cases = ["well", "dies", "sleeps", "well", "grows", "well"]

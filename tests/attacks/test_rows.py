@@ -7,6 +7,7 @@ import pytest
 from attacks.rows import cases, run, write_folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_changed_file_is_read_or_refused(seed: int, tmp_path: Path) -> None:
     write_folder(tmp_path / "results")

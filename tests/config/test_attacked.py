@@ -25,6 +25,7 @@ def faults(attack: ModuleType, seed: int, count: int, folder: Path) -> list[str]
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_some_attacks_end_well(attack: ModuleType, tmp_path: Path) -> None:
     assert faults(attack, SEED, 60, tmp_path) == []

@@ -18,6 +18,7 @@ def resolved(real_data: Path, **settings: object) -> TrialData:
     return resolve(given, inspect(given, download=False))
 
 
+@pytest.mark.slow
 def test_malaria_has_the_papers_label_counts(real_data: Path) -> None:
     for labels, count in ((0.01, 137), (0.05, 685)):
         data = resolved(real_data, source="malaria", train_fraction=0.5, labels=labels)

@@ -127,6 +127,7 @@ def test_two_at_once_and_killed_no_config_is_trained_twice(tmp_path: Path) -> No
     assert {name: after[name] for name in before} == before  # what was finished was left alone
 
 
+@pytest.mark.slow
 def test_more_configs_continue_the_search_and_fewer_show_its_beginning(
     undisturbed: tuple[Path, Path], tmp_path: Path
 ) -> None:

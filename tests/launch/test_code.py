@@ -85,6 +85,7 @@ def test_nothing_is_said_where_nothing_was_edited(undisturbed: Finished, searche
     assert "code" not in here("show", searched).stdout
 
 
+@pytest.mark.slow
 def test_they_are_trained_again_beside_the_old_ones(undisturbed: Finished, searched: Path, edit: Edit) -> None:
     """What starts from one that is trained again is trained again as well, though its own files are as they were."""
     before = {path.name: path.read_bytes() for path in (searched / "rows").iterdir()}
@@ -116,6 +117,7 @@ def test_rows_of_an_earlier_version_are_of_code_that_is_not_known(undisturbed: F
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_code_is_not_gone_on_from(undisturbed: Finished, tmp_path: Path, edit: Edit) -> None:
     results = tmp_path / "results"
     driver = start(undisturbed.file, results, "--backend", "inline", "--set", "stages.semi.epochs=1000")
@@ -134,6 +136,7 @@ def test_a_checkpoint_of_other_code_is_not_gone_on_from(undisturbed: Finished, t
     assert "goes on after" not in log
 
 
+@pytest.mark.slow
 def test_a_model_that_is_gone_is_not_made_anew_by_other_code(undisturbed: Finished, searched: Path, edit: Edit) -> None:
     trials = package.read(str(searched)).trials.to_pylist()
     selected = next(t["trial_id"] for t in trials if t["stage"] == "semi" and t["selected"])

@@ -18,6 +18,7 @@ with cluster(None):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["", "import ray\n"])
 def test_workers_do_not_start_through_uv(first: str) -> None:
     """Ray takes this from the environment once, at its import; without it, every worker process starts `uv run`.

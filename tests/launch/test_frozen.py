@@ -67,6 +67,7 @@ def trials_of(results: Path, *stages: str) -> list[dict[str, Any]]:
     return [trial for trial in package.read(str(results)).trials.to_pylist() if trial["stage"] in stages]
 
 
+@pytest.mark.slow
 def test_trials_that_train_nothing_finish_with_a_probe_accuracy_alone(searched: Finished) -> None:
     tables = package.read(str(searched[1]))
     trials = trials_of(searched[1], *FROZEN)

@@ -50,6 +50,7 @@ def test_a_folder_that_cannot_be_written_ends_the_search_before_it_begins(
     assert "starting Ray" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", ["", "data"])
 def test_a_cache_without_room_is_named(
     disk: SmallDisk, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, kept: str

@@ -23,6 +23,7 @@ stages:
 """
 
 
+@pytest.mark.slow
 def test_trials_of_an_earlier_version_stay_and_are_trained_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,6 +49,7 @@ ATTACKED = TRIMIX.replace("trimix, projector: 24, min_crop: 0.5", "supervised").
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "picture"), [(TRIMIX, "--mixing"), (ATTACKED, "--attack")])
 def test_a_picture_of_such_a_trial_says_why_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, picture: str

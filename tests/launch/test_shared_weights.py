@@ -91,6 +91,7 @@ def test_another_number_of_labels_trains_only_what_sees_labels(trained: Path, tm
     assert set(wanted) <= set(numbers(found, probes=False))
 
 
+@pytest.mark.slow
 def test_where_the_probe_selects_models_that_were_dropped_are_trained_again(trained: Path, tmp_path: Path) -> None:
     overrides = {**OTHER_C, "stages.rotation.select": "probe_accuracy"}
     watching, found = search(tmp_path, trained, overrides)
@@ -101,6 +102,7 @@ def test_where_the_probe_selects_models_that_were_dropped_are_trained_again(trai
     assert numbers(found, probes=True) == numbers(expected, probes=True)
 
 
+@pytest.mark.slow
 def test_a_row_that_was_not_probed_is_where_the_probe_selects(trained: Path, tmp_path: Path) -> None:
     overrides = {**OTHER_C, "stages.rotation.select": "probe_accuracy"}
     search(tmp_path, trained, OTHER_C)
@@ -110,6 +112,7 @@ def test_a_row_that_was_not_probed_is_where_the_probe_selects(trained: Path, tmp
     assert untested[0] <= untested[1]
 
 
+@pytest.mark.slow
 def test_milestones_that_other_code_did_not_keep_are_trained_for(
     trained: Path, tmp_path: Path, edit: Callable[..., None]
 ) -> None:
@@ -120,6 +123,7 @@ def test_milestones_that_other_code_did_not_keep_are_trained_for(
     assert watching.trained
 
 
+@pytest.mark.slow
 def test_scores_of_all_train_again_what_was_dropped(trained: Path, tmp_path: Path) -> None:
     _, found = search(tmp_path, trained, OTHER_C, score="all")
     _, expected = search(tmp_path, tmp_path / "fresh", OTHER_C, score="all")
@@ -160,6 +164,7 @@ def test_two_first_stages_of_an_experiment_are_trained_once(tmp_path: Path) -> N
     assert len(rows) == 8
 
 
+@pytest.mark.slow
 def test_other_code_is_named_and_retrain_takes_none_of_it(
     trained: Path, tmp_path: Path, edit: Callable[..., None]
 ) -> None:

@@ -55,6 +55,7 @@ def trials_of(results: Path, stage: str) -> list[dict[str, Any]]:
     return [trial for trial in package.read(str(results)).trials.to_pylist() if trial["stage"] == stage]
 
 
+@pytest.mark.slow
 def test_hopeless_trials_end_early_and_their_configs_are_not_eligible(searched: tuple[Path, Path]) -> None:
     trials = trials_of(searched[1], "pretrain")
     assert Counter((t["params.optimizer.lr"], t["status"]) for t in trials if t["params.optimizer.lr"] < 1e-4) == {

@@ -24,6 +24,7 @@ def by_ray(finished: Callable[..., Finished]) -> Finished:
     return finished(ray=True)
 
 
+@pytest.mark.slow
 def test_ray_and_the_inline_backend_give_the_same_tables(by_ray: Finished, undisturbed: Finished) -> None:
     assert tables_of(by_ray.results) == tables_of(undisturbed.results)
     assert runs_by_kind(by_ray.results) == runs_by_kind(undisturbed.results)
@@ -150,6 +151,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(undisturbed: Finished, tmp_
     assert tables_of(results) == tables_of(reference)
 
 
+@pytest.mark.slow
 def test_interrupting_says_how_to_go_on(tmp_path: Path) -> None:
     file, results = write(tmp_path), tmp_path / "results"
     driver = start(file, results)
@@ -257,6 +259,7 @@ def test_a_damaged_model_is_trained_again(undisturbed: Finished, tmp_path: Path)
     assert tables_of(results) == tables_of(reference)
 
 
+@pytest.mark.slow
 def test_a_stage_starts_from_its_own_search_and_no_other_in_the_folder(undisturbed: Finished, tmp_path: Path) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"

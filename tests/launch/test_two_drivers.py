@@ -87,6 +87,7 @@ def with_a_model_too_many(expected: Path, results: Path) -> Path:
     return model
 
 
+@pytest.mark.slow
 def test_models_stay_while_another_search_is_there(alone: tuple[Path, Path], tmp_path: Path) -> None:
     file, expected = alone
     results = tmp_path / "results"

@@ -111,6 +111,7 @@ def ranks() -> list[dict[str, Any]]:
     return spawn(on_each_rank)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shares", SHARES)
 def test_two_ranks_have_the_loss_and_gradient_of_one_process(ranks: list[dict[str, Any]], shares: str) -> None:
     first, second = (rows.requires_grad_() for rows in projections(8, 5, torch.float64))

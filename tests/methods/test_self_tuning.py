@@ -185,6 +185,7 @@ def entered(sizes: tuple[int, int]) -> dict[str, Any]:
     return {"queues": method.queues, "filled": method.filled}
 
 
+@pytest.mark.slow
 def test_ranks_hold_the_queues_of_one_process() -> None:
     expected = entered((5, 9))
     for found in spawn(entered, (5, 9)):

@@ -505,6 +505,7 @@ def ranks() -> list[dict[str, Any]]:
     return spawn(on_each_rank)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("size", [8, 9, 1])
 def test_two_ranks_have_the_losses_gradients_and_matrices_of_one_process(

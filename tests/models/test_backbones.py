@@ -152,6 +152,7 @@ def test_norm_settings_reach_every_batch_norm(backbone: str) -> None:
     assert norms(norm_eps=1e-2) == [(momentum, 1e-2) for momentum, _ in own]
 
 
+@pytest.mark.slow
 def test_other_backbones_do_not_wait_for_timm() -> None:
     code = (
         "import sys, torch; from raysl.models.backbones import build_backbone; from raysl.models.batch_norm import *; "

@@ -47,6 +47,7 @@ def ranks() -> list[dict[str, dict[str, Tensor]]]:
     return spawn(on_each_rank)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EDGES)
 def test_two_ranks_equal_one_process(ranks: list[dict[str, dict[str, Tensor]]], name: str) -> None:
     expected = passed_through(name, slice(None), synchronised=False)

@@ -123,6 +123,7 @@ def test_a_server_that_is_down_is_waited_for(server: S3Server) -> None:
     assert store.read("a") == b"a"
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_named(server: S3Server) -> None:
     Store.open(uri(server), create=True)
     server.stop()

@@ -20,6 +20,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield mounted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [True, False])
 def test_a_database_that_finds_no_room_catches_up(
     disk: SmallDisk, search: Any, logged: Callable[..., dict[str, Any]], begun: bool

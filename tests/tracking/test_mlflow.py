@@ -304,6 +304,7 @@ assert logging.getLogger("mlflow").level == logging.INFO
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_database_is_made_in_silence_and_without_telemetry(search: Any, tmp_path: Path) -> None:
     import pickle
 

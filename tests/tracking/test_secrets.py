@@ -55,6 +55,7 @@ def assert_unseen(text: str) -> None:
     assert "\x1b" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 def test_no_failing_server_has_a_secret_shown(
     behaviour: str,

@@ -107,6 +107,7 @@ def test_a_batch_has_no_more_images_than_there_are(make_spec: MakeSpec, store: S
     assert loop.ending.reason == "spread 0.3 in epoch 1 of 4, below 0.354"
 
 
+@pytest.mark.slow
 def test_simsiam_without_its_stop_gradient_collapses(
     make_spec: MakeSpec, store: Store, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def _rank(specs: list[str], folder: str) -> None:
         run_trial(TrialSpec.model_validate_json(spec), store, Execution(checkpoint_seconds=0.0), lambda epoch: None)
 
 
+@pytest.mark.slow
 def test_two_ranks_give_the_losses_of_one_process(make_spec: MakeSpec, tmp_path: Path, train: Train) -> None:
     specs = [make_spec(SGD, *SIZES), make_spec(SGD, *SIZES, STEPS)]
     spawn(_rank, [spec.model_dump_json() for spec in specs], str(tmp_path / "two"))

@@ -36,6 +36,7 @@ def _rank(raced_json: str, first_json: str, frozen_json: str, folder: str) -> di
     return {"epochs": epochs, "pooled": loop.feed.pooled}
 
 
+@pytest.mark.slow
 def test_two_ranks_do_as_one(
     make_spec: Callable[..., TrialSpec], store: Store, train: Callable[..., TrialRow], tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def resnet() -> dict[str, Tensor]:
     return dict(torchvision.models.resnet18().state_dict())
 
 
+@pytest.mark.slow
 def test_every_form_of_a_file_gives_the_same_weights(resnet: dict[str, Tensor], tmp_path: Path) -> None:
     def wrapped(prefix: str) -> dict[str, Tensor]:
         return {f"{prefix}{key}": value for key, value in resnet.items()}

@@ -15,6 +15,7 @@ from raysl.launch.runtime.failures import MAX_FAILURES
 ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_one_that_is_interrupted_or_killed_goes_on(
     undisturbed: Finished, tmp_path: Path, sent: signal.Signals, code: int
