@@ -152,6 +152,7 @@ def test_in_one_search_they_are_trained_once(tmp_path: Path) -> None:
     assert all(row.probe.get("accuracy") is not None for row in pretext)
 
 
+@pytest.mark.slow
 def test_two_first_stages_of_an_experiment_are_trained_once(tmp_path: Path) -> None:
     first = PRETEXT[PRETEXT.index("  rotation:") : PRETEXT.index("  finetune:")]
     second = first.replace("  rotation:", "  neighbours:").replace("batch_size: 32", "batch_size: 32\n    probe: knn")

@@ -114,6 +114,7 @@ def test_a_lost_milestone_is_trained_again_and_changes_no_number(copied: tuple[P
     assert after == before
 
 
+@pytest.mark.slow
 def test_without_the_stop_the_same_trials_are_trained_to_their_end(copied: tuple[Path, Path]) -> None:
     file, results = copied
     done = inline("tune", file, "--results", results, "--set", "stages.pretrain.stop=null")

@@ -284,6 +284,7 @@ def on_each_rank() -> dict[str, Any]:
     return {str(size): two_steps(size) for size in GLOBAL_SIZES}
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process_over_two_steps() -> None:
     expected = {str(size): two_steps(size) for size in GLOBAL_SIZES}
     for found in spawn(on_each_rank):

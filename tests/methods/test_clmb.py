@@ -190,6 +190,7 @@ def entered(size: int) -> dict[str, Any]:
     return {"memory": method.memory, "filled": method.filled}
 
 
+@pytest.mark.slow
 def test_ranks_hold_the_memory_of_one_process() -> None:
     expected = entered(7)
     assert expected["filled"].min() > 2

@@ -154,6 +154,7 @@ def ranks() -> list[dict[str, Any]]:
     return spawn(on_each_rank)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", GLOBAL_SIZES)
 @pytest.mark.parametrize("name", NAMES)
 def test_two_ranks_equal_one_process(ranks: list[dict[str, Any]], name: str, size: int) -> None:

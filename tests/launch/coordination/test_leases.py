@@ -219,6 +219,7 @@ def any_store(request: pytest.FixtureRequest, store: Store) -> Iterator[Store]:
         yield Store.open(f"s3://{BUCKET}/results?{server.query}", create=True)
 
 
+@pytest.mark.slow
 def test_of_what_many_want_done_each_thing_is_done_once(any_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store = any_store
     monkeypatch.setattr(claim_queue, "LOOKS", (0.0, 0.01))

@@ -49,6 +49,7 @@ def test_a_limit_ends_a_trial_between_two_epochs(tmp_path: Path) -> None:
     assert [path for folder in ("claims", "drivers") for path in (results / folder).iterdir()] == []
 
 
+@pytest.mark.slow
 def test_a_trial_that_dies_is_tried_as_often_as_by_ray(tmp_path: Path) -> None:
     results = tmp_path / "results"
     file = write(tmp_path, ONE_STAGE.replace("seeds: 2", "seeds: 1"))
