@@ -69,12 +69,13 @@ def datasets(form: str) -> None:
     if form == "json":
         write_json(screen(), [asdict(known) for known in sets.KNOWN.values()])
         return
-    names = ("source", "classes", "train", "unlabelled", "test", "pixels", "channels")
+    names = ("source", "targets", "classes", "train", "unlabelled", "test", "pixels", "channels")
     rows = []
     for name, known in sets.KNOWN.items():
         size = str(known.image_size or "varies")
         counts = [str(n) if n else "-" for n in (known.num_train, known.num_unlabelled, known.num_test)]
-        rows.append([name, str(known.num_classes), *counts, size, str(known.channels)])
+        targets = "masks" if known.masks else "labels"
+        rows.append([name, targets, str(known.num_classes), *counts, size, str(known.channels)])
     console = screen()
     print_table(console, "", [Column(name, left=True, key=name == "source") for name in names], rows)
     console.print("also: parquet:PATH, a file or a folder of shards")

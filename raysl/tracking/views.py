@@ -7,7 +7,7 @@ version that does not know it shows its own page instead, and `tests/tracking/te
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,7 +76,8 @@ def views_of(folder_id: str, facts: Sequence[RunFacts]) -> list[View]:
     for experiment in dict.fromkeys(stage.experiment for stage in stages):
         several = [stage for stage in stages if stage.experiment == experiment]
         if len(several) > 1:
-            views.append(_selected_view(folder_id, experiment, min(stage.start for stage in several)))
+            measured = {name for run in facts if run.experiment == experiment for name in run.metrics}
+            views.append(_selected_view(folder_id, experiment, measured, min(stage.start for stage in several)))
     return views
 
 
@@ -101,10 +102,12 @@ def _stage_views(folder_id: str, stage: RunFacts, num_configs: int, name: str) -
     ]
 
 
-def _selected_view(folder_id: str, experiment: str, created: int) -> View:
+def _selected_view(folder_id: str, experiment: str, measured: Collection[str], created: int) -> View:
+    """Return the view of an experiment's selected configs, best first; measured: the names of its runs' metrics."""
     tags = {"raysl.folder": folder_id, "raysl.kind": "config", "raysl.current": "true", "raysl.selected": "true"}
     key = f"{prefix(folder_id)}selected"
-    state = _state(_chosen(**tags), f"final/{METRICS[0].test}_mean", False, 0)
+    scores = [f"final/{metric.test}_mean" for metric in METRICS]
+    state = _state(_chosen(**tags), next((name for name in scores if name in measured), scores[0]), False, 0)
     state |= {"groupBy": _grouped(LABEL), "useGroupedValuesInCharts": True}
     columns = _columns(["tags.`raysl.method`", "tags.`raysl.labels`"], "config")
     return View(experiment, "selected", "", 0, key, created, state | columns | _config_charts(key))

@@ -81,11 +81,9 @@ class Search:
         )
         return self
 
-    def score(self, accuracy: float = 0.9) -> "Search":
+    def score(self, value: float = 0.9, metric: str = "accuracy") -> "Search":
         assert self.selection is not None
-        self.scores = {
-            trial_id: Score(trial_id, {"accuracy": accuracy}, 100, "{}") for trial_id in self.selection.trial_ids
-        }
+        self.scores = {trial_id: Score(trial_id, {metric: value}, 100, "{}") for trial_id in self.selection.trial_ids}
         return self
 
     def tables(self, *others: "Search") -> Tables:

@@ -152,6 +152,16 @@ def test_stages_of_one_experiment_are_compared_by_what_tells_them_apart(make_sea
     assert "viewStateShareKey=raysl-f01dacc0-s1-configs&" in found[2].url
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "mean_iou"])
+def test_selected_configs_are_sorted_by_what_was_measured(make_search: Any, uri: str, metric: str) -> None:
+    worse = make_search(lrs=(0.01,), num_seeds=1).end_all().select().score(0.2, metric)
+    better = make_search(lrs=(0.02,), num_seeds=1, stage_id="s1", labels=100).end_all().select().score(0.4, metric)
+    sync(worse.tables(better), uri, FOLDER)
+    _, state = views(uri)["raysl-f01dacc0-selected"]
+    assert state["orderByKey"] == f"metrics.`final/test_{metric}_mean`"
+    assert shown(uri, state) == ["lr=0.02", "lr=0.01"]
+
+
 def test_the_best_link_is_that_of_the_largest_stage() -> None:
     selected, pretext, last = (Link("one", name, number, "") for name, number in (("a", 0), ("b", 4), ("c", 4)))
     assert best_link([]) is None
