@@ -6,8 +6,9 @@ GPU computes them; a graph launches all of them at once, and gives the same numb
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,20 +23,28 @@ Views = Mapping[str, View]
 Compute = Callable[[Views, Step], Losses]
 
 
-class _WatchedStep(Step):
+class WatchedStep(Step):
     """A step that notes that its number was read: a graph would repeat the number that it was recorded with."""
 
     read = False
 
     @property
     def number(self) -> int:
-        self.read = True
-        return self[0]
+        return self._reading()[0]
 
     @property
     def total(self) -> int:
+        return self._reading()[1]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._reading())
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._reading()[place]
+
+    def _reading(self) -> tuple[int, ...]:
         self.read = True
-        return self[1]
+        return tuple(super().__iter__())
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ class GraphedStep:
 
     def _watched(self, views: Views, step: Step) -> Losses:
         """Compute a step eagerly, and find out whether a graph may replay it."""
-        watched = _WatchedStep(*step)
+        watched = WatchedStep(*step)
         mode = torch.cuda.get_sync_debug_mode()
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
