@@ -16,6 +16,7 @@ from raysl.results.metrics import METRICS, measured
 from raysl.results.records.rows import spec_of
 from raysl.results.short_names import short_names
 from raysl.results.tables.build import Tables
+from raysl.search.grid_ends import grid_ends
 from raysl.search.selection import OBJECTIVES, RULES
 
 Rows = list[dict[str, Any]]
@@ -52,6 +53,8 @@ def _show_stages(
             more = f"and {len(configs) - len(rows)} more configs: `raysl show {uri}`"
             console.print(more, markup=False, soft_wrap=True)
         console.print(_selected(selection), markup=False)
+        for end in _ends(configs, selection, trials[stage_id]):
+            console.print(end, markup=False, soft_wrap=True)
         if configs[0]["pareto"] is not None:
             console.print(_front(configs), markup=False)
         for row in configs:
@@ -105,6 +108,17 @@ def _selected(selection: Mapping[str, Any] | None) -> str:
         return "not selected yet: trials are missing"
     chosen = f"selected {selection['config_id']}: " if selection["config_id"] else ""
     return f"{chosen}{selection['reason']}"
+
+
+def _ends(configs: Rows, selection: Mapping[str, Any] | None, trials: Rows) -> list[str]:
+    """Return a line for each selected value at an end of its grid."""
+    if selection is None or selection["config_id"] is None:
+        return []
+    beyond = {"smallest": "smaller", "largest": "larger"}
+    return [
+        f"{key}={value:g} is the {end} of its {count} values: a {beyond[end]} one may be better"
+        for key, value, end, count in grid_ends(configs, selection["config_id"], trials[0]["method"])
+    ]
 
 
 def _front(configs: Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,53 @@
+"""Selected values at an end of their grid, beyond which a better one may lie."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from raysl import methods
+
+End = Literal["smallest", "largest"]
+ENDS: Sequence[tuple[End, Callable[..., float]]] = (("smallest", min), ("largest", max))
+
+
+class GridEnd(NamedTuple):
+    """A value at an end of its grid.  key: its dotted key.  num_values: of the grid."""
+
+    key: str
+    value: float
+    end: End
+    num_values: int
+
+
+def grid_ends(configs: Sequence[Mapping[str, Any]], config_id: str, method: str | None) -> list[GridEnd]:
+    """Return which numbers of a config are the smallest or the largest of a stage's grid, and could go on.
+
+    A value that is its hyperparameter's own limit cannot.  There is none for a stage whose configs are no whole grid.
+    configs: the stage's, with a column `params.<dotted key>` for each searched key.  method: the stage's.
+    """
+    keys = [key for key in configs[0] if key.startswith("params.") and configs[0][key] is not None]
+    tried = {key: {config[key] for config in configs} for key in keys}
+    if len(configs) != math.prod(len(values) for values in tried.values()):
+        return []
+    chosen = next(config for config in configs if config["config_id"] == config_id)
+    return [
+        GridEnd(name, chosen[key], end, len(tried[key]))
+        for key in keys
+        if len(tried[key]) > 1 and all(map(_is_number, tried[key]))
+        for name in [key.removeprefix("params.")]
+        for end, outermost in ENDS
+        if chosen[key] == outermost(tried[key]) and chosen[key] not in _limits(method, name)
+    ]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _limits(method: str | None, key: str) -> set[float]:
+    """Return the limits that a method sets to one of its hyperparameters, and may itself have."""
+    if method not in methods.names() or not key.startswith("method."):
+        return set()
+    field = methods.settings_model(str(method)).model_fields.get(key.removeprefix("method."))
+    marks = field.metadata if field is not None else []
+    return {limit for mark in marks for name in ("ge", "le") if (limit := getattr(mark, name, None)) is not None}
