@@ -46,6 +46,7 @@ for _command in (
     searching.plan,
     reading.show,
     reading.table,
+    reading.seeds,
     reading.report,
     models.models,
     models.export,

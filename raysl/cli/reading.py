@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from raysl.cli.options import Overrides, Profile
+from raysl.cli.options import Form, Overrides, Profile
 from raysl.errors import UserError
 
 
@@ -59,6 +59,16 @@ def table(
     from raysl.commands import table as command
 
     command.table(results, form, output)
+
+
+def seeds(
+    results: Annotated[str, typer.Argument(help="A results folder or URI.", show_default=False)],
+    form: Form = "table",
+) -> None:
+    """Say how many seeds would tell the two best configs of each stage apart, what they cost, and the command."""
+    from raysl.commands import seeds as command
+
+    command.seeds(results, form)
 
 
 def report(

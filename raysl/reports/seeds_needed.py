@@ -1,0 +1,114 @@
+"""How many seeds would tell a stage's selected config from the next best."""
+
+import statistics
+from dataclasses import dataclass
+from functools import lru_cache
+from shlex import quote
+
+import numpy as np
+from scipy import stats
+
+from raysl.reports.pairs import Pair, pairs
+from raysl.reports.searched import own_trials
+from raysl.reports.stages import Row, Searched
+
+ERROR = 0.05  # two-sided
+POWER = 0.8
+MOST_SEEDS = 1000
+QUANTILES = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """A stage's selected config and the next best.
+
+    pair: the next best against the selected one, by seed.
+    needed: the least number of seeds at which a paired t test of the stated error finds the difference with the stated
+        power, if mean and deviation of the differences are what they are now; None above `MOST_SEEDS`.
+    """
+
+    stage: Searched
+    selected: Row
+    pair: Pair
+    needed: int | None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that both were trained with."""
+        own, other = ({trial["seed"] for trial in own_trials(self.stage, one)} for one in (self.selected, self.next))
+        return tuple(sorted(own & other))
+
+    @property
+    def next(self) -> Row:
+        """The next best config."""
+        return self.pair.config
+
+    @property
+    def num_trials(self) -> int:
+        """Trials of both configs that are missing for the number of seeds that is needed."""
+        return 2 * max(0, (self.needed or 0) - len(self.seeds))
+
+    @property
+    def seconds(self) -> float | None:
+        """The training time of the missing trials; None where it was not recorded."""
+        each = [config["seconds_mean"] for config in (self.selected, self.next)]
+        return None if None in each else self.num_trials * statistics.fmean(each)
+
+
+def contest(stage: Searched) -> Contest:
+    """Return a stage's contest; `pairs.obstacle` says of which stages there is none."""
+    pair = pairs(stage)[0]
+    selected = next(config for config in stage.configs if config["selected"])
+    return Contest(stage, selected, pair, seeds_needed(pair.mean, statistics.stdev(pair.differences)))
+
+
+def options(one: Contest) -> list[str]:
+    """Return the options of `raysl tune` that train what is missing, and nothing else where the configs allow it."""
+    assert one.needed is not None, "others need more than any search has"
+    seeds = list(one.seeds)
+    more = [seed for seed in range(one.needed + len(seeds)) if seed not in seeds]
+    wanted = seeds + more[: max(0, one.needed - len(seeds))]
+    is_range = sorted(wanted) == list(range(len(wanted)))
+    found = [f"--set seeds={len(wanted) if is_range else quote(str(wanted).replace(' ', ''))}"]
+    differing = [key for key in one.selected if key.startswith("params.") and one.selected[key] != one.next[key]]
+    if len(differing) == 1:
+        [key] = differing
+        path = f"stages.{one.stage.stage}.{key.removeprefix('params.')}"
+        found.append(f"--set {quote(f'{path}={{grid: [{one.selected[key]}, {one.next[key]}]}}')}")
+    return found
+
+
+def seeds_needed(mean: float, std: float) -> int | None:
+    """Return the least number of seeds whose paired t test has the power; None above `MOST_SEEDS`.
+
+    mean, std: of the differences.
+    """
+    if mean == 0:
+        return None
+    if std == 0:
+        return 2
+    return _least(abs(mean) / std)
+
+
+def power(effect: float, num_seeds: int) -> float:
+    """Return the probability that a paired t test finds a difference (Cohen 1988, chapter 2).
+
+    effect: the mean of the differences over their standard deviation.
+    """
+    freedom = num_seeds - 1
+    bound, shift = stats.t.ppf(1 - ERROR / 2, freedom), effect * num_seeds**0.5
+    # By the quantiles of the deviation: scipy's noncentral t is not a number far from its centre.
+    deviations = np.sqrt(stats.chi2.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES, freedom) / freedom)
+    found = stats.norm.cdf(shift - bound * deviations) + stats.norm.cdf(-shift - bound * deviations)
+    return float(found.mean())
+
+
+@lru_cache
+def _least(effect: float) -> int | None:
+    low, high = 1, MOST_SEEDS
+    if power(effect, high) < POWER:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(effect, middle) >= POWER else (middle, high)
+    return high
