@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tiny import Finished, here, inline, raysl, start, tables_of, write
 from waiting import wait_for
 
 import raysl as package
+from raysl.results.records.proposals import read_proposals
+from raysl.results.storage.store import Store
 
 EXPERIMENT = """\
 name: tiny
@@ -40,9 +43,8 @@ ONE_AT_A_TIME = ("--max-concurrent", "1")
 
 
 def proposals_of(results: Path) -> list[dict[str, Any]]:
-    [file] = (results / "proposals").iterdir()
-    found: list[dict[str, Any]] = json.loads(file.read_text())["content"]
-    return found
+    [folder] = (results / "proposals").iterdir()
+    return [asdict(one) for one in read_proposals(Store.open(str(results), create=False), folder.name)]
 
 
 @pytest.fixture
