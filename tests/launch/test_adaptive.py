@@ -67,6 +67,11 @@ def test_every_config_is_trained_on_all_seeds_and_told_as_their_mean(undisturbed
     assert told == pytest.approx(dict(enumerate(list(means.values())[:-1])))  # nothing is asked after the last one
 
 
+def test_each_proposal_is_a_file_with_the_token_of_the_claim(undisturbed: tuple[Path, Path]) -> None:
+    [folder] = (undisturbed[1] / "proposals").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == [f"{number}.1.json" for number in range(6)]
+
+
 def test_the_next_stage_starts_from_the_config_that_was_selected(undisturbed: tuple[Path, Path]) -> None:
     trials = package.read(str(undisturbed[1])).trials.to_pylist()
     starts = [json.loads(trial["spec"])["start"] for trial in trials if trial["stage"] == "finetune"]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from waiting import wait_for
 from raysl.errors import FencedError
 from raysl.launch.coordination import leases as module
 from raysl.launch.coordination.leases import Leases
+from raysl.launch.driver.connection import Connection
+from raysl.launch.driver.observer import Observer
+from raysl.launch.driver.options import Options
 from raysl.results.records.proposals import Proposal, read_proposals, write_proposal
 from raysl.results.storage.store import Store
 
@@ -26,6 +30,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         return
     with s3_server() as server:
         yield Store.open(f"s3://{BUCKET}/results?{server.query}", create=True)
+
+
+class Nobody(Observer):
+    """An observer of nothing."""
 
 
 def elsewhere(store: Store) -> Leases:
@@ -118,6 +126,19 @@ def test_its_next_sign_of_life_tells_it(
         wait_for("end of the signs", lambda: not silent._thread.is_alive())
         with pytest.raises(FencedError, match="that of another, pid 1 has taken over"):
             silent.check()
+
+
+def test_a_driver_that_trains_is_stopped_between_its_writes(
+    store: Store, silent: Leases, take_over: Callable[[], None]
+) -> None:
+    with ExitStack() as stack:
+        connection = Connection(Options(backend="inline"), [], silent, Nobody(), stack)
+        take_over()
+        connection.check_limits()
+        with pytest.raises(FencedError):
+            silent.verify()
+        with pytest.raises(FencedError):
+            connection.check_limits()
 
 
 def test_a_driver_that_only_waits_fences_silent_ones(
