@@ -56,6 +56,10 @@ class SearchError(_ShownError, RuntimeError):
     """A failure that stops a running search through no mistake of the user; its results are kept."""
 
 
+class FencedError(SearchError):
+    """Another search counts this one as gone and has taken over its work; nothing that was done is lost."""
+
+
 def checked_path(path: Path, what: str, kind: type[UserError] = UserError) -> Path:
     """Return the path or address itself.
 

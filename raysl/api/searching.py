@@ -33,7 +33,8 @@ def run_search(search: PreparedSearch, options: Options, watched: AbstractContex
     """Do all of a search that is not done yet, and publish its tables, whatever ends it; return how it ended.
 
     watched: a context that yields the observer; it is left before the last sync to the tracking store.
-    Raises SearchError if the cluster or the results folder is lost; finished trials are kept.
+    Raises SearchError if the cluster or the results folder is lost, or another search has taken this one for gone;
+    finished trials are kept.
     """
     stopped = ""
     with Leases(search.store) as leases:
@@ -58,7 +59,7 @@ def run_search(search: PreparedSearch, options: Options, watched: AbstractContex
 
 
 def _searcher(search: PreparedSearch, options: Options, leases: Leases, observer: Observer, tracker: Tracker) -> Search:
-    recorder = search.request.recorder(search.store, lambda: leases.turn("cells"))
+    recorder = search.request.recorder(leases.store, lambda: leases.turn("cells"))
 
     def changed(outcome: Outcome) -> None:
         tracker.notify()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from raysl.results.records.proposals import Told, read_proposals, write_proposals
+from raysl.results.records.proposals import Told, read_proposals, write_proposal
 from raysl.results.records.rows import TrialRow
 from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment, Stage
@@ -28,14 +28,17 @@ class AdaptiveSearch:
         starts: Mapping[int, str],
         store: Store | None,
         created_at: float,
+        token: int = 0,
     ) -> None:
         """Begin a stage, or resume it from the results folder.
 
         starts: seed -> id of the trial that this seed starts from.
         store: the results folder; None if there is none and nothing will be proposed.
         created_at: unix seconds, for a stage that begins now.
+        token: the fencing token of the claim to propose configs; 0 without a claim.
         """
         self.experiment, self.stage, self.datas, self.starts, self.store = experiment, stage, datas, starts, store
+        self.token = token
         self.record = stage_record(experiment, stage, datas, starts, created_at, ())
         self.sampler = Sampler(stage.settings.search, stage.space, stage.objectives)
         self.sampler.replay(read_proposals(store, self.record.stage_id) if store is not None else [])
@@ -71,7 +74,8 @@ class AdaptiveSearch:
             return ()
         self._told |= {one.number for one in told}
         assert self.store is not None
-        write_proposals(self.store, self.record.stage_id, self.sampler.proposals)
+        number = len(self.sampler.proposals) - 1
+        write_proposal(self.store, self.record.stage_id, number, self.token, self.sampler.proposals[number])
         self._add(params)
         return self.trials[-1]
 

@@ -1,6 +1,7 @@
 """What `cluster/README.md` says is there, and costs what it says."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -85,6 +86,34 @@ def test_costs_are_those_of_the_labels(name: str) -> None:
     )
     dear = sum(price * number for price, number in workers)
     assert re.findall(r"\d+\.\d\d", row) == [f"{cost:.2f}" for cost in (head, head + 4 * workers[0][0], head + dear)]
+
+
+def _sections() -> dict[str, list[str]]:
+    """Return the commands of each section, by its title."""
+    parts = [part.partition("\n") for part in re.split(r"^## ", TEXT, flags=re.MULTILINE)]
+    return {title: [line for line in text.splitlines() if line.startswith("    ")] for title, _, text in parts}
+
+
+def test_results_are_deleted_in_their_own_section_after_a_check() -> None:
+    deletes = re.compile(r"\baws s3 (rb|rm)\b|\bgcloud storage (rm|buckets delete)\b|\bgsutil\b.* r[bm]\b")
+    found = {
+        title: lines for title, all_of_it in _sections().items() if (lines := list(filter(deletes.search, all_of_it)))
+    }
+    assert list(found) == ["Delete the results"]
+    assert len(found["Delete the results"]) == 2
+    for line in found["Delete the results"]:
+        assert re.search(r'read -r .* name && test "\$name" = BUCKET && (aws|gcloud) ', line)
+
+
+@pytest.mark.parametrize(("typed", "deleted"), [("BUCKET", True), ("BUCKE", False), ("", False), ("y", False)])
+def test_nothing_is_deleted_unless_the_name_is_typed(typed: str, deleted: bool) -> None:
+    for line in _sections()["Delete the results"]:
+        if "read -r" in line:
+            script = "aws() { echo deleted; }; gcloud() { echo deleted; };" + line
+            done = subprocess.run(
+                ["bash", "-c", script], input=f"{typed}\n", capture_output=True, text=True, check=False
+            )
+            assert ("deleted" in done.stdout) == deleted
 
 
 def test_readme_says_what_was_not_tried() -> None:

@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tiny import Finished, here, inline, raysl, start, tables_of, write
 from waiting import wait_for
 
 import raysl as package
+from raysl.results.records.proposals import read_proposals
+from raysl.results.storage.store import Store
 
 EXPERIMENT = """\
 name: tiny
@@ -40,9 +43,8 @@ ONE_AT_A_TIME = ("--max-concurrent", "1")
 
 
 def proposals_of(results: Path) -> list[dict[str, Any]]:
-    [file] = (results / "proposals").iterdir()
-    found: list[dict[str, Any]] = json.loads(file.read_text())["content"]
-    return found
+    [folder] = (results / "proposals").iterdir()
+    return [asdict(one) for one in read_proposals(Store.open(str(results), create=False), folder.name)]
 
 
 @pytest.fixture
@@ -63,6 +65,11 @@ def test_every_config_is_trained_on_all_seeds_and_told_as_their_mean(undisturbed
     assert [p["params"]["optimizer.lr"] for p in proposals] == list(means)
     told = {one["number"]: one["values"][0] for proposal in proposals for one in proposal["told"]}
     assert told == pytest.approx(dict(enumerate(list(means.values())[:-1])))  # nothing is asked after the last one
+
+
+def test_each_proposal_is_a_file_with_the_token_of_the_claim(undisturbed: tuple[Path, Path]) -> None:
+    [folder] = (undisturbed[1] / "proposals").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == [f"{number}.1.json" for number in range(6)]
 
 
 def test_the_next_stage_starts_from_the_config_that_was_selected(undisturbed: tuple[Path, Path]) -> None:

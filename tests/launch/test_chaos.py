@@ -1,5 +1,7 @@
 """Whatever dies, and however often: the same command again ends in the tables of an undisturbed search."""
 
+import itertools
+import json
 import os
 import random
 import signal
@@ -11,48 +13,67 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import elsewhere
 import pytest
 from clusters import Cluster, cluster, descendants
 from mlflow import MlflowClient
 from mlflow_server import MlflowServer, mlflow_server
-from tiny import EXPERIMENT, command, raysl, tables_of, write
+from tiny import EXPERIMENT, raysl, tables_of, write
 from waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("RAYSL_KILLS", "10"))
+KILLS = int(os.environ.get("RAYSL_KILLS", "12"))
 KILLS_OF_GROUPS = max(KILLS // 3, 6)  # one of each kind at least
 ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("epochs: 4", "epochs: 25")
 ALONE = ONE_STAGE.replace("seeds: 2", "seeds: 5")  # ten trials of one worker
 GROUPS = ONE_STAGE.replace("name: tiny", "name: groups").replace("[1e-2, 1e-3]", "[3e-3]")
-ALL_KINDS = {"driver", "raylet", "tracking server", "trial", "train worker"}
+ALL_KINDS = {"driver", "stopped driver", "raylet", "tracking server", "trial", "train worker"}
+CLOCKS = -7200, 0, 3600  # seconds that the drivers' clocks are ahead
+TOLD = "has taken over its work"
 TRIAL, TRAIN_WORKER = "ray::TrialProcess", "TrainWorker"  # in the titles of processes
 
 
 class Chaos:
-    """A search, given again whenever its driver is dead, and what is killed around it."""
+    """A search, given again whenever its driver is dead, and what is killed around it.
+
+    Each driver is on a machine of its own, whose clock is ahead or behind.
+    """
 
     def __init__(self, nodes: Cluster, server: MlflowServer, results: Path, rng: random.Random) -> None:
         self.nodes, self.server, self.results, self.rng = nodes, server, results, rng
         self.killed: Counter[str] = Counter()  # in the search that goes on
         self.raylets = 0
+        self.arguments: tuple[object, ...] = ()  # of the command that is given again
+        self.machines = itertools.count()
 
     def search(self, file: Path, kills: int, *more: object) -> None:
         """Do the search of a file to its end, with so many kills on the way, as many of each kind as can be."""
         where = ("--results", self.results, "--address", self.nodes.address, "--tracking", self.server.uri)
-        arguments = command("tune", file, *where, *more)
+        self.arguments = ("tune", file, *where, *more)
         self.killed.clear()
-        log = self.results.parent / "driver.log"
         for _ in range(kills + 3):
-            with log.open("ab") as output:
-                driver = subprocess.Popen(arguments, stdout=output, stderr=output, env=dict(self.nodes.environment))
+            driver = self._start()
             while self.killed.total() < kills and self._progress(driver):
                 time.sleep(self.rng.uniform(0, 0.5))  # over several epochs
-                self._kill(driver)
+                driver = self._kill(driver)
             if driver.wait(timeout=2 * PATIENCE) == 0:
                 break
-        assert driver.returncode == 0, log.read_text()[-4000:]
+        assert driver.returncode == 0, self._printed()[-4000:]
         sys.stdout.write(f"killed: {dict(self.killed)}\n")
         assert self.killed.total() == kills, f"the search was over after {self.killed}"
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        place = next(self.machines)
+        arguments = elsewhere.command(f"machine {place}", CLOCKS[place % len(CLOCKS)], *self.arguments)
+        with self._log.open("ab") as output:
+            return subprocess.Popen(arguments, stdout=output, stderr=output, env=dict(self.nodes.environment))
+
+    @property
+    def _log(self) -> Path:
+        return self.results.parent / "driver.log"
+
+    def _printed(self) -> str:
+        return " ".join(self._log.read_text().split())
 
     def _progress(self, driver: subprocess.Popen[bytes]) -> bool:
         """Wait until something new is in the results folder; False where the driver ends before."""
@@ -75,10 +96,12 @@ class Chaos:
                 continue
         return found
 
-    def _kill(self, driver: subprocess.Popen[bytes]) -> None:
+    def _kill(self, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        """Kill or stop something; return the driver that searches from now on."""
         trials, workers = self._processes(TRIAL), self._processes(TRAIN_WORKER)
         targets: dict[str, Callable[[], None]] = {
             "driver": driver.kill,
+            "stopped driver": lambda: None,
             "tracking server": self._restart_server,
         }
         if self.nodes.joined():
@@ -90,11 +113,37 @@ class Chaos:
         target = self.rng.choice(
             [name for name in targets if self.killed[name] == min(self.killed[n] for n in targets)]
         )
+        successor = driver
         try:
+            if target == "stopped driver":
+                successor = self._stop(driver)
             targets[target]()
         except ProcessLookupError:  # it ended by itself meanwhile
-            return
+            return driver
         self.killed[target] += 1
+        return successor
+
+    def _stop(self, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        """Suspend a driver until another has taken over its work; return that one."""
+        ids = [name for name in self._drivers() if self._drivers()[name] == driver.pid]
+        if not ids or driver.poll() is not None:
+            raise ProcessLookupError
+        told = self._printed().count(TOLD)
+        driver.send_signal(signal.SIGSTOP)
+        successor = self._start()
+        deadline = time.monotonic() + PATIENCE
+        while not (self.results / "fenced" / ids[0]).exists():
+            assert successor.poll() is None, self._printed()[-4000:]
+            assert time.monotonic() < deadline, "the stopped driver was never taken for gone"
+            time.sleep(0.05)
+        driver.send_signal(signal.SIGCONT)
+        assert driver.wait(timeout=PATIENCE) == 1, self._printed()[-4000:]
+        assert self._printed().count(TOLD) == told + 1, self._printed()[-4000:]
+        return successor
+
+    def _drivers(self) -> dict[str, int]:
+        """Return the pids of the drivers on the results folder, by id."""
+        return {path.stem: json.loads(path.read_text())["pid"] for path in self.results.glob("drivers/*.json")}
 
     def _processes(self, title: str) -> list[int]:
         trees = [self.nodes.head.pid, *(process.pid for process in self.nodes.nodes.values())]
@@ -160,6 +209,7 @@ def runs(uri: str) -> Counter[tuple[str, str]]:
 
 
 def files(results: Path) -> list[str]:
-    """Return all files of a results folder but its own database, and the sets that nodes got through it."""
-    paths = (path for path in results.rglob("*") if path.is_file() and path.parent.name != "data")
+    """Return all files of a results folder but its own database, drivers' fences, and the sets that nodes got."""
+    passed_over = {"data", "fenced"}
+    paths = (path for path in results.rglob("*") if path.is_file() and path.parent.name not in passed_over)
     return sorted(str(path.relative_to(results)) for path in paths if path.suffix != ".db")

@@ -16,7 +16,7 @@ import pytest
 from raysl.errors import ResultsError
 from raysl.results.records.features import Features, read_features, write_features
 from raysl.results.records.paper_tables import PaperTables, read_paper_tables, write_paper_tables
-from raysl.results.records.proposals import Proposal, Told, read_proposals, write_proposals
+from raysl.results.records.proposals import Proposal, Told, read_proposals, write_proposal
 from raysl.results.records.rows import Score, TrialRow, read_row, read_scores, write_row, write_score
 from raysl.results.records.stages import (
     SelectionRecord,
@@ -47,7 +47,7 @@ def whole(
         write_score(store, Score(f"t{place}", {"accuracy": 0.75 + place / 10}, 500, "{}"))
         write_stage(store, make_stage(stage_id=f"s{place}", stage=f"stage{place}"))
         write_selection(store, make_selection(stage_id=f"s{place}"))
-        write_proposals(store, f"s{place}", [Proposal({"lr": 0.5 + place}, (Told(0, "finished", (0.25,)),))])
+        write_proposal(store, f"s{place}", 0, 1, Proposal({"lr": 0.5 + place}, (Told(0, "finished", (0.25,)),)))
         write_paper_tables(store, PaperTables(f"table{place}", "paper", "a paper", (), {"a/b/c": "s0"}, {}))
         write_features(store, Features(f"t{place}", ("a", "b"), "digits", arrays[0], arrays[0], arrays[1]))
     publish(store, edited)
@@ -64,7 +64,7 @@ READERS: dict[str, tuple[str, Callable[[Store], Any]]] = {
     "scores/t0.parquet": ("scores/t1.parquet", lambda store: read_scores(store, ["t0"]).get("t0")),
     "stages/s0.json": ("stages/s1.json", lambda store: [s for s in read_stages(store) if s.stage_id != "s1"] or None),
     "selections/s0.json": ("selections/s1.json", lambda store: read_selections(store).get("s0")),
-    "proposals/s0.json": ("proposals/s1.json", lambda store: read_proposals(store, "s0") or None),
+    "proposals/s0/0.1.json": ("proposals/s1/0.1.json", lambda store: read_proposals(store, "s0") or None),
     "tables/table0@paper.json": (
         "tables/table1@paper.json",
         lambda store: [t for t in read_paper_tables(store) if t.name != "table1"] or None,

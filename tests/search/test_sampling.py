@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from raysl.config import load
 from raysl.errors import UserError
-from raysl.results.records.proposals import Proposal, Told, read_proposals, write_proposals
+from raysl.results.records.proposals import Proposal, Told, read_proposals, write_proposal
 from raysl.results.storage.store import Store
 from raysl.search import sampling
 from raysl.search.experiment import SearchSettings
@@ -320,6 +320,7 @@ def test_proposals_survive_the_results_folder(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path), create=True)
     assert read_proposals(store, "stage") == []
     whole = search(optuna(), 4).proposals
-    write_proposals(store, "stage", whole)
+    for number, proposal in enumerate(whole):
+        write_proposal(store, "stage", number, 1, proposal)
     assert read_proposals(store, "stage") == whole
     assert isinstance(whole[1], Proposal)

@@ -9,6 +9,7 @@ from raysl.launch.cluster.budget import PricedNode
 from raysl.launch.cluster.capacity import Node
 from raysl.launch.cluster.cluster_file import capacity
 from raysl.launch.cluster.connected import is_connected
+from raysl.launch.coordination.leases import Leases
 from raysl.launch.driver.observer import Observer
 from raysl.launch.driver.options import Options
 from raysl.launch.runtime import inline
@@ -24,10 +25,16 @@ class Connection:
     """This process, or a cluster that is connected to or started when it is first needed."""
 
     def __init__(
-        self, options: Options, experiments: Sequence[Experiment], observer: Observer, stack: ExitStack
+        self,
+        options: Options,
+        experiments: Sequence[Experiment],
+        leases: Leases,
+        observer: Observer,
+        stack: ExitStack,
     ) -> None:
         """Prepare a connection; stack: the connection is closed when the stack is."""
-        self.options, self.experiments, self.observer, self.stack = options, experiments, observer, stack
+        self.options, self.experiments, self.leases, self.observer = options, experiments, leases, observer
+        self.stack = stack
         self._connected = False
         self._is_own = False  # whether the cluster is this search's own, and ends with it
 
@@ -56,8 +63,9 @@ class Connection:
         run(work, following, self.check_limits, stay=math.inf if self._is_own else STAY)
 
     def check_limits(self) -> None:
-        """Raise LimitError or Ended if the search has to stop; called often while trials are trained."""
+        """Raise LimitError, FencedError or Ended if the search has to stop; called often while trials are trained."""
         signals.check()
+        self.leases.check()
         self.options.limits.check(self._priced_nodes)
 
     def _connect(self) -> None:

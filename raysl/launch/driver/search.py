@@ -64,8 +64,10 @@ class Search:
                     if work is not None:
                         self.session.connection.run(work, works)
             finally:
-                self._publish()
-                self._ended()
+                try:
+                    self._publish()
+                finally:
+                    self._ended()
         return self.outcome
 
     def prune(self) -> None:

@@ -43,7 +43,7 @@ class Session:
         self.options, self.observer = options, observer
         self.outcome = Outcome()
         self.stack = ExitStack()
-        self.connection = Connection(options, experiments, observer, self.stack)
+        self.connection = Connection(options, experiments, leases, observer, self.stack)
         self.weights = SharedWeights(self.store, own_code=options.retrain == "code")
         self._changed = changed
         self._seen: set[str] = set()  # ids of other drivers

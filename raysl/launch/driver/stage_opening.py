@@ -23,7 +23,7 @@ class StageOpening:
     def __init__(self, session: Session) -> None:
         self.session, self.store = session, session.store
         self._adaptive: dict[str, AdaptiveSearch] = {}  # by stage id
-        self._proposes = False
+        self._token: int | None = None  # the fencing token of the claim to propose configs, once there is one
         self._of_other_code: set[str] = set()  # trials that were reported
 
     def open(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> Working[StageRun]:
@@ -66,14 +66,19 @@ class StageOpening:
         self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]
     ) -> Working[AdaptiveSearch]:
         """Return a stage's adaptive search; as long as it has configs to propose, no other driver proposes any."""
-        search = AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time())
-        if self._proposes or search.num_left == 0:
-            return search
+        if self._token is None:
+            search = AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time())
+            if search.num_left == 0:
+                return search
+            self._token = yield from self._claim(experiment)
+        return AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time(), self._token)
+
+    def _claim(self, experiment: Experiment) -> Working[int]:
+        """Claim to propose configs, as soon as no other driver has claimed it; return the claim's fencing token."""
         leases = self.session.leases
         while (driver := leases.taken().get(ADAPTIVE)) or not leases.claim(ADAPTIVE):
             self.session.connection.capacity(experiment)
             who = f"the search of {driver}" if driver else "another search"
             yield from self.session.wait(f"{who}, which proposes configs in this folder")
-        self._proposes = True
         self.session.stack.callback(leases.release, ADAPTIVE)
-        return AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time())
+        return leases.token(ADAPTIVE)

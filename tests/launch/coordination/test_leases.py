@@ -98,6 +98,7 @@ def test_what_a_killed_driver_had_is_free_at_once(store: Store, own: Leases, is_
     holder.wait() if is_buried else os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
     assert own.claim("a")
     assert sorted(files(store)) == sorted([f"{own.driver.id}.json", f"a.{own.driver.id}"])
+    assert store.list("fenced", "") == [], "no process is left to be told"
     holder.communicate()
 
 
@@ -160,8 +161,8 @@ def test_a_driver_gives_signs_of_life(store: Store, monkeypatch: pytest.MonkeyPa
         assert store.modified("drivers", "")[name] > before + 1800
 
 
-def test_a_driver_that_others_took_for_gone_is_there_again_before_it_claims(store: Store, own: Leases) -> None:
-    """As after a suspension, when its next sign of life may be seconds away."""
+def test_a_suspended_driver_gives_a_sign_before_it_claims(store: Store, own: Leases) -> None:
+    """Its next sign of life may be seconds away."""
     own._remove(own.driver.id)
     own._beaten -= 100
     assert own.claim("a")
