@@ -93,7 +93,7 @@ def _from_environment() -> tuple[tuple[str, str], ...]:
     for name in os.environ:
         if not _may_hold_secret(name) or not (value := os.environ.get(name)):
             continue
-        if _holds_secret(name) and (name in _CERTAIN or _is_secret(value)):
+        if holds_secret(name) and (name in _CERTAIN or _is_secret(value)):
             found.append((value, os.environ.get("MLFLOW_TRACKING_USERNAME", "") if name in _CERTAIN else ""))
         elif "://" in value:
             found += _of_address(value)
@@ -108,11 +108,12 @@ def _of_address(address: str) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=4096)
 def _may_hold_secret(name: str) -> bool:
-    return _holds_secret(name) or _ADDRESS_NAMES.search(name) is not None
+    return holds_secret(name) or _ADDRESS_NAMES.search(name) is not None
 
 
 @lru_cache(maxsize=4096)
-def _holds_secret(name: str) -> bool:
+def holds_secret(name: str) -> bool:
+    """Return whether an environment variable of this name holds a secret, by the name alone."""
     words = name.upper().split("_")
     named = any(word.endswith(_WORDS) or word == "KEY" for word in words)
     return name in _CERTAIN or (named and words[-1] not in _NO_SECRET)

@@ -6,12 +6,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune import PlacementGroupFactory
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 from ray.tune.trainable import wrap_function
@@ -24,6 +26,7 @@ from raysl.launch.runtime.orphans import remove_orphans
 from raysl.launch.runtime.ray_task_runner import end_group, run_task
 from raysl.launch.runtime.tasks import Work
 from raysl.launch.signals import undisturbed
+from raysl.outgoing import holds_secret
 from raysl.search.experiment import Resources
 
 ORPHAN_SECONDS = 2.0  # between two removals of orphaned placement groups
@@ -47,7 +50,7 @@ def run(work: Work | None, following: Iterator[Work | None], check: Callable[[],
 def _tune(course: Course, check: Callable[[], None]) -> None:
     scratch = tempfile.mkdtemp(prefix=f"raysl-{os.getpid()}-tune-")
     try:
-        tune.Tuner(
+        tuner = tune.Tuner(
             TrialProcess,
             tune_config=tune.TuneConfig(
                 search_alg=_Feeder(course, scratch),
@@ -63,10 +66,26 @@ def _tune(course: Course, check: Callable[[], None]) -> None:
                 failure_config=tune.FailureConfig(max_failures=-1),  # no limit: `_Callback` gives tasks up
                 callbacks=[_Callback(course, check)],
             ),
-        ).fit()
+        )
+        with _secrets_stay_here():
+            tuner.fit()
     finally:
         with undisturbed():
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _secrets_stay_here() -> Iterator[None]:
+    """Keep Tune from copying secrets of this process's environment, AWS's keys, into its actors' runtime environment.
+
+    Ray writes runtime environments to its logs and shows them to everybody in the cluster.
+    """
+    before = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in before if not holds_secret(name)}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = before
 
 
 class _Feeder(Searcher):
