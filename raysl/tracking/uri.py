@@ -61,7 +61,7 @@ def _why_unreadable(uri: str) -> str:
 
 
 def environment_uri() -> str | None:
-    """Return the tracking URI of the environment; None if it is unset or blank, as in a form that nobody has filled in."""
+    """Return the tracking URI of the environment; None if it is unset, or blank as in an unfilled form."""
     return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or None
 
 
