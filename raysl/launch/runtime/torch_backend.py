@@ -37,7 +37,8 @@ class TorchOverNodes(TorchConfig):
 
 def choose_interface() -> None:
     """Have gloo take the interface with Ray's address of this node, unless the environment names one."""
-    if INTERFACE not in os.environ and (name := interface_of(ray.util.get_node_ip_address())):
+    address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    if INTERFACE not in os.environ and (name := interface_of(address)):
         os.environ[INTERFACE] = name
 
 
