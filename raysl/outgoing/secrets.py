@@ -4,13 +4,16 @@ Secrets come from addresses and from the environment. A server, a library or a t
 it is written in an address, quoted, in JSON, in HTML, or in base64 with the user's name.
 """
 
+import configparser
 import json
 import os
 import re
 import threading
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 from raysl.outgoing.addresses import MASK, read_address
 
@@ -59,6 +62,19 @@ def learn_address(address: str) -> None:
     found = read_address(address)
     for secret in found.secrets:
         learn(secret, found.user)
+
+
+def learn_credentials(file: str, names: Iterable[str]) -> None:
+    """Mask from now on the values that a credentials file in INI form has for some keys, in any section.
+
+    A file that is missing or cannot be read is left to the library that needs it.
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    with suppress(configparser.Error, OSError, ValueError):
+        parser.read(Path(file).expanduser(), encoding="utf-8")
+        for section in parser.sections():
+            for name in names:
+                learn(parser.get(section, name, fallback=""))
 
 
 def mask(text: str) -> str:
