@@ -49,6 +49,7 @@ def run(work: Work | None, following: Iterator[Work | None], check: Callable[[],
 
 def _tune(course: Course, check: Callable[[], None]) -> None:
     scratch = tempfile.mkdtemp(prefix=f"raysl-{os.getpid()}-tune-")
+    callback = _Callback(course, check)
     try:
         tuner = tune.Tuner(
             TrialProcess,
@@ -64,11 +65,12 @@ def _tune(course: Course, check: Callable[[], None]) -> None:
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=-1),  # no limit: `_Callback` gives tasks up
-                callbacks=[_Callback(course, check)],
+                callbacks=[callback],
             ),
         )
         with _secrets_stay_here():
             tuner.fit()
+        callback.raise_error()
     finally:
         with undisturbed():
             shutil.rmtree(scratch, ignore_errors=True)
@@ -148,11 +150,13 @@ class _Callback(tune.Callback):
         self.course, self.check, self.failures = course, check, Failures()
         self.running: set[str] = set()
         self.last_ran = self.last_looked = time.monotonic()
+        self.error: Exception | None = None  # of a trial's end, where Tune would take it for the trial's own
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore, which raysl does not use
 
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        self.raise_error()
         self.check()
         check_local_cluster()
         if time.monotonic() - self.last_looked > ORPHAN_SECONDS:
@@ -203,7 +207,15 @@ class _Callback(tune.Callback):
         trial.metric_analysis.clear()
         trial.metric_n_steps.clear()
         trial.run_metadata.invalidate_cache()  # type: ignore[no-untyped-call]
-        self.course.ended(_name(trial))
+        try:
+            self.course.ended(_name(trial))
+        except Exception as error:
+            self.error = error
+
+    def raise_error(self) -> None:
+        """Raise the error that the end of a trial has raised, if there was one."""
+        if self.error is not None:
+            raise self.error
 
 
 def _last_words(trial: TuneTrial) -> str:
