@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from clusters import cluster, descendants
+from clusters import Cluster, cluster, descendants
+from s3_server import BUCKET, KEY, SECRET, s3_server
 from tiny import EXPERIMENT, ONE_PROCESS, command, write
 from waiting import PATIENCE
 
@@ -24,15 +26,10 @@ KEYS = {
 SHORT = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("[1e-2, 1e-3]", "[1e-3]").replace("seeds: 2", "seeds: 1")
 
 
-def holding(text: bytes) -> list[str]:
-    return [name for name, secret in KEYS.items() if secret.encode() in text]
-
-
-def files_holding(folder: Path) -> dict[str, list[str]]:
-    """Return the files below a folder that hold a key, each with the keys' names."""
+def files_holding(folder: Path, *secrets: str) -> list[str]:
+    """Return the files below a folder that hold one of some secrets."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    found = {str(path.relative_to(folder)): holding(path.read_bytes()) for path in files}
-    return {path: names for path, names in found.items() if names}
+    return [str(path) for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)]
 
 
 @contextmanager
@@ -54,29 +51,47 @@ def command_lines() -> Iterator[set[str]]:
         watching.join()
 
 
+def run(command: list[str], found: Cluster, folder: Path, **environment: str) -> str:
+    """Search on a cluster, with variables that the cluster does not have; return what is printed."""
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    done = subprocess.run(
+        command,
+        env={**found.environment, **environment, "TMPDIR": str(scratch)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    time.sleep(1)  # for Ray's logs to be written
+    assert list((found.folder / "ray").rglob("runtime_env*.log")), "Ray keeps its logs elsewhere"
+    return done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2], ids=["one worker", "two workers"])
 def test_keys_of_the_environment_reach_no_file_of_ray_and_no_command_line(tmp_path: Path, workers: int) -> None:
     """Ray writes runtime environments to its logs, and Ray Tune copies AWS's keys into them."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    file, results = write(tmp_path, SHORT), tmp_path / "results"
     with cluster(2) as found, command_lines() as seen:
-        options = ["--address", found.address, *ONE_PROCESS, "--set", f"resources.workers={workers}"]
-        done = subprocess.run(
-            command("tune", file, "--results", results, *options),
-            env={**os.environ, **KEYS, "TMPDIR": str(scratch), "RAY_AUTH_MODE": "disabled"},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        time.sleep(1)  # for the logs to be written
-        assert done.returncode == 0, done.stdout + done.stderr
-        logs = list((found.folder / "ray").rglob("runtime_env*.log"))
-        assert logs, "Ray keeps its logs elsewhere"
-        left = {place: files_holding(folder) for place, folder in (("ray", found.folder), ("results", tmp_path))}
-    assert left == {"ray": {}, "results": {}}
+        options = ["--address", found.address, "--set", f"resources.workers={workers}", *ONE_PROCESS]
+        given = command("tune", write(tmp_path, SHORT), "--results", tmp_path / "results", *options)
+        printed = run(given, found, tmp_path, **KEYS)
+        left = [path for folder in (found.folder, tmp_path) for path in files_holding(folder, *KEYS.values())]
+    assert left == []
     assert any("raylet" in line for line in seen)
-    assert holding("\n".join(seen).encode()) == []
-    assert holding((done.stdout + done.stderr).encode()) == []
+    assert not any(secret in line for line in [printed, *seen] for secret in KEYS.values())
+
+
+@pytest.mark.slow
+def test_keys_of_a_results_address_reach_no_file_of_ray(tmp_path: Path) -> None:
+    with s3_server() as server, cluster(1) as found:
+        results = f"s3://{KEY}:{SECRET}@{BUCKET}/results?{server.query}"  # which the command line refuses
+        code = (
+            f"import raysl; raysl.tune({str(write(tmp_path, SHORT))!r}, results={results!r}, address={found.address!r})"
+        )
+        printed = run([sys.executable, "-c", code], found, tmp_path)
+        left = [path for folder in (found.folder, tmp_path) for path in files_holding(folder, SECRET)]
+    assert left == []
+    assert SECRET not in printed
