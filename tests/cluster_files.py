@@ -2,6 +2,7 @@
 
 import configparser
 import copy
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -145,6 +146,40 @@ def _auth(text: str) -> Faults:
     yield from (f"no setting {name}" for name in names if name not in mlflow_auth_settings())
 
 
+def _policy(text: str) -> Faults:
+    try:
+        policy = json.loads(text)
+    except ValueError as error:
+        yield str(error)
+        return
+    keys = {"Sid", "Effect", "Action", "Resource", "Condition", "Principal"}
+    yield from (f"no key {key}" for key in policy.keys() - {"Version", "Statement"})
+    yield from (f"no key {key}" for statement in policy["Statement"] for key in statement.keys() - keys)
+
+
+def _s3_lifecycle(text: str) -> Faults:
+    from botocore.session import get_session
+    from botocore.validate import validate_parameters
+
+    shape = get_session().get_service_model("s3").shape_for("BucketLifecycleConfiguration")
+    try:
+        validate_parameters(json.loads(text), shape)
+    except Exception as error:  # of JSON's or of botocore's
+        yield str(error)
+
+
+def _gcs_lifecycle(text: str) -> Faults:
+    if json.loads(text) != {"rule": [{"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": 1}}]}:
+        yield "not the one rule that cloud.google.com/storage/docs/lifecycle has for unfinished uploads"
+
+
+def _role(text: str) -> Faults:
+    (role,) = documents(text)
+    yield from (f"no key {key}" for key in role.keys() - {"title", "stage", "includedPermissions"})
+    if set(role) != {"title", "stage", "includedPermissions"} or role["stage"] != "GA":
+        yield f"{sorted(role)}"
+
+
 def _example(text: str) -> Faults:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     yield from (f"{line}: not a name without a value" for line in lines if not re.fullmatch(r"\w+=", line))
@@ -183,7 +218,13 @@ def _label_faults(labels: Mapping[str, str]) -> Faults:
 
 CHECKS: Mapping[str, Callable[[str], Faults]] = {
     "aws.yaml": _launcher,
+    "aws/bucket.json": _policy,
+    "aws/head.json": _policy,
+    "aws/lifecycle.json": _s3_lifecycle,
+    "aws/trust.json": _policy,
     "gcp.yaml": _launcher,
+    "gcp/head-role.yaml": _role,
+    "gcp/lifecycle.json": _gcs_lifecycle,
     "kuberay/raycluster.yaml": _kuberay,
     "kuberay/rayjob.yaml": _kuberay,
     "kuberay/.env.example": _example,

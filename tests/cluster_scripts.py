@@ -27,12 +27,16 @@ def script_faults(name: str, text: str) -> list[str]:
     return list(SCRIPTS[name](text))
 
 
-def _slurm(text: str) -> Faults:
+def _shell(text: str) -> Faults:
     shellcheck = Path(sys.executable).with_name("shellcheck")
     checked = subprocess.run(
         [shellcheck, "--severity=style", "--format=gcc", "-"], input=text, text=True, capture_output=True, check=False
     )
     yield from (checked.stdout + checked.stderr).splitlines()
+
+
+def _slurm(text: str) -> Faults:
+    yield from _shell(text)
     joined = text.replace("\\\n", " ")
     for line in joined.splitlines():
         if line.startswith("#SBATCH"):
@@ -65,5 +69,6 @@ def _dockerfile(text: str) -> Faults:
 
 SCRIPTS: Mapping[str, Callable[[str], Faults]] = {
     "slurm/raysl.sbatch": _slurm,
+    "stop_without_head.sh": _shell,
     "kuberay/Dockerfile": _dockerfile,
 }

@@ -98,6 +98,7 @@ def cluster(
     cpus: int,
     autoscaling: Mapping[str, object] | None = None,
     dashboard_port: int | None = None,
+    gpus: int = 0,
     **environment: str,
 ) -> Iterator[Cluster]:
     """Run a cluster whose head has so many CPUs.
@@ -105,13 +106,15 @@ def cluster(
     autoscaling: node types and limits for Ray's fake provider, which starts raylets on this machine; the head's type is
         `head`.
     dashboard_port: of its dashboard, with the job server; without one there is none.
+    gpus: that the head says it has.
     """
     folder = Path(tempfile.mkdtemp(prefix="rc", dir="/tmp"))  # Ray's sockets lie below: their paths must be short
     port = free_port()
     address = f"127.0.0.1:{port}"
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", **environment}
     arguments = [
-        "--head", f"--port={port}", "--node-ip-address=127.0.0.1", f"--num-cpus={cpus}", f"--temp-dir={folder / 'ray'}",
+        "--head", f"--port={port}", "--node-ip-address=127.0.0.1", f"--num-cpus={cpus}", f"--num-gpus={gpus}",
+        f"--temp-dir={folder / 'ray'}",
         *(_ports(dashboard_port) if dashboard_port else ["--include-dashboard=false"]),
         f"--system-config={json.dumps(HEALTH)}",
     ]  # fmt: skip

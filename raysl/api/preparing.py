@@ -1,6 +1,5 @@
 """Prepares a search: resolves, decodes and sends its data, and opens its results folder."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment
 from raysl.search.preflight import cautions
 from raysl.search.trials import Datas
-from raysl.tracking.uri import default_uri, validate_uri
+from raysl.tracking.uri import default_uri, environment_uri, validate_uri
 
 Resolved = Sequence[tuple[Experiment, Datas]]
 
@@ -74,7 +73,7 @@ def distinct(resolved: Iterable[tuple[Experiment, Datas]]) -> list[TrialData]:
 
 
 def _given_tracking(launch: Launch) -> str | None:
-    return launch.tracking or os.environ.get("MLFLOW_TRACKING_URI")
+    return launch.tracking or environment_uri()
 
 
 def _note_what_changed(store: Store, resolved: Resolved, told: Preparation) -> None:

@@ -16,5 +16,5 @@ def check_public(options: Sequence[str]) -> None:
             raise UserError(
                 f"{shown.replace('=', ' ', 1)}: a job's command line is there for all to see, and this holds a secret; "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD belong into the head's environment, and a "
-                "store's keys into that of the nodes, or into their role"
+                "store's keys into a file on each node (~/.aws/credentials), or better, a role of the nodes opens it"
             )

@@ -4,13 +4,16 @@ Secrets come from addresses and from the environment. A server, a library or a t
 it is written in an address, quoted, in JSON, in HTML, or in base64 with the user's name.
 """
 
+import configparser
 import json
 import os
 import re
 import threading
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 from raysl.outgoing.addresses import MASK, read_address
 
@@ -61,6 +64,19 @@ def learn_address(address: str) -> None:
         learn(secret, found.user)
 
 
+def learn_credentials(file: str, names: Iterable[str]) -> None:
+    """Mask from now on the values that a credentials file in INI form has for some keys, in any section.
+
+    A file that is missing or cannot be read is left to the library that needs it.
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    with suppress(configparser.Error, OSError, ValueError):
+        parser.read(Path(file).expanduser(), encoding="utf-8")
+        for section in parser.sections():
+            for name in names:
+                learn(parser.get(section, name, fallback=""))
+
+
 def mask(text: str) -> str:
     """Return a text with `***` for each known secret, and for any text at the position of a secret.
 
@@ -93,7 +109,7 @@ def _from_environment() -> tuple[tuple[str, str], ...]:
     for name in os.environ:
         if not _may_hold_secret(name) or not (value := os.environ.get(name)):
             continue
-        if _holds_secret(name) and (name in _CERTAIN or _is_secret(value)):
+        if holds_secret(name) and (name in _CERTAIN or _is_secret(value)):
             found.append((value, os.environ.get("MLFLOW_TRACKING_USERNAME", "") if name in _CERTAIN else ""))
         elif "://" in value:
             found += _of_address(value)
@@ -108,11 +124,12 @@ def _of_address(address: str) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=4096)
 def _may_hold_secret(name: str) -> bool:
-    return _holds_secret(name) or _ADDRESS_NAMES.search(name) is not None
+    return holds_secret(name) or _ADDRESS_NAMES.search(name) is not None
 
 
 @lru_cache(maxsize=4096)
-def _holds_secret(name: str) -> bool:
+def holds_secret(name: str) -> bool:
+    """Return whether an environment variable of this name holds a secret, by the name alone."""
     words = name.upper().split("_")
     named = any(word.endswith(_WORDS) or word == "KEY" for word in words)
     return name in _CERTAIN or (named and words[-1] not in _NO_SECRET)

@@ -1,16 +1,14 @@
 """Connections to tracking stores, quiet, with short timeouts and one kind of error."""
 
-import configparser
 import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raysl.errors import UserError
-from raysl.outgoing import learn, mask
+from raysl.outgoing import learn_credentials, mask
 from raysl.tracking.uri import sqlite_path, without_password
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ def connected(uri: str) -> Iterator["MlflowClient"]:
     Sets MLflow's environment variables for short timeouts, no retries and no telemetry if they are unset.
     Raises StoreError for every error of the store within the block.
     """
-    _learn_credentials()
+    learn_credentials("~/.mlflow/credentials", ("mlflow_tracking_password", "mlflow_tracking_username"))
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -70,15 +68,6 @@ def _is_empty_database(uri: str) -> bool:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA schema_version")
         return not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-
-
-def _learn_credentials() -> None:
-    """Mask the password that MLflow reads from its own file."""
-    parser = configparser.ConfigParser(interpolation=None)
-    with suppress(configparser.Error, OSError, ValueError):
-        parser.read(Path("~/.mlflow/credentials").expanduser(), encoding="utf-8")
-        names = ("mlflow_tracking_password", "mlflow_tracking_username")
-        learn(*(parser.get("mlflow", name, fallback="") for name in names))
 
 
 def _reason(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Addresses of tracking stores."""
 
+import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -57,6 +58,11 @@ def _why_unreadable(uri: str) -> str:
     if re.search("[?#]", uri):
         return "MLflow takes neither ?... nor #... on a server; MLFLOW_TRACKING_TOKEN holds a token"
     return "" if is_readable(uri) else f"no host, or an invalid port; valid form: {_FORMS[r'https?://[^/].*']}"
+
+
+def environment_uri() -> str | None:
+    """Return the tracking URI of the environment; None if it is unset, or blank as in an unfilled form."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or None
 
 
 def default_uri(store: Store) -> str:

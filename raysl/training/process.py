@@ -1,14 +1,22 @@
 """Sets up the process that trains: its device, its threads, and the seeds of its random streams."""
 
+import re
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from raysl.errors import ResourcesError
 from raysl.training.malloc import keep_freed_memory
 from raysl.training.spec import STREAMS, RandomStream, TrialSpec
 
 CUDA_CONTEXT = 600 << 20  # bytes, roughly, that a process needs on a GPU in addition to its tensors
+DRIVER = Path("/proc/driver/nvidia/version")
+# By CUDA's major version; docs.nvidia.com/deploy/cuda-compatibility, "minor version compatibility".
+OLDEST_DRIVERS = {"11": 450, "12": 525, "13": 580}
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,37 @@ def device_for(gpus: float) -> str:
     """Return the device of a process with this share of GPUs, and limit the process to its share of the memory.
 
     With the limit, a trial that needs more memory fails alone, and not its neighbours on the same GPU.
+    Raises ResourcesError, with the driver's version, if PyTorch finds no GPU: a GPU would be paid for and stay unused.
     """
-    if not gpus or not torch.cuda.is_available():
+    if not gpus:
         return "cpu"
+    if not torch.cuda.is_available():
+        raise ResourcesError(_no_gpu(gpus))
     device = torch.cuda.current_device()
     torch.cuda.set_per_process_memory_fraction(memory_share(gpus, torch.cuda.mem_get_info(device)[1]), device)
     return f"cuda:{device}"
+
+
+def _no_gpu(gpus: float) -> str:
+    cuda, driver = torch.version.cuda, driver_version()
+    if cuda is None:
+        why = f"PyTorch {torch.__version__} is built without CUDA"
+    else:
+        oldest = OLDEST_DRIVERS.get(cuda.partition(".")[0])
+        needs = f"CUDA {cuda} needs {oldest} or newer" if oldest else f"PyTorch has CUDA {cuda}"
+        why = f"NVIDIA's driver there is {driver or 'missing'}, and {needs}"
+    return (
+        f"resources.gpus: {gpus:g}, but PyTorch finds no GPU on {socket.gethostname()}: {why}; give the node another "
+        "image, or leave resources.gpus out to train on CPUs"
+    )
+
+
+def driver_version() -> str | None:
+    """Return the version of this machine's NVIDIA driver, such as `580.95.05`; None if none is loaded."""
+    with suppress(OSError):
+        if found := re.search(r"Kernel Module(?: for \S+)?\s+([\d.]+)", DRIVER.read_text(errors="replace")):
+            return found[1]
+    return None
 
 
 def memory_share(gpus: float, memory: int) -> float:

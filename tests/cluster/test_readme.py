@@ -57,7 +57,7 @@ def test_slip_in_a_command_is_found(command: str) -> None:
 
 
 def test_files_are_there() -> None:
-    named = set(re.findall(r"\b(?:cluster|search_spaces)/[\w./]*\w", TEXT))
+    named = set(re.findall(r"\b(?:cluster|search_spaces)/[\w./-]*\w", TEXT))
     assert len(named) >= 7
     assert [path for path in named if path != "cluster/kuberay/.env" and not (ROOT / path).exists()] == []
 

@@ -47,7 +47,7 @@ def test_any_misspelt_key_is_found(name: str) -> None:
         ("gcp.yaml", "instanceTerminationAction: DELETE", "instanceTerminationAction: REMOVE"),
         ("gcp.yaml", "type: PERSISTENT", "type: PERSISTANT"),
         ("gcp.yaml", "autoDelete: true", "autoDelete: ture"),
-        ("gcp.yaml", "scopes: [https", "scopes: [[https"),
+        ("gcp.yaml", "scopes: &scopes [https", "scopes: &scopes [[https"),
         ("kuberay/raycluster.yaml", "kind: RayCluster", "kind: RayClutser"),
         ("kuberay/raycluster.yaml", "apiVersion: ray.io/v1", "apiVersion: ray.io/v1alpha1"),
         ("kuberay/raycluster.yaml", "mode: token", "mode: tokne"),
@@ -83,7 +83,7 @@ def test_any_misspelt_key_is_found(name: str) -> None:
         ("mlflow/.env.example", "POSTGRES_PASSWORD=", "POSTGRES_PASSWROD="),
         ("mlflow/.env.example", "MLFLOW_AUTH_ADMIN_PASSWORD=", "MLFLOW_AUTH_ADMIN_PASSWORD=hunter2"),
         ("kuberay/.env.example", "MLFLOW_TRACKING_URI=", "MLFLOW_TRACKING_URL="),
-        ("kuberay/.env.example", "AWS_SECRET_ACCESS_KEY=", "AWS_SECRET_ACCESS_KEY"),
+        ("kuberay/.env.example", "AWS_DEFAULT_REGION=", "AWS_DEFAULT_REGION"),
     ],
 )
 def test_wrong_value_is_found(name: str, right: str, wrong: str) -> None:

@@ -38,11 +38,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "other" / "raysl").mkdir(parents=True)
     (folder / "other" / "raysl" / "__init__.py").write_text("__version__ = '0.0.1'\n")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").write_text("#!/bin/sh\necho 'another python, without Ray'\nexit 9\n")
+    (folder / "bin" / "python").chmod(0o755)
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     nodes = {
         "RAYSL_CACHE": str(folder / "nodes"),
         "PYTHONPATH": str(folder / "other"),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PATH": os.pathsep.join([str(folder / "bin"), os.environ["PATH"]]),
     }
     port = free_port()
     with cluster(2, dashboard_port=port, **token, **nodes) as started:
@@ -154,7 +157,7 @@ def test_a_job_of_the_users_own_making(server: Server, tmp_path: Path) -> None:
     (folder / "raysl").symlink_to(Path(package.__file__).parent)
     environment = {name: value for name, value in server.environment.items() if name != "RAY_ADDRESS"}
     job = ["job", "submit", "--address", server.address, "--working-dir", str(folder), "--"]
-    given = ["python", "-m", "raysl", "tune", "tiny.yaml", "--address", "auto", "--results", f"file://{results}"]
+    given = [sys.executable, "-m", "raysl", "tune", "tiny.yaml", "--address", "auto", "--results", f"file://{results}"]
     done = subprocess.run([RAY, *job, *given], env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {trial["status"] for trial in package.read(str(results)).trials.to_pylist()} == {"finished"}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
 from clusters import Cluster, cluster, descendants
 from tiny import EXPERIMENT, start, tables_of, write
 from waiting import PATIENCE, wait_for
@@ -48,6 +49,19 @@ def test_a_trial_over_two_nodes_outlives_one_of_them(tmp_path: Path) -> None:
     assert "goes on after epoch" in log.read_text()
     assert tables_of(results) == tables_of(tmp_path / "undisturbed")
     assert not list((results / "checkpoints").iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_pytorch_cannot_use_ends_the_search_with_one_message(tmp_path: Path) -> None:
+    """As where a node's driver is too old for CUDA: no trial trains on the CPU in the GPU's stead."""
+    results = tmp_path / "results"
+    with cluster(1, gpus=1) as nodes:
+        driver = begin(nodes, write(tmp_path, ONE_TRIAL), results, "--set", "resources.gpus=1")
+        printed, _ = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 1, printed
+    assert "resources.gpus: 1, but PyTorch finds no GPU on" in printed
+    assert "Traceback" not in printed
+    assert not list((results / "rows").glob("*.parquet"))
 
 
 @pytest.mark.clock

@@ -6,11 +6,13 @@ import shlex
 import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
 
-from raysl.outgoing import learn, learn_address, mask
+from raysl.outgoing import holds_secret, learn, learn_address, learn_credentials, mask
+from raysl.results.storage.store import Store
 
 FORMS: dict[str, Callable[[str], str]] = {
     "plain": str,
@@ -140,3 +142,48 @@ def test_a_long_text_takes_no_longer_than_its_length(piece: str) -> None:
     began = time.process_time()
     mask(f"://={piece * 20_000}")
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        *[(f"AWS_{end}", True) for end in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "SECURITY_TOKEN")],
+        ("WANDB_API_KEY", True),
+        ("MLFLOW_TRACKING_PASSWORD", True),
+        ("AWS_DEFAULT_REGION", False),
+        ("AWS_SHARED_CREDENTIALS_FILE", False),
+        ("PL_DISABLE_FORK", False),
+        ("TUNE_GLOBAL_CHECKPOINT_S", False),
+    ],
+)
+def test_a_variable_holds_a_secret_by_its_name(name: str, holds: bool) -> None:
+    assert holds_secret(name) is holds
+
+
+CREDENTIALS = """\
+[default]
+aws_access_key_id = AKIAOFTHEFILE0000001
+[minio]
+aws_secret_access_key = %percent-of-the-file
+region = us-east-1
+"""
+
+
+def test_keys_of_a_credentials_file_are_masked_once_they_open_a_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "credentials").write_text(CREDENTIALS)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    text = "AKIAOFTHEFILE0000001 and %percent-of-the-file in us-east-1"
+    Store(str(tmp_path))
+    assert mask(text) == text
+    Store("s3://bucket/results?region=us-east-1")
+    assert mask(text) == "*** and *** in us-east-1"
+
+
+@pytest.mark.parametrize("content", ["no section", "[default]\n[default]\n", "\xff\xfe", None])
+def test_a_credentials_file_that_cannot_be_read_is_left_alone(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "credentials").write_text(content, encoding="latin-1")
+    learn_credentials(str(tmp_path / "credentials"), ["aws_secret_access_key"])
+    assert mask("default section") == "default section"

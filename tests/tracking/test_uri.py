@@ -7,7 +7,7 @@ import pytest
 from raysl.errors import UserError
 from raysl.results.storage.store import Store
 from raysl.tracking import default_uri, validate_uri
-from raysl.tracking.uri import sqlite_path, without_password
+from raysl.tracking.uri import environment_uri, sqlite_path, without_password
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,18 @@ def test_passwords_are_not_shown() -> None:
 def test_importing_the_package_does_not_import_mlflow() -> None:
     check = "import sys, raysl.tracking; assert not {'mlflow', 'torch', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"), [("", None), (" ", None), ("http://host", "http://host"), (" databricks\n", "databricks")]
+)
+def test_a_blank_address_of_the_environment_counts_as_none(
+    value: str, read: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", value)
+    assert environment_uri() == read
+
+
+def test_no_address_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert environment_uri() is None

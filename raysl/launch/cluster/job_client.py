@@ -20,6 +20,17 @@ from raysl.launch.cluster.shipping import LEFT_OUT, package_folder
 FAILURES = (OSError, RuntimeError, ValueError, KeyError, AuthenticationError)
 TOO_EARLY, SUBMISSIONS = "try again later", 6  # each attempt waits for 10 s on the server
 SILENCE = 60.0  # seconds without a line after which the client reconnects: some connections die unnoticed
+SCRIPT = "raysl-job.sh"  # in the job's working directory
+# A node's `python` may be missing, or another one than Ray's. The raylet's command line names Ray's.
+START = """\
+pid=$PPID
+while [ "${pid:-0}" -gt 1 ]; do
+  python=$(tr '\\0' '\\n' < "/proc/$pid/cmdline" | sed -n 's/^--python_worker_command=\\([^ ]*\\).*/\\1/p')
+  [ -x "$python" ] && exec "$python" -m raysl "$@"
+  pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status")
+done
+exec python -m raysl "$@"
+"""
 ATTEMPTS, PAUSE = 30, 2.0  # attempts to restore a lost connection, and seconds between them
 
 
@@ -42,7 +53,8 @@ def connect(address: str) -> JobSubmissionClient:
 def submit(client: JobSubmissionClient, arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> str:
     """Submit a raysl command as a job that runs this process's raysl on the cluster's head; return the job's id.
 
-    folder: becomes the job's working directory.  variables: of its environment.
+    The job runs in the Python of the head's Ray.
+    folder: becomes the job's working directory; a script is added to it.  variables: of its environment.
     Raises SearchError if the server does not accept the job.
     """
     environment = {
@@ -51,7 +63,8 @@ def submit(client: JobSubmissionClient, arguments: Sequence[str], folder: Path, 
         "excludes": LEFT_OUT,
         "env_vars": dict(variables),
     }
-    command = shlex.join(["python", "-m", "raysl", *arguments])
+    (folder / SCRIPT).write_text(START)
+    command = shlex.join(["exec", "sh", SCRIPT, *arguments])  # with `exec`, the script's parent is a process of Ray's
     for attempt in range(SUBMISSIONS):
         try:
             return client.submit_job(entrypoint=command, runtime_env=environment)

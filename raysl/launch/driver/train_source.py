@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 import raysl
-from raysl.errors import LibrariesError, ResultsError, SearchError
+from raysl.errors import LibrariesError, ResourcesError, ResultsError, SearchError
 from raysl.launch.driver.observer import TrialObserver
 from raysl.launch.driver.trial_queue import TrialQueue
 from raysl.launch.runtime.tasks import TrainTask
@@ -77,13 +77,14 @@ class TrainSource:
     def ended(self, name: str) -> None:
         """A trial has ended: its row exists, or is written now.
 
-        Raises SearchError if its process has another raysl or torch than the driver.
+        Raises SearchError if its process has another raysl or torch than the driver, or no GPU that PyTorch can use.
         """
         row = read_row(self.store, name)
         if row is None or row.status == "failed":
             row = self._failed(name)
-            if other := row.reason.partition(f"{LibrariesError.__name__}: ")[2]:
-                raise SearchError(other)  # every other trial would end the same way
+            for kind in (LibrariesError, ResourcesError):
+                if why := row.reason.partition(f"{kind.__name__}: ")[2]:
+                    raise SearchError(why)  # every other trial would end the same way
             write_row(self.store, row)
         self.queue.ended(row)
         self._observer.trial_ended(row)

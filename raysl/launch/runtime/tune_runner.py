@@ -6,12 +6,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune import PlacementGroupFactory
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 from ray.tune.trainable import wrap_function
@@ -24,6 +26,7 @@ from raysl.launch.runtime.orphans import remove_orphans
 from raysl.launch.runtime.ray_task_runner import end_group, run_task
 from raysl.launch.runtime.tasks import Work
 from raysl.launch.signals import undisturbed
+from raysl.outgoing import holds_secret
 from raysl.search.experiment import Resources
 
 ORPHAN_SECONDS = 2.0  # between two removals of orphaned placement groups
@@ -46,8 +49,9 @@ def run(work: Work | None, following: Iterator[Work | None], check: Callable[[],
 
 def _tune(course: Course, check: Callable[[], None]) -> None:
     scratch = tempfile.mkdtemp(prefix=f"raysl-{os.getpid()}-tune-")
+    callback = _Callback(course, check)
     try:
-        tune.Tuner(
+        tuner = tune.Tuner(
             TrialProcess,
             tune_config=tune.TuneConfig(
                 search_alg=_Feeder(course, scratch),
@@ -61,12 +65,29 @@ def _tune(course: Course, check: Callable[[], None]) -> None:
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=-1),  # no limit: `_Callback` gives tasks up
-                callbacks=[_Callback(course, check)],
+                callbacks=[callback],
             ),
-        ).fit()
+        )
+        with _secrets_stay_here():
+            tuner.fit()
+        callback.raise_error()
     finally:
         with undisturbed():
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _secrets_stay_here() -> Iterator[None]:
+    """Keep Tune from copying secrets of this process's environment, AWS's keys, into its actors' runtime environment.
+
+    Ray writes runtime environments to its logs and shows them to everybody in the cluster.
+    """
+    before = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in before if not holds_secret(name)}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = before
 
 
 class _Feeder(Searcher):
@@ -129,11 +150,13 @@ class _Callback(tune.Callback):
         self.course, self.check, self.failures = course, check, Failures()
         self.running: set[str] = set()
         self.last_ran = self.last_looked = time.monotonic()
+        self.error: Exception | None = None  # of a trial's end, where Tune would take it for the trial's own
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore, which raysl does not use
 
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        self.raise_error()
         self.check()
         check_local_cluster()
         if time.monotonic() - self.last_looked > ORPHAN_SECONDS:
@@ -184,7 +207,15 @@ class _Callback(tune.Callback):
         trial.metric_analysis.clear()
         trial.metric_n_steps.clear()
         trial.run_metadata.invalidate_cache()  # type: ignore[no-untyped-call]
-        self.course.ended(_name(trial))
+        try:
+            self.course.ended(_name(trial))
+        except Exception as error:
+            self.error = error
+
+    def raise_error(self) -> None:
+        """Raise the error that the end of a trial has raised, if there was one."""
+        if self.error is not None:
+            raise self.error
 
 
 def _last_words(trial: TuneTrial) -> str:

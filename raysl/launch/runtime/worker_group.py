@@ -54,7 +54,9 @@ class WorkerGroup:
         self._thread.join(END_SECONDS)
 
     def _run(self, do: Callable[[Task, int, Callable[[Report], None]], None], storage: str) -> None:
-        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.torch import TorchTrainer
+
+        from raysl.launch.runtime.torch_backend import TorchOverNodes
 
         resources = self.resources
         try:
@@ -67,7 +69,7 @@ class WorkerGroup:
                     resources_per_worker={"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {}),
                 ),
                 # NCCL refuses ranks that share a GPU.
-                torch_config=TorchConfig(backend="nccl" if resources.gpus >= 1 else "gloo"),
+                torch_config=TorchOverNodes(backend="nccl" if resources.gpus >= 1 else "gloo"),
                 run_config=RunConfig(
                     storage_path=storage,
                     failure_config=FailureConfig(max_failures=0),  # the driver counts failures: it knows the lost nodes

@@ -1,5 +1,6 @@
 """The file systems that a results folder can be on, and their errors in raysl's words."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +9,12 @@ import pyarrow as pa
 from pyarrow import fs
 
 from raysl.errors import ResultsError
-from raysl.outgoing import read_address
+from raysl.outgoing import learn_credentials, read_address
 
 # S3 without delayed opening starts a multipart upload for every small file; GCS retries for 15 minutes by default.
 _OPTIONS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=30", "gcs": "retry_limit_seconds=30"}
 _KEY_AND_BUCKET = re.compile(r"^When .*?: (?=AWS Error)")  # begins S3's messages; the place in ours names both
+_AWS_FILE, _AWS_KEYS = "~/.aws/credentials", ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 # raysl gives up on an object store that does not answer within a minute, and waits for one that restarts. pyarrow's
 # defaults would try for 99 s, but would not retry after a 503 (slow down).
 _ATTEMPTS, _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 5.0, 8.0
@@ -24,10 +26,15 @@ def without_keys(uri: str) -> str:
 
 
 def file_system(uri: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a path or URI, and the path in it; raises pyarrow's errors for an unknown kind."""
+    """Return the file system of a path or URI, and the path in it; raises pyarrow's errors for an unknown kind.
+
+    AWS's keys in a credentials file are masked in raysl's output from now on, if they open the place.
+    """
     scheme, separator, _ = uri.partition("://")
     if not separator:
         return fs.LocalFileSystem(), uri
+    if scheme == "s3":
+        learn_credentials(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or _AWS_FILE, _AWS_KEYS)
     if option := _OPTIONS.get(scheme):
         uri = f"{uri}{'&' if '?' in uri else '?'}{option}"
     try:
