@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from raysl.launch import signals
-from raysl.launch.cluster.budget import PricedNode
 from raysl.launch.cluster.capacity import Node
 from raysl.launch.cluster.cluster_file import capacity
 from raysl.launch.cluster.connected import is_connected
+from raysl.launch.cluster.launches import PricedNode
 from raysl.launch.driver.observer import Observer
 from raysl.launch.driver.options import Options
 from raysl.launch.runtime import inline
@@ -61,6 +61,7 @@ class Connection:
         self.options.limits.check(self._priced_nodes)
 
     def _connect(self) -> None:
+        self.options.limits.check()  # earlier commands may have spent all
         if not self.is_inline:
             self._connect_to_ray()
         self._connected = True
