@@ -37,7 +37,7 @@ class Connection:
         return self.options.backend == "inline"
 
     def capacity(self, experiment: Experiment) -> int:
-        """Return how many of an experiment's trials fit at once, on the cluster at its largest.
+        """Return how many of an experiment's trials fit at once, on the cluster with all workers that it starts first.
 
         The first call connects.  It raises ResourcesError if any of the experiments has trials that can never fit,
         before the others are trained.
