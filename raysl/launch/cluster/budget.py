@@ -84,24 +84,26 @@ class Limits:
         if self.max_hours is not None or self.max_cost is not None:
             self._records, self._unix = records, time.time() - time.monotonic()
 
-    def check(self, nodes: Callable[[], list[PricedNode]] | None = None) -> None:
+    def check(self, nodes: Callable[[], list[PricedNode] | None] | None = None) -> None:
         """Raise LimitError if the search has to stop now; to be called often.
 
         nodes: returns the nodes, also pending ones, and is called at most every few seconds; None before there is a
-            cluster.  It is called only with `max_cost` or a file of a cluster that grows.
+            cluster.  It is called only with `max_cost` or a file of a cluster that grows.  Without an answer it returns
+            None; the nodes that were there last are then charged until the next one.
         Raises ResourcesError if a node that is there at the beginning has no price, SearchError if nodes are launched
         again and again that never join.
         """
         now = time.monotonic()
         counts_nodes = self.max_cost is not None or self.file is not None
         looks = nodes is not None and counts_nodes and self._nodes.age(now) >= LOOK_SECONDS
-        grown = self._look(nodes(), now) if looks and nodes is not None else False
+        found = nodes() if looks and nodes is not None else None
+        grown = found is not None and self._look(found, now)
         records = self._records is not None and (grown or now - self._recorded >= RECORD_SECONDS)
         if records:
             self.record()
         if self.seconds_left <= WIND_DOWN:
             raise LimitError(f"--max-hours {self.max_hours:g} is reached{self._shared_hours(now)}")
-        if self.max_cost is not None and (looks or records):
+        if self.max_cost is not None and (found is not None or records):
             self._check_cost(self.max_cost, now)
 
     def record(self) -> None:
@@ -110,7 +112,7 @@ class Limits:
             return
         now = time.monotonic()
         ahead = AHEAD + WIND_DOWN + self._idle_seconds()
-        own = Spending(self._began, now + AHEAD, self._nodes.kept_for(ahead))
+        own = Spending(self._began, now + AHEAD, self._nodes.charges_until(now + ahead))
         self._records.write(_moved(own, self._unix))
         self._others = [_moved(other, -self._unix) for other in self._records.others()]
         self._recorded = now
@@ -118,7 +120,8 @@ class Limits:
     def close(self) -> None:
         """Record the end of this driver's search: its time ends, and its nodes idle for some time."""
         if self._records is not None and self._recorded > -math.inf:
-            own = Spending(self._began, time.monotonic(), self._nodes.kept_for(self._idle_seconds()))
+            now = time.monotonic()
+            own = Spending(self._began, now, self._nodes.charges_until(now + self._idle_seconds()))
             with suppress(ResultsError):  # the last record counts somewhat more
                 self._records.write(_moved(own, self._unix))
 
@@ -136,7 +139,7 @@ class Limits:
         return grown
 
     def _check_cost(self, max_cost: float, now: float) -> None:
-        kept = self._nodes.kept_for(WIND_DOWN + self._idle_seconds())
+        kept = self._nodes.charges_until(now + WIND_DOWN + self._idle_seconds())
         if self._cost(kept, math.inf) >= max_cost:
             spent, own = self.spent, cost(self._nodes.charges, now)
             others = f", {spent - own:.2f} of it by {OTHERS}" if spent > own else ""
@@ -185,9 +188,9 @@ class _Nodes:
         """Return the seconds since the nodes were seen."""
         return math.inf if self.looked is None else now - self.looked
 
-    def kept_for(self, seconds: float) -> tuple[Charge, ...]:
-        """Return all charges as they are if the nodes that are there stay for some seconds."""
-        return (*self._closed, *(replace(charge, end=charge.end + seconds) for charge in self._open.values()))
+    def charges_until(self, end: float) -> tuple[Charge, ...]:
+        """Return all charges as they are if the nodes that were last seen stay until then."""
+        return (*self._closed, *(replace(charge, end=end) for charge in self._open.values()))
 
     def see(self, nodes: list[PricedNode], now: float) -> bool:
         """Charge the nodes until now; return whether any of them is new."""

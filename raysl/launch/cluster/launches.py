@@ -56,6 +56,6 @@ class Launches:
         if self.num_failed >= MOST_FAILED:
             raise SearchError(
                 f"{self.num_failed} times in a row, nodes were launched and went away without joining the cluster; the "
-                f"last one: {failed[-1][1]}.  Why is in the autoscaler's log, monitor.log in the head's "
-                "/tmp/ray/session_latest/logs"
+                f"last one: {failed[-1][1]}; the autoscaler's log says why (monitor.log in the head's "
+                "/tmp/ray/session_latest/logs)"
             )

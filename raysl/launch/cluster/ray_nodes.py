@@ -20,13 +20,14 @@ def nodes() -> list[Node]:
     return [Node(cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0)) for node in found]
 
 
-def priced_nodes(file: ClusterFile | None) -> list[PricedNode]:
-    """Return the living nodes and those that the autoscaler has launched, with prices.
+def priced_nodes(file: ClusterFile | None) -> list[PricedNode] | None:
+    """Return the living nodes and those that the autoscaler has launched, with prices; None if Ray does not answer.
 
     The price is that of a node's label, or else of its type in a cluster file.
     """
     living = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return priced(living, pending_nodes(), file)
+    pending = pending_nodes()
+    return None if pending is None else priced(living, pending, file)
 
 
 def priced(

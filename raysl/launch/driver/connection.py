@@ -91,7 +91,7 @@ class Connection:
 
         return nodes()
 
-    def _priced_nodes(self) -> list[PricedNode]:
+    def _priced_nodes(self) -> list[PricedNode] | None:
         from raysl.launch.cluster.ray_nodes import priced_nodes
 
         return priced_nodes(self.options.cluster_file)

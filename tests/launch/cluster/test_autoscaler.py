@@ -5,8 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ray.autoscaler._private.autoscaler import AutoscalerSummary
-from ray.autoscaler.v2.schema import Stats
-from ray.autoscaler.v2.utils import ClusterStatusParser
 from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply, PendingInstance
 
 from raysl.launch.cluster.autoscaler import PendingNode, of_version_1, of_version_2
@@ -40,8 +38,7 @@ def test_version_2() -> None:
         ),
     ]
     reply = GetClusterStatusReply(autoscaling_state=AutoscalingState(pending_instances=pending))
-    status = ClusterStatusParser.from_get_cluster_status_reply(reply, Stats())
-    assert of_version_2(status) == [
+    assert of_version_2(reply.SerializeToString()) == [
         PendingNode("a1", "gpu-spot", "allocated"),
         PendingNode("a2", "gpu-spot", "pending"),
     ]

@@ -11,7 +11,7 @@ import pytest
 
 from raysl.errors import ResultsError, SearchError
 from raysl.launch.cluster import budget as module
-from raysl.launch.cluster.budget import BOOT, RECORD_SECONDS, WIND_DOWN, LimitError, Limits
+from raysl.launch.cluster.budget import AHEAD, BOOT, RECORD_SECONDS, WIND_DOWN, LimitError, Limits
 from raysl.launch.cluster.cluster_file import ClusterFile, NodeType, read_cluster_file
 from raysl.launch.cluster.launches import MOST_FAILED, PricedNode
 from raysl.results.records.spending import FOLDER, SpendingRecords
@@ -67,6 +67,7 @@ class Cloud:
     reported: list[PricedNode] = field(default_factory=list)
     reported_at: float = -1e9
     queries: int = 0
+    answers: bool = True
 
     def __post_init__(self) -> None:
         self._launch(HEAD, boot=0.0, joins=True)
@@ -89,9 +90,11 @@ class Cloud:
         for instance in self._there():
             instance.gone = self.clock.now + after
 
-    def nodes(self) -> list[PricedNode]:
+    def nodes(self) -> list[PricedNode] | None:
         """Return the nodes as `ray_nodes.priced_nodes` does: those that joined at once, the pending ones later."""
         self.queries += 1
+        if not self.answers:
+            return None
         if self.clock.now - self.reported_at >= STALE:
             self.reported_at = self.clock.now
             self.reported = [
@@ -161,7 +164,7 @@ def test_attempts_on_new_clusters_have_one_limit(searches: Searches, clock: Cloc
     """KubeRay retries a lost head with a new cluster: no driver ends in order, and none knows of the others."""
     clouds: list[Cloud] = []
     stopped = None
-    while stopped is None:
+    while stopped is None and len(clouds) < 30:
         clouds.append(Cloud(f"cluster{len(clouds)}", clock, workers=4))
         stopped = searches.steps([(searches.driver(), clouds[-1])], seconds=700)
         clouds[-1].end()
@@ -179,17 +182,21 @@ def test_attempts_on_new_clusters_have_one_limit(searches: Searches, clock: Cloc
     searches.driver(max_cost=MOST + 1).check()  # a higher limit goes on
 
 
-def test_hours_count_over_attempts_but_not_between_them(searches: Searches, clock: Clock) -> None:
+@pytest.mark.parametrize("dies", [False, True])
+def test_hours_count_over_attempts_but_not_between_them(searches: Searches, clock: Clock, dies: bool) -> None:
     hours = 1.0
     for _ in range(3):
         limits = searches.driver(max_hours=hours, max_cost=None)
         assert searches.steps([(limits, Cloud("c", clock, 0))], seconds=900) is None
-        limits.close()
+        if not dies:
+            limits.close()
         clock.now += 7200
     began = clock.now
     stopped = searches.steps([(searches.driver(max_hours=hours, max_cost=None), Cloud("c", clock, 0))])
-    assert str(stopped) == "--max-hours 1 is reached, 0.75 of them by other commands on this results folder"
-    assert clock.now - began == pytest.approx(900 - WIND_DOWN, abs=STEP)
+    before = 3 * AHEAD if dies else 0.0  # what dead drivers may have spent after their last record
+    others = f"{(2700 + before) / 3600:.2f}"
+    assert str(stopped) == f"--max-hours 1 is reached, {others} of them by other commands on this results folder"
+    assert clock.now - began == pytest.approx(900 - before - WIND_DOWN, abs=STEP)
 
 
 def test_drivers_that_search_together_count_an_hour_once(searches: Searches, clock: Clock) -> None:
@@ -274,7 +281,7 @@ def test_whatever_happens_no_more_is_spent(searches: Searches, clock: Clock, see
     clouds: list[Cloud] = []
     left: set[str] = set()
     stopped = None
-    while not isinstance(stopped, LimitError):
+    while not isinstance(stopped, LimitError) and len(clouds) < 100:
         clouds.append(Cloud(f"cluster{len(clouds)}", clock, rng.randint(1, 4), joins=rng.random() < 0.8))
         pairs = [(searches.driver(), clouds[-1]) for _ in range(rng.choice((1, 2)))]
         stopped = None
@@ -317,3 +324,19 @@ def test_records_are_written_now_and_then(searches: Searches, clock: Clock, monk
         clock.now += 0.1
         limits.check(cloud.nodes)
     assert len(written) == pytest.approx(60 / RECORD_SECONDS, abs=1)
+
+
+def test_nodes_are_charged_while_ray_does_not_answer(searches: Searches, clock: Clock) -> None:
+    cloud = Cloud("c", clock, workers=4)
+    limits = searches.driver(max_cost=1000.0)
+    assert searches.steps([(limits, cloud)], seconds=900) is None
+    cloud.answers = False
+    assert searches.steps([(limits, cloud)], seconds=1800) is None
+    cloud.answers = True
+    limits.check(cloud.nodes)
+    assert limits.spent == pytest.approx(cloud.bill(), rel=0.15)
+    assert limits.spent >= cloud.bill()
+    limits = searches.driver()
+    limits.check(cloud.nodes)
+    cloud.answers = False
+    assert isinstance(searches.steps([(limits, cloud)], seconds=20000), LimitError)
