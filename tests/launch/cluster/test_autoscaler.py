@@ -4,13 +4,17 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+import ray
+from clusters import cluster
 from ray.autoscaler._private.autoscaler import AutoscalerSummary
 from ray.core.generated.autoscaler_pb2 import AutoscalingState, GetClusterStatusReply, PendingInstance
+from waiting import wait_for
 
-from raysl.launch.cluster.autoscaler import PendingNode, of_version_1, of_version_2
+from raysl.launch.cluster.autoscaler import PendingNode, of_version_1, of_version_2, pending_nodes
 from raysl.launch.cluster.cluster_file import read_cluster_file
 from raysl.launch.cluster.launches import PricedNode
-from raysl.launch.cluster.ray_nodes import HEAD, priced
+from raysl.launch.cluster.ray_nodes import HEAD, priced, priced_nodes
 
 FILE = read_cluster_file(Path(__file__).parents[3] / "cluster/aws.yaml")
 
@@ -56,3 +60,27 @@ def test_prices_and_names_of_nodes() -> None:
         PricedNode("x", None),
         PricedNode("h/10.0.0.3", 0.45, "gpu-spot", pending="setting-up"),  # another cluster may have the address
     ]
+
+
+@pytest.mark.slow
+def test_a_node_is_pending_until_it_joins() -> None:
+    """Ray's own autoscaler, of version 2, and a provider that starts raylets on this machine."""
+    labels = {"usd-per-hour": "0.5"}
+    worker = {"resources": {"CPU": 1}, "labels": labels, "node_config": {}, "min_workers": 0, "max_workers": 2}
+    seen: list[PricedNode] = []
+
+    def joined() -> bool:
+        nodes = priced_nodes(None) or []
+        seen.extend(nodes)
+        return sum(node.price == 0.5 for node in nodes) == 2 and pending_nodes() == []
+
+    with cluster(0, {"available_node_types": {"worker": worker}}) as nodes:
+        ray.init(address=nodes.address, log_to_driver=False)
+        try:
+            group = ray.util.placement_group([{"CPU": 1}, {"CPU": 1}], strategy="SPREAD")
+            wait_for("two nodes", joined)
+            ray.util.remove_placement_group(group)
+        finally:
+            ray.shutdown()
+    pending = {node.type for node in seen if node.pending}
+    assert pending == {"worker"}, "the head is none"
