@@ -1,4 +1,4 @@
-"""What is wrong with the scripts of `cluster/`: the Slurm job and the image's Dockerfile."""
+"""What is wrong with the scripts of `cluster/`: the Slurm job, the image's Dockerfile and the RayJob's entry point."""
 
 import re
 import subprocess
@@ -27,16 +27,8 @@ def script_faults(name: str, text: str) -> list[str]:
     return list(SCRIPTS[name](text))
 
 
-def _shell(text: str) -> Faults:
-    shellcheck = Path(sys.executable).with_name("shellcheck")
-    checked = subprocess.run(
-        [shellcheck, "--severity=style", "--format=gcc", "-"], input=text, text=True, capture_output=True, check=False
-    )
-    yield from (checked.stdout + checked.stderr).splitlines()
-
-
 def _slurm(text: str) -> Faults:
-    yield from _shell(text)
+    yield from _shell_faults(text)
     joined = text.replace("\\\n", " ")
     for line in joined.splitlines():
         if line.startswith("#SBATCH"):
@@ -67,8 +59,24 @@ def _dockerfile(text: str) -> Faults:
             yield from (f"no {source} to copy" for source in sources if not (ROOT / source).exists())
 
 
+def _rayjob(text: str) -> Faults:
+    yield from _shell_faults(text)
+    for command in re.findall(r"^raysl .*|\bray [a-z].*", text.partition("set -")[2], re.MULTILINE):
+        if not command.startswith(("raysl tune ", "ray status ")):
+            yield f"it runs {command!r}"
+
+
+def _shell_faults(text: str) -> Faults:
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    checked = subprocess.run(
+        [shellcheck, "--severity=style", "--format=gcc", "-"], input=text, text=True, capture_output=True, check=False
+    )
+    yield from (checked.stdout + checked.stderr).splitlines()
+
+
 SCRIPTS: Mapping[str, Callable[[str], Faults]] = {
     "slurm/raysl.sbatch": _slurm,
     "stop_without_head.sh": _shell,
     "kuberay/Dockerfile": _dockerfile,
+    "kuberay/search.sh": _rayjob,
 }

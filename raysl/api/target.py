@@ -35,8 +35,8 @@ def target(address: str | None, path: Path | None) -> Target:
         from raysl.launch.cluster.ray_nodes import nodes, priced_nodes
 
         with cluster(address):
-            prices = [node.price for node in priced_nodes(file)]
-            rate = None if None in prices else sum(price for price in prices if price is not None)
+            prices = [node.price for node in priced_nodes(file) or () if not node.pending]
+            rate = None if None in prices or not prices else sum(price for price in prices if price is not None)
             return Target(nodes(), file, rate)
     if file is not None:
         return Target([], file)

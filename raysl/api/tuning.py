@@ -73,7 +73,8 @@ def tune(
         cluster: file of the cluster at the address: how far it grows, and its prices.
         tracking: MLflow tracking URI; MLFLOW_TRACKING_URI if None, else SQLite in the results folder.
         max_concurrent: trials at once; as many as fit if None.
-        max_hours, max_cost: limits of the search in hours of wall time, and in USD for the cluster's nodes.
+        max_hours, max_cost: limits in hours of wall time, and in USD for the cluster's nodes, of all searches with a
+            limit on the results folder together.
         score: the trials whose test scores are computed: `selected`, or `all` to audit a selection rule.
         retrain: `code` retrains trials that were made by other code than this.
         observer: receives the events of the search.

@@ -37,7 +37,9 @@ def tune(
     tracking: Tracking = None,
     max_concurrent: MaxConcurrent = None,
     cluster: Cluster = None,
-    max_hours: Annotated[float | None, typer.Option(min=0.0, help="End the search after so many hours.")] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(min=0.0, help="End the search after so many hours on its results folder.")
+    ] = None,
     max_cost: Annotated[
         float | None, typer.Option(min=0.0, help="End the search before its nodes have cost so many USD.")
     ] = None,

@@ -88,7 +88,7 @@ def _displayed(search: PreparedSearch, console: Console) -> Iterator[Display]:
         with Display(console, search.store, many=len(search.resolved) > 1) as display:
             yield display
     except LimitError as error:
-        console.print(f"stopped: {error}; {GOES_ON}", style="yellow", markup=False)
+        console.print(f"stopped: {error}; {GOES_ON} with a higher limit", style="yellow", markup=False)
         raise
     except KeyboardInterrupt as error:  # some libraries replace `Ended` by a new one
         ended = ended_by(error)

@@ -65,7 +65,7 @@ def test_files_are_there() -> None:
 def test_search_in_the_readme_is_that_of_the_ray_job() -> None:
     (job,) = documents((CLUSTER / "kuberay/rayjob.yaml").read_text())
     entrypoint = job["spec"]["entrypoint"].replace("/home/ray/raysl/", "")
-    assert entrypoint in TEXT
+    assert entrypoint.replace("bash cluster/kuberay/search.sh", "raysl tune") in TEXT
 
 
 @pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "kuberay/raycluster.yaml"])

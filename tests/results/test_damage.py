@@ -18,6 +18,7 @@ from raysl.results.records.features import Features, read_features, write_featur
 from raysl.results.records.paper_tables import PaperTables, read_paper_tables, write_paper_tables
 from raysl.results.records.proposals import Proposal, Told, read_proposals, write_proposal
 from raysl.results.records.rows import Score, TrialRow, read_row, read_scores, write_row, write_score
+from raysl.results.records.spending import Charge, Spending, SpendingRecords
 from raysl.results.records.stages import (
     SelectionRecord,
     StageRecord,
@@ -48,6 +49,7 @@ def whole(
         write_stage(store, make_stage(stage_id=f"s{place}", stage=f"stage{place}"))
         write_selection(store, make_selection(stage_id=f"s{place}"))
         write_proposal(store, f"s{place}", 0, 1, Proposal({"lr": 0.5 + place}, (Told(0, "finished", (0.25,)),)))
+        SpendingRecords(store, f"d{place}").write(Spending(1.0, 2.0 + place, (Charge(f"n{place}", 0.5, 1.0, 2.0),)))
         write_paper_tables(store, PaperTables(f"table{place}", "paper", "a paper", (), {"a/b/c": "s0"}, {}))
         write_features(store, Features(f"t{place}", ("a", "b"), "digits", arrays[0], arrays[0], arrays[1]))
     publish(store, edited)
@@ -65,6 +67,7 @@ READERS: dict[str, tuple[str, Callable[[Store], Any]]] = {
     "stages/s0.json": ("stages/s1.json", lambda store: [s for s in read_stages(store) if s.stage_id != "s1"] or None),
     "selections/s0.json": ("selections/s1.json", lambda store: read_selections(store).get("s0")),
     "proposals/s0/0.1.json": ("proposals/s1/0.1.json", lambda store: read_proposals(store, "s0") or None),
+    "spending/d0.json": ("spending/d1.json", lambda store: SpendingRecords(store, "d1").others() or None),
     "tables/table0@paper.json": (
         "tables/table1@paper.json",
         lambda store: [t for t in read_paper_tables(store) if t.name != "table1"] or None,

@@ -19,7 +19,7 @@ def check(resources: Resources, nodes: Sequence[Node], place: str, more: Sequenc
     """Return how many trials the nodes hold at once.
 
     place: where the resources were written, for the message.
-    more: the nodes of the cluster at its largest that can hold a trial's workers; None if there is no file.
+    more: the nodes that the cluster can start and that can hold a trial's workers; None if there is no file.
     Raises ResourcesError if neither can hold one.
     """
     trials = max(num_trials(resources, nodes), num_trials(resources, more or ()))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from raysl.errors import ResourcesError, quoted
-from raysl.launch.cluster.capacity import Node, check, workers_on
+from raysl.launch.cluster.capacity import Node, check, num_trials, workers_on
 from raysl.plain_yaml import PlainYamlError, read_all, read_file
 from raysl.search.experiment import Resources
 
@@ -57,19 +57,32 @@ class ClusterFile:
         workers = [known for known in fitting for _ in range(known.most)][: self.max_workers]
         return [self.head] * bool(workers_on(self.head.node, resources)) + workers
 
+    def preferred(self, resources: Resources) -> list[NodeType]:
+        """Return those nodes of `grown` that are started first: of workers, only types of the highest priority.
+
+        Types of lower priority stand in where those cannot be had, for as many trials.  They count as well only if a
+        trial's workers do not fit otherwise.
+        """
+        grown = self.grown(resources)
+        for priority in sorted({known.priority for known in grown if known is not self.head}, reverse=True):
+            found = [known for known in grown if known is self.head or known.priority >= priority]
+            if num_trials(resources, [known.node for known in found]):
+                return found
+        return grown
+
     def price_of(self, name: str) -> float | None:
         """Return the price of a node of this type in USD per hour; None if unknown."""
         return next((known.price for known in self.types if known.name == name), None)
 
 
 def capacity(resources: Resources, nodes: Sequence[Node], file: ClusterFile | None, place: str) -> int:
-    """Return how many trials a cluster holds at once: as it is, or at the largest size that its file allows.
+    """Return how many trials a cluster is to hold at once: as it is, or with all the workers that it starts first.
 
+    With more trials than that, the autoscaler would start dearer nodes although cheaper ones are to be had.
     place: where the resources were written, for the message.
-    Raises ResourcesError if it can never hold one.
+    Raises ResourcesError if it can never hold one, at the largest size that its file allows.
     """
-    grown = [known.node for known in file.grown(resources)] if file else None
-    return check(resources, nodes, place, grown)
+    return check(resources, nodes, place, [known.node for known in file.preferred(resources)] if file else None)
 
 
 def find_cluster_file(path: Path | None, address: str | None) -> ClusterFile | None:

@@ -61,13 +61,14 @@ class Leases:
     """The lease of this driver on a results folder, and its claims; a context manager that registers the driver.
 
     store: the folder, for the driver's writes, which fail once it is fenced.
+    folder: the same, for what is this driver's own and may be written even then.
     Claims may be taken and released in several threads.
     Every method raises ResultsError if the folder cannot be read or written.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = FencedStore(store, self.verify)
-        self._folder = store
+        self.folder = store
         self._fenced_by: str | None = None  # the driver that has fenced this one
         self.driver = Driver(token_hex(8), socket.gethostname(), os.getpid(), place(), started(os.getpid()) or "")
         self._known: dict[str, Driver] = {}
@@ -90,7 +91,7 @@ class Leases:
         with suppress(ResultsError):  # other drivers remove what stays
             self._remove(self.driver.id)
             if self._fenced_by is not None:  # it has been told
-                self._folder.delete(_fence_path(self.driver.id))
+                self.folder.delete(_fence_path(self.driver.id))
 
     def check(self) -> None:
         """Raise FencedError if this driver knows that it is fenced; reads nothing."""
@@ -102,7 +103,7 @@ class Leases:
         """Raise FencedError if this driver is fenced, as the results folder shows it now."""
         if self._fenced_by is None:
             with suppress(FileNotFoundError):
-                self._fenced_by = self._folder.read(_fence_path(self.driver.id)).decode(errors="replace")
+                self._fenced_by = self.folder.read(_fence_path(self.driver.id)).decode(errors="replace")
         self.check()
 
     def others(self) -> list[Driver]:
@@ -111,9 +112,9 @@ class Leases:
         A driver on another machine counts as gone only after this process has seen no heartbeat of it for `GONE`
         seconds, because clocks of machines may differ.  It is fenced then.
         """
-        signs = {name.removesuffix(".json"): at for name, at in self._folder.modified(DRIVERS, ".json").items()}
+        signs = {name.removesuffix(".json"): at for name, at in self.folder.modified(DRIVERS, ".json").items()}
         signs.pop(self.driver.id, None)
-        fenced = self._folder.list(FENCED, "") if signs else []
+        fenced = self.folder.list(FENCED, "") if signs else []
         found = []
         for driver_id, at in signs.items():
             driver = self._driver(driver_id)
@@ -131,7 +132,7 @@ class Leases:
     def taken(self) -> dict[str, Driver]:
         """Return the drivers of others' claims, by the claimed name; claims of drivers that are gone are removed."""
         # Claims are listed before the drivers, because a driver is registered before it claims.
-        claims = [claim.rpartition(".") for claim in self._folder.list(CLAIMS, "")]
+        claims = [claim.rpartition(".") for claim in self.folder.list(CLAIMS, "")]
         foreign = [(name, owner) for name, _, owner in claims if owner != self.driver.id]
         if not foreign:
             return {}
@@ -140,9 +141,9 @@ class Leases:
         for name, owner in foreign:
             if driver := living.get(owner) or self._unlisted(owner):
                 taken[name] = driver
-            elif self._folder.exists(path := _claim_path(name, owner)):
+            elif self.folder.exists(path := _claim_path(name, owner)):
                 self._fence(owner)
-                self._folder.delete(path)
+                self.folder.delete(path)
         return taken
 
     def claim(self, name: str) -> bool:
@@ -152,7 +153,7 @@ class Leases:
         """
         if time.time() - self._beaten > GONE / 2:  # this process was suspended, and others may count it as gone
             self._beat()
-        self._folder.write(_claim_path(name, self.driver.id), str(self.driver).encode())
+        self.folder.write(_claim_path(name, self.driver.id), str(self.driver).encode())
         self.verify()
         if name not in self.taken():
             return True
@@ -161,19 +162,19 @@ class Leases:
 
     def release(self, name: str) -> None:
         """Give up a claim."""
-        self._folder.delete(_claim_path(name, self.driver.id))
+        self.folder.delete(_claim_path(name, self.driver.id))
 
     def token(self, name: str) -> int:
         """Return a fencing token of a name that this driver has claimed: greater than all earlier ones of the name.
 
         Raises FencedError if this driver is fenced.
         """
-        parts = [file.rpartition(".") for file in self._folder.list(TOKENS, "")]
+        parts = [file.rpartition(".") for file in self.folder.list(TOKENS, "")]
         earlier = [int(number) for owner, _, number in parts if owner == name and number.isdecimal()]
         token = max(earlier, default=0) + 1
         self.store.write(_token_path(name, token), str(self.driver).encode())
         for one in earlier:
-            self._folder.delete(_token_path(name, one))
+            self.folder.delete(_token_path(name, one))
         return token
 
     @contextmanager
@@ -198,20 +199,20 @@ class Leases:
 
     def _beat(self) -> None:
         self._beaten = time.time()
-        self._folder.write(_driver_path(self.driver.id), _DRIVER.dump_json(self.driver))
+        self.folder.write(_driver_path(self.driver.id), _DRIVER.dump_json(self.driver))
         self.verify()
 
     def _fence(self, driver_id: str) -> None:
-        self._folder.write(_fence_path(driver_id), str(self.driver).encode())
+        self.folder.write(_fence_path(driver_id), str(self.driver).encode())
 
     def _remove(self, driver_id: str) -> None:
-        for claim in self._folder.list(CLAIMS, f".{driver_id}"):
-            self._folder.delete(f"{CLAIMS}/{claim}")
-        self._folder.delete(_driver_path(driver_id))
+        for claim in self.folder.list(CLAIMS, f".{driver_id}"):
+            self.folder.delete(f"{CLAIMS}/{claim}")
+        self.folder.delete(_driver_path(driver_id))
 
     def _unlisted(self, driver_id: str) -> Driver | None:
         """Return a driver that a listing has missed, as one can while the driver's file is rewritten."""
-        return None if self._folder.exists(_fence_path(driver_id)) else self._read(driver_id)
+        return None if self.folder.exists(_fence_path(driver_id)) else self._read(driver_id)
 
     def _driver(self, driver_id: str) -> Driver | None:
         driver = self._known.get(driver_id) or self._read(driver_id)
@@ -231,14 +232,14 @@ class Leases:
     def _read(self, driver_id: str) -> Driver | None:
         path = _driver_path(driver_id)
         try:
-            driver = _DRIVER.validate_json(self._folder.read(path))
+            driver = _DRIVER.validate_json(self.folder.read(path))
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            warn_damaged(self._folder.address(path), error.errors()[0]["msg"])
+            warn_damaged(self.folder.address(path), error.errors()[0]["msg"])
             return None
         if driver.id != driver_id:  # its claims and its file are removed by this id once it is gone
-            warn_damaged(self._folder.address(path), f"holds driver {driver.id!r}")
+            warn_damaged(self.folder.address(path), f"holds driver {driver.id!r}")
             return None
         return driver
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from raysl.launch import signals
-from raysl.launch.cluster.budget import PricedNode
 from raysl.launch.cluster.capacity import Node
 from raysl.launch.cluster.cluster_file import capacity
 from raysl.launch.cluster.connected import is_connected
+from raysl.launch.cluster.launches import PricedNode
 from raysl.launch.coordination.leases import Leases
 from raysl.launch.driver.observer import Observer
 from raysl.launch.driver.options import Options
@@ -44,7 +44,7 @@ class Connection:
         return self.options.backend == "inline"
 
     def capacity(self, experiment: Experiment) -> int:
-        """Return how many of an experiment's trials fit at once, on the cluster at its largest.
+        """Return how many of an experiment's trials fit at once, on the cluster with all workers that it starts first.
 
         The first call connects.  It raises ResourcesError if any of the experiments has trials that can never fit,
         before the others are trained.
@@ -69,6 +69,7 @@ class Connection:
         self.options.limits.check(self._priced_nodes)
 
     def _connect(self) -> None:
+        self.options.limits.check()  # earlier commands may have spent all
         if not self.is_inline:
             self._connect_to_ray()
         self._connected = True
@@ -98,7 +99,7 @@ class Connection:
 
         return nodes()
 
-    def _priced_nodes(self) -> list[PricedNode]:
+    def _priced_nodes(self) -> list[PricedNode] | None:
         from raysl.launch.cluster.ray_nodes import priced_nodes
 
         return priced_nodes(self.options.cluster_file)

@@ -12,6 +12,7 @@ from raysl.launch.driver.observer import Observer
 from raysl.launch.driver.options import Options, Outcome
 from raysl.launch.runtime.tasks import Work
 from raysl.results.records.rows import TrialRow
+from raysl.results.records.spending import SpendingRecords
 from raysl.search.experiment import Experiment
 from raysl.search.shared_weights import SharedWeights
 
@@ -43,6 +44,8 @@ class Session:
         self.options, self.observer = options, observer
         self.outcome = Outcome()
         self.stack = ExitStack()
+        options.limits.record_in(SpendingRecords(leases.folder, leases.driver.id))
+        self.stack.callback(options.limits.close)
         self.connection = Connection(options, experiments, leases, observer, self.stack)
         self.weights = SharedWeights(self.store, own_code=options.retrain == "code")
         self._changed = changed

@@ -6,7 +6,7 @@ import pytest
 
 from raysl.errors import ResourcesError
 from raysl.launch.cluster.capacity import Node, check
-from raysl.launch.cluster.cluster_file import NodeType, read_cluster_file
+from raysl.launch.cluster.cluster_file import NodeType, capacity, read_cluster_file
 from raysl.search.experiment import Resources
 
 FILES = Path(__file__).parents[3] / "cluster"
@@ -56,6 +56,25 @@ def test_how_far_a_cluster_grows(tmp_path: Path) -> None:
         check(Resources(cpus=9), [Node(2, 0)], "file.yaml:3", [])
 
 
+def test_the_width_is_that_of_the_workers_that_are_started_first(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(LAUNCHER.replace("max_workers: 5", "max_workers: 9"))
+    file = read_cluster_file(tmp_path / "c.yaml")
+
+    def width(nodes: tuple[Node, ...] = (), **resources: int) -> int:
+        return capacity(Resources.model_validate(resources), nodes, file, "file.yaml:3")
+
+    assert width(cpus=2) == 1 + 4 * 2  # the head and those of the highest priority
+    assert width(cpus=8) == 3  # what those cannot hold
+    assert width(cpus=2, workers=9) == 1
+    assert width(cpus=2, workers=21) == 1  # workers of several priorities, as a trial fits nowhere else
+    assert width((Node(8, 0),) * 5, cpus=2) == 20  # what is there counts
+    with pytest.raises(ResourcesError, match=r"^file.yaml:3: resources: a trial takes"):
+        width(cpus=2, workers=22)
+    (tmp_path / "c.yaml").write_text(LAUNCHER.replace("priority: 2, ", ""))
+    file = read_cluster_file(tmp_path / "c.yaml")
+    assert width(cpus=2) == 1 + 3 * 4 + 2 * 2  # none is preferred
+
+
 @pytest.mark.parametrize(
     ("name", "cpus", "most"), [("aws.yaml", 4, 8), ("gcp.yaml", 4, 8), ("kuberay/raycluster.yaml", 3, 12)]
 )
@@ -65,6 +84,7 @@ def test_shipped_files_hold_a_trial_on_a_gpu(name: str, cpus: int, most: int) ->
     assert {(known.node, known.price is None) for known in file.workers} == {(Node(cpus, 1), False)}
     assert file.idle_seconds == 600
     assert len(file.grown(Resources(gpus=1.0, cpus=3))) == most
+    assert capacity(Resources(gpus=1.0, cpus=3), [file.head.node], file, "file.yaml:3") == 6  # the spot ones alone
     assert file.workers[0].name == "gpu-spot"
 
 

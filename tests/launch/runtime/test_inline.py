@@ -47,6 +47,11 @@ def test_a_limit_ends_a_trial_between_two_epochs(tmp_path: Path) -> None:
     assert not list((results / "rows").glob("*")), "a trial that was stopped has failed"
     assert len(list((results / "checkpoints").glob("*.pt"))) == 1
     assert [path for folder in ("claims", "drivers") for path in (results / folder).iterdir()] == []
+    kept = {path: path.read_bytes() for path in (results / "checkpoints").iterdir()}
+    again = inline("tune", file, "--results", results, "--max-hours", 33 / 3600)
+    assert again.returncode == 3, again.stdout + again.stderr
+    assert "of them by other commands on this results folder; finished trials are kept" in again.stdout
+    assert {path: path.read_bytes() for path in (results / "checkpoints").iterdir()} == kept, "it has trained"
 
 
 @pytest.mark.slow
