@@ -76,7 +76,7 @@ def _shell_faults(text: str) -> Faults:
 
 SCRIPTS: Mapping[str, Callable[[str], Faults]] = {
     "slurm/raysl.sbatch": _slurm,
-    "stop_without_head.sh": _shell,
+    "stop_without_head.sh": _shell_faults,
     "kuberay/Dockerfile": _dockerfile,
     "kuberay/search.sh": _rayjob,
 }

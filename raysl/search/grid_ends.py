@@ -25,11 +25,13 @@ def grid_ends(configs: Sequence[Mapping[str, Any]], config_id: str, method: str 
     A value that is its hyperparameter's own limit cannot.  There is none for a stage whose configs are no whole grid.
     configs: the stage's, with a column `params.<dotted key>` for each searched key.  method: the stage's.
     """
+    chosen = next((config for config in configs if config["config_id"] == config_id), None)
+    if chosen is None:  # a superseded selection, or none
+        return []
     keys = [key for key in configs[0] if key.startswith("params.") and configs[0][key] is not None]
     tried = {key: {config[key] for config in configs} for key in keys}
     if len(configs) != math.prod(len(values) for values in tried.values()):
         return []
-    chosen = next(config for config in configs if config["config_id"] == config_id)
     return [
         GridEnd(name, chosen[key], end, len(tried[key]))
         for key in keys

@@ -47,6 +47,10 @@ def test_names_flags_and_single_values_have_no_ends() -> None:
     assert [end.key for end in grid_ends(configs, "c0", None)] == ["optimizer.lr"]
 
 
+def test_a_config_that_is_not_there_has_none() -> None:
+    assert grid_ends(LRS, "another", "rotation") == []
+
+
 def test_proposed_values_are_no_grid() -> None:
     drawn = [{"config_id": f"c{n}", "params.a": n, "params.b": n} for n in range(3)]
     assert grid_ends(drawn, "c2", None) == []
