@@ -88,7 +88,8 @@ def _displayed(search: PreparedSearch, console: Console) -> Iterator[Display]:
         with Display(console, search.store, many=len(search.resolved) > 1) as display:
             yield display
     except LimitError as error:
-        console.print(f"stopped: {error}; {GOES_ON} with a higher limit", style="yellow", markup=False)
+        stopped = f"stopped: {error}; {GOES_ON} with a higher limit"
+        console.print(stopped, style="yellow", markup=False, soft_wrap=True)
         raise
     except KeyboardInterrupt as error:  # some libraries replace `Ended` by a new one
         ended = ended_by(error)

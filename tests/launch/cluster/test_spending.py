@@ -14,7 +14,7 @@ from raysl.launch.cluster import budget as module
 from raysl.launch.cluster.budget import AHEAD, BOOT, RECORD_SECONDS, WIND_DOWN, LimitError, Limits
 from raysl.launch.cluster.cluster_file import ClusterFile, NodeType, read_cluster_file
 from raysl.launch.cluster.launches import MOST_FAILED, PricedNode
-from raysl.results.records.spending import FOLDER, SpendingRecords
+from raysl.results.records.spending import FOLDER, Charge, Spending, SpendingRecords
 from raysl.results.storage.store import Store
 
 FILE = read_cluster_file(Path(__file__).parents[3] / "cluster/aws.yaml")
@@ -340,3 +340,11 @@ def test_nodes_are_charged_while_ray_does_not_answer(searches: Searches, clock: 
     limits.check(cloud.nodes)
     cloud.answers = False
     assert isinstance(searches.steps([(limits, cloud)], seconds=20000), LimitError)
+
+
+def test_a_driver_does_not_read_its_own_record(searches: Searches) -> None:
+    own, other = (SpendingRecords(searches.store, name) for name in ("own", "other"))
+    spending = Spending(1.0, 2.0, (Charge("node", 0.5, 1.0, 2.0),))
+    own.write(spending)
+    assert own.others() == []
+    assert other.others() == [spending]
