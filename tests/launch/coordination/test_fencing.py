@@ -105,6 +105,15 @@ def test_a_fenced_driver_does_not_come_back(
     assert store.list("drivers", "") == [f"{own.driver.id}.json"]
 
 
+def test_its_sign_of_life_on_the_way_keeps_no_claim(
+    store: Store, own: Leases, silent: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert silent.claim("a")
+    own._fence(silent.driver.id)
+    monkeypatch.setattr(own, "others", list)  # listed before its file was there again
+    assert own.claim("a")
+
+
 def test_it_leaves_nothing_when_it_has_been_told(store: Store, own: Leases, take_over: Callable[[], None]) -> None:
     with elsewhere(store) as told, elsewhere(store) as untold:
         take_over()
