@@ -159,6 +159,19 @@ def test_a_driver_that_only_waits_fences_silent_ones(
         wait_for("fence", lambda: store.list("fenced", "") == [silent.driver.id])
 
 
+def test_a_driver_that_could_not_look_itself_fences_nobody(
+    own: Leases, silent: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two that were cut off from the folder together would fence each other."""
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    seen = []
+    for seconds in (0, 1000, 20, 20):
+        clock[0] += seconds
+        seen.append(len(own.others()))
+    assert seen == [1, 1, 1, 0]
+
+
 def test_a_claim_is_taken_from_a_fenced_driver_alone(store: Store, own: Leases, silent: Leases) -> None:
     """Its file may be damaged, and then nobody knows whether it lives."""
     assert silent.claim("a")
