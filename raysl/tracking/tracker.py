@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 
 import pyarrow as pa
 
-from raysl.errors import UserError
+from raysl.errors import SearchError, UserError
 from raysl.outgoing import presentable
 from raysl.results.tables.build import Tables
 from raysl.tracking.facts import RunFacts
@@ -136,7 +136,7 @@ class Tracker:
                 self._sync()
         except Exception as error:  # whatever it is, the search goes on without tracking
             self._missing = error.missing if isinstance(error, TrackingError) else None
-            text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            text = str(error) if isinstance(error, UserError | SearchError) else f"{type(error).__name__}: {error}"
             self._warning = presentable(text)
             return False
         self._warning, self._missing = None, 0

@@ -29,7 +29,7 @@ ALONE = ONE_STAGE.replace("seeds: 2", "seeds: 5")  # ten trials of one worker
 GROUPS = ONE_STAGE.replace("name: tiny", "name: groups").replace("[1e-2, 1e-3]", "[3e-3]")
 ALL_KINDS = {"driver", "stopped driver", "raylet", "tracking server", "trial", "train worker"}
 CLOCKS = -7200, 0, 3600  # seconds that the drivers' clocks are ahead
-TOLD = "has taken over its work"
+TOLD = "has taken over its work; finished trials are kept; the same command goes on from here"
 TRIAL, TRAIN_WORKER = "ray::TrialProcess", "TrainWorker"  # in the titles of processes
 
 

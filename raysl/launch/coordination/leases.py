@@ -32,6 +32,7 @@ from raysl.results.storage.store import Store, warn_damaged
 DRIVERS, CLAIMS, FENCED, TOKENS = "drivers", "claims", "fenced", "tokens"
 BEAT = 15.0  # seconds between two heartbeats of a driver
 GONE = 60.0  # seconds without a heartbeat after which a driver on another machine counts as gone
+WATCHED = 2 * BEAT  # seconds between two looks at the drivers that count as watching, at most
 TURN_PAUSES = 0.2, 1.0  # seconds, drawn at random, between two attempts to claim a name
 LAST_BEAT = 10.0  # seconds that a driver that ends waits for a heartbeat that is being written
 
@@ -72,8 +73,8 @@ class Leases:
         self._fenced_by: str | None = None  # the driver that has fenced this one
         self.driver = Driver(token_hex(8), socket.gethostname(), os.getpid(), place(), started(os.getpid()) or "")
         self._known: dict[str, Driver] = {}
-        # Of each other driver: the time of its last heartbeat, and when this process first saw that heartbeat.
-        self._signs: dict[str, tuple[float, float]] = {}
+        # Of each other driver: the time of its last heartbeat, the seconds watched since, and when this process looked.
+        self._signs: dict[str, tuple[float | None, float, float]] = {}
         self._beaten = 0.0
         self._ended = threading.Event()
         # A daemon thread: storage that does not answer must not keep the process alive.
@@ -221,13 +222,16 @@ class Leases:
         return driver
 
     def _silent(self, driver_id: str, at: float) -> float:
-        """Return for how many seconds this process has seen no new heartbeat of a driver; at: time of the last one."""
+        """Return for how many seconds this process has seen no new heartbeat of a driver; at: time of the last one.
+
+        Time in which it could not look, suspended or cut off from the folder, does not count: else two drivers that
+        were cut off together would fence each other.
+        """
         now = time.monotonic()
-        last, since = self._signs.get(driver_id, (None, now))
-        if last != at:
-            self._signs[driver_id] = at, now
-            return 0.0
-        return now - since
+        last, silent, looked = self._signs.get(driver_id, (None, 0.0, now))
+        silent = silent + min(now - looked, WATCHED) if last == at else 0.0
+        self._signs[driver_id] = at, silent, now
+        return silent
 
     def _read(self, driver_id: str) -> Driver | None:
         path = _driver_path(driver_id)

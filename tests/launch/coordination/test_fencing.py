@@ -105,6 +105,15 @@ def test_a_fenced_driver_does_not_come_back(
     assert store.list("drivers", "") == [f"{own.driver.id}.json"]
 
 
+def test_its_sign_of_life_on_the_way_keeps_no_claim(
+    store: Store, own: Leases, silent: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert silent.claim("a")
+    own._fence(silent.driver.id)
+    monkeypatch.setattr(own, "others", list)  # listed before its file was there again
+    assert own.claim("a")
+
+
 def test_it_leaves_nothing_when_it_has_been_told(store: Store, own: Leases, take_over: Callable[[], None]) -> None:
     with elsewhere(store) as told, elsewhere(store) as untold:
         take_over()
@@ -148,6 +157,19 @@ def test_a_driver_that_only_waits_fences_silent_ones(
     monkeypatch.setattr(module, "GONE", 0.05)
     with Leases(store):
         wait_for("fence", lambda: store.list("fenced", "") == [silent.driver.id])
+
+
+def test_a_driver_that_could_not_look_itself_fences_nobody(
+    own: Leases, silent: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two that were cut off from the folder together would fence each other."""
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    seen = []
+    for seconds in (0, 1000, 20, 20):
+        clock[0] += seconds
+        seen.append(len(own.others()))
+    assert seen == [1, 1, 1, 0]
 
 
 def test_a_claim_is_taken_from_a_fenced_driver_alone(store: Store, own: Leases, silent: Leases) -> None:
