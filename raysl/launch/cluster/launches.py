@@ -49,13 +49,16 @@ class Launches:
             self.num_failed = 0
         elif any(before == self.num_failed for before, _ in failed):
             self.num_failed += 1
+            self._check(failed[-1][1])
         self._pending = {
             name: (min(self.num_failed, self._pending.get(name, (self.num_failed, ""))[0]), doing)
             for name, doing in pending.items()
         }
+
+    def _check(self, last: str) -> None:
         if self.num_failed >= MOST_FAILED:
             raise SearchError(
                 f"{self.num_failed} times in a row, nodes were launched and went away without joining the cluster; the "
-                f"last one: {failed[-1][1]}; the autoscaler's log says why (monitor.log in the head's "
+                f"last one: {last}; the autoscaler's log says why (monitor.log in the head's "
                 "/tmp/ray/session_latest/logs)"
             )
