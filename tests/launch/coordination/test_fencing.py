@@ -44,12 +44,6 @@ def elsewhere(store: Store) -> Leases:
 
 
 @pytest.fixture
-def own(store: Store) -> Iterator[Leases]:
-    with Leases(store) as leases:
-        yield leases
-
-
-@pytest.fixture
 def silent(store: Store) -> Iterator[Leases]:
     with elsewhere(store) as leases:
         yield leases

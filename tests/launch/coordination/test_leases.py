@@ -39,12 +39,6 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def own(store: Store) -> Iterator[Leases]:
-    with Leases(store) as leases:
-        yield leases
-
-
-@pytest.fixture
 def other(store: Store) -> Iterator[Leases]:
     with Leases(store) as leases:
         yield leases
