@@ -26,6 +26,7 @@ from raysl.models.batch_norm import sync_batch_norm
 from raysl.models.encoder import build_encoder, freeze_backbone
 from raysl.models.settings import ModelSettings
 from raysl.results.confusion import IGNORED
+from raysl.training.graphed_step import WatchedStep
 from raysl.training.optimizers import build_optimizer
 from raysl.training.settings import LARS
 
@@ -295,6 +296,18 @@ def test_views_declared_are_those_consumed(name: str) -> None:
     method(views, FIRST)
     assert views.read == set(method.views())
     assert {spec.stream for spec in method.views().values()} == set(method.streams)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_that_changes_with_the_step_reads_its_number(name: str) -> None:
+    """So a step that was not read may be replayed as a CUDA graph (`training.graphed_step`)."""
+    method = build(name)
+    views, losses = make_views(method), []
+    steps = [WatchedStep(number, 40) for number in (0, 1, 20, 39)]
+    for step in steps:
+        torch.manual_seed(0)
+        losses.append(method(views, step).total.item())
+    assert len(set(losses)) == 1 or all(step.read for step in steps)
 
 
 @pytest.mark.parametrize("name", NAMES)

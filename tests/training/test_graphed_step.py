@@ -18,9 +18,3 @@ def test_a_step_notes_that_it_was_read(read: Callable[[Step], object]) -> None:
     assert not step.read
     assert read(step) == read(Step(3, 12))
     assert step.read
-
-
-def test_what_takes_a_step_and_does_not_look_at_it_reads_nothing() -> None:
-    step = WatchedStep(3, 12)
-    (lambda taken: isinstance(taken, Step))(step)
-    assert not step.read
