@@ -10,7 +10,7 @@ from raysl.console.screen import screen, write_json
 from raysl.errors import ResultsError
 from raysl.reports import pairs
 from raysl.reports.searched import MEASURES, rule_of
-from raysl.reports.seeds_needed import ERROR, MOST_SEEDS, POWER, Contest, contest, options
+from raysl.reports.seeds_needed import ERROR, MOST_SEEDS, POWER, BestTwo, best_two, options
 from raysl.reports.stages import Searched, params_text, read_stages
 
 COLUMNS = (
@@ -29,7 +29,7 @@ def seeds(results: str, form: str) -> None:
     """Say how many seeds would tell the two best configs of each stage apart; form: `table` or `json`."""
     stages = read_stages([results])
     obstacles = {stage.name: pairs.obstacle(stage) for stage in stages}
-    found = [contest(stage) for stage in stages if not obstacles[stage.name]]
+    found = [best_two(stage) for stage in stages if not obstacles[stage.name]]
     console = screen()
     if form == "json":
         write_json(console, [_facts(one) for one in found])
@@ -42,7 +42,7 @@ def seeds(results: str, form: str) -> None:
             console.print(f"{stage.name}: {why}", markup=False, soft_wrap=True)
 
 
-def _show(found: list[Contest], console: Console) -> None:
+def _show(found: list[BestTwo], console: Console) -> None:
     print_table(console, "", COLUMNS, [_cells(one) for one in found])
     test = f"a paired t test (two-sided, {ERROR:.0%}) finds such a difference {POWER:.0%} of the time"
     note = f"needed: seeds at which {test}, estimated from those that are there. {pairs.CAUTION}"
@@ -53,7 +53,7 @@ def _show(found: list[Contest], console: Console) -> None:
             console.print(line, markup=False, soft_wrap=True)
 
 
-def _cells(one: Contest) -> list[str]:
+def _cells(one: BestTwo) -> list[str]:
     low, high = one.pair.interval
     seconds = one.seconds
     return [
@@ -73,7 +73,7 @@ def _config(stage: Searched, config_id: str) -> str:
     return params_text(config) or config_id
 
 
-def _facts(one: Contest) -> dict[str, Any]:
+def _facts(one: BestTwo) -> dict[str, Any]:
     rule = rule_of(one.stage)
     assert rule is not None, "others have an obstacle"
     low, high = one.pair.interval

@@ -19,7 +19,7 @@ QUANTILES = 2000
 
 
 @dataclass(frozen=True, eq=False)
-class Contest:
+class BestTwo:
     """A stage's selected config and the next best.
 
     pair: the next best against the selected one, by seed.
@@ -55,14 +55,14 @@ class Contest:
         return None if None in each else self.num_trials * statistics.fmean(each)
 
 
-def contest(stage: Searched) -> Contest:
-    """Return a stage's contest; `pairs.obstacle` says of which stages there is none."""
+def best_two(stage: Searched) -> BestTwo:
+    """Return a stage's two best configs; `pairs.obstacle` says why a stage has none to compare."""
     pair = pairs(stage)[0]
     selected = next(config for config in stage.configs if config["selected"])
-    return Contest(stage, selected, pair, seeds_needed(pair.mean, statistics.stdev(pair.differences)))
+    return BestTwo(stage, selected, pair, seeds_needed(pair.mean, statistics.stdev(pair.differences)))
 
 
-def options(one: Contest) -> list[str]:
+def options(one: BestTwo) -> list[str]:
     """Return the options of `raysl tune` that train what is missing, and nothing else where the configs allow it."""
     assert one.needed is not None, "others need more than any search has"
     seeds = list(one.seeds)

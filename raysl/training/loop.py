@@ -148,7 +148,7 @@ class Loop:
     def step(self, wrapped: nn.Module, views: dict[str, View], step: Step) -> Losses:
         """Take one optimizer step, call the method's `after_step`, and return the losses."""
         if self.graphed is not None:
-            losses = self.graphed(views, step)
+            losses = self.graphed(views, step)  # of one rank, whose method nothing wraps
         else:
             self.optimizer.zero_grad(set_to_none=True)
             losses = self._compute(wrapped, views, step)

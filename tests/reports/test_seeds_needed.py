@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny import here, inline, write
 
-from raysl.reports.seeds_needed import POWER, contest, options, power, seeds_needed
+from raysl.reports.seeds_needed import POWER, best_two, options, power, seeds_needed
 from raysl.reports.stages import read_stages
 from raysl.results.records.rows import read_rows
 from raysl.results.storage.store import Store
@@ -57,10 +57,10 @@ def test_no_difference_needs_more_than_any_search_has_and_no_spread_two() -> Non
     assert seeds_needed(1.0, 0.0) == 2
 
 
-def test_a_contest_counts_the_trials_of_both_configs_that_are_missing(made: Callable[..., str]) -> None:
+def test_it_counts_the_trials_of_both_configs_that_are_missing(made: Callable[..., str]) -> None:
     uri = made(("swept", LRS, noisy([-0.02, 0.0, 0.02])), num_seeds=3)
     [stage] = read_stages([uri])
-    found = contest(stage)
+    found = best_two(stage)
     assert found.pair.differences == pytest.approx((0.0, -2.0, -4.0))
     assert found.needed == seeds_needed(2.0, 2.0) == 10
     assert found.num_trials == 2 * 7
