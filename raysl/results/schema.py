@@ -87,7 +87,7 @@ TRIALS = _schema(
     nullable("started_at", _TIME, "start of the trial"),
     nullable("finished_at", _TIME, "end of the trial"),
     nullable("workers", _INT, "processes that trained the trial together"),
-    nullable("device", _TEXT, "device that trained"),
+    nullable("device", _TEXT, "device that trained; of a processor the instructions too"),
     nullable("raysl_version", _TEXT, "version of raysl that trained"),
     nullable("torch_version", _TEXT, "version of PyTorch that trained"),
     nullable("code", _TEXT, "names the sources that trained; null where an earlier version did"),

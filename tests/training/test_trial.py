@@ -78,6 +78,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path: 
     assert numbers(first) == numbers(again)
     assert numbers(first) != numbers(other)
     assert json.loads(first.spec) == json.loads(spec_of(tmp_path).model_dump_json())
+    assert first.device == f"cpu ({torch.backends.cpu.get_cpu_capability()})"
 
 
 class KilledError(Exception):
