@@ -1,10 +1,14 @@
 """What `cluster/README.md` says is there, and costs what it says."""
 
+import json
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 
+import botocore.session
 import pytest
+from botocore.validate import ParamValidator
 from cluster_files import CLUSTER, ROOT, documents
 from cluster_schemas import option_faults, options
 from cluster_scripts import SBATCH
@@ -57,7 +61,8 @@ def test_slip_in_a_command_is_found(command: str) -> None:
 
 
 def test_files_are_there() -> None:
-    named = set(re.findall(r"\b(?:cluster|search_spaces)/[\w./-]*\w", TEXT))
+    text = re.sub(r"\(https://[^)]*\)", "", TEXT)  # without links
+    named = set(re.findall(r"\b(?:cluster|search_spaces)/[\w./-]*\w", text))
     assert len(named) >= 7
     assert [path for path in named if path != "cluster/kuberay/.env" and not (ROOT / path).exists()] == []
 
@@ -114,6 +119,21 @@ def test_nothing_is_deleted_unless_the_name_is_typed(typed: str, deleted: bool) 
                 ["bash", "-c", script], input=f"{typed}\n", capture_output=True, text=True, check=False
             )
             assert ("deleted" in done.stdout) == deleted
+
+
+def test_budget_is_one_that_aws_takes() -> None:
+    [command] = [line for line in TEXT.replace("\\\n", " ").splitlines() if "aws budgets create-budget" in line]
+    words = shlex.split(command)
+    given = {word: words[place + 1] for place, word in enumerate(words) if word.startswith("--")}
+    model = botocore.session.get_session().get_service_model("budgets").operation_model("CreateBudget").input_shape
+    request = {
+        "AccountId": given["--account-id"].replace("ACCOUNT", "123456789012"),
+        "Budget": json.loads(given["--budget"]),
+        "NotificationsWithSubscribers": json.loads(given["--notifications-with-subscribers"]),
+    }
+    assert not ParamValidator().validate(request, model).has_errors()
+    kinds = [each["Notification"]["Threshold"] for each in request["NotificationsWithSubscribers"]]
+    assert kinds == [50, 100]
 
 
 def test_readme_says_what_was_not_tried() -> None:
