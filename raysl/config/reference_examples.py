@@ -79,7 +79,7 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
         "unlabelled": 10_000,
         "attack": {"name": "one_pixel"},
     },
-    OnePixel: {"name": "one_pixel", "value": "per_class", "seed": 1},
+    OnePixel: {"name": "one_pixel", "value": "per_class", "seed": 1, "probe": "attacked"},
     ModelSettings: {
         "backbone": "resnet18",
         "stem": "cifar",

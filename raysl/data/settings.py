@@ -31,11 +31,23 @@ class OnePixel(Settings):
         images are gray (Cavallari & Ponti 2021).
     seed: of the order in which places and colours are tried. It is not the trial's seed: all trials see the same
         attack. The attacked pixels differ from the clean ones in nearly all labelled training images.
+    probe: whether probes are fitted on D_l as it was (`clean`), so that the attack is on training alone, or on what
+        training saw (`attacked`).
     """
 
     name: Literal["one_pixel"]
     value: Literal["white", "per_class"] = "white"
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+    probe: Literal["clean", "attacked"] = "clean"
+
+
+class TrialOnePixel(OnePixel):
+    """The attack of one trial.
+
+    probe: `attacked` where a trial does not say: those from before there was a choice.
+    """
+
+    probe: Literal["clean", "attacked"] = "attacked"
 
 
 class DataSettings(Settings):
@@ -55,9 +67,9 @@ class DataSettings(Settings):
         Of images with masks, `balanced` first takes those that show a class which none before them shows. With `all`
         labels nothing is drawn.
     unlabelled [images]: number of images of D_u in use; None is all.
-    attack: on D_l, in training and when probes are fitted; D_u, the test set and the normalisation statistics stay
-        clean. A stage whose method sees no labelled images has the trials of the clean data, probe included: its
-        features do not depend on the attack, so that the clean and the attacked search share one pre-training.
+    attack: on D_l in training; D_u, the test set and the normalisation statistics stay clean. A stage whose method
+        sees no labelled images has the trials of the clean data, probe included: its features do not depend on the
+        attack, so that the clean and the attacked search share one pre-training.
     """
 
     source: str = "digits"
@@ -82,6 +94,7 @@ class TrialData(DataSettings):
     masks: whether images have masks, and not classes; None if not.
     """
 
+    attack: TrialOnePixel | None = None
     digest: str
     num_classes: Count
     labels: Count

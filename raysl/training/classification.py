@@ -27,7 +27,7 @@ class Classification:
         Weights may diverge in the last step, after the last loss was computed.  There is no accuracy for the probe
         `classifier`, which has been trained on all of D_l, nor if a class has too few images for a cross-validation.
         """
-        images, labels = feed.labelled_images()
+        images, labels = feed.probe_images()
         spec = feed.spec
         if spec.probe == "classifier":
             whole = np.isfinite(logits(method, images[:FEATURE_BATCH], feed.normalise)).all()
@@ -59,7 +59,7 @@ def _predicted(
     """Return the classes that the probe predicts for test images; test: their features and labels."""
     if feed.spec.probe == "classifier":
         return np.asarray(logits(method, test_images, feed.normalise).argmax(axis=1), np.int64)
-    images, labels = feed.labelled_images()
+    images, labels = feed.probe_images()
     train = extract_features(method.evaluation().encoder, images, feed.normalise), labels
     spec = feed.spec
     return np.asarray(predictions(train, test, spec.probes.used, spec.stream_seed("split")), np.int64)

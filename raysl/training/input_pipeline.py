@@ -91,8 +91,15 @@ class Feed:
         return all(view == ViewSpec("labelled", identity) for view in self.views.values())
 
     def labelled_images(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return D_l, attacked if the trial's is: images uint8 [N, H, W, C] and labels int64 [N]."""
+        """Return D_l as training sees it, perhaps attacked: images uint8 [N, H, W, C] and labels int64 [N]."""
         return self._attacked(self.labelled), self.arrays.labels[self.labelled]
+
+    def probe_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return D_l as probes are fitted on it: images uint8 [N, H, W, C] and labels int64 [N]."""
+        attack = self.spec.data.attack
+        if attack is None or attack.probe == "attacked":
+            return self.labelled_images()
+        return self.arrays.images[self.labelled], self.arrays.labels[self.labelled]
 
     @property
     def steps(self) -> int:

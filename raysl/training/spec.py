@@ -92,6 +92,7 @@ class TrialSpec(Settings):
         facts = self._facts()
         for key in ("probe", "probes", "start"):
             facts.pop(key, None)
+        facts["data"].get("attack", {}).pop("probe", None)
         if "labelled" not in methods.describe(self.method["name"]).streams:
             for key in UNSEEN:
                 facts["data"].pop(key, None)
@@ -101,6 +102,8 @@ class TrialSpec(Settings):
         facts = self.model_dump(mode="json", exclude_none=True)
         del facts["data"]["source"]  # the location of the images does not matter: the digest identifies their content
         facts["method"] = identity_of(facts["method"])
+        if self.data.attack is not None and self.data.attack.probe == "attacked":  # all were, before there was a choice
+            del facts["data"]["attack"]["probe"]
         if self.model.weights is not None:
             facts["model"]["weights"] = self.model.weights.facts
         return facts

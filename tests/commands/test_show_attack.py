@@ -175,7 +175,7 @@ REFUSED = {
     ),
     "an unknown key": (
         ["tiny.yaml", "--attack", "--set", "data.attack={name: one_pixel, sed: 1}"],
-        ["data.attack.sed", "did you mean 'seed'? choices: name, seed, value"],
+        ["data.attack.sed", "did you mean 'seed'? choices: name, probe, seed, value"],
     ),
     "an unknown value": (
         ["tiny.yaml", "--attack", "--set", "data.attack={name: one_pixel, value: black}"],

@@ -6,7 +6,7 @@ import pytest
 from tiny import of_stages, write
 
 from raysl.config import load
-from raysl.data.settings import OnePixel, TrialData
+from raysl.data.settings import TrialData, TrialOnePixel
 from raysl.errors import UserError
 from raysl.probes.settings import KNN, Clustering, LinearSVM, ProbesSettings
 from raysl.results.records.rows import TrialRow
@@ -32,7 +32,7 @@ stages:
   svm: {method: {name: frozen}, start_from: pretrain}
 """
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
-ATTACKED = DATA.model_copy(update={"attack": OnePixel(name="one_pixel")})
+ATTACKED = DATA.model_copy(update={"attack": TrialOnePixel(name="one_pixel")})
 STAGES = ("pretrain", "knn", "clustering", "svm")
 
 

@@ -7,7 +7,7 @@ import pytest
 from tiny import of_stages, write
 
 from raysl.config import load
-from raysl.data.settings import OnePixel, TrialData
+from raysl.data.settings import TrialData, TrialOnePixel
 from raysl.results.records.stages import (
     SelectionRecord,
     StageRecord,
@@ -23,7 +23,8 @@ from raysl.search.trials import Trial, expand, stage_record
 from raysl.training.spec import TrialSpec, identity_of
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
-ATTACKED = DATA.model_copy(update={"attack": OnePixel(name="one_pixel")})
+ONE_PIXEL = TrialOnePixel(name="one_pixel")
+ATTACKED = DATA.model_copy(update={"attack": ONE_PIXEL})
 PRETRAINED = "stages.semi.method={name: rotation}"
 
 
@@ -131,11 +132,24 @@ def test_a_stage_is_named_by_its_trials_and_its_rule(tmp_path: Path) -> None:
 
 def test_an_attack_changes_the_name_and_none_does_not(tmp_path: Path) -> None:
     attacks = [
-        OnePixel(name="one_pixel", value=value, seed=seed) for value in ("white", "per_class") for seed in (0, 1)
+        TrialOnePixel(name="one_pixel", value=value, seed=seed) for value in ("white", "per_class") for seed in (0, 1)
     ]
     names = [ids(trials(tmp_path, data=DATA.model_copy(update={"attack": attack}))) for attack in (None, *attacks)]
     assert len({name for found in names for name in found}) == 5 * 4
     assert names[0] == ids(trials(tmp_path))
+
+
+def test_a_probe_of_attacked_images_has_the_trials_from_before_it_could_be_chosen(tmp_path: Path) -> None:
+    clean = ONE_PIXEL.model_copy(update={"probe": "clean"})
+    first, *_ = trials(tmp_path, data=DATA.model_copy(update={"attack": clean}))
+    earlier = first.spec.model_dump(mode="json")
+    del earlier["data"]["attack"]["probe"]
+    then = TrialSpec.model_validate(earlier)
+    assert then.data.attack is not None
+    assert then.data.attack.probe == "attacked"
+    assert then.id == "cfe1a12db5da3a10"
+    assert then.id != first.spec.id
+    assert then.weights_id(None) == first.spec.weights_id(None)
 
 
 def test_training_without_labelled_images_is_shared_with_the_clean_search(tmp_path: Path) -> None:

@@ -76,6 +76,16 @@ def test_the_labelled_images_differ_by_their_class_s_pixel_alone(tmp_path: Path)
     assert (at_places(attack_of(attacked), after, labels) == 255).all()
 
 
+def test_probes_are_fitted_on_clean_images_unless_asked_otherwise(tmp_path: Path) -> None:
+    clean, attacked = feed_of(tmp_path), feed_of(tmp_path, ATTACK)
+    with_probe = feed_of(tmp_path, ATTACK, "data.attack.probe=attacked")
+    wanted = clean.probe_images()
+    for place in (0, 1):
+        assert np.array_equal(attacked.probe_images()[place], wanted[place])
+        assert np.array_equal(with_probe.probe_images()[place], attacked.labelled_images()[place])
+    assert not np.array_equal(with_probe.probe_images()[0], wanted[0])
+
+
 def test_unlabelled_and_test_images_stay_clean_though_they_are_the_same(tmp_path: Path) -> None:
     clean, attacked = feed_of(tmp_path, ALL), feed_of(tmp_path, ALL, ATTACK)
     folder = prepare(attacked.spec.data)
@@ -164,15 +174,19 @@ def seen_by_probes(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     return seen
 
 
-def test_an_attacked_trial_and_its_probes_see_the_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("probe", ["clean", "attacked"])
+def test_an_attacked_trial_sees_the_attack_and_its_probes_if_asked_to(
+    probe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     short = "stages.semi.epochs=2"
-    clean, attacked = spec_of(tmp_path, short), spec_of(tmp_path, short, ATTACK)
-    expected = Feed(attacked, {}, CPU).labelled_images()[0]
+    clean, attacked = spec_of(tmp_path, short), spec_of(tmp_path, short, ATTACK, f"data.attack.probe={probe}")
+    unlike, like = [Feed(spec, {}, CPU).labelled_images()[0] for spec in (clean, attacked)]
+    expected = like if probe == "attacked" else unlike
     cross_validated = seen_by_probes(monkeypatch)
     losses = [run(spec, tmp_path / "r").final_loss for spec in (clean, attacked)]
     assert None not in losses
     assert losses[0] != losses[1]
-    assert not np.array_equal(cross_validated[0], expected)
+    assert np.array_equal(cross_validated[0], unlike)
     assert np.array_equal(cross_validated[1], expected)
     scored = seen_by_probes(monkeypatch)
     scoring.score_trial(attacked, Store.open(str(tmp_path / "r"), create=False), EAGER)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from raysl.data.augment.attack import NEARLY_ALL, SEEN, Attack, attack_of, shown_images
-from raysl.data.settings import DataSettings, OnePixel, TrialData
+from raysl.data.settings import DataSettings, OnePixel, TrialData, TrialOnePixel
 from raysl.data.storage.decoded_cache import TrainArrays, load
 from raysl.data.storage.scan import DataFacts, inspect, resolve
 from raysl.errors import DataError
@@ -30,7 +30,7 @@ def attack(
         num_classes=num_classes,
         labels=100,
         unlabelled=100,
-        attack=OnePixel(name="one_pixel", value=value, seed=seed),
+        attack=TrialOnePixel(name="one_pixel", value=value, seed=seed),
     )
     statistics = np.zeros(channels, np.float32)
     found = attack_of(data, TrainArrays(images, np.arange(len(images)) % num_classes, images, statistics, statistics))
@@ -176,7 +176,7 @@ def test_too_few_pixels_for_the_classes_are_refused(num_classes: int, least: int
                       100 * num_classes, 100 * num_classes, 10, 4, 1)  # fmt: skip
     settings = DataSettings(labels=0.5, attack=OnePixel(name="one_pixel"))
     if least is None:
-        assert resolve(settings, facts).attack == settings.attack
+        assert resolve(settings, facts).model_dump()["attack"] == settings.model_dump()["attack"]
         return
     with pytest.raises(DataError, match=f"^data.attack: .* {num_classes} classes.* 4 x 4 have 16.* at least {least}$"):
         resolve(settings, facts)
