@@ -106,7 +106,7 @@ def drop_text(record: StageRecord, drop: Drop) -> str:
     """Return by how much a config was worse, than which other, and how surely."""
     params = next(member.params for member in record.members if member.config_id == drop.leader)
     words = RULES[record.rule].words
-    return f"{words} {drop.difference:.3g} worse than of ({params_text(params)}), p = {drop.p:.2g} <= {drop.level:.2g}"
+    return f"{words} {drop.difference:.3g} worse than that of ({params_text(params)}), p = {drop.p:.2g} <= {drop.level:.2g}"
 
 
 def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float) -> SelectionRecord:
