@@ -105,8 +105,8 @@ def _dropped(summary: ConfigSummary, drop: Drop, record: StageRecord) -> ConfigS
 def drop_text(record: StageRecord, drop: Drop) -> str:
     """Return by how much a config was worse, than which other, and how surely."""
     params = next(member.params for member in record.members if member.config_id == drop.leader)
-    words = RULES[record.rule].words
-    return f"{words} {drop.difference:.3g} worse than that of ({params_text(params)}), p = {drop.p:.2g} <= {drop.level:.2g}"
+    worse = f"{RULES[record.rule].words} {drop.difference:.3g} worse than that of ({params_text(params)})"
+    return f"{worse}, p = {drop.p:.2g} <= {drop.level:.2g}"
 
 
 def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float) -> SelectionRecord:

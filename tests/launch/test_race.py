@@ -10,6 +10,9 @@ from tiny import Finished, here, inline, start, tables_of
 from waiting import PATIENCE
 
 import raysl as package
+from raysl.reports.ineligible import DROPPED, trouble
+from raysl.reports.page.leaderboard import leaderboard
+from raysl.reports.stages import read_stages
 from raysl.results.records.stages import StageRecord
 from raysl.search.race import Drop
 
@@ -88,6 +91,20 @@ def test_lines_say_what_was_dropped_and_what_was_saved(raced: Finished) -> None:
     shown = here("show", raced.results).stdout
     assert all(f"{one['config_id']}: dropped in round" in shown for one in dropped)
     assert "not eligible" not in shown
+
+
+def test_mlflow_and_the_report_tell_dropped_configs_from_failed_and_missing_ones(raced: Finished) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{raced.results}/mlflow.db")
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert {run.info.status for run in client.search_runs(ids)} == {"FINISHED"}
+    stage = next(one for one in read_stages([str(raced.results)]) if one.stage == "semi")
+    marks = {one["config_id"]: trouble(stage, one) for one in stage.configs if not one["eligible"]}
+    assert set(marks.values()) == {DROPPED}
+    page = str(leaderboard(stage))
+    assert page.count("dropped in round") == len(marks)
+    assert "not eligible" not in page
 
 
 def test_the_same_command_again_trains_nothing(raced: Finished) -> None:
