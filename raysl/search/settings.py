@@ -18,7 +18,8 @@ Objective = Literal[Rule, "seconds"]
 class RaceSettings(Settings):
     """A race of a stage's configs: seeds are added in rounds, and a config that is surely worse gets no more.
 
-    error: the highest probability with which the truly best config may be dropped, over the whole race.
+    error: the highest probability with which the truly best config may be dropped, over the whole race, if differences
+        of two configs by seed are normal.
     first [seeds]: the number of seeds that every config gets; then each that is still in gets one more in each round.
     """
 
