@@ -157,8 +157,7 @@ def expected(
     if not stage.adaptive:
         return list(expand(experiment, stage, datas, starts))
     search = AdaptiveSearch(experiment, stage, datas, starts, store, 0.0)
-    known = [trial for trials in search.trials for trial in trials]
-    return known + search.num_left * list(expand(experiment, stage, datas, starts, stage.extremes[:1]))
+    return search.known + search.num_left * list(expand(experiment, stage, datas, starts, stage.extremes[:1]))
 
 
 def _measure(spec: TrialSpec, experiment: Experiment, steps: int) -> "Cost":

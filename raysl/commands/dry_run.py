@@ -13,6 +13,7 @@ from raysl.api.start_weights import missing_weights
 from raysl.console.progress import note
 from raysl.console.screen import write_json
 from raysl.search.experiment import Experiment, Stage
+from raysl.search.race import fewest_trials
 from raysl.search.selection import params_text
 from raysl.search.trials import Datas, Trial, expand
 
@@ -44,6 +45,7 @@ def _facts(experiment: Experiment, datas: Datas) -> dict[str, Any]:
                 "select": stage.select,
                 "start_from": stage.start_from,
                 "configs": stage.settings.search.num_configs if stage.adaptive else len(stage.configs),
+                "least_trials": least_trials(experiment, stage),
                 "space": {key: str(dimension) for key, dimension in stage.space.items()} if stage.adaptive else {},
                 "trials": [
                     {"id": one.spec.id if known else None, "params": one.params, "seed": one.spec.seed}
@@ -77,6 +79,24 @@ def list_trials(request: SearchRequest, resolved: Resolved, console: Console) ->
             console.print(f"not searched: {key}: {reason}", markup=False)
 
 
+def least_trials(experiment: Experiment, stage: Stage) -> int:
+    """Return the least number of trials of a stage: fewer than the most if its configs are raced."""
+    num_configs = (stage.settings.search.num_configs or 0) if stage.adaptive else len(stage.configs)
+    race = experiment.race_of(stage)
+    return num_configs * len(experiment.seeds) if race is None else fewest_trials(race, num_configs)
+
+
+def race_text(experiment: Experiment, stage: Stage, most: int) -> str:
+    """Return the number of trials of a stage, as text: the least and the most if its configs are raced."""
+    race = stage.race
+    if race is None:
+        return f"{most} trials"
+    least = least_trials(experiment, stage)
+    return (
+        f"{least} to {most} trials (a race: {race.first} seeds each, then one more in each round; error {race.error:g})"
+    )
+
+
 def is_unknown(trial: Trial) -> bool:
     """Return whether what decides a trial's id is not on this machine: its images, or its start weights."""
     weights = trial.spec.model.weights
@@ -95,7 +115,7 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: dict[s
         return
     starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
     trials = expand(experiment, stage, datas, starts)
-    line = f": {len(trials)} trials, select: {stage.select}{after}"
+    line = f": {race_text(experiment, stage, len(trials))}, select: {stage.select}{after}"
     console.print(Text.assemble("stage ", (stage.name, "bold"), line))
     names = [] if stage.start_from else [trial.spec.weights_id(None) for trial in trials]
     for trial, weights in zip_longest(trials[:MOST_LISTED], names[:MOST_LISTED]):

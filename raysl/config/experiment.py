@@ -11,7 +11,7 @@ from raysl.config.compose import Override, compose
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.config.explain import validated
 from raysl.config.space import KINDS, read_space, refuse_other_grids, substitute
-from raysl.config.stages import check_rules, check_search, check_stages, settings_kind
+from raysl.config.stages import check_race_seeds, check_rules, check_search, check_stages, settings_kind
 from raysl.data.settings import DataSettings
 from raysl.errors import choices, quoted
 from raysl.search.experiment import MOST_TRIALS, Config, Experiment, ExperimentSettings, Resources, Stage
@@ -60,6 +60,8 @@ def load(
         places={dotted(path): place for path, place in document.places.items()},
     )
     _check_trials(experiment, document)
+    for stage in stages:
+        check_race_seeds(stage, len(experiment.seeds), document)
     return experiment
 
 

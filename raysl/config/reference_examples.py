@@ -9,7 +9,8 @@ from raysl.config.table_file import DifferenceSettings, FileSettings, Part, Repo
 from raysl.data.settings import DataSettings, OnePixel
 from raysl.models.settings import ModelSettings, StartWeights
 from raysl.probes.settings import KNN, Clustering, LinearSVM, ProbesSettings
-from raysl.search.experiment import ExperimentSettings, Resources, SearchSettings, TrainedStage
+from raysl.search.experiment import ExperimentSettings, Resources, TrainedStage
+from raysl.search.settings import RaceSettings, SearchSettings
 from raysl.training.settings import (
     LARS,
     SGD,
@@ -116,7 +117,9 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
         "seed": 1,
         "sampler": {"name": "TPESampler", "n_startup_trials": 5},
         "objectives": ["probe_accuracy", "seconds"],
+        "race": {"error": 0.01},
     },
+    RaceSettings: {"error": 0.01, "first": 3},
     Asha: {"scheduler": "asha", "grace": 5, "reduction": 2},
     MedianRule: {"scheduler": "median", "grace": 10, "min_peers": 5},
     FileSettings: {

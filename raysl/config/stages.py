@@ -8,8 +8,9 @@ from raysl import methods
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.errors import UserError, choices, quoted
 from raysl.results.metrics import METRICS
-from raysl.search.experiment import MOST_CONFIGS, FrozenStage, Stage, StageSettings, TrainedStage
+from raysl.search.experiment import FrozenStage, Stage, StageSettings, TrainedStage
 from raysl.search.sampling import rehearse
+from raysl.search.settings import MOST_CONFIGS
 from raysl.search.space import Grid, Space
 
 # The keys of a stage that only training takes.
@@ -46,6 +47,8 @@ def settings_kind(values: Mapping[str, Any], path: Path_, document: Document) ->
 def check_search(settings: StageSettings, space: Space, path: Path_, document: Document) -> None:
     """Refuse a search that its space or its own settings do not allow."""
     search, where = settings.search, _at((*path, "search"), document)
+    if search.race is not None:
+        _check_race(settings, where)
     if search.algorithm == "grid":
         for key, dimension in space.items():
             if not isinstance(dimension, Grid):
@@ -69,6 +72,31 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
             rehearse(search, space, search.objectives or [settings.select])
         except UserError as error:
             raise ConfigError(f"{where}.{error}") from None
+
+
+def _check_race(settings: StageSettings, where: str) -> None:
+    """Refuse a race of configs that are not all known before it, and one whose search weighs another value."""
+    search = settings.search
+    if search.algorithm == "optuna":
+        raise ConfigError(
+            f"{where}.race: optuna proposes a config from results over all seeds, so there are no rounds; "
+            "algorithm grid or random, or leave race out"
+        )
+    if any(objective != settings.select for objective in search.objectives):
+        raise ConfigError(
+            f"{where}.race: drops configs by {settings.select} (select) alone, and objectives has others; "
+            "leave race or objectives out"
+        )
+
+
+def check_race_seeds(stage: Stage, num_seeds: int, document: Document) -> None:
+    """Refuse a race whose first round takes all seeds."""
+    if stage.race is not None and stage.race.first >= num_seeds:
+        where = ("stages", stage.name, "search", "race", "first")
+        raise ConfigError(
+            f"{_at(where, document)}: {stage.race.first} of {num_seeds} seeds are given to every config, so no race is "
+            f"left; fewer, or more seeds, or {dotted(where[:-1])}=null"
+        )
 
 
 def _check_size(space: Space, path: Path_, document: Document) -> None:

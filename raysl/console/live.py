@@ -21,10 +21,12 @@ from raysl.results.records.rows import Status, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
 from raysl.search.code import OtherCode
-from raysl.search.selection import RULES, by_config, compared_value, is_tie, params_text
+from raysl.search.race import Drop, Standing
+from raysl.search.selection import RULES, by_config, compared_value, drop_text, is_tie, params_text, standing_of
 from raysl.training.paths import log_path
 
 MOST_RUNNING_SHOWN = 8
+MOST_DROPS_SHOWN = 8  # of a round of a race
 MINUTE = 60.0  # seconds between two lines about a search's progress, where there is no terminal
 ENDED_OTHERWISE = [status for status in get_args(Status) if status != "finished"]
 
@@ -76,6 +78,8 @@ class Display:
         for record in records if todo else ():
             for config_id in self.configs[record.stage_id]:
                 self._compare(record, config_id)
+            if record.race is not None:
+                self._forget_dropped(record)
         taken = f", {len(rows)} taken from {self.store}" if rows else ""
         known = dict.fromkeys(self._stage(record) for record in records)
         names = Text(", ").join(Text(name, "bold") for name in known)
@@ -92,6 +96,29 @@ class Display:
         self.configs[record.stage_id] |= by_config(replace(record, members=new))
         number = len(record.members) // len(new)
         self._line(f"{self._stage(record)}: config {number}: {params_text(new[-1].params)}")
+
+    def race_decided(self, record: StageRecord, drops: Sequence[Drop], num_saved: int) -> None:
+        """A round of a race has ended."""
+        self.records = [record if other.stage_id == record.stage_id else other for other in self.records]
+        self.members |= {member.trial_id: (record, member) for member in record.members}
+        self.configs[record.stage_id] = by_config(record)
+        self.total -= num_saved
+        for config_id in self.configs[record.stage_id]:
+            self._compare(record, config_id)
+        standing = self._forget_dropped(record)
+        params = {member.config_id: params_text(member.params) for member in record.members}
+        texts = [f"dropped ({params[drop.config_id]}): {drop_text(record, drop)}" for drop in drops[:MOST_DROPS_SHOWN]]
+        texts += [f"dropped {len(drops) - MOST_DROPS_SHOWN} more"] if len(drops) > MOST_DROPS_SHOWN else []
+        left, seeds = len(standing.remaining), standing.num_seeds[standing.remaining[0]]
+        texts.append(f"{left} of {len(params)} configs go on to {seeds} seeds")
+        for text in texts:
+            self.console.print(f"{self._stage(record)}: {text}", markup=False, soft_wrap=True)
+
+    def _forget_dropped(self, record: StageRecord) -> Standing:
+        """Compare no more what a stage's race has dropped, and return how it stands."""
+        standing = standing_of(record, self.rows)
+        self.values[record.stage_id] |= dict.fromkeys(standing.dropped)
+        return standing
 
     def noted(self, text: str) -> None:
         """A choice was made that the user has not asked for and may not expect."""

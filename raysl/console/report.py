@@ -59,7 +59,8 @@ def _show_stages(
             console.print(_front(configs), markup=False)
         for row in configs:
             if not row["eligible"]:
-                console.print(f"not eligible: {row['config_id']}: {row['reason']}", markup=False)
+                fate = "" if row["dropped_in_round"] is not None else "not eligible: "
+                console.print(f"{fate}{row['config_id']}: {row['reason']}", markup=False)
         for trial in trials[stage_id]:
             if trial["status"] == "failed":
                 log = f"{uri}/logs/{trial['trial_id']}.log"

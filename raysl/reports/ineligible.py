@@ -8,12 +8,14 @@ from matplotlib.axes import Axes
 from raysl.reports.stages import Row, Searched
 
 Style = Mapping[str, Any]
-# By the status of a trial: of several, the first in this order counts.
+DROPPED = "dropped"
+# By the status of a trial, or that a race has dropped the config: of several, the first in this order counts.
 MARKS: Mapping[str, tuple[Style, str]] = {
     "diverged": ({"marker": "x", "markersize": 5, "linestyle": ""}, "not eligible: a seed diverged"),
     "collapsed": ({"marker": "1", "markersize": 7, "linestyle": ""}, "not eligible: a seed collapsed"),
     "failed": ({"marker": "2", "markersize": 7, "linestyle": ""}, "not eligible: a seed failed"),
     "stopped": ({"marker": "|", "markersize": 6, "linestyle": ""}, "not eligible: a seed was stopped"),
+    DROPPED: ({"marker": "v", "markersize": 4, "linestyle": ""}, "dropped by the race"),
     "": ({"marker": "+", "markersize": 6, "linestyle": ""}, "not eligible: a seed is missing"),
 }
 
@@ -21,6 +23,8 @@ MARKS: Mapping[str, tuple[Style, str]] = {
 def trouble(stage: Searched, config: Row) -> str:
     """Return the key of `MARKS` that an ineligible config is marked by."""
     statuses = {trial["status"] for trial in stage.trials if trial["config_id"] == config["config_id"]}
+    if config["dropped_in_round"] is not None:
+        statuses.add(DROPPED)
     return next((status for status in MARKS if status in statuses), "")
 
 

@@ -133,7 +133,11 @@ CONFIGS = _schema(
     _CONFIG_ID,
     _column("num_seeds", _INT, "trials of the config"),
     _column("num_finished", _INT, "trials of the config that finished"),
-    _column("eligible", _FLAG, "whether a selection rule may choose the config: all its trials finished"),
+    _column(
+        "eligible",
+        _FLAG,
+        "whether a selection rule may choose the config: all its trials finished, and no race dropped it",
+    ),
     _column("reason", _TEXT, "why the config is not eligible; else empty"),
     nullable("final_loss_mean", _REAL, "mean of final_loss over the seeds"),
     nullable("final_loss_std", _REAL, "sample standard deviation (n - 1) of final_loss; null for one seed"),
@@ -145,6 +149,7 @@ CONFIGS = _schema(
     nullable(
         "pareto", _FLAG, "whether the config is on the front of the objectives; null where they are fewer than two"
     ),
+    nullable("dropped_in_round", _INT, "round of the stage's race, from 1, that dropped the config; null if none did"),
     _SELECTED,
 )
 

@@ -60,6 +60,21 @@ class AdaptiveSearch:
         """The number of configs that are left to propose, at most."""
         return 0 if self._used_up else self.most - len(self.trials)
 
+    @property
+    def known(self) -> list[Trial]:
+        """All its trials so far."""
+        return [trial for trials in self.trials for trial in trials]
+
+    @property
+    def num_trials_left(self) -> int:
+        """The number of trials of these configs."""
+        return self.num_left * len(self.experiment.seeds)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will be proposed any more."""
+        return self.num_left == 0
+
     def propose(self, rows: Mapping[str, TrialRow]) -> tuple[Trial, ...]:
         """Return the trials of the next config; an empty tuple if no config is left.
 

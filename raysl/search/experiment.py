@@ -12,21 +12,18 @@ from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
 from raysl.results.metrics import ProbeRule, probe_rules
-from raysl.results.records.stages import Rule
+from raysl.results.records.stages import Race, Rule
+from raysl.search.settings import MOST_SEEDS, Objective, RaceSettings, SearchSettings
 from raysl.search.space import Space
 from raysl.settings import Settings
 from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
 from raysl.training.spec import RandomStream
 
-MOST_CONFIGS = 10_000  # of a stage
-MOST_SEEDS = 1000
 MOST_TRIALS = 50_000  # of all experiments of a file
 MOST_STAGES = 100
 MOST_MILESTONES = 100
-MOST_OPTIONS = 50  # of a sampler
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
-Objective = Literal[Rule, "seconds"]
 Seed = Annotated[int, Ge(0), Lt(2**32)]  # the range that scikit-learn accepts
 
 
@@ -48,30 +45,6 @@ class Resources(Settings):
     def _whole_cards(self) -> Self:
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError("gpus: above 1, Ray gives whole GPUs only")
-        return self
-
-
-class SearchSettings(Settings):
-    """How a stage's configs are found in its space.
-
-    algorithm: `grid` takes every point of a space of grids; `random` draws `num_configs` independent points; `optuna`
-        proposes each point from the results of earlier ones.
-    num_configs: configs that are drawn or proposed; required unless the algorithm is `grid`.
-    seed: of the draws and the proposals.
-    sampler: Optuna's: `name` is a class of `optuna.samplers`, all other keys are its options.
-    objectives: the values that the search optimises; if empty, the value that `select` compares.
-    """
-
-    algorithm: Literal["grid", "random", "optuna"] = "grid"
-    num_configs: Annotated[int, Ge(1), Le(MOST_CONFIGS)] | None = None
-    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
-    sampler: Annotated[dict[str, Any], MaxLen(MOST_OPTIONS)] = Field(default_factory=lambda: {"name": "TPESampler"})
-    objectives: list[Objective] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        if len(set(self.objectives)) < len(self.objectives):
-            raise ValueError("objectives: names each once")
         return self
 
 
@@ -217,6 +190,11 @@ class Stage:
         return self.settings.search.algorithm == "optuna"
 
     @property
+    def race(self) -> RaceSettings | None:
+        """The race of its configs; None if every config is trained with all seeds."""
+        return self.settings.search.race
+
+    @property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives of the search; by default the value that `select` compares."""
         return tuple(self.settings.search.objectives) or (self.select,)
@@ -266,6 +244,10 @@ class Experiment:
             stage.settings.search.num_configs if stage.adaptive else len(stage.configs) for stage in self.stages
         ]
         return sum(num_configs or 0 for num_configs in searches) * len(self.seeds)
+
+    def race_of(self, stage: Stage) -> Race | None:
+        """Return how a stage's configs are raced; None if they are not."""
+        return None if stage.race is None else Race(stage.race.error, stage.race.first, self.seeds)
 
     def chain(self, stage: Stage) -> list[Stage]:
         """Return the stages that a stage starts from, in order, and the stage itself last."""

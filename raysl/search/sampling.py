@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from raysl.errors import UserError, choices, quoted
 from raysl.results.records.proposals import Proposal, Told
-from raysl.search.experiment import SearchSettings
 from raysl.search.selection import OBJECTIVES
+from raysl.search.settings import SearchSettings
 from raysl.search.space import Dimension, Grid, IntRange, Space
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Ineligible, Member, Ranked, SelectionRecord, StageRecord
 from raysl.results.tables.build import ConfigSummary
 from raysl.search.code import mixture
+from raysl.search.race import Drop, Standing, replay
 
 FEWEST_TIED = 3  # number of equal values that count as a tie, unless the values are the best possible
 MOST_TIED = 5  # number of tied configs that a reason names
@@ -45,6 +46,9 @@ def summarise(record: StageRecord, rows: Mapping[str, TrialRow], scores: Mapping
     A config with a seed that has not finished, for whatever reason, has no means: no mean leaves a seed out.
     """
     found = [_summary(record, config_id, members, rows, scores) for config_id, members in by_config(record).items()]
+    if record.race is not None:
+        dropped = standing_of(record, rows).dropped
+        found = [_dropped(one, dropped[one.config_id], record) if one.config_id in dropped else one for one in found]
     if len(record.objectives) < 2:
         return found
     front = pareto_front(found, record.objectives)
@@ -81,6 +85,30 @@ def by_config(record: StageRecord) -> dict[str, list[Member]]:
     return configs
 
 
+def standing_of(record: StageRecord, rows: Mapping[str, TrialRow]) -> Standing:
+    """Return how a stage's race stands; a trial that the record does not list has not ended."""
+    assert record.race is not None, "the stage is raced"
+    rule = RULES[record.rule]
+    ended: dict[str, dict[int, float | None]] = {member.config_id: {} for member in record.members}
+    for member in record.members:
+        if (row := rows.get(member.trial_id)) is not None:
+            value = _values(row, None)[rule.column] if row.status == "finished" else None
+            ended[member.config_id][member.seed] = -value if rule.highest and value is not None else value
+    return replay(record.race, tuple(ended), ended)
+
+
+def _dropped(summary: ConfigSummary, drop: Drop, record: StageRecord) -> ConfigSummary:
+    reason = f"dropped in round {drop.number}, at {drop.num_seeds} seeds: {drop_text(record, drop)}"
+    return replace(summary, eligible=False, reason=reason, dropped_in_round=drop.number)
+
+
+def drop_text(record: StageRecord, drop: Drop) -> str:
+    """Return by how much a config was worse, than which other, and how surely."""
+    params = next(member.params for member in record.members if member.config_id == drop.leader)
+    worse = f"{RULES[record.rule].words} {drop.difference:.3g} worse than that of ({params_text(params)})"
+    return f"{worse}, p = {drop.p:.2g} <= {drop.level:.2g}"
+
+
 def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float) -> SelectionRecord:
     """Return the selection of a stage's config by its rule; of tied configs, the first of the search is selected."""
     rule = RULES[record.rule]
@@ -90,7 +118,7 @@ def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float
     best = ranking[0] if ranking else None
     members = by_config(record)[best.config_id] if best else []
     params = {config_id: config[0].params for config_id, config in by_config(record).items()}
-    reasons = _reason(rule, ranking, params), mixture(_compared(record, eligible, rows))
+    reasons = _reason(rule, ranking, params), _race_text(record, summaries), mixture(_compared(record, eligible, rows))
     return SelectionRecord(
         stage_id=record.stage_id,
         rule=record.rule,
@@ -186,6 +214,17 @@ def _reason(rule: Rule, ranking: Sequence[ConfigSummary], params: Mapping[str, M
     more = [f"{len(tied) - MOST_TIED} more"] if len(tied) > MOST_TIED else []
     named = ", ".join([*tied[:MOST_TIED], *more])
     return text + (f"; tied with {named}, the first of the search is taken" if tied else "")
+
+
+def _race_text(record: StageRecord, summaries: Sequence[ConfigSummary]) -> str:
+    num_dropped = sum(summary.dropped_in_round is not None for summary in summaries)
+    if record.race is None or not num_dropped:
+        return ""
+    whole = len(summaries) * len(record.race.seeds)
+    return (
+        f"a race dropped {num_dropped} of {len(summaries)} configs (the best with a probability of at most "
+        f"{record.race.error:g}) and saved {whole - len(record.members)} of {whole} trials"
+    )
 
 
 def is_tie(values: Sequence[float], rule: Rule) -> bool:

@@ -100,11 +100,13 @@ def stage_id(
 ) -> str:
     """Return a stage's id, 12 hex digits of a hash of all its trials, or of the settings of an adaptive search.
 
+    The trials of a race are those of the whole grid, so its id has its settings too.
+
     expanded: all its trials, if it is not adaptive and they are known.
     """
     if stage.adaptive:
         # A larger number of configs continues the same search, so it is not part of the id.
-        search = stage.settings.search.model_dump(mode="json", exclude={"num_configs"})
+        search = stage.settings.search.model_dump(mode="json", exclude={"num_configs", "race"})
         first = expand(experiment, stage, datas, starts, stage.extremes[:1])
         trials: list[Any] = [[trial.spec.id for trial in first], _space(stage), search]
     else:
@@ -112,6 +114,8 @@ def stage_id(
     facts: list[Any] = [experiment.name, experiment.profile, stage.name, stage.select, trials]
     if stage.settings.stop is not None:
         facts.append(stage.settings.stop.model_dump(mode="json"))
+    if stage.race is not None:
+        facts.append({"race": stage.race.model_dump(mode="json")})
     return _digest(facts, size=6)
 
 
@@ -143,6 +147,7 @@ def stage_record(
         model=experiment.model.model_dump(mode="json", exclude_none=True),
         variant=experiment.variant_of(stage),
         objectives=objectives if len(objectives) > 1 else (),
+        race=experiment.race_of(stage),
     )
 
 
@@ -165,8 +170,9 @@ def _said(settings: StageSettings) -> dict[str, Any]:
 
 def _searched(stage: Stage) -> list[Any]:
     if not stage.adaptive:
-        return [[_said(config.settings) for config in stage.configs]]
-    return [_said(stage.settings), _space(stage), stage.settings.search.model_dump(mode="json")]
+        race = [] if stage.race is None else [{"race": stage.race.model_dump(mode="json")}]
+        return [[_said(config.settings) for config in stage.configs], *race]
+    return [_said(stage.settings), _space(stage), stage.settings.search.model_dump(mode="json", exclude={"race"})]
 
 
 def _space(stage: Stage) -> list[list[str]]:

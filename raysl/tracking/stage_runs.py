@@ -124,7 +124,8 @@ class _Stage:
         tags |= {"selected": config["selected"], "num_finished": config["num_finished"], "method": _methods(trials)}
         status, metrics = "RUNNING", {}
         if len(_ended(trials)) == len(trials):  # until then its means change with every trial
-            status = "FINISHED" if config["eligible"] else "FAILED"
+            is_well = config["eligible"] or config["dropped_in_round"] is not None
+            status = "FINISHED" if is_well else "FAILED"
             last = max(trial["finished_at"] for trial in trials)
             tags |= {"eligible": config["eligible"], "reason": config["reason"], "attempt": last.isoformat()}
             metrics = _statistics(config)

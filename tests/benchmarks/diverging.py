@@ -13,8 +13,8 @@ import statistics
 from typing import NamedTuple
 
 from raysl.results.records.proposals import Told
-from raysl.search.experiment import SearchSettings
 from raysl.search.sampling import Params, Sampler
+from raysl.search.settings import SearchSettings
 from raysl.search.space import Range, Space
 
 SPACE: Space = {"lr": Range(1e-4, 1e4, log=True), "w": Range(0.0, 1.0)}

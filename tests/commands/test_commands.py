@@ -50,6 +50,15 @@ def test_dry_run_lists_every_trial_and_writes_nothing(
     assert not (tmp_path / "r").exists()
 
 
+def test_dry_run_and_plan_say_the_least_and_the_most_trials_of_a_race(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raced = [part for one in ("seeds=5", "stages.semi.search={race: {}}") for part in ("--set", one)]
+    for command in (["tune", "--dry-run"], ["plan", "--steps", "1"]):
+        printed = prints(capsys, monkeypatch, command[0], write(tmp_path), *command[1:], *raced)
+        assert "7 to 10 trials (a race: 2 seeds each, then one more in each round; error 0.05)" in printed
+
+
 def test_show_in_four_formats(
     trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from raysl import methods
 from raysl.config import load
 from raysl.config.document import ConfigError
+from raysl.results.records.stages import Race
 from raysl.search.space import Choice, Grid, IntRange, Range
 from raysl.search.trials import config_id, experiment_digest
 
@@ -295,3 +296,33 @@ def test_unknown_views_name_the_choices(file: Path) -> None:
 def test_training_losses_are_not_compared_over_views(file: Path) -> None:
     with pytest.raises(ConfigError, match=r"train_loss cannot choose over 'method.views'"):
         load(file, overrides=[VIEWS + "{grid: [none, crop_flip]}"])
+
+
+RACE = "stages.pretrain.search={race: {error: 0.1}}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ([RACE], "race.first: 2 of 2 seeds are given to every config, so no race is left"),
+        (["seeds=5", W, OPTUNA, "stages.pretrain.search.race={error: 0.1}"], "optuna proposes a config from results"),
+        (["seeds=5", RACE, "stages.pretrain.search.objectives=[seconds]"], "by probe_accuracy (select) alone"),
+        (["seeds=5", RACE, "stages.pretrain.search.race.first=1"], "stages.pretrain.search.race.first"),
+        (["seeds=5", RACE, "stages.pretrain.search.race.error=0"], "stages.pretrain.search.race.error"),
+    ],
+)
+def test_a_race_that_cannot_be_is_refused_with_its_place(file: Path, overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(file, overrides=overrides)
+    assert said in str(caught.value)
+    assert "stages.pretrain.search.race" in str(caught.value)
+
+
+def test_grids_and_random_searches_race(file: Path) -> None:
+    drawn = "stages.pretrain.search={algorithm: random, num_configs: 4, race: {first: 3}}"
+    experiment = load(file, overrides=["seeds=5", W, drawn])
+    assert experiment.race_of(experiment.stages[0]) == Race(0.05, 3, (0, 1, 2, 3, 4))
+    assert experiment.race_of(experiment.stages[1]) is None
+    assert experiment_digest(experiment) != experiment_digest(
+        load(file, overrides=["seeds=5", W, drawn, "stages.pretrain.search.race=null"])
+    )

@@ -10,6 +10,7 @@ from typing import Protocol
 from raysl.results.records.rows import TrialRow
 from raysl.results.records.stages import SelectionRecord, StageRecord
 from raysl.search.code import OtherCode
+from raysl.search.race import Drop
 
 
 class TrialObserver(Protocol):
@@ -53,6 +54,13 @@ class Observer(TrialObserver, Protocol):
 
     def config_proposed(self, record: StageRecord) -> None:
         """An adaptive search has proposed a config; record: of the stage, with that config."""
+        return
+
+    def race_decided(self, record: StageRecord, drops: Sequence[Drop], num_saved: int) -> None:
+        """A round of a race has ended; record: of the stage, with the trials of the next one.
+
+        drops: configs that get no more seeds.  num_saved: trials that are not needed any more.
+        """
         return
 
     def other_code(self, found: OtherCode, again: bool) -> None:

@@ -12,6 +12,7 @@ from raysl.results.records.rows import read_rows
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.code import other_code
 from raysl.search.experiment import Experiment, Stage
+from raysl.search.raced import RacedSearch
 from raysl.search.trials import Datas, Trial, expand, stage_id, stage_record, with_cohorts
 
 ADAPTIVE = "adaptive"  # the claim to propose configs
@@ -23,6 +24,7 @@ class StageOpening:
     def __init__(self, session: Session) -> None:
         self.session, self.store = session, session.store
         self._adaptive: dict[str, AdaptiveSearch] = {}  # by stage id
+        self._races: dict[str, RacedSearch] = {}  # by stage id
         self._token: int | None = None  # the fencing token of the claim to propose configs, once there is one
         self._of_other_code: set[str] = set()  # trials that were reported
 
@@ -33,14 +35,27 @@ class StageOpening:
             if name not in self._adaptive:
                 self._adaptive[name] = yield from self._adaptive_search(experiment, stage, datas, starts)
             search = self._adaptive[name]
-            proposed = [trial for config in search.trials for trial in config]
+            proposed = search.known
             self._check_code(proposed)
             return StageRun(experiment, datas, stage, (), search.record, done_rows(self.store, proposed), search)
+        if stage.race is not None:
+            return self._race(experiment, stage, datas, starts)
         expanded = expand(experiment, stage, datas, starts)
         record = stage_record(experiment, stage, datas, starts, time.time(), expanded)
         trials = with_cohorts(expanded, record.stage_id)
         self._check_code(trials)
         return StageRun(experiment, datas, stage, trials, record, done_rows(self.store, trials))
+
+    def _race(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> StageRun:
+        race = RacedSearch(experiment, stage, datas, starts, time.time())
+        race = self._races.setdefault(race.record.stage_id, race)
+        race.replay(done_rows(self.store, race.every))
+        self._check_code(race.known)
+        rows = done_rows(self.store, race.every)  # without trials that were set aside
+        race.replay(rows)
+        known = {trial.spec.id for trial in race.known}
+        of_race = {trial_id: row for trial_id, row in rows.items() if trial_id in known}
+        return StageRun(experiment, datas, stage, (), race.record, of_race, race)
 
     def _check_code(self, trials: Sequence[Trial]) -> None:
         """Report trials that were made by other code than the code that runs; set them aside with `--retrain code`.

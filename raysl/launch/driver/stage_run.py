@@ -7,7 +7,10 @@ from raysl.results.records.rows import TrialRow
 from raysl.results.records.stages import StageRecord
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.experiment import Experiment, Stage
+from raysl.search.raced import RacedSearch
 from raysl.search.trials import Datas, Trial
+
+StageSearch = AdaptiveSearch | RacedSearch  # proposes a stage's trials from the rows of earlier ones
 
 
 @dataclass
@@ -16,7 +19,7 @@ class StageRun:
 
     known: its trials, if all are known before the search.  record_before: its record when it was opened.
     rows: of the trials that were done when it was opened.
-    adaptive: the adaptive search that proposes its configs; None if all are known.
+    search: proposes its trials while it is searched; None if all are known.
     """
 
     experiment: Experiment
@@ -25,17 +28,17 @@ class StageRun:
     known: Sequence[Trial]
     record_before: StageRecord
     rows: Mapping[str, TrialRow]
-    adaptive: AdaptiveSearch | None = None
+    search: StageSearch | None = None
 
     @property
     def trials(self) -> list[Trial]:
         """All its trials so far."""
-        return list(self.known) if self.adaptive is None else [t for trials in self.adaptive.trials for t in trials]
+        return list(self.known if self.search is None else self.search.known)
 
     @property
     def record(self) -> StageRecord:
         """The stage's record, with all its trials so far."""
-        return self.record_before if self.adaptive is None else self.adaptive.record
+        return self.record_before if self.search is None else self.search.record
 
     @property
     def todo(self) -> list[Trial]:
@@ -44,9 +47,8 @@ class StageRun:
 
     @property
     def num_todo(self) -> int:
-        """The number of trials to train, including those of configs that are not proposed yet."""
-        left = self.adaptive.num_left if self.adaptive is not None else 0
-        return len(self.todo) + left * len(self.experiment.seeds)
+        """The number of trials to train, including those that are not proposed yet, at most."""
+        return len(self.todo) + (self.search.num_trials_left if self.search is not None else 0)
 
     def start_epochs(self) -> set[int | None]:
         """Return the numbers of epochs after which later stages take this stage's models; None stands for the end."""
@@ -58,9 +60,9 @@ class StageRun:
 def num_todo(steps: Sequence[StageRun]) -> int:
     """Return how many trials stages have to train; shared trials count once."""
     known = {trial.spec.id for step in steps for trial in step.todo}
-    return len(known) + sum(search.num_left * len(search.experiment.seeds) for search in searches_of(steps))
+    return len(known) + sum(search.num_trials_left for search in searches_of(steps))
 
 
-def searches_of(steps: Iterable[StageRun]) -> list[AdaptiveSearch]:
-    """Return the adaptive searches of stages, each once."""
-    return list({step.record.stage_id: step.adaptive for step in steps if step.adaptive is not None}.values())
+def searches_of(steps: Iterable[StageRun]) -> list[StageSearch]:
+    """Return the searches of stages that propose their trials, each once."""
+    return list({step.record.stage_id: step.search for step in steps if step.search is not None}.values())

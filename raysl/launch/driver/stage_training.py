@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from raysl.launch.driver.session import Session, Working
-from raysl.launch.driver.stage_run import StageRun, searches_of
+from raysl.launch.driver.stage_run import StageRun, StageSearch, searches_of
 from raysl.launch.driver.throttled_records import ThrottledRecords
 from raysl.launch.driver.train_source import TrainSource
 from raysl.launch.driver.trial_queue import TrialQueue, united
 from raysl.results.records.rows import TrialRow
-from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.experiment import Experiment, Resources
+from raysl.search.raced import RacedSearch
 
 
 class StageTraining:
@@ -17,7 +17,7 @@ class StageTraining:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.throttled_records = ThrottledRecords(session.store)  # records of stages to which configs are added
+        self.throttled_records = ThrottledRecords(session.store)  # records of stages to which trials are added
 
     def train(self, steps: Sequence[StageRun], rows: Mapping[str, TrialRow]) -> Working[None]:
         """Train the trials of stages that are not done; trials of the same resources are trained together.
@@ -28,6 +28,7 @@ class StageTraining:
         for step in steps:
             if step.num_todo:
                 parts.setdefault(step.experiment.resources, []).append(step)
+        done = dict(rows)
         seen: set[str] = set()
         asked: set[str] = set()
         for part in parts.values():
@@ -38,13 +39,14 @@ class StageTraining:
             queue = TrialQueue(
                 todo,
                 searches,
-                rows,
+                done,
                 self.session.leases,
                 self.session.weights,
                 proposed=self._proposed,
                 found=self.session.trial_found,
             )
             yield from train_queue(self.session, part[0].experiment, queue)
+            done |= queue.rows
         self.throttled_records.write()
 
     def num_shared(self, steps: Sequence[StageRun]) -> int:
@@ -59,9 +61,12 @@ class StageTraining:
                 seen.add(name)
         return count
 
-    def _proposed(self, search: AdaptiveSearch) -> None:
+    def _proposed(self, search: StageSearch) -> None:
         self.throttled_records.has(search.record)
-        self.session.observer.config_proposed(search.record)
+        if isinstance(search, RacedSearch):
+            self.session.observer.race_decided(search.record, search.news, search.num_saved)
+        else:
+            self.session.observer.config_proposed(search.record)
         self.session.changed()
 
 

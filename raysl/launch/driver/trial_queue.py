@@ -1,4 +1,4 @@
-"""The queue of trials to train: first the known ones, then those that adaptive searches propose."""
+"""The queue of trials to train: first the known ones, then those that searches propose from the rows of these."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,35 +6,35 @@ from dataclasses import replace
 
 from raysl.launch.coordination.claim_queue import ClaimQueue
 from raysl.launch.coordination.leases import Leases
+from raysl.launch.driver.stage_run import StageSearch
 from raysl.results.records.rows import TrialRow, read_row, read_rows, write_row
 from raysl.results.storage.store import Store
-from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.shared_weights import SharedWeights
 from raysl.search.trials import Trial
 from raysl.training.early_stopping import EarlyStoppingCohort
 
 
 class TrialQueue:
-    """Hands out each trial once and to one driver; when none waits, adaptive searches propose a config."""
+    """Hands out each trial once and to one driver; when none waits, searches propose further ones."""
 
     def __init__(
         self,
         trials: Iterable[Trial],
-        searches: Sequence[AdaptiveSearch],
+        searches: Sequence[StageSearch],
         rows: Mapping[str, TrialRow],
         leases: Leases,
         weights: SharedWeights | None = None,
         *,
-        proposed: Callable[[AdaptiveSearch], None] = lambda search: None,
+        proposed: Callable[[StageSearch], None] = lambda search: None,
         found: Callable[[TrialRow], None] = lambda row: None,
         done: Callable[[Trial], TrialRow | None] | None = None,
     ) -> None:
         """Queue trials.
 
-        trials: the known ones.  searches: propose further configs.
+        trials: the known ones.  searches: propose further trials.
         rows: of trials that are done, by id; rows of trials that end later are added.
         weights: trained trials whose weights others can take over; all of the results folder if None.
-        proposed: called with a search that has a new config, before its trials are handed out.
+        proposed: called with a search that has new trials, before they are handed out.
         found: called with the row of a trial that was done elsewhere and is not handed out.
         done: returns a trial's row if nothing is left to train of it, else None.
         """
@@ -121,15 +121,16 @@ class TrialQueue:
         self._items.waiting.extend(new)
 
     def _propose(self) -> bool:
-        """Ask the searches in turn for a config; return False if none has one left."""
-        while self.searches:
-            search = self.searches[0]
-            if trials := search.propose(self.rows):
-                self.searches.rotate(-1)
+        """Ask the searches in turn for trials; return False if none has any at this moment."""
+        for _ in range(len(self.searches)):
+            search = self.searches.popleft()
+            trials = search.propose(self.rows)
+            if trials or not search.is_over:
+                self.searches.append(search)
+            if trials:
                 self.proposed(search)
                 self._add(trial for trial in trials if trial.spec.id not in self.rows)
                 return True
-            self.searches.popleft()
         return False
 
 

@@ -55,7 +55,10 @@ def _table(stage: Searched, rows: Sequence[tuple[str, Row]]) -> Html:
 
 def _row(stage: Searched, rank: str, config: Row, columns: Sequence[str]) -> Html:
     name = params_text(config) or "the only config"
-    trouble = "" if config["eligible"] else tag("small", f"not eligible: {config['reason']}", class_="bad")
+    fate = "" if config["dropped_in_round"] is not None else "not eligible: "
+    trouble = (
+        "" if config["eligible"] else tag("small", f"{fate}{config['reason']}", class_=None if not fate else "bad")
+    )
     cells = [
         f"{rank} ★" if config["selected"] else rank,
         f"{config['num_finished']}/{config['num_seeds']}",

@@ -33,6 +33,19 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Race:
+    """How a stage's configs are raced.
+
+    error: the most probable that the truly best config may be dropped.  first: seeds that every config gets.
+    seeds: all of the experiment, in the order in which they are added.
+    """
+
+    error: float
+    first: int
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class StageRecord:
     """A stage of an experiment, as it was searched.
 
@@ -42,6 +55,7 @@ class StageRecord:
     model: the settings of the model; empty in records of a version that did not write them.
     variant: distinguishes the stage from similar ones of the same command, as in the rows of a paper's table.
     objectives: those of the search, if it has more than one (`selection.OBJECTIVES`).
+    race: None unless its configs are raced; members are then the trials of the rounds so far.
     """
 
     experiment: str
@@ -57,6 +71,7 @@ class StageRecord:
     model: dict[str, Any] = field(default_factory=dict)
     variant: str = ""
     objectives: tuple[str, ...] = ()
+    race: Race | None = None
 
 
 @dataclass(frozen=True)

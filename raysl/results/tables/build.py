@@ -46,6 +46,7 @@ class ConfigSummary:
 
     means, stds: by column, sample standard deviations with n - 1; a column without enough values has none.
     pareto: whether it is on the front of the stage's objectives; None if the stage has fewer than two.
+    dropped_in_round: of the stage's race, from 1; None if no round dropped it.
     """
 
     stage_id: str
@@ -57,6 +58,7 @@ class ConfigSummary:
     means: Mapping[str, float]
     stds: Mapping[str, float]
     pareto: bool | None = None
+    dropped_in_round: int | None = None
 
 
 def build(

@@ -1,0 +1,54 @@
+"""The settings of a stage's search: how its configs are found, and raced."""
+
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
+from pydantic import Field, model_validator
+
+from raysl.results.records.stages import Rule
+from raysl.settings import Settings
+
+MOST_CONFIGS = 10_000  # of a stage
+MOST_SEEDS = 1000
+MOST_OPTIONS = 50  # of a sampler
+
+Objective = Literal[Rule, "seconds"]
+
+
+class RaceSettings(Settings):
+    """A race of a stage's configs: seeds are added in rounds, and a config that is surely worse gets no more.
+
+    error: the highest probability with which the truly best config may be dropped, over the whole race, if differences
+        of two configs by seed are normal.
+    first [seeds]: the number of seeds that every config gets; then each that is still in gets one more in each round.
+    """
+
+    error: Annotated[float, Gt(0.0), Lt(1.0)] = 0.05
+    first: Annotated[int, Ge(2), Le(MOST_SEEDS)] = 2
+
+
+class SearchSettings(Settings):
+    """How a stage's configs are found in its space.
+
+    algorithm: `grid` takes every point of a space of grids; `random` draws `num_configs` independent points; `optuna`
+        proposes each point from the results of earlier ones.
+    num_configs: configs that are drawn or proposed; required unless the algorithm is `grid`.
+    seed: of the draws and the proposals.
+    sampler: Optuna's: `name` is a class of `optuna.samplers`, all other keys are its options.
+    objectives: the values that the search optimises; if empty, the value that `select` compares.
+    race: adds seeds in rounds, and drops configs that are worse by the value that `select` compares; None trains every
+        config with all seeds.
+    """
+
+    algorithm: Literal["grid", "random", "optuna"] = "grid"
+    num_configs: Annotated[int, Ge(1), Le(MOST_CONFIGS)] | None = None
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+    sampler: Annotated[dict[str, Any], MaxLen(MOST_OPTIONS)] = Field(default_factory=lambda: {"name": "TPESampler"})
+    objectives: list[Objective] = Field(default_factory=list)
+    race: RaceSettings | None = None
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError("objectives: names each once")
+        return self
