@@ -86,7 +86,7 @@ def least_trials(experiment: Experiment, stage: Stage) -> int:
     return num_configs * len(experiment.seeds) if race is None else fewest_trials(race, num_configs)
 
 
-def race_text(experiment: Experiment, stage: Stage, most: int) -> str:
+def num_trials_text(experiment: Experiment, stage: Stage, most: int) -> str:
     """Return the number of trials of a stage, as text: the least and the most if its configs are raced."""
     race = stage.race
     if race is None:
@@ -115,7 +115,7 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: dict[s
         return
     starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
     trials = expand(experiment, stage, datas, starts)
-    line = f": {race_text(experiment, stage, len(trials))}, select: {stage.select}{after}"
+    line = f": {num_trials_text(experiment, stage, len(trials))}, select: {stage.select}{after}"
     console.print(Text.assemble("stage ", (stage.name, "bold"), line))
     names = [] if stage.start_from else [trial.spec.weights_id(None) for trial in trials]
     for trial, weights in zip_longest(trials[:MOST_LISTED], names[:MOST_LISTED]):

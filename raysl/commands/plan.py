@@ -13,7 +13,7 @@ from raysl.api.dataset_setup import images_text
 from raysl.api.planning import Planning, SearchPlan
 from raysl.api.search_request import read_request
 from raysl.api.target import Target, target
-from raysl.commands.dry_run import least_trials, race_text
+from raysl.commands.dry_run import least_trials, num_trials_text
 from raysl.console.costs import show_costs
 from raysl.console.fitted_table import Column, print_table
 from raysl.console.progress import note, preparation
@@ -91,8 +91,8 @@ def _show_experiment(planned: ExperimentPlan, console: Console) -> None:
     print_table(console, title, [Column(name, left=name == "stage", key=name == "stage") for name in COLUMNS], rows)
     for stage in planned.experiment.stages:
         if stage.race is not None:
-            text = race_text(planned.experiment, stage, len(stage.configs) * len(planned.experiment.seeds))
-            console.print(f"{stage.name}: {text}; counted with all", markup=False, soft_wrap=True)
+            text = num_trials_text(planned.experiment, stage, len(stage.configs) * len(planned.experiment.seeds))
+            console.print(f"{stage.name}: {text}; times and costs are those of all", markup=False, soft_wrap=True)
     resources = planned.experiment.resources
     console.print(
         f"each trial: {resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpus:g} GPU(s); "

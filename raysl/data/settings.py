@@ -44,7 +44,7 @@ class OnePixel(Settings):
 class TrialOnePixel(OnePixel):
     """The attack of one trial.
 
-    probe: `attacked` where a trial does not say: those from before there was a choice.
+    probe: `attacked` where the record of a trial does not say: it is from before there was a choice.
     """
 
     probe: Literal["clean", "attacked"] = "attacked"

@@ -149,13 +149,13 @@ def source(stage: Searched) -> str:
 
 
 def attack(stage: Searched) -> str:
-    """Return the name of the attack on the labelled images, and its kind; empty where there is none."""
+    """Return what attacks the labelled images, and whether in training alone; empty where nothing does."""
     settings = stage.data.get("attack")
     if not isinstance(settings, Mapping):
         return str(settings or "")
-    return " ".join(
-        [str(settings.get("name", "")), *(str(v) for k, v in settings.items() if k not in ("name", "seed"))]
-    )
+    others = [str(value) for key, value in settings.items() if key not in ("name", "seed", "probe")]
+    alone = ["training-only"] if settings.get("probe") == "clean" else []
+    return " ".join([*alone, str(settings.get("name", "")), *others])
 
 
 def params_text(config: Row, *, without: str = "") -> str:

@@ -67,7 +67,7 @@ class AdaptiveSearch:
 
     @property
     def num_trials_left(self) -> int:
-        """The number of trials of these configs."""
+        """The number of trials of the configs that may still be proposed."""
         return self.num_left * len(self.experiment.seeds)
 
     @property

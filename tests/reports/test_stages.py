@@ -47,6 +47,9 @@ def test_a_title_says_images_labels_and_attack(stage: Searched) -> None:
     clean = replace(stage, data={**stage.data, "attack": None})
     assert titles([attacked, clean, stage])[0] == "tiny/semi, digits, 40 labels, one_pixel white attack"
     assert attack(clean) == attack(stage) == ""
+    assert attack(attacked) == "one_pixel white"  # of before `probe` could be chosen
+    probed = [replace(stage, data=stage.data | {"attack": white | {"probe": one}}) for one in ("clean", "attacked")]
+    assert [attack(one) for one in probed] == ["training-only one_pixel white", "one_pixel white"]
 
 
 def test_a_file_is_named_without_the_way_to_it(stage: Searched) -> None:

@@ -36,7 +36,8 @@ class Member:
 class Race:
     """How a stage's configs are raced.
 
-    error: the most probable that the truly best config may be dropped.  first: seeds that every config gets.
+    error: the highest probability with which the truly best config may be dropped.
+    first: the number of seeds that every config gets.
     seeds: all of the experiment, in the order in which they are added.
     """
 
