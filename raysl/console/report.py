@@ -16,6 +16,7 @@ from raysl.results.metrics import METRICS, measured
 from raysl.results.records.rows import spec_of
 from raysl.results.short_names import short_names
 from raysl.results.tables.build import Tables
+from raysl.results.tie_text import tie_text
 from raysl.search.grid_ends import grid_ends
 from raysl.search.selection import OBJECTIVES, RULES
 
@@ -53,6 +54,8 @@ def _show_stages(
             more = f"and {len(configs) - len(rows)} more configs: `raysl show {uri}`"
             console.print(more, markup=False, soft_wrap=True)
         console.print(_selected(selection), markup=False)
+        if ties := tie_text(configs, {config["config_id"]: _name(config) for config in configs}):
+            console.print(ties, markup=False)
         for end in _ends(configs, selection, trials[stage_id]):
             console.print(end, markup=False, soft_wrap=True)
         if configs[0]["pareto"] is not None:
@@ -73,9 +76,11 @@ def _best(configs: Rows, selection: Mapping[str, Any] | None, most: int) -> Rows
         return configs[:most]
     rule = RULES[selection["rule"]]
     known = [config for config in configs if config["eligible"] and config[f"{rule.column}_mean"] is not None]
-    return (
-        sorted(known, key=lambda config: config[f"{rule.column}_mean"], reverse=rule.highest)[:most] or configs[:most]
-    )
+    ranked = sorted(known, key=lambda config: config[f"{rule.column}_mean"], reverse=rule.highest)
+    beyond = [
+        config for config in ranked[most:] if config["selected"]
+    ]  # a cheaper one that cannot be told from the best
+    return [*ranked[: most - len(beyond)], *beyond] or configs[:most]
 
 
 def _show_earlier(tables: Tables, current: Tables, uri: str, console: Console) -> None:
@@ -140,7 +145,7 @@ def _leaderboard(configs: Sequence[Mapping[str, Any]]) -> Rows:
         "source", "labels", "unlabelled", "image_size", "attack", "config_id",
         *[key for key in configs[0] if key.startswith("params.")],
         "num_seeds", "num_finished", "final_loss_mean", "final_loss_std", *statistics,
-        "seconds_mean", "pareto", "selected", "eligible", "reason",
+        "seconds_mean", "pareto", "in_tie_set", "selected", "eligible", "reason",
     ] if configs else []  # fmt: skip
     rows = [_flat(row) for row in configs]
     return [{column: row[column] for column in columns} for row in rows]
@@ -179,6 +184,14 @@ def _spread(mean: float | None, std: float | None, form: str, factor: float) -> 
     if mean is None:
         return "-"
     return form.format(mean * factor) + (f" ± {form.format(std * factor)}" if std is not None else "")
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    """Return a config's searched values, as `lr=0.01, epochs=5`."""
+    values = {key.removeprefix("params."): config[key] for key in config if key.startswith("params.")}
+    values = {key: value for key, value in values.items() if value is not None}
+    names = short_names(list(values))
+    return ", ".join(f"{names[key]}={_number(value)}" for key, value in values.items()) or config["config_id"]
 
 
 def _number(value: Any) -> str:

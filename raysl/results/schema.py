@@ -145,6 +145,12 @@ CONFIGS = _schema(
     nullable(
         "pareto", _FLAG, "whether the config is on the front of the objectives; null where they are fewer than two"
     ),
+    nullable(
+        "in_tie_set",
+        _FLAG,
+        "whether the config cannot be told from the best by the stage's rule at 5 %: paired t tests over the seeds, "
+        "Holm over the configs; null for one seed, or one eligible config",
+    ),
     _SELECTED,
 )
 

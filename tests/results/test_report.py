@@ -80,7 +80,10 @@ def test_a_search_without_an_eligible_config_has_an_empty_front(weighed: Tables)
 @pytest.mark.parametrize(("rule", "best"), [("train_loss", "c1"), ("probe_accuracy", "c0")])
 def test_of_many_configs_the_best_are_shown_and_the_others_counted(weighed: Tables, rule: str, best: str) -> None:
     losses = {"c0": 0.3, "c1": 0.1, "c2": 0.2, "c3": None}
-    configs = [row | {"final_loss_mean": losses[row["config_id"]]} for row in weighed.configs.to_pylist()]
+    configs = [
+        row | {"final_loss_mean": losses[row["config_id"]], "selected": row["config_id"] == best}
+        for row in weighed.configs.to_pylist()
+    ]
     selections = [row | {"rule": rule} for row in weighed.selections.to_pylist()]
     many = replace(
         weighed,
@@ -95,3 +98,22 @@ def test_of_many_configs_the_best_are_shown_and_the_others_counted(weighed: Tabl
     assert text.count("and 3 more configs: `raysl show /results`") == 1
     assert text.count("more configs") == 1
     assert "more configs" not in printed(many, "markdown", most=4)
+
+
+def test_a_selected_config_that_is_not_among_the_best_is_shown_too(weighed: Tables) -> None:
+    worst_is_selected = [row | {"selected": row["config_id"] == "c2"} for row in weighed.configs.to_pylist()]
+    many = replace(weighed, configs=pa.Table.from_pylist(worst_is_selected, schema=weighed.configs.schema))
+    first = printed(many, "markdown", most=2).split("###")[1]
+    assert [line[2:4] for line in first.splitlines() if line[:3] == "| c"][1:] == ["c2", "c0"]
+
+
+@pytest.mark.parametrize("form", ["table", "markdown"])
+def test_the_tie_set_is_below_the_selection_and_in_the_machine_readable_forms(edited: Tables, form: str) -> None:
+    text = printed(edited, form)
+    assert text.count("tie set: cannot be told from the best at 5 %: lr=0.01, lr=0.001; 2 of 2 configs (paired t ") == 2
+    assert {row["in_tie_set"] for row in csv.DictReader(io.StringIO(printed(edited, "csv")))} == {"True"}
+    assert {row["in_tie_set"] for row in json.loads(printed(edited, "json"))["configs"]} == {True}
+
+
+def test_one_seed_has_no_tie_set_and_says_so(weighed: Tables) -> None:
+    assert printed(weighed, "table").count("tie set: unknown, for one seed tells no two configs apart") == 1

@@ -14,6 +14,7 @@ from raysl.results.records.record_cache import RecordType, read_all
 from raysl.results.storage.store import Store
 
 Rule = Literal["train_loss", ProbeRule]
+Ties = Literal["first", "cheapest"]
 Value = float | int | str | bool
 LARGEST = 2**63  # of whole numbers in a table
 LATEST = 1e11  # unix seconds: the tables cannot hold later times
@@ -42,6 +43,7 @@ class StageRecord:
     model: the settings of the model; empty in records of a version that did not write them.
     variant: distinguishes the stage from similar ones of the same command, as in the rows of a paper's table.
     objectives: those of the search, if it has more than one (`selection.OBJECTIVES`).
+    ties: the config that is taken of those that cannot be told apart: the `first` of the best value, or the `cheapest`.
     """
 
     experiment: str
@@ -57,6 +59,7 @@ class StageRecord:
     model: dict[str, Any] = field(default_factory=dict)
     variant: str = ""
     objectives: tuple[str, ...] = ()
+    ties: Ties = "first"
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class ConfigSummary:
 
     means, stds: by column, sample standard deviations with n - 1; a column without enough values has none.
     pareto: whether it is on the front of the stage's objectives; None if the stage has fewer than two.
+    in_tie_set: whether it cannot be told from the best by the stage's rule; None if that cannot be tested.
     """
 
     stage_id: str
@@ -57,6 +58,7 @@ class ConfigSummary:
     means: Mapping[str, float]
     stds: Mapping[str, float]
     pareto: bool | None = None
+    in_tie_set: bool | None = None
 
 
 def build(
