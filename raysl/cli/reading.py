@@ -35,6 +35,7 @@ def show(
     ] = None,
     profile: Profile = None,
     overrides: Overrides = None,
+    intervals: Intervals = None,
 ) -> None:
     """Show a results folder: leaderboard, selection with its reason, failed and ineligible configs.
 
@@ -47,7 +48,7 @@ def show(
     if mixing and diagnostic not in (None, "mixing"):
         raise UserError(f"--diagnostic {diagnostic}: not with --mixing, which is another")
     asked = "mixing" if mixing else diagnostic
-    command.show(target, form, attack, images, asked, output, profile, overrides or [])
+    command.show(target, form, attack, images, asked, output, profile, overrides or [], intervals)
 
 
 def table(

@@ -93,13 +93,18 @@ def ranking(stage: Searched) -> list[Row]:
     return sorted(measured(stage, rule.column), key=lambda config: sign * config[f"{rule.column}_mean"])
 
 
-def tied(stage: Searched) -> list[Row]:
-    """Return the other configs whose value by the stage's rule is the best one's, but for rounding."""
+def best(stage: Searched) -> list[Row]:
+    """Return the configs of the best value by the stage's rule; several, if they differ by rounding only."""
     rule, ranked = rule_of(stage), ranking(stage)
     if rule is None or not ranked:
         return []
     column = f"{rule.column}_mean"
-    return [config for config in ranked if not config["selected"] and is_same(config[column], ranked[0][column])]
+    return [config for config in ranked if is_same(config[column], ranked[0][column])]
+
+
+def tied(stage: Searched) -> list[Row]:
+    """Return the other configs whose value by the stage's rule is the best one's, but for rounding."""
+    return [config for config in best(stage) if not config["selected"]]
 
 
 def is_grid(stage: Searched) -> bool:

@@ -14,9 +14,9 @@ from raysl.console.report import show
 from raysl.results.tables.build import Tables
 
 
-def printed(tables: Tables, form: str, most: int | None = None) -> str:
+def printed(tables: Tables, form: str, most: int | None = None, intervals: str | None = None) -> str:
     console = Console(file=io.StringIO(), width=200)
-    show(tables, "/results", form, console, most)
+    show(tables, "/results", form, console, most, intervals)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -117,3 +117,20 @@ def test_the_tie_set_is_below_the_selection_and_in_the_machine_readable_forms(ed
 
 def test_one_seed_has_no_tie_set_and_says_so(weighed: Tables) -> None:
     assert printed(weighed, "table").count("tie set: unknown, for one seed tells no two configs apart") == 1
+
+
+@pytest.mark.parametrize(("kind", "ends"), [("t", "-0.1082, 0.9082"), ("bootstrap", "0.36, 0.44")])
+def test_intervals_are_in_place_of_deviations_and_are_named(edited: Tables, kind: str, ends: str) -> None:
+    losses, probes = {0: 0.36, 1: 0.44}, {0: 0.98, 1: 0.99}
+    trials = [
+        row | {"final_loss": losses[row["seed"]], "probe_accuracy": probes[row["seed"]]}
+        for row in edited.trials.to_pylist()
+    ]
+    text = printed(
+        replace(edited, trials=pa.Table.from_pylist(trials, schema=edited.trials.schema)), "markdown", None, kind
+    )
+    assert text.count(f"[{ends}]") == 4
+    assert "±" not in text
+    assert f"brackets: 95 % {'t' if kind == 't' else 'percentile bootstrap'} intervals over the seeds" in text
+    assert ("100.0]" in text) is (kind == "t")  # no accuracy is beyond
+    assert "±" in printed(edited, "markdown")
