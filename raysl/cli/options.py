@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 FORMS = ("table", "json")
+INTERVALS = ("t", "bootstrap")
 
 
 def _found(given: Path) -> Path:
@@ -28,6 +29,14 @@ def _checked_form(form: str) -> str:
     return form
 
 
+def _checked_intervals(kind: str | None) -> str | None:
+    from raysl.errors import UserError, choices
+
+    if kind is not None and kind not in INTERVALS:
+        raise UserError(f"--intervals {kind}: {choices(kind, INTERVALS)}")
+    return kind
+
+
 File = Annotated[
     Path,
     typer.Argument(
@@ -47,6 +56,10 @@ PackagedName = Annotated[
     typer.Argument(metavar="NAME", help="Name of a packaged experiment.", show_default=False, autocompletion=_names),
 ]
 Form = Annotated[str, typer.Option("--format", help="table or json.", callback=_checked_form)]
+Intervals = Annotated[
+    str | None,
+    typer.Option("--intervals", help="95 % intervals of means: 't' or 'bootstrap'.", callback=_checked_intervals),
+]
 Cells = Annotated[
     list[str] | None, typer.Option(help="Table files only: search the cells that match TABLE/ROW/COLUMN; repeatable.")
 ]

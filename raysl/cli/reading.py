@@ -1,11 +1,11 @@
-"""`raysl show`, `table`, `report` and `ui`: what a results folder holds."""
+"""`raysl show`, `table`, `seeds`, `compare`, `report` and `ui`: what a results folder holds."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from raysl.cli.options import Form, Overrides, Profile
+from raysl.cli.options import Form, Intervals, Overrides, Profile
 from raysl.errors import UserError
 
 
@@ -35,6 +35,7 @@ def show(
     ] = None,
     profile: Profile = None,
     overrides: Overrides = None,
+    intervals: Intervals = None,
 ) -> None:
     """Show a results folder: leaderboard, selection with its reason, failed and ineligible configs.
 
@@ -47,7 +48,7 @@ def show(
     if mixing and diagnostic not in (None, "mixing"):
         raise UserError(f"--diagnostic {diagnostic}: not with --mixing, which is another")
     asked = "mixing" if mixing else diagnostic
-    command.show(target, form, attack, images, asked, output, profile, overrides or [])
+    command.show(target, form, attack, images, asked, output, profile, overrides or [], intervals)
 
 
 def table(
@@ -69,6 +70,30 @@ def seeds(
     from raysl.commands import seeds as command
 
     command.seeds(results, form)
+
+
+def compare(
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B [C ...]",
+            help="Each a results folder or URI, DIR:STAGE, or DIR:STAGE:CONFIG for another than the selected config.",
+            show_default=False,
+        ),
+    ],
+    metric: Annotated[
+        str | None, typer.Option(help="A column of the table of trials; the test score if not given.")
+    ] = None,
+    intervals: Intervals = None,
+    form: Form = "table",
+) -> None:
+    """Compare selected configs, paired by seed on the same labelled images: differences, p values, what n can show.
+
+    Of several data sets or stages, those that all have in common are compared, and summarised together.
+    """
+    from raysl.commands import compare as command
+
+    command.compare_all(given, metric, intervals or "t", form)
 
 
 def report(

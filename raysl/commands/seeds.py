@@ -10,8 +10,9 @@ from raysl.console.screen import screen, write_json
 from raysl.errors import ResultsError
 from raysl.reports import pairs
 from raysl.reports.searched import MEASURES, rule_of
-from raysl.reports.seeds_needed import ERROR, MOST_SEEDS, POWER, BestTwo, best_two, options
+from raysl.reports.seeds_needed import MOST_SEEDS, POWER, BestTwo, best_two, options
 from raysl.reports.stages import Searched, params_text, read_stages
+from raysl.statistics.paired import ERROR
 
 COLUMNS = (
     Column("stage", left=True, key=True),

@@ -32,22 +32,25 @@ def show(
     output: Path | None,
     profile: str | None,
     overrides: Sequence[str],
+    intervals: str | None = None,
 ) -> None:
     """Show a results folder, also during a search; or draw images, an attack, or a diagnostic of selected models."""
     if attack or images or diagnostic is not None:
-        refuse({"--format": form if form != TABLE else None}, "what is shown is a picture")
+        refuse({"--format": form if form != TABLE else None, "--intervals": intervals}, "what is shown is a picture")
         _draw(target, attack, images, diagnostic, output, profile, overrides)
         return
     refuse({"--output": output}, "only with --attack, --images, --diagnostic or --mixing")
     refuse({"--profile": profile, "--set": overrides}, "only with --attack or --images")
     if form not in report.FORMATS:
         raise UserError(f"--format {form}: {choices(form, report.FORMATS)}")
+    if form in ("csv", "json"):
+        refuse({"--intervals": intervals}, "only of a table or Markdown; the values of trials.arrow have all")
     store = Store.open(target, create=False)
     tables = summarise_store(store, curves=False)
     if tables.configs.num_rows == 0:
         raise ResultsError(f"{store}: no search has been here{_searched_below(store)}")
     console = screen()
-    report.show(tables, str(store), form, console)
+    report.show(tables, str(store), form, console, intervals=intervals)
     if form in ("table", "markdown"):
         _say_other_code(store, tables, console)
 

@@ -46,6 +46,7 @@ def load(
     stages = tuple(_read_stage(name, values, top.data, document) for name, values in top.stages.items())
     check_stages(stages, document, has_weights=top.model.weights is not None)
     _check_workers(stages, top.resources, document)
+    _check_ties(stages, seeds, document)
     experiment = Experiment(
         name=top.name,
         profile=unicodedata.normalize("NFC", profile or ""),
@@ -146,6 +147,16 @@ def _check_workers(stages: Sequence[Stage], resources: Resources, document: Docu
             raise ConfigError(
                 f"{place}: resources.workers: {resources.workers} workers cannot share batches of "
                 f" {smallest} ({dotted(('stages', stage.name, 'batch_size'))}); at most {smallest}"
+            )
+
+
+def _check_ties(stages: Sequence[Stage], seeds: Sequence[int], document: Document) -> None:
+    for stage in stages:
+        if stage.settings.ties == "cheapest" and len(seeds) < 2:
+            path = ("stages", stage.name, "ties")
+            raise ConfigError(
+                f"{document.place(path)}: {dotted(path)}: 'cheapest': with one seed no two configs can be told apart, "
+                "so it would be the cheapest of all; first, or two seeds and more"
             )
 
 

@@ -41,6 +41,7 @@ STAGE: Mapping[str, Any] = {
     "freeze": "backbone",
     "probe": "knn",
     "select": "probe_accuracy",
+    "ties": "cheapest",
     "search": {"algorithm": "random", "num_configs": 20},
     "stop": {"scheduler": "asha"},
 }

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from raysl.console.fitted_table import Column, print_table
+from raysl.console.interval_ends import interval_ends
 from raysl.console.screen import write_json
 from raysl.outgoing import presentable
 from raysl.outgoing.harmless import one_line
@@ -16,8 +17,10 @@ from raysl.results.metrics import METRICS, measured
 from raysl.results.records.rows import spec_of
 from raysl.results.short_names import short_names
 from raysl.results.tables.build import Tables
+from raysl.results.tie_text import tie_text
 from raysl.search.grid_ends import grid_ends
 from raysl.search.selection import OBJECTIVES, RULES
+from raysl.statistics.intervals import WORDS, Interval
 
 Rows = list[dict[str, Any]]
 SCORERS = {"classifier": "its classifier", "knn": "its nearest neighbours", "clustering": "clustering"}  # by probe
@@ -25,10 +28,13 @@ SPARE = ("s/trial", "Pareto", "selected")  # columns that a narrow screen goes w
 FORMATS = ("table", "markdown", "csv", "json")
 
 
-def show(tables: Tables, uri: str, form: str, console: Console, most: int | None = None) -> None:
+def show(
+    tables: Tables, uri: str, form: str, console: Console, most: int | None = None, intervals: str | None = None
+) -> None:
     """Print a results folder's current stages: their configs, what was selected and why, and what went wrong.
 
     most: how many configs of a stage table and Markdown show, the best by its rule; None is all.
+    intervals: the kind of intervals that table and Markdown show (`INTERVALS`); None shows standard deviations.
     """
     current = tables.current()
     if form == "json":
@@ -36,23 +42,37 @@ def show(tables: Tables, uri: str, form: str, console: Console, most: int | None
     elif form == "csv":
         console.file.write(presentable(_csv(_leaderboard(current.configs.to_pylist()))))
     else:
-        _show_stages(current, uri, _markdown if form == "markdown" else _table, console, most)
+        _show_stages(current, uri, _markdown if form == "markdown" else _table, console, most, intervals)
         _show_earlier(tables, current, uri, console)
 
 
 def _show_stages(
-    tables: Tables, uri: str, draw: Callable[[Console, str, Rows], None], console: Console, most: int | None
+    tables: Tables,
+    uri: str,
+    draw: Callable[[Console, str, Rows], None],
+    console: Console,
+    most: int | None,
+    intervals: str | None,
 ) -> None:
     trials = _grouped(tables.trials.to_pylist(), "stage_id")
     chosen = {row["stage_id"]: row for row in tables.selections.to_pylist()}
     for stage_id, configs in _grouped(tables.configs.to_pylist(), "stage_id").items():
         selection = chosen.get(stage_id)
         rows = _best(configs, selection, most) if most is not None and len(configs) > most else configs
-        draw(console, _title(configs[0], trials[stage_id]), [_shorter(row) for row in _ranked(_leaderboard(rows))])
+        ends = {} if intervals is None else interval_ends(trials[stage_id], intervals)
+        draw(
+            console,
+            _title(configs[0], trials[stage_id]),
+            [_shorter(row, ends.get(row["config_id"], {})) for row in _ranked(_leaderboard(rows))],
+        )
+        if intervals is not None:
+            console.print(f"brackets: {WORDS[intervals]}", markup=False, soft_wrap=True)
         if len(rows) < len(configs):
             more = f"and {len(configs) - len(rows)} more configs: `raysl show {uri}`"
             console.print(more, markup=False, soft_wrap=True)
         console.print(_selected(selection), markup=False)
+        if ties := tie_text(configs, {config["config_id"]: _name(config) for config in configs}):
+            console.print(ties, markup=False)
         for end in _ends(configs, selection, trials[stage_id]):
             console.print(end, markup=False, soft_wrap=True)
         if configs[0]["pareto"] is not None:
@@ -74,9 +94,11 @@ def _best(configs: Rows, selection: Mapping[str, Any] | None, most: int) -> Rows
         return configs[:most]
     rule = RULES[selection["rule"]]
     known = [config for config in configs if config["eligible"] and config[f"{rule.column}_mean"] is not None]
-    return (
-        sorted(known, key=lambda config: config[f"{rule.column}_mean"], reverse=rule.highest)[:most] or configs[:most]
-    )
+    ranked = sorted(known, key=lambda config: config[f"{rule.column}_mean"], reverse=rule.highest)
+    beyond = [
+        config for config in ranked[most:] if config["selected"]
+    ]  # a cheaper one that cannot be told from the best
+    return [*ranked[: most - len(beyond)], *beyond] or configs[:most]
 
 
 def _show_earlier(tables: Tables, current: Tables, uri: str, console: Console) -> None:
@@ -141,7 +163,7 @@ def _leaderboard(configs: Sequence[Mapping[str, Any]]) -> Rows:
         "source", "labels", "unlabelled", "image_size", "attack", "config_id",
         *[key for key in configs[0] if key.startswith("params.")],
         "num_seeds", "num_finished", "final_loss_mean", "final_loss_std", *statistics,
-        "seconds_mean", "pareto", "selected", "eligible", "reason",
+        "seconds_mean", "pareto", "in_tie_set", "selected", "eligible", "reason",
     ] if configs else []  # fmt: skip
     rows = [_flat(row) for row in configs]
     return [{column: row[column] for column in columns} for row in rows]
@@ -158,28 +180,44 @@ def _ranked(rows: Rows) -> Rows:
     return sorted(rows, key=lambda row: not row["selected"])
 
 
-def _shorter(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return a row with mean and standard deviation in one cell, for reading."""
+def _shorter(row: Mapping[str, Any], ends: Mapping[str, Interval]) -> dict[str, str]:
+    """Return a row with mean and standard deviation in one cell, or the interval in its place, for reading.
+
+    ends: of the intervals, by column.
+    """
     cells = {"config": row["config_id"]}
     searched = [key for key, value in row.items() if key.startswith("params.") and value is not None]
     names = short_names([key.removeprefix("params.") for key in searched])
     cells |= {name: _number(row[f"params.{key}"]) for key, name in names.items()}
     cells["seeds"] = f"{row['num_finished']}/{row['num_seeds']}"
-    cells["final loss"] = _spread(row["final_loss_mean"], row["final_loss_std"], "{:.4g}", 1)
+    cells["final loss"] = _spread(row, "final_loss", "{:.4g}", 1, ends)
     for metric in (metric for metric in METRICS if f"{metric.probe}_mean" in row):
         for kind, name in (("probe", metric.probe), ("test", metric.test)):
-            cells[f"{kind} {metric.words} %"] = _spread(row[f"{name}_mean"], row[f"{name}_std"], "{:.1f}", 100)
-    cells["s/trial"] = _spread(row["seconds_mean"], None, "{:.1f}", 1)
+            cells[f"{kind} {metric.words} %"] = _spread(row, name, "{:.1f}", 100, ends)
+    cells["s/trial"] = _spread(row, "seconds", "{:.1f}", 1, {})
     if row["pareto"] is not None:
         cells["Pareto"] = "*" if row["pareto"] else ""
     cells["selected"] = "*" if row["selected"] else ""
     return cells
 
 
-def _spread(mean: float | None, std: float | None, form: str, factor: float) -> str:
+def _spread(row: Mapping[str, Any], column: str, form: str, factor: float, ends: Mapping[str, Interval]) -> str:
+    mean, std = row[f"{column}_mean"], row.get(f"{column}_std")
     if mean is None:
         return "-"
-    return form.format(mean * factor) + (f" ± {form.format(std * factor)}" if std is not None else "")
+    shown = form.format(mean * factor)
+    if column in ends:
+        low, high = (form.format(end * factor) for end in ends[column])
+        return f"{shown} [{low}, {high}]"
+    return shown + (f" ± {form.format(std * factor)}" if std is not None else "")
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    """Return a config's searched values, as `lr=0.01, epochs=5`."""
+    values = {key.removeprefix("params."): config[key] for key in config if key.startswith("params.")}
+    values = {key: value for key, value in values.items() if value is not None}
+    names = short_names(list(values))
+    return ", ".join(f"{names[key]}={_number(value)}" for key, value in values.items()) or config["config_id"]
 
 
 def _number(value: Any) -> str:

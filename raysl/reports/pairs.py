@@ -1,6 +1,5 @@
 """The best configs of a stage against the selected one: differences paired by seed, with 95 % t intervals."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +7,12 @@ from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
 from raysl.reports import figures
 from raysl.reports.searched import MEASURES, own_trials, ranking, rule_of
 from raysl.reports.stages import Row, Searched, short_text
+from raysl.statistics.intervals import t_interval
 
-CONFIDENCE = 0.95
 MOST_CONFIGS = 6
 NOTE = "Differences from the selected config, paired by seed: dots: means, lines: 95 % t intervals, ticks: seeds"
 CAUTION = "The selected is the best of several, so its lead is flattered (winner's curse)."
@@ -37,14 +35,7 @@ class Pair:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % t interval of the mean."""
-        half = half_width(statistics.stdev(self.differences), len(self.differences))
-        return self.mean - half, self.mean + half
-
-
-def half_width(std: float, num: int) -> float:
-    """Return half of the 95 % t interval of the mean of `num` values with a sample standard deviation."""
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, num - 1))
-    return quantile * std / math.sqrt(num)
+        return t_interval(self.differences)
 
 
 def obstacle(stage: Searched) -> str:

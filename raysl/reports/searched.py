@@ -11,6 +11,7 @@ from raysl.reports.stages import Row, Searched, params_text
 from raysl.results.metrics import METRICS
 from raysl.results.short_names import short_names
 from raysl.search.selection import RULES, Rule
+from raysl.statistics.paired import is_same
 
 LEAST_RATIO = 4  # between the greatest and the least value on a logarithmic scale
 LEAST_OF_TWO = 10  # where two values alone are no sign of a scale
@@ -92,13 +93,18 @@ def ranking(stage: Searched) -> list[Row]:
     return sorted(measured(stage, rule.column), key=lambda config: sign * config[f"{rule.column}_mean"])
 
 
-def tied(stage: Searched) -> list[Row]:
-    """Return the other configs whose value by the stage's rule is that of the selected one."""
+def best(stage: Searched) -> list[Row]:
+    """Return the configs of the best value by the stage's rule; several, if they differ by rounding only."""
     rule, ranked = rule_of(stage), ranking(stage)
     if rule is None or not ranked:
         return []
     column = f"{rule.column}_mean"
-    return [config for config in ranked if not config["selected"] and config[column] == ranked[0][column]]
+    return [config for config in ranked if is_same(config[column], ranked[0][column])]
+
+
+def tied(stage: Searched) -> list[Row]:
+    """Return the other configs whose value by the stage's rule is the best one's, but for rounding."""
+    return [config for config in best(stage) if not config["selected"]]
 
 
 def is_grid(stage: Searched) -> bool:

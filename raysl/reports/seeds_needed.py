@@ -6,16 +6,17 @@ from functools import lru_cache
 from shlex import quote
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from raysl.reports.pairs import Pair, pairs
 from raysl.reports.searched import own_trials
 from raysl.reports.stages import Row, Searched
+from raysl.statistics.paired import ERROR
 
-ERROR = 0.05  # two-sided
 POWER = 0.8
 MOST_SEEDS = 1000
 QUANTILES = 2000
+_LARGEST = 1e6  # effect, which even two seeds show at any error that is asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,17 +91,25 @@ def seeds_needed(mean: float, std: float) -> int | None:
     return _least(abs(mean) / std)
 
 
-def power(effect: float, num_seeds: int) -> float:
+def power(effect: float, num_seeds: int, error: float = ERROR) -> float:
     """Return the probability that a paired t test finds a difference (Cohen 1988, chapter 2).
 
-    effect: the mean of the differences over their standard deviation.
+    effect: the mean of the differences over their standard deviation.  error: two-sided, of the test.
     """
     freedom = num_seeds - 1
-    bound, shift = stats.t.ppf(1 - ERROR / 2, freedom), effect * num_seeds**0.5
+    bound, shift = stats.t.ppf(1 - error / 2, freedom), effect * num_seeds**0.5
     # By the quantiles of the deviation: scipy's noncentral t is not a number far from its centre.
     deviations = np.sqrt(stats.chi2.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES, freedom) / freedom)
     found = stats.norm.cdf(shift - bound * deviations) + stats.norm.cdf(-shift - bound * deviations)
     return float(found.mean())
+
+
+def detectable(std: float, num_seeds: int, error: float = ERROR) -> float:
+    """Return the least mean difference that a paired t test finds with the power.
+
+    std: of the differences, which must be that of two seeds and more.
+    """
+    return std * float(optimize.brentq(lambda effect: power(effect, num_seeds, error) - POWER, 0.0, _LARGEST))
 
 
 @lru_cache

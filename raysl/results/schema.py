@@ -150,6 +150,12 @@ CONFIGS = _schema(
         "pareto", _FLAG, "whether the config is on the front of the objectives; null where they are fewer than two"
     ),
     nullable("dropped_in_round", _INT, "round of the stage's race, from 1, that dropped the config; null if none did"),
+    nullable(
+        "in_tie_set",
+        _FLAG,
+        "whether the config cannot be told from the best by the stage's rule at 5 %: paired t tests over the seeds, "
+        "Holm over the configs; null for one seed, or one eligible config",
+    ),
     _SELECTED,
 )
 

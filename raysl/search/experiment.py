@@ -12,7 +12,7 @@ from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
 from raysl.results.metrics import ProbeRule, probe_rules
-from raysl.results.records.stages import Race, Rule
+from raysl.results.records.stages import Race, Rule, Ties
 from raysl.search.settings import MOST_SEEDS, Objective, RaceSettings, SearchSettings
 from raysl.search.space import Space
 from raysl.settings import Settings
@@ -79,6 +79,9 @@ class StageSettings(Settings):
         images with masks.
     select: the rule that chooses the stage's config: the lowest mean final training loss over the seeds, or the highest
         mean accuracy of the probe on the labelled training images. A stage of method `frozen` has `probe_accuracy`.
+    ties: the config that is selected of those whose difference from the best could be noise: the `first` is that of the
+        best value, whatever the noise; `cheapest` takes the least mean training time among all that paired t tests over
+        the seeds cannot tell from the best at 5 % (Holm's correction), and needs two seeds.
     search: how configs are found in the space of the searched values; None is a grid.
     stop: ends hopeless trials early; None trains every trial to its end.
     """
@@ -98,6 +101,7 @@ class StageSettings(Settings):
     freeze: Literal["none", "backbone"] = "none"
     probe: Literal["linear_svm", "knn", "clustering", "classifier", "segmentation"] = "linear_svm"
     select: Rule = "train_loss"
+    ties: Ties = "first"
     search: Annotated[SearchSettings, BeforeValidator(_given)] = SearchSettings()
     stop: StopSettings | None = None
 

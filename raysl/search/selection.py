@@ -9,12 +9,15 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 from raysl.results.metrics import METRIC_COLUMNS, METRICS, as_columns
 from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Ineligible, Member, Ranked, SelectionRecord, StageRecord
 from raysl.results.tables.build import ConfigSummary
 from raysl.search.code import mixture
 from raysl.search.race import Drop, Standing, replay
+from raysl.statistics.paired import ERROR, is_same, tie_set
 
 FEWEST_TIED = 3  # number of equal values that count as a tie, unless the values are the best possible
 MOST_TIED = 5  # number of tied configs that a reason names
@@ -49,10 +52,28 @@ def summarise(record: StageRecord, rows: Mapping[str, TrialRow], scores: Mapping
     if record.race is not None:
         dropped = standing_of(record, rows).dropped
         found = [_dropped(one, dropped[one.config_id], record) if one.config_id in dropped else one for one in found]
+    found = _with_ties(record, found, rows)
     if len(record.objectives) < 2:
         return found
     front = pareto_front(found, record.objectives)
     return [replace(summary, pareto=summary.config_id in front) for summary in found]
+
+
+def _with_ties(
+    record: StageRecord, summaries: Sequence[ConfigSummary], rows: Mapping[str, TrialRow]
+) -> list[ConfigSummary]:
+    """Return summaries that say which configs are in the tie set, where a second seed allows a test."""
+    rule, members = RULES[record.rule], by_config(record)
+    known = [summary for summary in summaries if summary.eligible and rule.column in summary.means]
+    seeds = {seed: place for place, seed in enumerate(sorted({member.seed for member in record.members}))}
+    if len(known) < 2 or all(summary.num_seeds < 2 for summary in known):
+        return list(summaries)
+    values = np.full((len(known), len(seeds)), np.nan)
+    for place, summary in enumerate(known):
+        for member in members[summary.config_id]:
+            values[place, seeds[member.seed]] = _values(rows[member.trial_id], None)[rule.column]
+    tied = {known[place].config_id for place in np.flatnonzero(tie_set(values, rule.highest))}
+    return [replace(summary, in_tie_set=summary.config_id in tied) for summary in summaries]
 
 
 def pareto_front(summaries: Iterable[ConfigSummary], objectives: Sequence[str]) -> set[str]:
@@ -110,15 +131,23 @@ def drop_text(record: StageRecord, drop: Drop) -> str:
 
 
 def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float) -> SelectionRecord:
-    """Return the selection of a stage's config by its rule; of tied configs, the first of the search is selected."""
+    """Return the selection of a stage's config by its rule.
+
+    Of configs whose values differ by rounding only, the first of the search is selected; if the stage takes the
+    cheapest of the tie set, that of the least mean training time.
+    """
     rule = RULES[record.rule]
     summaries = [_judged(summary, rule) for summary in summarise(record, rows, {})]
     eligible = [summary for summary in summaries if summary.eligible]
-    ranking = sorted(eligible, key=lambda summary: _value(summary, rule), reverse=rule.highest)
-    best = ranking[0] if ranking else None
+    ranking = _ranking(eligible, rule)
+    best = _taken(record, ranking)
     members = by_config(record)[best.config_id] if best else []
     params = {config_id: config[0].params for config_id, config in by_config(record).items()}
-    reasons = _reason(rule, ranking, params), _race_text(record, summaries), mixture(_compared(record, eligible, rows))
+    reasons = (
+        _why(record, ranking, best, params),
+        _race_text(record, summaries),
+        mixture(_compared(record, eligible, rows)),
+    )
     return SelectionRecord(
         stage_id=record.stage_id,
         rule=record.rule,
@@ -130,6 +159,20 @@ def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float
         ranking=tuple(Ranked(s.config_id, _value(s, rule)) for s in ranking),
         selected_at=selected_at,
     )
+
+
+def _ranking(eligible: Sequence[ConfigSummary], rule: Rule) -> list[ConfigSummary]:
+    """Return configs, best first; those that differ from the best by rounding only in the order of the search."""
+    ranking = sorted(eligible, key=lambda summary: _value(summary, rule), reverse=rule.highest)
+    is_best = {s.config_id: is_same(_value(s, rule), _value(ranking[0], rule)) for s in ranking}
+    return [s for s in eligible if is_best[s.config_id]] + [s for s in ranking if not is_best[s.config_id]]
+
+
+def _taken(record: StageRecord, ranking: Sequence[ConfigSummary]) -> ConfigSummary | None:
+    if record.ties == "cheapest" and (tied := [summary for summary in ranking if summary.in_tie_set]):
+        order = {config_id: place for place, config_id in enumerate(by_config(record))}
+        return min(tied, key=lambda summary: (summary.means["seconds"], order[summary.config_id]))
+    return ranking[0] if ranking else None
 
 
 def _compared(record: StageRecord, eligible: Sequence[ConfigSummary], rows: Mapping[str, TrialRow]) -> list[TrialRow]:
@@ -208,9 +251,9 @@ def _reason(rule: Rule, ranking: Sequence[ConfigSummary], params: Mapping[str, M
         return f"no config is eligible: none of {len(params)} has all its seeds finished"
     best = _value(ranking[0], rule)
     text = f"{'highest' if rule.highest else 'lowest'} {rule.words} over the seeds: {best:.6g}"
-    if len(ranking) > 1 and _value(ranking[1], rule) != best:
+    if len(ranking) > 1 and not is_same(_value(ranking[1], rule), best):
         text += f" (next: {_value(ranking[1], rule):.6g})"
-    tied = [f"({params_text(params[s.config_id])})" for s in ranking[1:] if _value(s, rule) == best]
+    tied = [f"({params_text(params[s.config_id])})" for s in ranking[1:] if is_same(_value(s, rule), best)]
     more = [f"{len(tied) - MOST_TIED} more"] if len(tied) > MOST_TIED else []
     named = ", ".join([*tied[:MOST_TIED], *more])
     return text + (f"; tied with {named}, the first of the search is taken" if tied else "")
@@ -227,12 +270,35 @@ def _race_text(record: StageRecord, summaries: Sequence[ConfigSummary]) -> str:
     )
 
 
+def _why(
+    record: StageRecord,
+    ranking: Sequence[ConfigSummary],
+    taken: ConfigSummary | None,
+    params: Mapping[str, Mapping[str, object]],
+) -> str:
+    rule = RULES[record.rule]
+    if record.ties == "first" or taken is None:
+        return _reason(rule, ranking, params)
+    num_tied, error = sum(bool(summary.in_tie_set) for summary in ranking), f"{100 * ERROR:g} %"
+    if num_tied < 2:
+        return f"{_reason(rule, ranking, params)}; no other config ties with it at {error}"
+    text = f"cheapest of the {num_tied} configs that cannot be told from the best at {error}: {_costs(taken, rule)}"
+    if taken is ranking[0]:
+        return f"{text}, and the best"
+    return f"{text}; the best ({params_text(params[ranking[0].config_id])}): {_costs(ranking[0], rule)}"
+
+
+def _costs(summary: ConfigSummary, rule: Rule) -> str:
+    return f"{summary.means['seconds']:.4g} s a trial, {rule.words} over the seeds {_value(summary, rule):.6g}"
+
+
 def is_tie(values: Sequence[float], rule: Rule) -> bool:
-    """Return whether all values are equal, and too many for this to be an accident.
+    """Return whether all values are equal but for rounding, and too many for this to be an accident.
 
     That is 2 values if they are the best possible, else FEWEST_TIED.
     """
-    return len(set(values)) == 1 and len(values) >= (2 if rule.highest and values[0] == 1 else FEWEST_TIED)
+    same = all(is_same(value, values[0]) for value in values)
+    return bool(values) and same and len(values) >= (2 if rule.highest and values[0] == 1 else FEWEST_TIED)
 
 
 def params_text(params: Mapping[str, object]) -> str:

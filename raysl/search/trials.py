@@ -23,6 +23,7 @@ LATER: dict[str, Any] = {
     "stop": None,
     "steps_per_epoch": None,
     "unlabelled_ratio": 1,
+    "ties": "first",
 }
 
 
@@ -78,7 +79,7 @@ def stage_data(experiment: Experiment, stage: Stage, datas: Datas) -> TrialData:
 def config_id(config: Config) -> str:
     """Return a config's id, 8 hex digits: the same settings have the same id in every experiment."""
     said = _said(config.settings)
-    for key in ("start_from", "select", "milestones", "stop", "data"):
+    for key in ("start_from", "select", "ties", "milestones", "stop", "data"):
         said.pop(key, None)
     return _digest(said, size=4)
 
@@ -116,6 +117,8 @@ def stage_id(
         facts.append(stage.settings.stop.model_dump(mode="json"))
     if stage.race is not None:
         facts.append({"race": stage.race.model_dump(mode="json")})
+    if stage.settings.ties != "first":
+        facts.append(stage.settings.ties)
     return _digest(facts, size=6)
 
 
@@ -148,6 +151,7 @@ def stage_record(
         variant=experiment.variant_of(stage),
         objectives=objectives if len(objectives) > 1 else (),
         race=experiment.race_of(stage),
+        ties=stage.settings.ties,
     )
 
 

@@ -20,17 +20,19 @@ def stage_note(
     config: Mapping[str, Any],
     folder: str,
     trials: Iterable[Mapping[str, Any]],
+    ties: str = "",
 ) -> str:
     """Return a stage's description: what was trained, what was selected and why, with which code, and where it is.
 
     about: its method, backbone, source and labels.  selection: its row of the table of selections.
     selected, config: name of the selected config and its row of the table of configs; empty if none was eligible.
-    trials: the stage's rows of the table of trials.
+    trials: the stage's rows of the table of trials.  ties: its tie set in words.
     """
     rows = list(trials)
     facts = {
         "selected": selected or "none",
         "reason": selection["reason"],
+        "tie set": ties.removeprefix("tie set: "),
         "rule": selection["rule"],
         **{title: _spread(config, column) for column, title in _VALUES.items()},
         "method": about.get("method"),

@@ -9,6 +9,7 @@ from typing import Any
 from raysl.outgoing import mask
 from raysl.results.metrics import METRIC_COLUMNS
 from raysl.results.tables.build import Tables
+from raysl.results.tie_text import tie_text
 from raysl.tracking.facts import LABEL, Dataset, Kind, RunFacts
 from raysl.tracking.names import config_names, trial_name
 from raysl.tracking.notes import stage_note
@@ -114,7 +115,8 @@ class _Stage:
             about = {key: self._trials[0][key] for key in ("experiment", "profile", "stage", "stage_id")}
             settings = settings_text(about | {"rule": selection["rule"]}, shared)
             config = self._configs.get(selection["config_id"], {})
-            note = stage_note(self._shared, selection, chosen, config, self._folder, _ended(self._trials))
+            ties = tie_text(list(self._configs.values()), self._names)
+            note = stage_note(self._shared, selection, chosen, config, self._folder, _ended(self._trials), ties)
         run = self._facts("stage", self._trials, self._id, None, self._stage, status, tags, {}, shared, note)
         return replace(run, settings=settings)
 
@@ -129,6 +131,8 @@ class _Stage:
             last = max(trial["finished_at"] for trial in trials)
             tags |= {"eligible": config["eligible"], "reason": config["reason"], "attempt": last.isoformat()}
             metrics = _statistics(config)
+        if self._selection:  # until then it changes with every config
+            tags |= {"in_tie_set": config["in_tie_set"]}
         run_id = f"{self._id}:{config['config_id']}"
         params = without_trial(self._params[_ended(trials)[0]["trial_id"]])
         return self._facts("config", trials, run_id, self._id, name, status, tags, metrics, params)

@@ -355,3 +355,12 @@ def test_commands_of_a_head_on_an_experiment_can_be_given(path: Path) -> None:
 
 def test_w_is_searched_on_the_paper_s_grid() -> None:
     assert load(SPACES / "sidae_w.yaml").stages[0].space == {"method.w": Grid(tuple(n / 8 for n in range(9)))}
+
+
+def test_the_cheapest_of_a_tie_set_needs_two_seeds(file: Path) -> None:
+    rewritten(file, "    batch_size: 32\n", "    batch_size: 32\n    ties: cheapest\n")
+    assert load(file).stages[0].settings.ties == "cheapest"
+    with pytest.raises(
+        ConfigError, match=r"example.yaml:10: stages.rotation.ties: 'cheapest': with one seed .*; first"
+    ):
+        load(file, overrides=["seeds=1"])

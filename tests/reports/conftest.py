@@ -61,8 +61,8 @@ ENDED: Mapping[str, Any] = {
 def made(tmp_path: Path) -> Callable[..., str]:
     """Make a results folder of stages, each given as the arguments of `add_stage`."""
 
-    def make(*stages: tuple[Any, ...], **options: Any) -> str:
-        store = Store.open(str(tmp_path / "made"), create=True)
+    def make(*stages: tuple[Any, ...], name: str = "made", **options: Any) -> str:
+        store = Store.open(str(tmp_path / name), create=True)
         for arguments in stages:
             add_stage(store, *arguments, **options)
         publish(store, summarise_store(store))

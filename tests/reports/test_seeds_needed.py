@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny import here, inline, write
 
-from raysl.reports.seeds_needed import POWER, best_two, options, power, seeds_needed
+from raysl.reports.seeds_needed import POWER, best_two, detectable, options, power, seeds_needed
 from raysl.reports.stages import read_stages
 from raysl.results.records.rows import read_rows
 from raysl.results.storage.store import Store
@@ -40,6 +40,14 @@ def test_the_power_is_how_often_the_test_finds_the_difference() -> None:
     draws = np.random.default_rng(0).normal(0.7, 1.0, (20_000, 8))
     t = draws.mean(1) / (draws.std(1, ddof=1) / 8**0.5)
     assert power(0.7, 8) == pytest.approx(float((abs(t) > 2.3646).mean()), abs=0.01)
+
+
+@pytest.mark.parametrize(("num_seeds", "effect"), [(34, 0.5), (15, 0.8), (10, 1.0)])
+def test_what_can_be_detected_is_what_the_power_is_enough_for(num_seeds: int, effect: float) -> None:
+    assert detectable(2.0, num_seeds) == pytest.approx(2.0 * effect, rel=0.03)  # Cohen's tables, as above
+    assert power(detectable(1.0, num_seeds, 0.01), num_seeds, 0.01) == pytest.approx(POWER, abs=1e-4)
+    assert detectable(1.0, num_seeds, 0.01) > detectable(1.0, num_seeds)
+    assert detectable(1.0, 2, 0.05 / 100) > 100  # two seeds detect next to nothing
 
 
 def test_the_number_is_the_least_with_the_power() -> None:

@@ -14,9 +14,9 @@ from raysl.console.report import show
 from raysl.results.tables.build import Tables
 
 
-def printed(tables: Tables, form: str, most: int | None = None) -> str:
+def printed(tables: Tables, form: str, most: int | None = None, intervals: str | None = None) -> str:
     console = Console(file=io.StringIO(), width=200)
-    show(tables, "/results", form, console, most)
+    show(tables, "/results", form, console, most, intervals)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -80,7 +80,10 @@ def test_a_search_without_an_eligible_config_has_an_empty_front(weighed: Tables)
 @pytest.mark.parametrize(("rule", "best"), [("train_loss", "c1"), ("probe_accuracy", "c0")])
 def test_of_many_configs_the_best_are_shown_and_the_others_counted(weighed: Tables, rule: str, best: str) -> None:
     losses = {"c0": 0.3, "c1": 0.1, "c2": 0.2, "c3": None}
-    configs = [row | {"final_loss_mean": losses[row["config_id"]]} for row in weighed.configs.to_pylist()]
+    configs = [
+        row | {"final_loss_mean": losses[row["config_id"]], "selected": row["config_id"] == best}
+        for row in weighed.configs.to_pylist()
+    ]
     selections = [row | {"rule": rule} for row in weighed.selections.to_pylist()]
     many = replace(
         weighed,
@@ -95,3 +98,39 @@ def test_of_many_configs_the_best_are_shown_and_the_others_counted(weighed: Tabl
     assert text.count("and 3 more configs: `raysl show /results`") == 1
     assert text.count("more configs") == 1
     assert "more configs" not in printed(many, "markdown", most=4)
+
+
+def test_a_selected_config_that_is_not_among_the_best_is_shown_too(weighed: Tables) -> None:
+    worst_is_selected = [row | {"selected": row["config_id"] == "c2"} for row in weighed.configs.to_pylist()]
+    many = replace(weighed, configs=pa.Table.from_pylist(worst_is_selected, schema=weighed.configs.schema))
+    first = printed(many, "markdown", most=2).split("###")[1]
+    assert [line[2:4] for line in first.splitlines() if line[:3] == "| c"][1:] == ["c2", "c0"]
+
+
+@pytest.mark.parametrize("form", ["table", "markdown"])
+def test_the_tie_set_is_below_the_selection_and_in_the_machine_readable_forms(edited: Tables, form: str) -> None:
+    text = printed(edited, form)
+    assert text.count("tie set: cannot be told from the best at 5 %: lr=0.01, lr=0.001; 2 of 2 configs (paired t ") == 2
+    assert {row["in_tie_set"] for row in csv.DictReader(io.StringIO(printed(edited, "csv")))} == {"True"}
+    assert {row["in_tie_set"] for row in json.loads(printed(edited, "json"))["configs"]} == {True}
+
+
+def test_one_seed_has_no_tie_set_and_says_so(weighed: Tables) -> None:
+    assert printed(weighed, "table").count("tie set: unknown, for one seed tells no two configs apart") == 1
+
+
+@pytest.mark.parametrize(("kind", "ends"), [("t", "-0.1082, 0.9082"), ("bootstrap", "0.36, 0.44")])
+def test_intervals_are_in_place_of_deviations_and_are_named(edited: Tables, kind: str, ends: str) -> None:
+    losses, probes = {0: 0.36, 1: 0.44}, {0: 0.98, 1: 0.99}
+    trials = [
+        row | {"final_loss": losses[row["seed"]], "probe_accuracy": probes[row["seed"]]}
+        for row in edited.trials.to_pylist()
+    ]
+    text = printed(
+        replace(edited, trials=pa.Table.from_pylist(trials, schema=edited.trials.schema)), "markdown", None, kind
+    )
+    assert text.count(f"[{ends}]") == 4
+    assert "±" not in text
+    assert f"brackets: 95 % {'t' if kind == 't' else 'percentile bootstrap'} intervals over the seeds" in text
+    assert ("100.0]" in text) is (kind == "t")  # no accuracy is beyond
+    assert "±" in printed(edited, "markdown")

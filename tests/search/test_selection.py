@@ -229,3 +229,96 @@ def test_many_ties_are_counted() -> None:
 )
 def test_equal_values_are_a_tie_where_they_are_no_accident(values: list[float], rule: str, tie: bool) -> None:
     assert is_tie(values, RULES[rule]) == tie
+
+
+def noisy(**losses: tuple[float, ...]) -> tuple[StageRecord, dict[str, TrialRow]]:
+    """Return a stage whose configs have these losses, by seed, and cost 3, 2 and 1 s."""
+    members = tuple(
+        Member(f"{name}{seed}", name, seed, {"epochs": 30 - 10 * place})
+        for place, (name, values) in enumerate(losses.items())
+        for seed in range(len(values))
+    )
+    trained = {
+        f"{name}{seed}": replace(row(f"{name}{seed}", loss), seconds=3.0 - place)
+        for place, (name, values) in enumerate(losses.items())
+        for seed, loss in enumerate(values)
+    }
+    return replace(record(), members=members), trained
+
+
+BEST, AS_GOOD, WORSE = (1.0, 1.3, 0.8, 1.1), (1.3, 0.9, 1.1, 1.0), (9.0, 9.4, 8.7, 9.1)
+
+
+def test_the_tie_set_is_of_configs_that_cannot_be_told_from_the_best() -> None:
+    stage, trained = noisy(a=BEST, b=AS_GOOD, c=WORSE)
+    assert [summary.in_tie_set for summary in summarise(stage, trained, {})] == [True, True, False]
+
+
+def test_without_a_second_seed_or_config_there_is_no_tie_set() -> None:
+    for losses in ({"a": (1.0,), "b": (1.0,)}, {"a": BEST}):
+        stage, trained = noisy(**losses)
+        assert {summary.in_tie_set for summary in summarise(stage, trained, {})} == {None}
+    stage, trained = noisy(a=BEST, b=AS_GOOD)
+    failed = {"b1": replace(trained["b1"], status="failed", final_loss=None)}
+    assert {summary.in_tie_set for summary in summarise(stage, trained | failed, {})} == {None}  # type: ignore[arg-type]
+
+
+def test_a_config_that_no_rule_may_choose_is_in_no_tie_set() -> None:
+    stage, trained = noisy(a=BEST, b=AS_GOOD, c=WORSE)
+    trained["b1"] = row("b1", None, None, "diverged", "non-finite loss")
+    assert [summary.in_tie_set for summary in summarise(stage, trained, {})] == [True, False, False]
+
+
+def test_no_tie_set_reads_test_scores() -> None:
+    stage, trained = noisy(a=BEST, b=AS_GOOD, c=WORSE)
+    scores = {name: Score(name, {"accuracy": 1.0 - place / 20}, 10, "{}") for place, name in enumerate(trained)}
+    with_scores, without = summarise(stage, trained, scores), summarise(stage, trained, {})
+    assert [one.in_tie_set for one in with_scores] == [one.in_tie_set for one in without]
+
+
+def test_a_tie_set_changes_no_selection_unless_it_is_asked_for() -> None:
+    stage, trained = noisy(a=BEST, b=AS_GOOD, c=WORSE)
+    selection = select(stage, trained, 0.0)
+    assert selection.config_id == "a"
+    assert selection.reason == "lowest mean final training loss over the seeds: 1.05 (next: 1.075)"
+
+
+def test_the_cheapest_of_the_tie_set_is_taken_with_its_reason() -> None:
+    stage, trained = noisy(a=BEST, b=AS_GOOD, c=WORSE)
+    selection = select(replace(stage, ties="cheapest"), trained, 0.0)
+    assert selection.config_id == "b"
+    assert selection.trial_ids == ("b0", "b1", "b2", "b3")
+    assert [entry.config_id for entry in selection.ranking] == ["a", "b", "c"]
+    assert selection.reason == (
+        "cheapest of the 2 configs that cannot be told from the best at 5 %: 2 s a trial, mean final training loss "
+        "over the seeds 1.075; the best (epochs=30): 3 s a trial, mean final training loss over the seeds 1.05"
+    )
+
+
+def test_of_equally_cheap_configs_the_first_of_the_search_is_taken() -> None:
+    stage, trained = noisy(a=AS_GOOD, b=BEST, c=WORSE)
+    same = {name: replace(one, seconds=1.0) for name, one in trained.items()}
+    assert select(replace(stage, ties="cheapest"), same, 0.0).config_id == "a"
+    best_is_cheap = same | {f"b{seed}": replace(same[f"b{seed}"], seconds=0.5) for seed in range(4)}
+    selection = select(replace(stage, ties="cheapest"), best_is_cheap, 0.0)
+    assert selection.config_id == "b"
+    assert selection.reason.endswith("0.5 s a trial, mean final training loss over the seeds 1.05, and the best")
+
+
+def test_the_cheapest_alone_in_its_tie_set_says_so() -> None:
+    stage, trained = noisy(a=BEST, c=WORSE)
+    selection = select(replace(stage, ties="cheapest"), trained, 0.0)
+    assert selection.config_id == "a"
+    assert selection.reason.endswith("1.05 (next: 9.05); no other config ties with it at 5 %")
+    alone, one = noisy(a=BEST)
+    assert select(replace(alone, ties="cheapest"), one, 0.0).config_id == "a"
+
+
+def test_means_that_differ_by_rounding_tie_and_the_first_of_the_search_is_taken() -> None:
+    # The mean of b is less than that of a by the rounding of a sum.
+    selection = select(record(), rows(LOSSES | {"a0": 0.3, "a1": 0.3, "b0": 0.3, "b1": 0.3 - 1e-16}), 0.0)
+    assert selection.config_id == "a"
+    assert [entry.config_id for entry in selection.ranking] == ["a", "b", "c"]
+    assert selection.reason.endswith("tied with (optimizer.lr=0.01), the first of the search is taken")
+    apart = select(record(), rows(LOSSES | {"a0": 0.3, "a1": 0.3, "b0": 0.3, "b1": 0.3 - 1e-8}), 0.0)
+    assert apart.config_id == "b"

@@ -204,3 +204,16 @@ def test_a_later_hyperparameter_is_no_part_of_a_name_until_it_is_used(
         assert same[0].config_id == first[0].config_id
         assert len({name for found in (first, *others) for name in ids(found)}) == (1 + len(used)) * len(first)
         assert len({found[0].config_id for found in (first, *others)}) == 1 + len(used)
+
+
+def test_what_is_taken_of_a_tie_set_names_a_stage_and_no_trial(tmp_path: Path) -> None:
+    first, cheap = (load(write(tmp_path), overrides=given) for given in ([], ["stages.semi.ties=cheapest"]))
+    names, records = [], []
+    for experiment in (first, cheap):
+        data = of_stages(experiment, DATA)
+        stage = experiment.stages[0]
+        names.append([(trial.spec.id, trial.config_id) for trial in expand(experiment, stage, data, {})])
+        records.append(stage_record(experiment, stage, data, {}, created_at=1.0))
+    assert names[0] == names[1]
+    assert [record.ties for record in records] == ["first", "cheapest"]
+    assert records[0].stage_id != records[1].stage_id

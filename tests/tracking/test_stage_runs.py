@@ -39,6 +39,7 @@ def test_a_run_records_its_settings_its_data_set_and_its_selection(make_search: 
     ):
         assert part in note
     assert "reason**: c0 has the lowest mean final loss" in note
+    assert "tie set**: cannot be told from the best at 5 %: lr=0.01, lr=0.001; 2 of 2 configs" in note
     settings = tmp_path / "artifacts" / runs["s0"].info.run_id / "artifacts" / "settings.yaml"
     assert "optimizer.lr" not in settings.read_text(), "it is searched"
     assert "epochs: 3" in settings.read_text()
@@ -91,3 +92,20 @@ def test_a_new_database_has_no_empty_experiment(search: Any, tmp_path: Path) -> 
     for _ in range(2):
         sync(search.tables(), uri, FOLDER)
     assert [one.name for one in MlflowClient(tracking_uri=uri).search_experiments()] == ["rotation_semi"]
+
+
+def test_configs_say_whether_they_are_in_the_tie_set_once_one_is_selected(
+    make_search: Any, uri: str, logged: Dump
+) -> None:
+    search = make_search(lrs=(0.01, 0.001, 0.1), num_seeds=3).end_all()
+    losses = {0: (1.0, 1.3, 0.9), 1: (1.2, 1.0, 1.1), 2: (99.0, 99.4, 99.1)}
+    for place in range(9):
+        search.end(place, final_loss=losses[place // 3][place % 3])
+    sync(search.tables(), uri, FOLDER)
+    assert "raysl.in_tie_set" not in logged(uri)["s0:c0"].tags
+    search.select()
+    sync(search.tables(), uri, FOLDER)
+    runs = logged(uri)
+    assert [runs[f"s0:c{place}"].tags["raysl.in_tie_set"] for place in range(3)] == ["true", "true", "false"]
+    note = runs["s0"].tags["mlflow.note.content"].replace("\\", "")
+    assert "**tie set**: cannot be told from the best at 5 %: lr=0.01, lr=0.001; 2 of 3 configs (paired t tests" in note

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from raysl.reports.page.html import Html, code, folded, joined, tag, wide
 from raysl.reports.page.numbers import plain_spread, spread
-from raysl.reports.searched import MEASURES, ranking, tied
+from raysl.reports.searched import MEASURES, best, ranking, tied
 from raysl.reports.stages import Row, Searched, params_text
 from raysl.results.metrics import METRICS
+from raysl.results.tie_text import tie_text
 
 MOST_SHOWN = 12  # configs that are not folded away
 HEADS = {"final_loss": "final loss"} | {
@@ -30,8 +31,11 @@ def reason(stage: Searched) -> Html:
     ties = tied(stage)
     same = ", ".join(params_text(config) or config["config_id"] for config in ties[:5])
     words = f" Ties: {len(ties)} ({same}); the first of the search is taken." if ties else " Ties: none."
+    words = words if chosen in {config["config_id"] for config in best(stage)} else ""  # a cheaper one is selected
     what = joined([tag("b", name or "the only config"), " (", code(chosen), ") by ", rule, ": "])
-    return tag("p", "Selected ", what, stage.selection["reason"], ".", words)
+    names = {config["config_id"]: params_text(config) or config["config_id"] for config in stage.configs}
+    may_be_best = f" T{text[1:]}." if (text := tie_text(stage.configs, names)) else ""
+    return tag("p", "Selected ", what, stage.selection["reason"], ".", words, may_be_best)
 
 
 def leaderboard(stage: Searched) -> Html:

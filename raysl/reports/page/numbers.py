@@ -1,9 +1,9 @@
 """Numbers of a page as text: means with deviations, intervals and durations."""
 
 from raysl.reports.page.html import Html, joined, tag
-from raysl.reports.pairs import half_width
 from raysl.reports.searched import MEASURES
 from raysl.reports.stages import Row
+from raysl.statistics.intervals import half_width
 
 
 def spread(config: Row, column: str) -> Html:

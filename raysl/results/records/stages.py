@@ -14,6 +14,7 @@ from raysl.results.records.record_cache import RecordType, read_all
 from raysl.results.storage.store import Store
 
 Rule = Literal["train_loss", ProbeRule]
+Ties = Literal["first", "cheapest"]
 Value = float | int | str | bool
 LARGEST = 2**63  # of whole numbers in a table
 LATEST = 1e11  # unix seconds: the tables cannot hold later times
@@ -57,6 +58,7 @@ class StageRecord:
     variant: distinguishes the stage from similar ones of the same command, as in the rows of a paper's table.
     objectives: those of the search, if it has more than one (`selection.OBJECTIVES`).
     race: None unless its configs are raced; members are then the trials of the rounds so far.
+    ties: the config that is taken of those that cannot be told apart: the `first` of the best value, or the `cheapest`.
     """
 
     experiment: str
@@ -73,6 +75,7 @@ class StageRecord:
     variant: str = ""
     objectives: tuple[str, ...] = ()
     race: Race | None = None
+    ties: Ties = "first"
 
 
 @dataclass(frozen=True)

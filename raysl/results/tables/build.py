@@ -47,6 +47,7 @@ class ConfigSummary:
     means, stds: by column, sample standard deviations with n - 1; a column without enough values has none.
     pareto: whether it is on the front of the stage's objectives; None if the stage has fewer than two.
     dropped_in_round: of the stage's race, from 1; None if no round dropped it.
+    in_tie_set: whether it cannot be told from the best by the stage's rule; None if that cannot be tested.
     """
 
     stage_id: str
@@ -59,6 +60,7 @@ class ConfigSummary:
     stds: Mapping[str, float]
     pareto: bool | None = None
     dropped_in_round: int | None = None
+    in_tie_set: bool | None = None
 
 
 def build(

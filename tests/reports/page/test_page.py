@@ -97,6 +97,7 @@ def test_the_page_of_a_search_has_its_configs_figures_and_classes(results: str) 
     for selection in tables.selections.to_pylist():
         assert selection["reason"] in words
     assert words.count("Ties: none.") == 2
+    assert words.count("Tie set: ") == words.count("Holm's correction).") > 0
     labels = found.values("aria-label")
     assert labels.count("training loss of all configs, by epoch") == 2
     assert labels.count("test features in two dimensions") == 2

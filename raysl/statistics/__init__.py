@@ -1,0 +1,1 @@
+"""Statistics over seeds: paired tests, intervals and bootstraps; numbers in, numbers out."""
