@@ -10,6 +10,7 @@ from raysl.data.settings import DataSettings, OnePixel
 from raysl.models.settings import ModelSettings, StartWeights
 from raysl.probes.settings import KNN, Clustering, LinearSVM, ProbesSettings
 from raysl.search.experiment import ExperimentSettings, Resources, SearchSettings, TrainedStage
+from raysl.search.vote import Vote
 from raysl.training.settings import (
     LARS,
     SGD,
@@ -40,6 +41,7 @@ STAGE: Mapping[str, Any] = {
     "freeze": "backbone",
     "probe": "knn",
     "select": "probe_accuracy",
+    "criteria": ["rankme", "ami"],
     "search": {"algorithm": "random", "num_configs": 20},
     "stop": {"scheduler": "asha"},
 }
@@ -117,6 +119,7 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
         "sampler": {"name": "TPESampler", "n_startup_trials": 5},
         "objectives": ["probe_accuracy", "seconds"],
     },
+    Vote: {"vote": ["rankme", "lidar", "ami"]},
     Asha: {"scheduler": "asha", "grace": 5, "reduction": 2},
     MedianRule: {"scheduler": "median", "grace": 10, "min_peers": 5},
     FileSettings: {

@@ -10,7 +10,7 @@ the 11th: the fit begins after the first tenth of them, and ends with the last.
 
 import numpy as np
 
-from raysl.criteria.features import ROUNDING, Doubles, Features, checked
+from raysl.criteria.features import ROUNDING, Doubles, Features, checked, singular_values
 
 FIRST, LAST = 11, 100  # eigenvalues that are fitted, counted from 1
 SKIPPED = 10  # of this many eigenvalues, one is left out at the beginning
@@ -32,7 +32,7 @@ def spectrum(features: Features) -> Doubles:
     """
     found = checked(features)
     centred = found - found.mean(axis=0)
-    singular = np.linalg.svd(centred, compute_uv=False)[: len(found) - 1]
+    singular = singular_values(centred)[: len(found) - 1]
     # Deviations of constant features are rounding errors of the features themselves.
     known = singular > ROUNDING * max(np.linalg.norm(found), np.finfo(np.float64).tiny)
     return np.where(known, singular, 0.0) ** 2 / len(found)

@@ -32,6 +32,12 @@ def unit_length(features: Doubles) -> Doubles:
     return features / np.where(norms > 0, norms, 1.0)
 
 
+def singular_values(features: Doubles) -> Doubles:
+    """Return the singular values of features [N, D], falling: min(N, D) of them."""
+    found: Doubles = np.linalg.svd(features, compute_uv=False).astype(np.float64)
+    return found
+
+
 def entropy_rank(values: Doubles, epsilon: float) -> float:
     """Return exp(-sum p_k log p_k) with p_k = v_k / sum v + epsilon, of values v >= 0; 0 if all values are 0.
 

@@ -5,9 +5,7 @@ The paper takes 25,600 images and the projector's embeddings, and shows that the
 a trial keeps its encoder alone, so these are taken here.  The features are not centred.
 """
 
-import numpy as np
-
-from raysl.criteria.features import Doubles, Features, checked, entropy_rank
+from raysl.criteria.features import Features, checked, entropy_rank, singular_values
 
 EPSILON = 1e-7  # the paper's, for features in single precision
 
@@ -17,5 +15,4 @@ def rankme(features: Features) -> float:
 
     Raises ValueError if there are fewer than 2 images, or a feature is not finite.
     """
-    singular: Doubles = np.linalg.svd(checked(features), compute_uv=False)
-    return entropy_rank(singular, EPSILON)
+    return entropy_rank(singular_values(checked(features)), EPSILON)

@@ -4,8 +4,12 @@ A criterion is measured on features of unlabelled training images, without label
 is that of its rule and of its column.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 CriterionName = Literal["rankme", "lidar", "alpha_req", "alignment", "uniformity", "ami"]  # of each of CRITERIA
 
@@ -32,3 +36,27 @@ CRITERIA = (
     Criterion("ami", "k-means AMI", True, "adjusted mutual information of two k-means clusterings"),
 )
 CRITERION_NAMES = tuple(criterion.name for criterion in CRITERIA)
+VOTE = "vote"  # the column of configs' mean ranks by the criteria of a vote
+_ONE = "|".join(CRITERION_NAMES)
+_VOTE = rf"^vote\(({_ONE})(, ({_ONE}))+\)$"
+VoteName = Annotated[str, Field(pattern=_VOTE)]
+
+
+def vote_name(criteria: Iterable[CriterionName]) -> str:
+    """Return the name of the rule by which several criteria vote: `vote(rankme, ami)`."""
+    return f"{VOTE}({', '.join(criteria)})"
+
+
+def voters(rule: str) -> tuple[CriterionName, ...]:
+    """Return the criteria that vote in a rule, by its name; none if it is no vote."""
+    if not re.fullmatch(_VOTE, rule):
+        return ()
+    named = rule.removeprefix(f"{VOTE}(").removesuffix(")").split(", ")
+    return tuple(name for name in CRITERION_NAMES if name in named)
+
+
+def asked_for(names: Iterable[str]) -> tuple[CriterionName, ...]:
+    """Return the criteria that are to be measured for some rules, objectives and criteria, each once."""
+    names = [*names]
+    wanted = {*names, *(voter for name in names for voter in voters(name))}
+    return tuple(name for name in CRITERION_NAMES if name in wanted)

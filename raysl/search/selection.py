@@ -9,32 +9,49 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from raysl.results.criteria import CRITERIA, CRITERION_NAMES, VOTE, voters
 from raysl.results.metrics import METRIC_COLUMNS, METRICS, as_columns
 from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Ineligible, Member, Ranked, SelectionRecord, StageRecord
 from raysl.results.tables.build import ConfigSummary
 from raysl.search.code import mixture
+from raysl.search.vote import first_choices, with_mean_ranks
 
 FEWEST_TIED = 3  # number of equal values that count as a tie, unless the values are the best possible
 MOST_TIED = 5  # number of tied configs that a reason names
 
 
 class Rule(NamedTuple):
-    """column: the column of rows that is averaged over the seeds.  highest: whether higher is better."""
+    """column: the column of rows that is averaged over the seeds.  highest: whether higher is better.
+
+    lacking: why a finished trial may have no value.
+    """
 
     column: str
     words: str
     highest: bool
+    lacking: str = "a class has fewer than 2 labelled training images"
 
 
-RULES = {
-    "train_loss": Rule("final_loss", "mean final training loss", highest=False),
+class _Rules(dict[str, Rule]):
+    """Rules by name; that of a vote is made from its name."""
+
+    def __missing__(self, name: str) -> Rule:
+        if not (names := voters(name)):
+            raise KeyError(name)
+        return Rule(VOTE, f"mean rank by {', '.join(names[:-1])} and {names[-1]}", highest=False, lacking=UNMEASURED)
+
+
+UNMEASURED = "features of a trial have no such value, or its model was gone before they were measured"
+RULES: dict[str, Rule] = _Rules(
+    train_loss=Rule("final_loss", "mean final training loss", highest=False),
     **{
         metric.probe: Rule(metric.probe, f"mean probe {metric.words} on the labelled training images", highest=True)
         for metric in METRICS
     },
-}
-_COLUMNS = ("final_loss", "seconds", *METRIC_COLUMNS)  # what is averaged over seeds
+    **{one.name: Rule(one.name, f"mean {one.words}", one.highest, UNMEASURED) for one in CRITERIA},
+)
+_COLUMNS = ("final_loss", "seconds", *METRIC_COLUMNS, *CRITERION_NAMES)  # what is averaged over seeds
 # The objectives that a search can have: the values of rules, and the training time.
 OBJECTIVES = RULES | {"seconds": Rule("seconds", "mean training time", highest=False)}
 
@@ -45,6 +62,8 @@ def summarise(record: StageRecord, rows: Mapping[str, TrialRow], scores: Mapping
     A config with a seed that has not finished, for whatever reason, has no means: no mean leaves a seed out.
     """
     found = [_summary(record, config_id, members, rows, scores) for config_id, members in by_config(record).items()]
+    if names := voters(record.rule):
+        found = with_mean_ranks(found, names)
     if len(record.objectives) < 2:
         return found
     front = pareto_front(found, record.objectives)
@@ -90,7 +109,8 @@ def select(record: StageRecord, rows: Mapping[str, TrialRow], selected_at: float
     best = ranking[0] if ranking else None
     members = by_config(record)[best.config_id] if best else []
     params = {config_id: config[0].params for config_id, config in by_config(record).items()}
-    reasons = _reason(rule, ranking, params), mixture(_compared(record, eligible, rows))
+    voted = _voted(record, eligible, params)
+    reasons = _reason(rule, ranking, params), voted, mixture(_compared(record, eligible, rows))
     return SelectionRecord(
         stage_id=record.stage_id,
         rule=record.rule,
@@ -150,14 +170,15 @@ def _trouble(member: Member, row: TrialRow | None) -> str | None:
 
 def _judged(summary: ConfigSummary, rule: Rule) -> ConfigSummary:
     if summary.eligible and rule.column not in summary.means:
-        reason = f"no {rule.column}: a class has fewer than 2 labelled training images"
+        reason = f"no {rule.column}: {rule.lacking}"
         return replace(summary, eligible=False, reason=reason)
     return summary
 
 
 def _values(row: TrialRow, score: Score | None) -> dict[str, float | None]:
     tested = as_columns(score.metrics if score else {}, "test")
-    return {"final_loss": row.final_loss, "seconds": row.seconds} | as_columns(row.probe, "probe") | tested
+    measured = {name: row.criteria.get(name) for name in CRITERION_NAMES} | as_columns(row.probe, "probe")
+    return {"final_loss": row.final_loss, "seconds": row.seconds} | measured | tested
 
 
 def _known(values: Sequence[float | None]) -> tuple[float, ...]:
@@ -186,6 +207,13 @@ def _reason(rule: Rule, ranking: Sequence[ConfigSummary], params: Mapping[str, M
     more = [f"{len(tied) - MOST_TIED} more"] if len(tied) > MOST_TIED else []
     named = ", ".join([*tied[:MOST_TIED], *more])
     return text + (f"; tied with {named}, the first of the search is taken" if tied else "")
+
+
+def _voted(record: StageRecord, eligible: Sequence[ConfigSummary], params: Mapping[str, Mapping[str, object]]) -> str:
+    """Return what each criterion of a vote would select alone; empty if the rule is no vote."""
+    chosen = first_choices(eligible, voters(record.rule))
+    texts = [f"{name} ({params_text(params[config_id])})" for name, config_id in chosen.items()]
+    return f"alone would be taken by {', by '.join(texts)}" if texts else ""
 
 
 def is_tie(values: Sequence[float], rule: Rule) -> bool:

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, TypeAdapter
 
+from raysl.results.criteria import CriterionName, VoteName
 from raysl.results.metrics import ProbeRule
 from raysl.results.records.json_records import read_record, write_record
 from raysl.results.records.record_cache import RecordType, read_all
 from raysl.results.storage.store import Store
 
-Rule = Literal["train_loss", ProbeRule]
+Rule = Literal["train_loss", ProbeRule, CriterionName]
+AnyRule = Rule | VoteName
 Value = float | int | str | bool
 LARGEST = 2**63  # of whole numbers in a table
 LATEST = 1e11  # unix seconds: the tables cannot hold later times
@@ -48,7 +50,7 @@ class StageRecord:
     profile: str
     stage: str
     stage_id: str
-    rule: Rule
+    rule: AnyRule
     order: int
     data: dict[str, Any]
     searched: tuple[str, ...]
@@ -84,7 +86,7 @@ class SelectionRecord:
     """
 
     stage_id: str
-    rule: Rule
+    rule: AnyRule
     config_id: str | None
     params: dict[str, Value]
     trial_ids: tuple[str, ...]
