@@ -15,12 +15,11 @@ from raysl.training.building import trained_method
 from raysl.training.code import code_of
 from raysl.training.input_pipeline import Feed
 from raysl.training.kept_models import has_model
-from raysl.training.label_free import measure
 from raysl.training.model_file import read_model, write_model
 from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
 from raysl.training.tasks import task_of
-from raysl.training.trained_row import with_criteria, write_trained
+from raysl.training.trained_row import write_trained
 
 log = logging.getLogger(__name__)
 
@@ -57,31 +56,6 @@ def take_over(spec: TrialSpec, store: Store, execution: Execution, donor: str, m
         except CheckpointError as error:
             log.warning("is trained: %s", error)
     collectives.mean_over_ranks(whole)  # the other ranks wait, and then read what was written
-
-
-def add_criteria(spec: TrialSpec, store: Store, execution: Execution) -> None:
-    """Measure the criteria that the row of a finished trial lacks, and write them into it, without training.
-
-    Called on every rank; rank 0 measures. Nothing is written if the trial's model is missing.
-    """
-    if not execution.criteria:
-        return
-    row = read_row(store, spec.id)
-    lacking = [] if row is None or row.is_unprobed else row.lacks(execution.criteria)
-    device = prepare_process(spec, execution)
-    wanted = torch.tensor(float(bool(lacking) and has_model(store, spec.id)), device=device)
-    if float(collectives.mean_over_ranks(wanted)) < 1:
-        return
-    if collectives.rank() == 0 and row is not None:
-        try:
-            method = trained_method(spec, store)
-        except CheckpointError as error:
-            log.warning("is trained again: %s", error)
-        else:
-            method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            ending, found = measure(method, Feed(spec, method.views(), device), execution.criteria)
-            with_criteria(store, row, dict.fromkeys(lacking) if ending is not None else found)
-    collectives.mean_over_ranks(wanted)  # the other ranks wait, and then read what was written
 
 
 def _take_over(spec: TrialSpec, store: Store, device: torch.device, donor: TrialRow, milestones: Sequence[int]) -> None:

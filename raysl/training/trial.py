@@ -13,14 +13,13 @@ from raysl.results.storage.store import Store
 from raysl.training.code import code_of
 from raysl.training.early_stopping import EarlyStoppingCohort
 from raysl.training.kept_models import has_model, kept_model_path
-from raysl.training.label_free import measure
 from raysl.training.loop import Ending, Loop
-from raysl.training.measuring import add_criteria, measure_start, take_over
+from raysl.training.measuring import measure_start, take_over
 from raysl.training.paths import checkpoint_path
 from raysl.training.process import Execution
 from raysl.training.save_resume import resume, save_checkpoint, save_model
 from raysl.training.spec import TrialSpec
-from raysl.training.tasks import task_of
+from raysl.training.trained_criteria import add_criteria, measure_trained
 from raysl.training.trained_row import with_criteria, write_trained
 
 log = logging.getLogger(__name__)
@@ -182,9 +181,7 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
     metrics: Mapping[str, float] = {}
     criteria: Mapping[str, float | None] = {}
     if ending is None:
-        ending, metrics = task_of(spec).probe(loop.method, loop.feed)
-    if ending is None:
-        ending, criteria = measure(loop.method, loop.feed, loop.execution.criteria)
+        ending, metrics, criteria = measure_trained(loop.method, loop.feed, loop.execution.criteria)
     if ending is None:
         save_model(loop)
     known = _kept_row(spec, store)
