@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from raysl.reports.command import say
 from raysl.reports.stages import Row, Searched, params_text
+from raysl.results.criteria import CRITERIA, VOTE
 from raysl.results.metrics import METRICS
 from raysl.results.short_names import short_names
 from raysl.search.selection import RULES, Rule
@@ -29,6 +30,8 @@ MEASURES: Mapping[str, Measure] = {
     **{metric.probe: Measure(f"probe {metric.words} (%)", 100) for metric in METRICS},
     **{metric.test: Measure(f"test {metric.words} (%)", 100) for metric in METRICS},
     "seconds": Measure("training time (s)"),
+    **{one.name: Measure(one.words) for one in CRITERIA},
+    VOTE: Measure("mean rank"),
 }
 
 

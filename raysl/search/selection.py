@@ -15,7 +15,7 @@ from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Ineligible, Member, Ranked, SelectionRecord, StageRecord
 from raysl.results.tables.build import ConfigSummary
 from raysl.search.code import mixture
-from raysl.search.vote import first_choices, with_mean_ranks
+from raysl.search.vote import first_choices, mean_ranks, with_mean_ranks
 
 FEWEST_TIED = 3  # number of equal values that count as a tie, unless the values are the best possible
 MOST_TIED = 5  # number of tied configs that a reason names
@@ -214,6 +214,19 @@ def _voted(record: StageRecord, eligible: Sequence[ConfigSummary], params: Mappi
     chosen = first_choices(eligible, voters(record.rule))
     texts = [f"{name} ({params_text(params[config_id])})" for name, config_id in chosen.items()]
     return f"alone would be taken by {', by '.join(texts)}" if texts else ""
+
+
+def best_by(name: str, means: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return the ids of the configs that a rule puts first, those of equal values in the order of the search.
+
+    means: over the seeds, by config and column; a config without the rule's value is left out.
+    """
+    rule, names = RULES[name], voters(name)
+    values = (
+        mean_ranks(means, names) if names else {i: own[rule.column] for i, own in means.items() if rule.column in own}
+    )
+    best = (max if rule.highest else min)(values.values(), default=None)
+    return [config for config, value in values.items() if value == best]
 
 
 def is_tie(values: Sequence[float], rule: Rule) -> bool:

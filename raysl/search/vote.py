@@ -1,7 +1,7 @@
 """The vote of several criteria: configs are compared by their mean rank; pure functions of configs over their seeds."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Annotated
@@ -29,17 +29,23 @@ class Vote(Settings):
         return vote_name(asked_for(self.vote))
 
 
-def with_mean_ranks(summaries: Sequence[ConfigSummary], criteria: Sequence[CriterionName]) -> list[ConfigSummary]:
-    """Return configs, those that all criteria can compare with their mean rank as the mean `VOTE`; lower is better.
+def mean_ranks(means: Mapping[str, Mapping[str, float]], criteria: Sequence[CriterionName]) -> dict[str, float]:
+    """Return the mean rank by some criteria of each config that has all of them, by id; lower is better.
 
-    Each criterion ranks these configs by their means over the seeds, from 1 for the best on; configs of equal values
-    share the mean of their ranks.  Every criterion counts the same.
+    means: over the seeds, by config and criterion.
+    Each criterion ranks these configs, from 1 for the best on; configs of equal values share the mean of their ranks.
+    Every criterion counts the same.
     """
-    able = [one for one in summaries if one.eligible and all(name in one.means for name in criteria)]
-    ranks = [_ranks([_cost(one, name) for one in able]) for name in criteria]
-    means = {one.config_id: fmean(own) for one, *own in zip(able, *ranks, strict=True)}
+    able = [config for config, own in means.items() if all(name in own for name in criteria)]
+    ranks = [_ranks([_SIGNS[name] * means[config][name] for config in able]) for name in criteria]
+    return {config: fmean(own) for config, *own in zip(able, *ranks, strict=True)}
+
+
+def with_mean_ranks(summaries: Sequence[ConfigSummary], criteria: Sequence[CriterionName]) -> list[ConfigSummary]:
+    """Return configs, the eligible ones that have a mean rank (`mean_ranks`) with it as the mean `VOTE`."""
+    ranks = mean_ranks({one.config_id: one.means for one in summaries if one.eligible}, criteria)
     return [
-        replace(one, means={**one.means, VOTE: means[one.config_id]}) if one.config_id in means else one
+        replace(one, means={**one.means, VOTE: ranks[one.config_id]}) if one.config_id in ranks else one
         for one in summaries
     ]
 
@@ -49,11 +55,11 @@ def first_choices(voting: Sequence[ConfigSummary], criteria: Sequence[CriterionN
 
     voting: the configs that have a mean rank, in the order of the search.
     """
-    return {name: min(voting, key=lambda one: _cost(one, name)).config_id for name in criteria if voting}
-
-
-def _cost(summary: ConfigSummary, name: CriterionName) -> float:
-    return _SIGNS[name] * summary.means[name]
+    return {
+        name: min(voting, key=lambda one, name=name: _SIGNS[name] * one.means[name]).config_id  # type: ignore[misc]
+        for name in criteria
+        if voting
+    }
 
 
 def _ranks(costs: Sequence[float]) -> list[float]:
