@@ -61,7 +61,9 @@ def test_the_lowest_mean_rank_is_chosen() -> None:
     assert [(entry.config_id, entry.value) for entry in selection.ranking] == [
         ("b", pytest.approx(4 / 3)), ("a", pytest.approx(2)), ("c", pytest.approx(8 / 3)),
     ]  # fmt: skip
-    assert selection.reason.startswith("lowest mean rank by rankme, alignment and ami over the seeds: 1.33333 (next: 2)")
+    assert selection.reason.startswith(
+        "lowest mean rank by rankme, alignment and ami over the seeds: 1.33333 (next: 2)"
+    )
     assert (
         "alone would be taken by rankme (optimizer.lr=0.1), by alignment (optimizer.lr=0.01), by ami "
         "(optimizer.lr=0.01)" in selection.reason
