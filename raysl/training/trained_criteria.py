@@ -42,13 +42,13 @@ def add_criteria(spec: TrialSpec, store: Store, execution: Execution) -> None:
     """
     if not execution.criteria:
         return
-    row = read_row(store, spec.id)
+    row = read_row(store, spec.id) if collectives.rank() == 0 else None
     lacking = [] if row is None or row.is_unprobed else row.lacks(execution.criteria)
     device = prepare_process(spec, execution)
     wanted = torch.tensor(float(bool(lacking) and has_model(store, spec.id)), device=device)
-    if float(collectives.mean_over_ranks(wanted)) < 1:
+    if float(collectives.mean_over_ranks(wanted)) == 0:
         return
-    if collectives.rank() == 0 and row is not None:
+    if row is not None:
         try:
             method = trained_method(spec, store).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         except CheckpointError as error:
