@@ -171,6 +171,18 @@ def test_a_trial_whose_model_is_gone_is_trained_again_and_keeps_its_numbers(make
     assert read_row(store, spec.id) == row
 
 
+def test_a_trial_whose_model_does_not_fit_is_trained_again(make_spec: MakeSpec, store: Store) -> None:
+    """As of a version whose parameters had other names."""
+    spec = make_spec(SIMCLR)
+    run(spec, store, Execution())
+    state = read_model(store, spec.id)
+    renamed = {f"old_{key}": tensor for key, tensor in state.tensors.items()}
+    write_model(store, spec, None, state._replace(tensors=renamed))
+    row, epochs = run(spec, store)
+    assert epochs == [0, 1, 2, 3]
+    assert row.criteria == measured(spec, store)
+
+
 def test_a_trial_with_the_weights_of_another_has_its_criteria(make_spec: MakeSpec, store: Store) -> None:
     first, second, third = (make_spec(SIMCLR, f"data.labels={count}") for count in (40, 50, 60))
     donor, _ = run(first, store)
