@@ -2,18 +2,20 @@
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raysl.api.target import Target
 from raysl.launch.driver.trial_queue import done_rows
+from raysl.results.records.rows import read_rows
 from raysl.results.storage.store import Store
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.shared_weights import SharedWeights
 from raysl.search.stage_starts import selected_starts
 from raysl.search.trials import Datas, Trial, expand
+from raysl.training.kept_models import model_exists
 from raysl.training.spec import TrialSpec
 
 if TYPE_CHECKING:
@@ -147,7 +149,13 @@ def _trials(
         starts = dict.fromkeys(experiment.seeds, f"{experiment.name}/{stage.start_from}")
         return expected(experiment, stage, datas, starts, None), set()
     trials = expected(experiment, stage, datas, starts, store)
-    return trials, set(done_rows(store, trials)) if store else set()
+    return trials, set(done_rows(store, trials)) | _only_to_measure(trials, store) if store else set()
+
+
+def _only_to_measure(trials: Iterable[Trial], store: Store) -> set[str]:
+    """Return the ids of finished trials of which criteria are to be measured, and whose models are there."""
+    rows = read_rows(store, {trial.spec.id for trial in trials if trial.criteria})
+    return {i for i, row in rows.items() if row.status == "finished" and model_exists(store, i)}
 
 
 def expected(

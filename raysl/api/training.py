@@ -40,7 +40,8 @@ class PreparedTrial:
         resources = self.experiment.resources
         with kept_torch_state():
             device = device_for(resources.gpus)
-            execution = Execution(device, resources.cpus, resources.checkpoint_seconds, self.trial.milestones)
+            seconds, criteria = resources.checkpoint_seconds, self.trial.criteria
+            execution = Execution(device, resources.cpus, seconds, self.trial.milestones, criteria=criteria)
             row = run_trial(self.trial.spec, self.store, execution, report)
         assert row is not None, "one process is rank 0"
         return row

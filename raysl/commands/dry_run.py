@@ -12,9 +12,9 @@ from raysl.api.search_request import SearchRequest
 from raysl.api.start_weights import missing_weights
 from raysl.console.progress import note
 from raysl.console.screen import write_json
+from raysl.search.config_means import params_text
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.race import fewest_trials
-from raysl.search.selection import params_text
 from raysl.search.trials import Datas, Trial, expand
 
 MOST_LISTED = 1000  # trials of a stage

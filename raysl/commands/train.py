@@ -14,7 +14,7 @@ from raysl.console.progress import preparation
 from raysl.console.screen import screen
 from raysl.results.records.rows import Epoch, TrialRow, read_rows
 from raysl.search.code import other_code
-from raysl.search.selection import params_text
+from raysl.search.config_means import params_text
 
 
 def train(

@@ -17,6 +17,7 @@ from raysl.errors import choices, quoted
 from raysl.search.experiment import MOST_TRIALS, Config, Experiment, ExperimentSettings, Resources, Stage
 from raysl.search.sampling import draw
 from raysl.search.space import Dimension, IntRange, Space
+from raysl.search.vote import Vote
 
 MOST_EXTREMES = 256  # ends of a space's ranges that are checked before anything starts
 
@@ -151,12 +152,18 @@ def _check_workers(stages: Sequence[Stage], resources: Resources, document: Docu
 
 
 def _check_ties(stages: Sequence[Stage], seeds: Sequence[int], document: Document) -> None:
-    for stage in stages:
-        if stage.settings.ties == "cheapest" and len(seeds) < 2:
-            path = ("stages", stage.name, "ties")
+    for stage in (stage for stage in stages if stage.settings.ties == "cheapest"):
+        path = ("stages", stage.name, "ties")
+        where = f"{document.place(path)}: {dotted(path)}: 'cheapest'"
+        if len(seeds) < 2:
             raise ConfigError(
-                f"{document.place(path)}: {dotted(path)}: 'cheapest': with one seed no two configs can be told apart, "
-                "so it would be the cheapest of all; first, or two seeds and more"
+                f"{where}: with one seed no two configs can be told apart, so it would be the cheapest of all; "
+                "first, or two seeds and more"
+            )
+        if isinstance(stage.settings.select, Vote):
+            raise ConfigError(
+                f"{where}: a vote ranks configs against one another, and gives no seed a value to test ties by; "
+                f"first, or select: {stage.settings.select.vote[0]}"
             )
 
 

@@ -34,6 +34,7 @@ def validated(model: type[Model], values: Any, path: Path_, document: Document) 
                 continue  # the unknown key beside it is likely this one
             below = _written_path(finding["loc"], values, finding["type"] == "missing")
             findings.setdefault(below, []).append(finding)
+        findings = _innermost(findings)
         lines = [
             _line(
                 (*path, *below),
@@ -44,6 +45,16 @@ def validated(model: type[Model], values: Any, path: Path_, document: Document) 
         ]
         more = [f"and {len(findings) - MOST_SHOWN} more"] if len(findings) > MOST_SHOWN else []
         raise ConfigError("\n".join([*lines, *more])) from None
+
+
+def _innermost(findings: Mapping[Path_, list[Any]]) -> dict[Path_, list[Any]]:
+    """Return findings without those that a mapping is no word of a list, if one below says what is wrong with it."""
+
+    def is_outer(path: Path_, found: list[Any]) -> bool:
+        no_word = all(one["type"] == "literal_error" and isinstance(one["input"], Mapping) for one in found)
+        return no_word and any(other[: len(path)] == path != other for other in findings)
+
+    return {path: found for path, found in findings.items() if not is_outer(path, found)}
 
 
 def _meant(findings: list[Any]) -> list[Any]:

@@ -19,6 +19,7 @@ from raysl.config.space import MOST_VALUES
 from raysl.config.stages import TRAINING
 from raysl.config.table_file import FileSettings
 from raysl.config.type_text import type_text
+from raysl.results.records.stages import Rule
 from raysl.search.experiment import ExperimentSettings, TrainedStage
 from raysl.settings import members
 
@@ -71,6 +72,7 @@ A stage of method `frozen` trains nothing, and has none of {", ".join(f"`{key}`"
 TYPES = {
     "stages": f"mapping of names to [stages](#{OF_STAGES.replace('.', '').lower()})",
     "model.weights": "text or {}",
+    "stages.NAME.select": f"{type_text(Rule)} or {{}}",
     "stages.NAME.data": "mapping of keys of [`data`](#data)",
     "stages.NAME.method": "mapping with `name`: [methods](#methods)",
     "stages.NAME.search.sampler": "mapping with `name`, a class of `optuna.samplers`, and its options",

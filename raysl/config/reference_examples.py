@@ -11,6 +11,7 @@ from raysl.models.settings import ModelSettings, StartWeights
 from raysl.probes.settings import KNN, Clustering, LinearSVM, ProbesSettings
 from raysl.search.experiment import ExperimentSettings, Resources, TrainedStage
 from raysl.search.settings import RaceSettings, SearchSettings
+from raysl.search.vote import Vote
 from raysl.training.settings import (
     LARS,
     SGD,
@@ -42,6 +43,7 @@ STAGE: Mapping[str, Any] = {
     "probe": "knn",
     "select": "probe_accuracy",
     "ties": "cheapest",
+    "criteria": ["rankme", "ami"],
     "search": {"algorithm": "random", "num_configs": 20},
     "stop": {"scheduler": "asha"},
 }
@@ -121,6 +123,7 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
         "race": {"error": 0.01},
     },
     RaceSettings: {"error": 0.01, "first": 3},
+    Vote: {"vote": ["rankme", "lidar", "ami"]},
     Asha: {"scheduler": "asha", "grace": 5, "reduction": 2},
     MedianRule: {"scheduler": "median", "grace": 10, "min_peers": 5},
     FileSettings: {

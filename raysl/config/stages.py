@@ -7,16 +7,18 @@ from typing import Any
 from raysl import methods
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.errors import UserError, choices, quoted
+from raysl.results.criteria import CRITERION_NAMES
 from raysl.results.metrics import METRICS
 from raysl.search.experiment import FrozenStage, Stage, StageSettings, TrainedStage
 from raysl.search.sampling import rehearse
 from raysl.search.settings import MOST_CONFIGS
 from raysl.search.space import Grid, Space
+from raysl.search.vote import Vote
 
 # The keys of a stage that only training takes.
 TRAINING = (
     "epochs", "batch_size", "unlabelled_ratio", "steps_per_epoch", "optimizer", "schedule", "precision", "freeze",
-    "milestones", "search", "stop",
+    "milestones", "criteria", "search", "stop",
 )  # fmt: skip
 
 
@@ -68,8 +70,13 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
     if search.num_configs is None:
         raise ConfigError(f"{where}.num_configs: must be given for algorithm {search.algorithm}: how many configs")
     if search.algorithm == "optuna":
+        if isinstance(settings.select, Vote) and not search.objectives:
+            raise ConfigError(
+                f"{where}.objectives: must be given: a vote ranks configs against one another, and gives no config a "
+                f"value to propose the next by; [{settings.select.vote[0]}] would do"
+            )
         try:
-            rehearse(search, space, search.objectives or [settings.select])
+            rehearse(search, space, search.objectives or [str(settings.select)])
         except UserError as error:
             raise ConfigError(f"{where}.{error}") from None
 
@@ -81,6 +88,11 @@ def _check_race(settings: StageSettings, where: str) -> None:
         raise ConfigError(
             f"{where}.race: optuna proposes a config from results over all seeds, so there are no rounds; "
             "algorithm grid or random, or leave race out"
+        )
+    if isinstance(settings.select, Vote):
+        raise ConfigError(
+            f"{where}.race: a vote ranks configs against one another, and gives no seed a value to race by; "
+            f"select: {settings.select.vote[0]} would do, or leave race out"
         )
     if any(objective != settings.select for objective in search.objectives):
         raise ConfigError(
@@ -183,7 +195,8 @@ def _compared_losses(stage: Stage) -> Iterator[tuple[Path_, str]]:
 def _check_comparable(stage: Stage, where: Path_, name: str, document: Document) -> None:
     """Refuse to compare training losses over a hyperparameter that changes what the loss means."""
     shaping = {f"method.{key}" for key in methods.loss_shaping_keys(stage.settings.method)}
-    other = {"select": f"use select: {METRICS[0].probe}", "objectives": f"use {METRICS[0].probe}"}.get(
+    rules = f"{METRICS[0].probe}, or a criterion without labels, such as {CRITERION_NAMES[0]}"
+    other = {"select": f"use select: {rules}", "objectives": f"use {rules}"}.get(
         where[-1], "leave it out, and every trial is trained to its end"
     )
     for key in sorted(shaping & set(stage.space)):

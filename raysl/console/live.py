@@ -21,8 +21,10 @@ from raysl.results.records.rows import Status, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
 from raysl.search.code import OtherCode
+from raysl.search.config_means import by_config, compared_value, drop_text, params_text, standing_of
 from raysl.search.race import Drop, Standing
-from raysl.search.selection import RULES, by_config, compared_value, drop_text, is_tie, params_text, standing_of
+from raysl.search.rules import RULES
+from raysl.search.selection import is_tie
 from raysl.training.paths import log_path
 
 MOST_RUNNING_SHOWN = 8

@@ -19,7 +19,7 @@ from raysl.results.short_names import short_names
 from raysl.results.tables.build import Tables
 from raysl.results.tie_text import tie_text
 from raysl.search.grid_ends import grid_ends
-from raysl.search.selection import OBJECTIVES, RULES
+from raysl.search.rules import OBJECTIVES, RULES
 from raysl.statistics.intervals import WORDS, Interval
 
 Rows = list[dict[str, Any]]

@@ -4,6 +4,7 @@
 
 Per stage: the regret of the selection rule, in percentage points of test accuracy, against the config of the best mean
 test accuracy: the mean of the differences paired by seed, with a 95 % t interval over the seeds.
+Per rule: the same for each rule that a stage has values of, and the mean over the stages, with an interval over them.
 """
 
 import statistics
@@ -15,9 +16,10 @@ from raysl.errors import ResultsError
 from raysl.reports import figures, tables
 from raysl.reports.choosing import add_choice, chosen
 from raysl.reports.command import Arguments, out_folder, parser, say, say_written
-from raysl.reports.regrets import UPPER_BOUND, Regret, obstacle, regret, write_arrow
+from raysl.reports.regrets import UPPER_BOUND, Regret, interval, obstacle, regret, regrets_of_rules, write_arrow
 from raysl.reports.stages import Row, Searched, params_text, read_stages, titles
 from raysl.reports.tables import Table
+from raysl.results.criteria import voters
 
 NOTE = "Dots: means; lines: 95 % t intervals; ticks: seeds; open: the rule chose the best."
 LABEL_WIDTH = 34  # characters
@@ -38,11 +40,10 @@ def table(names: Sequence[str], regrets: Sequence[Regret], notes: Sequence[str])
 
 
 def _row(name: str, one: Regret) -> tuple[str, ...]:
-    interval = "-" if one.interval is None else f"{one.interval[0]:+.2f} to {one.interval[1]:+.2f}"
     return (
         name,
         one.stage.method,
-        one.stage.selection["rule"] if one.stage.selection else "",
+        _rule_text(one.rule),
         str(len(one.differences)),
         str(len(one.stage.configs)),
         params_text(one.selected),
@@ -50,8 +51,46 @@ def _row(name: str, one: Regret) -> tuple[str, ...]:
         "the selected" if one.best is one.selected else params_text(one.best),
         _spread(one.best, one.stage.metric.test),
         f"{one.mean:.2f}",
-        interval,
+        _interval(one.interval),
     )
+
+
+def rules_table(names: Sequence[str], regrets: Sequence[Sequence[Regret]]) -> Table:
+    """Return a row per rule over the stages, then one per rule and stage.
+
+    regrets: of each stage's rules (`regrets.regrets_of_rules`).
+    """
+    found: dict[str, list[tuple[str, Regret]]] = {}
+    for name, own in zip(names, regrets, strict=True):
+        for one in own:
+            found.setdefault(_rule_text(one.rule), []).append((name, one))
+    rows = []
+    for rule, cases in sorted(found.items(), key=lambda case: _mean(case[1])):
+        between = interval([one.mean for _, one in cases])
+        num_best = sum(one.best is one.selected for _, one in cases)
+        whole = (rule, f"all {len(cases)}", f"best in {num_best}", f"{_mean(cases):.2f}", _interval(between))
+        each = [
+            (rule, name, params_text(one.selected), f"{one.mean:.2f}", _interval(one.interval)) for name, one in cases
+        ]
+        rows += [whole, *each] if len(cases) > 1 else each
+    return Table(
+        title="Regret of each rule against the best of the scored configs, rules of the lowest mean first",
+        header=("rule", "stage", "selected", "regret, points", "95 % interval"),
+        rows=tuple(rows),
+        notes=("Intervals of a stage are over its seeds, paired; of all stages, over the stages.", UPPER_BOUND),
+    )
+
+
+def _rule_text(rule: str) -> str:
+    return f"vote of {len(names)}" if len(names := voters(rule)) > 3 else rule
+
+
+def _mean(cases: Sequence[tuple[str, Regret]]) -> float:
+    return statistics.fmean(one.mean for _, one in cases)
+
+
+def _interval(found: tuple[float, float] | None) -> str:
+    return "-" if found is None else f"{found[0]:+.2f} to {found[1]:+.2f}"
 
 
 def _spread(config: Row, column: str) -> str:
@@ -134,8 +173,12 @@ def main(arguments: Arguments) -> None:
     names, audited = zip(*((name, stage) for name, stage, reason in obstacles if not reason), strict=True)
     regrets = [regret(stage) for stage in audited]
     found = table(names, regrets, _remarks(names, regrets, left_out))
-    content = tables.FORMATS[given.format][0](found)
+    every_rule = [regrets_of_rules(stage) for stage in audited]
+    write = tables.FORMATS[given.format][0]
+    content = "\n".join([write(found), write(rules_table(names, every_rule))])
     write_arrow(regrets, [(stage, reason) for _, stage, reason in obstacles if reason], folder / "audit.arrow")
+    write_arrow([one for own in every_rule for one in own], [], folder / "audit_rules.arrow")
     say(content)
-    say_written([tables.save(content, folder, "audit", given.format), folder / "audit.arrow"])
+    written = [tables.save(content, folder, "audit", given.format), folder / "audit.arrow"]
+    say_written([*written, folder / "audit_rules.arrow"])
     say_written(figures.save(draw(names, regrets, f"{NOTE} {UPPER_BOUND}"), folder, "audit"))

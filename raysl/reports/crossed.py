@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from raysl.errors import UserError, choices
 from raysl.reports.searched import Key, measure_of, measured, searched_keys, unmeasured_reason
 from raysl.reports.stages import Row, Searched
-from raysl.search.selection import RULES
+from raysl.search.rules import RULES
 
 Value = float | str
 Place = tuple[Value, Value]  # of lines, of x

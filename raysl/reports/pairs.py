@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from raysl.reports import figures
 from raysl.reports.searched import MEASURES, own_trials, ranking, rule_of
 from raysl.reports.stages import Row, Searched, short_text
+from raysl.results.criteria import VOTE
 from raysl.statistics.intervals import t_interval
 
 MOST_CONFIGS = 6
@@ -40,8 +41,11 @@ class Pair:
 
 def obstacle(stage: Searched) -> str:
     """Return why nothing can be compared; empty where it can."""
-    if rule_of(stage) is None or not stage.selected:
+    rule = rule_of(stage)
+    if rule is None or not stage.selected:
         return "nothing is selected"
+    if rule.column == VOTE:
+        return "a vote ranks configs, which have no rank for each seed"
     if not any(config["selected"] for config in ranking(stage)):
         return "the selected config has lost a trial; the search's command trains it again"
     if len(ranking(stage)) < 2:

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from raysl.reports import axes, figures
 from raysl.reports.searched import MEASURES
 from raysl.reports.stages import Row, Searched
-from raysl.search.selection import OBJECTIVES
+from raysl.search.rules import OBJECTIVES
 
 NOTE = "Means of configs over the seeds; on the front no other config is at least as good in both and better in one"
 DOT: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linestyle": ""}

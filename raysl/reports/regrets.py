@@ -11,7 +11,9 @@ from scipy import stats
 
 from raysl.reports.searched import tied
 from raysl.reports.stages import Row, Searched, attack, params_text, source
+from raysl.results.criteria import asked_for, vote_name
 from raysl.results.schema import nullable
+from raysl.search.rules import RULES, best_by
 
 CONFIDENCE = 0.95
 # A best-of-many is chosen by the noise of its scores, too ("winner's curse").
@@ -23,12 +25,18 @@ UPPER_BOUND = (
 
 @dataclass(frozen=True, eq=False)
 class Regret:
-    """selected, best: configs.  differences: accuracy of best less that of selected, by seed, in percentage points."""
+    """What a rule gives up.
+
+    selected, best: configs.  differences: accuracy of best less that of selected, by seed, in percentage points.
+    num_tied_selected: configs that the rule could not tell from the selected one.
+    """
 
     stage: Searched
+    rule: str
     selected: Row
     best: Row
     differences: tuple[float, ...]
+    num_tied_selected: int
 
     @property
     def mean(self) -> float:
@@ -38,17 +46,7 @@ class Regret:
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % t interval of the mean of the paired differences; None for one seed, or one config."""
-        num_seeds = len(self.differences)
-        if num_seeds < 2 or self.best is self.selected:
-            return None
-        error = statistics.stdev(self.differences) / num_seeds**0.5
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, num_seeds - 1)) * error
-        return self.mean - half, self.mean + half
-
-    @property
-    def num_tied_selected(self) -> int:
-        """Configs that the rule could not tell from the selected one."""
-        return len(tied(self.stage))
+        return None if self.best is self.selected else interval(self.differences)
 
     @property
     def num_tied_best(self) -> int:
@@ -61,6 +59,15 @@ class Regret:
     def num_ineligible(self) -> int:
         """Configs that no rule could choose, because a seed of theirs did not finish."""
         return sum(not config["eligible"] for config in self.stage.configs)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % t interval of the mean of some values; None if there is only one."""
+    if len(values) < 2:
+        return None
+    error = statistics.stdev(values) / len(values) ** 0.5
+    mean, half = statistics.fmean(values), float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
+    return mean - half, mean + half
 
 
 def obstacle(stage: Searched) -> str | None:
@@ -81,18 +88,44 @@ def obstacle(stage: Searched) -> str | None:
 
 
 def regret(stage: Searched) -> Regret:
-    """Return a stage's regret; of configs that tie for the best, the selected one counts."""
+    """Return the regret of a stage's own rule; of configs that tie for the best, the selected one counts."""
     assert obstacle(stage) is None, "it can be audited"
+    assert stage.selection is not None, "it can be audited"
+    selected = next(config for config in stage.configs if config["selected"])
+    return _regret(stage, stage.selection["rule"], selected, len(tied(stage)))
+
+
+def regrets_of_rules(stage: Searched) -> list[Regret]:
+    """Return the regret of each rule that could have selected a stage's config, its own first.
+
+    A rule is left out if an eligible config has no value of its column.  All criteria that there are vote, too.
+    """
+    own = regret(stage)
+    eligible = {config["config_id"]: config for config in stage.configs if config["eligible"]}
+    columns = {rule.column for rule in RULES.values()}
+    means = {
+        name: {column: config[f"{column}_mean"] for column in columns if config[f"{column}_mean"] is not None}
+        for name, config in eligible.items()
+    }
+    names = [name for name, rule in RULES.items() if all(rule.column in known for known in means.values())]
+    criteria = asked_for(names)
+    names += [vote_name(criteria)] if len(criteria) > 1 else []
+    best = {name: best_by(name, means) for name in names if name != own.rule}
+    return [own, *(_regret(stage, name, eligible[first], len(rest)) for name, (first, *rest) in best.items())]
+
+
+def _regret(stage: Searched, rule: str, selected: Row, num_tied: int) -> Regret:
+    test = f"{stage.metric.test}_mean"
     eligible = [config for config in stage.configs if config["eligible"]]
-    best = max(eligible, key=lambda config: (config[f"{stage.metric.test}_mean"], config["selected"]))
-    selected = next(config for config in eligible if config["selected"])
+    best = max(eligible, key=lambda config: (config[test], config is selected))
     chosen, winner = _by_seed(stage, selected), _by_seed(stage, best)
-    return Regret(stage, selected, best, tuple(100 * (winner[seed] - chosen[seed]) for seed in sorted(chosen)))
+    differences = tuple(100 * (winner[seed] - chosen[seed]) for seed in sorted(chosen))
+    return Regret(stage, rule, selected, best, differences, num_tied)
 
 
 def write_arrow(regrets: Sequence[Regret], left_out: Sequence[tuple[Searched, str]], path: Path) -> None:
-    """Write a row per stage; of those left out, with the reason and without numbers."""
-    rows = [_facts(one.stage) | _numbers(one) for one in regrets]
+    """Write a row per regret; of stages that are left out, with the reason and without numbers."""
+    rows = [_facts(one.stage) | {"rule": one.rule} | _numbers(one) for one in regrets]
     rows += [_facts(stage) | {"left_out": reason} for stage, reason in left_out]
     table = pa.Table.from_pylist(rows, schema=_SCHEMA)
     with pa.ipc.new_file(path, table.schema) as writer:
@@ -147,7 +180,7 @@ _SCHEMA = pa.schema(
         nullable("source", pa.string(), "name of the images"),
         nullable("labels", pa.int64(), "labelled images"),
         nullable("attack", pa.string(), "attack on the labelled images; empty where there is none"),
-        nullable("rule", pa.string(), "train_loss or probe_accuracy"),
+        nullable("rule", pa.string(), "rule that selects: train_loss, probe_accuracy, a criterion or a vote"),
         nullable("num_seeds", pa.int64(), "seeds, which are paired"),
         nullable("num_configs", pa.int64(), "configs of the stage"),
         nullable("num_ineligible", pa.int64(), "configs that no rule could choose"),

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from raysl.reports.command import say
 from raysl.reports.stages import Row, Searched, params_text
+from raysl.results.criteria import CRITERIA, VOTE
 from raysl.results.metrics import METRICS
 from raysl.results.short_names import short_names
-from raysl.search.selection import RULES, Rule
+from raysl.search.rules import RULES, Rule
 from raysl.statistics.paired import is_same
 
 LEAST_RATIO = 4  # between the greatest and the least value on a logarithmic scale
@@ -30,6 +31,8 @@ MEASURES: Mapping[str, Measure] = {
     **{metric.probe: Measure(f"probe {metric.words} (%)", 100) for metric in METRICS},
     **{metric.test: Measure(f"test {metric.words} (%)", 100) for metric in METRICS},
     "seconds": Measure("training time (s)"),
+    **{one.name: Measure(one.words) for one in CRITERIA},
+    VOTE: Measure("mean rank"),
 }
 
 

@@ -5,6 +5,7 @@ from typing import get_args
 
 import pyarrow as pa
 
+from raysl.results.criteria import CRITERIA, VOTE
 from raysl.results.metrics import METRIC_COLUMNS, METRICS, Metric, ProbeRule
 
 VERSION = b"1"
@@ -33,11 +34,11 @@ def _of_trial(metric: Metric) -> tuple[pa.Field, ...]:
     return nullable(metric.probe, _REAL, meaning, "fraction"), nullable(metric.test, _REAL, sealed, "fraction")
 
 
-def _over_seeds(column: str) -> tuple[pa.Field, ...]:
+def _over_seeds(column: str, unit: str = "fraction") -> tuple[pa.Field, ...]:
     deviation = "sample standard deviation (n - 1); null for one seed"
     return (
-        nullable(f"{column}_mean", _REAL, f"mean of {column} over the seeds", "fraction"),
-        nullable(f"{column}_std", _REAL, deviation, "fraction"),
+        nullable(f"{column}_mean", _REAL, f"mean of {column} over the seeds", unit),
+        nullable(f"{column}_std", _REAL, deviation, unit),
     )
 
 
@@ -80,6 +81,7 @@ TRIALS = _schema(
         "final_loss", _REAL, "mean training loss over the last epoch; null unless finished, or where nothing is trained"
     ),
     *(column for metric in METRICS for column in _of_trial(metric)),
+    *(nullable(one.name, _REAL, f"{one.meaning}, of unlabelled training images") for one in CRITERIA),
     _SELECTED,
     nullable("epochs", _INT, "epochs completed", "epochs"),
     nullable("num_parameters", _INT, "parameters of what was trained, frozen ones included"),
@@ -142,6 +144,8 @@ CONFIGS = _schema(
     nullable("final_loss_mean", _REAL, "mean of final_loss over the seeds"),
     nullable("final_loss_std", _REAL, "sample standard deviation (n - 1) of final_loss; null for one seed"),
     *(column for name in METRIC_COLUMNS for column in _over_seeds(name)),
+    *(column for one in CRITERIA for column in _over_seeds(one.name, "")),
+    nullable(f"{VOTE}_mean", _REAL, "mean rank by the criteria of the stage's vote; null unless they vote"),
     nullable("seconds_mean", _REAL, "mean of the training time over the seeds", "s"),
     nullable(
         "objectives", pa.list_(_TEXT), "what the stage's search weighs; null where that is only what its rule compares"
@@ -169,7 +173,7 @@ SELECTIONS = _schema(
     _DATA,
     _MODEL,
     _VARIANT,
-    _column("rule", _TEXT, " or ".join(["train_loss", *get_args(ProbeRule)])),
+    _column("rule", _TEXT, " or ".join(["train_loss", *get_args(ProbeRule), "a criterion or a vote of criteria"])),
     nullable("config_id", _TEXT, "the chosen config; null where none was eligible"),
     _column("reason", _TEXT, "why the rule chose it, or could not choose"),
     _column("params", _TEXT, "JSON of the chosen config's searched values"),

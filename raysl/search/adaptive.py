@@ -7,9 +7,10 @@ from typing import Any
 from raysl.results.records.proposals import Told, read_proposals, write_proposal
 from raysl.results.records.rows import TrialRow
 from raysl.results.storage.store import Store
+from raysl.search.config_means import summarise
 from raysl.search.experiment import Experiment, Stage
+from raysl.search.rules import OBJECTIVES
 from raysl.search.sampling import Sampler, size, told_of
-from raysl.search.selection import OBJECTIVES, summarise
 from raysl.search.trials import Datas, Trial, expand, member, stage_record, with_cohorts
 
 

@@ -11,10 +11,13 @@ from raysl import methods
 from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
+from raysl.results.criteria import CRITERIA, CriterionName, asked_for
 from raysl.results.metrics import ProbeRule, probe_rules
-from raysl.results.records.stages import Race, Rule, Ties
+from raysl.results.records.stages import AnyRule, Race, Rule, Ties
+from raysl.search.resources import Resources as Resources
 from raysl.search.settings import MOST_SEEDS, Objective, RaceSettings, SearchSettings
 from raysl.search.space import Space
+from raysl.search.vote import Vote
 from raysl.settings import Settings
 from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
 from raysl.training.spec import RandomStream
@@ -25,27 +28,6 @@ MOST_MILESTONES = 100
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]  # the range that scikit-learn accepts
-
-
-class Resources(Settings):
-    """The resources of one trial.  Nothing here changes a trial's numbers beyond rounding.
-
-    workers: DDP processes that share each batch.
-    cpus: CPU cores of each worker, and the number of its threads.
-    gpus: GPUs of each worker; a fraction lets trials share one.
-    checkpoint_seconds [s]: least time between two checkpoints of a trial.
-    """
-
-    workers: Annotated[int, Ge(1)] = 1
-    cpus: Annotated[int, Ge(1)] = 1
-    gpus: Annotated[float, Ge(0.0)] = 0.0
-    checkpoint_seconds: Annotated[float, Ge(0.0)] = 30.0
-
-    @model_validator(mode="after")
-    def _whole_cards(self) -> Self:
-        if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError("gpus: above 1, Ray gives whole GPUs only")
-        return self
 
 
 def _given(search: Any) -> Any:
@@ -79,9 +61,12 @@ class StageSettings(Settings):
         images with masks.
     select: the rule that chooses the stage's config: the lowest mean final training loss over the seeds, or the highest
         mean accuracy of the probe on the labelled training images. A stage of method `frozen` has `probe_accuracy`.
+        `rankme`, `lidar`, `alpha_req`, `alignment`, `uniformity` and `ami` compare features of unlabelled images, and
+        need no label; `{vote: [rankme, ami]}` takes the config with the lowest mean rank by several of these.
     ties: the config that is selected of those whose difference from the best could be noise: the `first` is that of the
         best value, whatever the noise; `cheapest` takes the least mean training time among all that paired t tests over
         the seeds cannot tell from the best at 5 % (Holm's correction), and needs two seeds.
+    criteria: of these, those that are measured of each trial even if nothing compares them, for an audit of the rules.
     search: how configs are found in the space of the searched values; None is a grid.
     stop: ends hopeless trials early; None trains every trial to its end.
     """
@@ -100,8 +85,9 @@ class StageSettings(Settings):
     milestones: Annotated[list[Annotated[int, Ge(0)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
     freeze: Literal["none", "backbone"] = "none"
     probe: Literal["linear_svm", "knn", "clustering", "classifier", "segmentation"] = "linear_svm"
-    select: Rule = "train_loss"
+    select: Rule | Vote = "train_loss"
     ties: Ties = "first"
+    criteria: Annotated[list[CriterionName], MaxLen(len(CRITERIA))] = Field(default_factory=list)
     search: Annotated[SearchSettings, BeforeValidator(_given)] = SearchSettings()
     stop: StopSettings | None = None
 
@@ -199,9 +185,14 @@ class Stage:
         return self.settings.search.race
 
     @property
-    def objectives(self) -> tuple[Objective, ...]:
+    def objectives(self) -> tuple[AnyRule | Objective, ...]:
         """The objectives of the search; by default the value that `select` compares."""
         return tuple(self.settings.search.objectives) or (self.select,)
+
+    @property
+    def criteria(self) -> tuple[CriterionName, ...]:
+        """The criteria that are measured of its trials."""
+        return asked_for((self.select, *self.objectives, *self.settings.criteria))
 
     @property
     def compared_metrics(self) -> list[str]:
@@ -214,9 +205,10 @@ class Stage:
         return self.settings.start_from
 
     @property
-    def select(self) -> Rule:
-        """The rule that selects this stage's config."""
-        return self.settings.select
+    def select(self) -> AnyRule:
+        """The rule that selects this stage's config; of a vote, its name."""
+        rule = self.settings.select
+        return rule.name if isinstance(rule, Vote) else rule
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from raysl.results.records.rows import TrialRow
+from raysl.search.config_means import standing_of
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.race import Drop
-from raysl.search.selection import standing_of
 from raysl.search.trials import Datas, Trial, expand, stage_record, with_cohorts
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysl.errors import UserError, choices, quoted
 from raysl.results.records.proposals import Proposal, Told
-from raysl.search.selection import OBJECTIVES
+from raysl.search.rules import OBJECTIVES
 from raysl.search.settings import SearchSettings
 from raysl.search.space import Dimension, Grid, IntRange, Space
 

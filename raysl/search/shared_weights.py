@@ -75,7 +75,7 @@ class SharedWeights:
             if all(self.has_model(row, epoch) for epoch in wanted) or self._is_of_own_code(row, trial.spec):
                 return row
         own = [row for row in donors if self._is_of_own_code(row, trial.spec)]
-        return next((row for row in own if row.status != "finished" or not trial.needs_probe), None)
+        return next((row for row in own if row.status != "finished" or not _needs_model(trial, row)), None)
 
     def has_model(self, row: TrialRow, epoch: int | None = None) -> bool:
         """Return whether a trial's model file exists, of its end or of a milestone; it may be damaged."""
@@ -101,6 +101,11 @@ class SharedWeights:
             except (ValidationError, UserError, KeyError, TypeError, OSError):  # for example a removed method
                 self._ids[row.trial_id] = None
         return self._ids[row.trial_id]
+
+
+def _needs_model(trial: Trial, donor: TrialRow) -> bool:
+    """Return whether something is to be measured of a trial that the row of its donor does not have."""
+    return trial.needs_probe or bool(donor.lacks(trial.criteria))
 
 
 def _lasts(row: TrialRow) -> bool:

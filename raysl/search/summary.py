@@ -11,7 +11,7 @@ from raysl.results.schema import CURVES
 from raysl.results.storage.store import Store
 from raysl.results.tables.build import Tables, build, publish
 from raysl.results.tables.published import is_published, made_of, note_published
-from raysl.search.selection import summarise
+from raysl.search.config_means import summarise
 
 SETTLING = 0.1  # seconds to wait until a new local file is old enough for its time stamp to be trusted
 

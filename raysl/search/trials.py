@@ -4,9 +4,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from raysl.data.settings import TrialData
+from raysl.results.criteria import CriterionName
 from raysl.results.records.stages import Member, StageRecord
 from raysl.search.experiment import Config, Experiment, Stage, StageSettings
 from raysl.training.settings import StopSettings
@@ -24,6 +26,7 @@ LATER: dict[str, Any] = {
     "steps_per_epoch": None,
     "unlabelled_ratio": 1,
     "ties": "first",
+    "criteria": [],
 }
 
 
@@ -34,6 +37,7 @@ class Trial:
     milestones: the numbers of epochs after which its model is kept, in addition to the final model.
     stop: the rule of early stopping; None without it.  cohort: the name of the cohort that its losses are compared in.
     needs_probe: whether its stage's search or selection compares a probe's metric.
+    criteria: the label-free criteria that are measured of it.
     """
 
     config_id: str
@@ -43,6 +47,7 @@ class Trial:
     stop: StopSettings | None = None
     cohort: str = ""
     needs_probe: bool = False
+    criteria: tuple[CriterionName, ...] = ()
 
 
 def expand(
@@ -59,14 +64,19 @@ def expand(
     """
     seen = stage_data(experiment, stage, datas)
     ends = _start_ends(experiment, stage)
-    milestones = tuple(sorted(set(stage.settings.milestones)))
-    needs_probe = bool(stage.compared_metrics)
+    trial = partial(
+        Trial,
+        milestones=tuple(sorted(set(stage.settings.milestones))),
+        stop=stage.settings.stop,
+        needs_probe=bool(stage.compared_metrics),
+        criteria=stage.criteria,
+    )
     trials: list[Trial] = []
     for config in stage.configs if configs is None else configs:
         name = config_id(config)
         for seed in experiment.seeds:
             spec = _spec(experiment, config, seen, seed, starts.get(seed), ends)
-            trials.append(Trial(name, config.params, spec, milestones, stage.settings.stop, needs_probe=needs_probe))
+            trials.append(trial(name, config.params, spec))
     return tuple(trials)
 
 
@@ -79,7 +89,7 @@ def stage_data(experiment: Experiment, stage: Stage, datas: Datas) -> TrialData:
 def config_id(config: Config) -> str:
     """Return a config's id, 8 hex digits: the same settings have the same id in every experiment."""
     said = _said(config.settings)
-    for key in ("start_from", "select", "ties", "milestones", "stop", "data"):
+    for key in ("start_from", "select", "ties", "criteria", "milestones", "stop", "data"):
         said.pop(key, None)
     return _digest(said, size=4)
 

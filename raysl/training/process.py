@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from raysl.errors import ResourcesError
+from raysl.results.criteria import CriterionName
 from raysl.training.malloc import keep_freed_memory
 from raysl.training.spec import STREAMS, RandomStream, TrialSpec
 
@@ -26,6 +27,7 @@ class Execution:
     device: `cpu` or `cuda:N`.  threads: of this process.  checkpoint_seconds: least time between two checkpoints.
     milestones: the numbers of epochs after which the model is kept, in addition to the final model.
     cuda_graphs: whether a GPU replays steps as graphs (`graphed_step`).
+    criteria: the label-free criteria that are measured of the trained weights.
     """
 
     device: str = "cpu"
@@ -33,6 +35,7 @@ class Execution:
     checkpoint_seconds: float = 30.0
     milestones: tuple[int, ...] = ()
     cuda_graphs: bool = True
+    criteria: tuple[CriterionName, ...] = ()
 
 
 def device_for(gpus: float) -> str:

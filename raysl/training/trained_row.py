@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -25,10 +26,12 @@ def write_trained(
     ending: Ending | None,
     metrics: Mapping[str, float],
     code: Code,
+    criteria: Mapping[str, float | None] | None = None,
 ) -> TrialRow:
     """Write and return the row of a trial; also write the record of its code.
 
     started: unix seconds.  ending: None if the trial finished.  metrics: of its probe, by name.
+    criteria: that were measured, by name.
     """
     row = TrialRow(
         trial_id=spec.id,
@@ -50,7 +53,18 @@ def write_trained(
         spec=spec.model_dump_json(),
         curve=curve,
         code=write_code(store, code),
+        criteria=criteria or {},
     )
+    write_row(store, row)
+    return row
+
+
+def with_criteria(store: Store, row: TrialRow, criteria: Mapping[str, float | None]) -> TrialRow:
+    """Return a trial's row with the criteria that it lacks, and write it if there are any; other values stay."""
+    new = {name: criteria[name] for name in row.lacks(criteria)}
+    if not new:
+        return row
+    row = replace(row, criteria={**row.criteria, **new})
     write_row(store, row)
     return row
 

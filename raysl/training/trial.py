@@ -19,8 +19,8 @@ from raysl.training.paths import checkpoint_path
 from raysl.training.process import Execution
 from raysl.training.save_resume import resume, save_checkpoint, save_model
 from raysl.training.spec import TrialSpec
-from raysl.training.tasks import task_of
-from raysl.training.trained_row import write_trained
+from raysl.training.trained_criteria import add_criteria, measure_trained
+from raysl.training.trained_row import with_criteria, write_trained
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +46,17 @@ def run_trial(
     milestones = [epoch for epoch in execution.milestones if epoch < spec.epochs]
     if weights_of is not None:
         take_over(spec, store, execution, weights_of, milestones)
+    add_criteria(spec, store, execution)
     known = _kept_row(spec, store)
     if known is not None and known.status == "finished":
         cohort = None  # its row is final
     lost = [epoch for epoch in milestones if not has_model(store, spec.id, epoch)]
-    if known is not None and _is_done(known, store, lost, cohort):
+    if known is not None and not known.lacks(execution.criteria) and _is_done(known, store, lost, cohort):
         return known if collectives.rank() == 0 else None
     if known is not None and known.status == "finished" and known.code not in (None, code_of(spec, store).digest):
         place = store.address(kept_model_path(store, spec.id))
         raise CheckpointError(f"{place}: gone, and it was trained with other code; this code would train another model")
-    only_milestones = known is not None and known.status == "finished" and has_model(store, spec.id)
+    only_milestones = bool(lost) and known is not None and known.status == "finished" and has_model(store, spec.id)
     loop = _resumed(spec, store, execution, lost)
     stopped = _train(loop, max(lost) if only_milestones else spec.epochs, milestones, cohort, report)
     if loop.rank != 0:
@@ -178,19 +179,21 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
     spec, store = loop.spec, loop.store
     ending = Ending("stopped", stopped) if stopped else loop.ending
     metrics: Mapping[str, float] = {}
+    criteria: Mapping[str, float | None] = {}
     if ending is None:
-        ending, metrics = task_of(spec).probe(loop.method, loop.feed)
+        ending, metrics, criteria = measure_trained(loop.method, loop.feed, loop.execution.criteria)
     if ending is None:
         save_model(loop)
     known = _kept_row(spec, store)
     if known is not None and known.status == "finished":
-        # The trial was trained again only for its model, which was missing: a row is written once.
+        # The trial was trained again only for its model, which was missing: a row keeps its numbers.
         if known.final_loss != loop.curve[-1].loss:
             log.warning("final loss %r, where its row says %r", loop.curve[-1].loss, known.final_loss)
+        known = with_criteria(store, known, criteria)
         store.delete(checkpoint_path(spec.id))
         return known
     row = write_trained(
-        store, spec, loop.method, loop.device, tuple(loop.curve), loop.started, ending, metrics, loop.code
+        store, spec, loop.method, loop.device, tuple(loop.curve), loop.started, ending, metrics, loop.code, criteria
     )
     store.delete(checkpoint_path(spec.id))
     return row

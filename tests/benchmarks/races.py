@@ -37,7 +37,7 @@ from scipy import stats
 import raysl
 from raysl.results.records.stages import Race
 from raysl.search.race import SAME, level, replay
-from raysl.search.selection import RULES as SELECTIONS
+from raysl.search.rules import RULES as SELECTIONS
 
 ERROR, FIRST, IRACE_FIRST, IRACE_LEVEL, PRUNER_LEVEL, PRUNER_FIRST = 0.05, 2, 5, 0.05, 0.1, 3
 NOISES = ("normal", "t3", "lognormal", "rounded", "unlike")

@@ -15,11 +15,14 @@ from raysl.console import live
 from raysl.console.live import Display
 from raysl.console.screen import Screen
 from raysl.outgoing import guarded
+from raysl.results.criteria import CRITERION_NAMES
 from raysl.results.metrics import METRICS
 from raysl.results.records.rows import TrialRow
 from raysl.results.records.stages import Member, Rule, StageRecord
 from raysl.results.storage.store import Store
-from raysl.search.selection import RULES, params_text, select
+from raysl.search.config_means import params_text
+from raysl.search.rules import RULES
+from raysl.search.selection import select
 
 SEEDS, CONFIGS = 2, 6
 MEMBERS = tuple(
@@ -34,9 +37,10 @@ def row_of(member: Member, draw: random.Random) -> TrialRow:
     value = draw.choice([0.25, 0.5, 0.75])  # ties are common
     loss = value if status == "finished" else None
     probe = {} if loss is None else dict.fromkeys((metric.name for metric in METRICS), loss)
-    return TrialRow(
+    row = TrialRow(
         member.trial_id, status, "", "semi", member.seed, loss, probe, 1, 1, 1.0, 0.0, 1.0, 1, "cpu", "", "", "{}", ()
     )
+    return replace(row, criteria=dict.fromkeys(CRITERION_NAMES if loss is not None else (), loss))
 
 
 def expected(record: StageRecord, rows: dict[str, TrialRow]) -> str:

@@ -24,6 +24,7 @@ stages:
     batch_size: 32
     optimizer: {name: sgd, lr: 0.1}
     select: probe_accuracy
+    criteria: [rankme, lidar, alpha_req, alignment, uniformity, ami]
   knn: {method: {name: frozen}, start_from: pretrain, probe: knn}
   clustering: {method: {name: frozen}, start_from: pretrain, probe: clustering}
 """

@@ -149,3 +149,52 @@ def test_ties_are_said(changed: Path, republish: Callable[[Path], None], run: Ru
     rescore(changed, republish, [0.5, 0.6], [0.4, 0.5])
     printed, _ = run(audit.main, changed)
     assert "Ties: none." in printed
+
+
+def test_each_rule_that_there_are_values_of_has_its_regret(made: Callable[..., str], run: Run, tmp_path: Path) -> None:
+    # By the probe the first config is chosen, by RankMe the second and by AMI the third; one value lacks LiDAR.
+    values = {
+        0.1: {"probe_accuracy": 0.9, "criteria": {"rankme": 2.0, "ami": 0.1, "lidar": 1.0}, "test_accuracy": 0.60},
+        0.2: {"probe_accuracy": 0.8, "criteria": {"rankme": 9.0, "ami": 0.5, "lidar": 2.0}, "test_accuracy": 0.70},
+        0.3: {"probe_accuracy": 0.7, "criteria": {"rankme": 1.0, "ami": 0.6, "lidar": None}, "test_accuracy": 0.80},
+    }
+
+    def outcome(params: Any, seed: int) -> dict[str, Any]:
+        found = values[params["optimizer.lr"]]
+        return {**found, "test_accuracy": found["test_accuracy"] + 0.05 * seed, "final_loss": params["optimizer.lr"]}
+
+    folder = made(("sweep", [{"optimizer.lr": lr} for lr in values], outcome))
+    printed, _ = run(audit.main, folder)
+    table = pa.ipc.open_file(pa.memory_map(str(tmp_path / "out" / "audit_rules.arrow"))).read_all().to_pylist()
+    assert {row["rule"]: row["regret"] for row in table} == {
+        "probe_accuracy": pytest.approx(20),
+        "train_loss": pytest.approx(20),
+        "rankme": pytest.approx(10),
+        "ami": pytest.approx(0),
+        "vote(rankme, ami)": pytest.approx(10),  # mean ranks 2.5, 1.5 and 2
+    }
+    assert table[0]["rule"] == "probe_accuracy"
+    [row] = rows(tmp_path).values()
+    assert (row["rule"], row["regret"]) == ("probe_accuracy", pytest.approx(20))
+    lines = [line.split()[0] for line in printed.partition("Regret of each rule")[2].splitlines() if "sweep" in line]
+    assert lines[0] == "ami"
+    assert set(lines[-2:]) == {"probe_accuracy", "train_loss"}
+
+
+def test_a_rule_over_several_stages_has_their_mean_and_an_interval(
+    made: Callable[..., str], run: Run, tmp_path: Path
+) -> None:
+    def outcome(best: float) -> Callable[[Any, int], dict[str, Any]]:
+        return lambda params, seed: {
+            "probe_accuracy": params["optimizer.lr"],
+            "test_accuracy": 0.5 + (best if params["optimizer.lr"] == 0.1 else 0.0),
+        }
+
+    configs = [{"optimizer.lr": lr} for lr in (0.1, 0.2)]
+    folder = made(("one", configs, outcome(0.10)), ("two", configs, outcome(0.20)))
+    printed, _ = run(audit.main, folder)
+    # The regrets are 10 and 20; t of 97.5 % at 1 degree of freedom is 12.706, the standard error 5.
+    [line] = [line for line in printed.splitlines() if line.startswith("probe_accuracy") and "all 2" in line]
+    assert "best in 0" in line
+    assert "15.00" in line
+    assert "-48.53 to +78.53" in line

@@ -11,7 +11,7 @@ from raysl.results.records.rows import Epoch, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
 from raysl.results.tables.build import Tables, build
-from raysl.search.selection import summarise
+from raysl.search.config_means import summarise
 
 
 @pytest.fixture

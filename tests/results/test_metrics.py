@@ -7,7 +7,7 @@ from typing import get_args
 
 from raysl.results.metrics import METRICS, ProbeRule
 from raysl.results.records.stages import Rule
-from raysl.search.selection import RULES
+from raysl.search.rules import RULES
 
 # A stage that is measured by the second metric alone.
 SECOND = """

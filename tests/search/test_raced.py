@@ -15,8 +15,9 @@ from raysl.launch.coordination.leases import Leases
 from raysl.launch.driver.trial_queue import TrialQueue
 from raysl.results.records.rows import Status, TrialRow, write_row
 from raysl.results.storage.store import Store
+from raysl.search.config_means import summarise
 from raysl.search.raced import RacedSearch
-from raysl.search.selection import select, summarise
+from raysl.search.selection import select
 from raysl.search.trials import Trial, config_id, expand, stage_id
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)

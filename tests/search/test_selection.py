@@ -10,7 +10,9 @@ import pytest
 from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Member, StageRecord
 from raysl.results.tables.build import ConfigSummary
-from raysl.search.selection import OBJECTIVES, RULES, is_tie, pareto_front, select, summarise
+from raysl.search.config_means import pareto_front, summarise
+from raysl.search.rules import OBJECTIVES, RULES
+from raysl.search.selection import is_tie, select
 
 
 def row(

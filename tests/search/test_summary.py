@@ -22,7 +22,8 @@ from raysl.results.records.stages import (
 from raysl.results.storage.store import Store
 from raysl.results.tables.build import Tables, build, read
 from raysl.search import summary
-from raysl.search.selection import select, summarise
+from raysl.search.config_means import summarise
+from raysl.search.selection import select
 from raysl.search.summary import curves_of, publish_store, summarise_store
 
 SETTINGS = {"source": "digits", "labels": 50, "unlabelled": 1297, "image_size": None, "digest": "d0"}

@@ -11,7 +11,7 @@ import pytest
 from raysl.results.records.rows import Epoch, Score, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.tables.build import Tables, build
-from raysl.search.selection import summarise
+from raysl.search.config_means import summarise
 
 FOLDER = "f01dacc0"  # id of the results folder
 DATA = {"source": "digits", "labels": 50, "unlabelled": 1297, "image_size": None}

@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     UNLABELLED_BATCHES = 5
     ATTACKED_PIXELS = 6
     ATTACK_COLOURS = 7
+    CRITERIA = 8
 
 
 def permutations(times: int, total: int, seed: int, purpose: Purpose, epoch: int = 0) -> Indices:

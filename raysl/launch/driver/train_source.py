@@ -53,6 +53,7 @@ class TrainSource:
             milestones=trial.milestones,
             stop=trial.stop,
             cohort=trial.cohort,
+            criteria=trial.criteria,
             weights_of=donor.trial_id if (donor := self.queue.donors.get(trial.spec.id)) else None,
         )
 

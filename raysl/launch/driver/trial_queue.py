@@ -7,6 +7,7 @@ from dataclasses import replace
 from raysl.launch.coordination.claim_queue import ClaimQueue
 from raysl.launch.coordination.leases import Leases
 from raysl.launch.driver.stage_run import StageSearch
+from raysl.results.criteria import asked_for
 from raysl.results.records.rows import TrialRow, read_row, read_rows, write_row
 from raysl.results.storage.store import Store
 from raysl.search.shared_weights import SharedWeights
@@ -135,7 +136,7 @@ class TrialQueue:
 
 
 def united(trials: Iterable[Trial]) -> list[Trial]:
-    """Return trials, each once, with the milestones of all its duplicates."""
+    """Return trials, each once, with the milestones and the criteria of all its duplicates."""
     found: dict[str, Trial] = {}
     for trial in trials:
         before = found.setdefault(trial.spec.id, trial)
@@ -143,7 +144,8 @@ def united(trials: Iterable[Trial]) -> list[Trial]:
         # If any duplicate has no early stopping, the trial has none.
         either = before if before.stop is None else trial
         needs_probe = before.needs_probe or trial.needs_probe
-        found[trial.spec.id] = replace(either, milestones=milestones, needs_probe=needs_probe)
+        criteria = asked_for((*before.criteria, *trial.criteria))
+        found[trial.spec.id] = replace(either, milestones=milestones, needs_probe=needs_probe, criteria=criteria)
     return list(found.values())
 
 
@@ -164,9 +166,9 @@ def is_done(row: TrialRow, trial: Trial, store: Store) -> bool:
 
     A failed trial is not done, because the machine may have caused the failure; a diverged or collapsed one is done,
     because it would end the same way again.  A trial that was stopped early is done if it would be compared with the
-    same cohort under the same rule.
+    same cohort under the same rule.  A finished one is not done as long as criteria are to be measured of it.
     """
-    if row.is_unprobed and trial.needs_probe:
+    if (row.is_unprobed and trial.needs_probe) or row.lacks(trial.criteria):
         return False
     if row.status == "stopped":
         return trial.stop is not None and EarlyStoppingCohort(store, trial.cohort, trial.stop).has(row.trial_id)

@@ -58,7 +58,13 @@ def _train(task: TrainTask, rank: int, report: Callable[[Report], None]) -> None
 
         spec, resources = TrialSpec.model_validate_json(task.spec), task.resources
         ensure_data(spec.data, store, file=False)
-        execution = Execution(device_for(resources.gpus), resources.cpus, resources.checkpoint_seconds, task.milestones)
+        execution = Execution(
+            device_for(resources.gpus),
+            resources.cpus,
+            resources.checkpoint_seconds,
+            task.milestones,
+            criteria=task.criteria,
+        )
         cohort = EarlyStoppingCohort(store, task.cohort, task.stop) if task.stop is not None else None
         run_trial(spec, store, execution, after, cohort, task.weights_of)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from raysl.results.criteria import CriterionName
 from raysl.search.experiment import Resources
 from raysl.sources import Libraries, libraries
 from raysl.training.settings import StopSettings
@@ -27,7 +28,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TrainTask(Task):
-    """A trial to train; its name is its id.  milestones, stop, cohort: as in `search.trials.Trial`.
+    """A trial to train; its name is its id.  milestones, stop, cohort, criteria: as in `search.trials.Trial`.
 
     weights_of: id of a trained trial with the same weights, if there is one; this trial is then only measured.
     """
@@ -36,6 +37,7 @@ class TrainTask(Task):
     stop: StopSettings | None = None
     cohort: str = ""
     weights_of: str | None = None
+    criteria: tuple[CriterionName, ...] = ()
 
 
 @dataclass(frozen=True)

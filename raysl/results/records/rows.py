@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
@@ -43,6 +43,7 @@ class TrialRow:
         spec: JSON of everything that decides the trial's numbers.
     code: digest of the code that trained it (`results.records.code`); None if an earlier version did, or it failed.
         weights_of: id of the trial whose training gave these weights; None if the trial was trained itself.
+    criteria: label-free criteria by name, as far as they were measured; None if the features have no such value.
     """
 
     trial_id: str
@@ -65,11 +66,16 @@ class TrialRow:
     curve: Sequence[Epoch]
     code: str | None = None
     weights_of: str | None = None
+    criteria: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def is_unprobed(self) -> bool:
         """Whether the model was gone already when this row was made of another trial's."""
         return self.reason == UNPROBED
+
+    def lacks(self, criteria: Iterable[str]) -> list[str]:
+        """Return those of some criteria that could be measured of this trial, and are not."""
+        return [name for name in criteria if name not in self.criteria] if self.status == "finished" else []
 
     def for_another(self, trial_id: str, spec: str) -> "TrialRow":
         """Return the row, without a probe's metrics, of another trial with the same weights, which is not trained."""
@@ -108,6 +114,7 @@ _TYPES: Mapping[Any, pa.DataType] = {
     float | None: pa.float64(),
     str | None: pa.string(),
     Status: pa.string(),
+    Mapping[str, float | None]: pa.map_(pa.string(), pa.float64()),
     Sequence[Epoch]: CURVE,
 }
 
@@ -115,9 +122,9 @@ _TYPES: Mapping[Any, pa.DataType] = {
 def _schema(kind: type[TrialRow] | type[Score], metrics: str, columns: Iterable[str]) -> pa.Schema:
     """Return the schema of a record's file; the metrics have a column each, where the record has its field."""
     found: list[pa.Field] = []
-    for field in fields(kind):
-        names = columns if field.name == metrics else [field.name]
-        found += [pa.field(name, pa.float64() if field.name == metrics else _TYPES[field.type]) for name in names]
+    for one in fields(kind):
+        names = columns if one.name == metrics else [one.name]
+        found += [pa.field(name, pa.float64() if one.name == metrics else _TYPES[one.type]) for name in names]
     return pa.schema(found)
 
 
@@ -164,7 +171,7 @@ def write_row_copies(store: Store) -> None:
 def _plain(record: TrialRow | Score) -> dict[str, Any]:
     if isinstance(record, Score):
         return vars(record) | as_columns(record.metrics, "test")
-    return vars(record) | as_columns(record.probe, "probe")
+    return vars(record) | as_columns(record.probe, "probe") | {"criteria": [*record.criteria.items()]}
 
 
 def _parse_row(table: pa.Table, values: dict[str, Any]) -> TrialRow:
@@ -178,13 +185,14 @@ def _parse_row(table: pa.Table, values: dict[str, Any]) -> TrialRow:
         if not 0 <= values[name] < LATEST:
             raise ValueError(f"{name} {values[name]!r}")
     probe = of_columns(values, "probe")
-    _check_finite(values | probe, "final_loss", "seconds", *probe)
+    criteria = dict(values.get("criteria") or ())
+    _check_finite(values | probe | criteria, "final_loss", "seconds", *probe, *criteria)
     column = table["curve"]
     if is_curves(column):
         [curve] = parted(column)
     else:
         curve = Curve.of([_known(Epoch, epoch | {"terms": dict(epoch["terms"])}) for epoch in values["curve"]])
-    return _known(TrialRow, values | {"curve": curve, "probe": probe})
+    return _known(TrialRow, values | {"curve": curve, "probe": probe, "criteria": criteria})
 
 
 def _check_finite(values: Mapping[str, Any], *names: str) -> None:
@@ -219,7 +227,8 @@ def _rows_table(rows: Sequence[TrialRow]) -> pa.Table:
 def _rows_of(table: pa.Table) -> Iterator[TrialRow]:
     scalars = table.drop_columns(["curve"]).to_pylist()
     for values, curve in zip(scalars, parted(table["curve"]), strict=True):
-        yield _known(TrialRow, values | {"curve": curve, "probe": of_columns(values, "probe")})
+        measured = {"probe": of_columns(values, "probe"), "criteria": dict(values["criteria"])}
+        yield _known(TrialRow, values | {"curve": curve} | measured)
 
 
 def _scores_table(scores: Sequence[Score]) -> pa.Table:
@@ -248,10 +257,10 @@ def spec_of(text: str | None) -> dict[str, Any]:
 
 def _check_types(found: pa.Schema, known: pa.Schema) -> None:
     """Raise ValueError for a column of another type; earlier versions wrote curves in other types."""
-    for field in known:
-        place = found.get_field_index(field.name)
-        if field.name != "curve" and place >= 0 and found.field(place).type != field.type:
-            raise ValueError(f"column {field.name} is of {found.field(place).type}, not {field.type}")
+    for column in known:
+        place = found.get_field_index(column.name)
+        if column.name != "curve" and place >= 0 and found.field(place).type != column.type:
+            raise ValueError(f"column {column.name} is of {found.field(place).type}, not {column.type}")
 
 
 def _read(

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, TypeAdapter
 
+from raysl.results.criteria import CriterionName, VoteName
 from raysl.results.metrics import ProbeRule
 from raysl.results.records.json_records import read_record, write_record
 from raysl.results.records.record_cache import RecordType, read_all
 from raysl.results.storage.store import Store
 
-Rule = Literal["train_loss", ProbeRule]
+Rule = Literal["train_loss", ProbeRule, CriterionName]
+AnyRule = Rule | VoteName
 Ties = Literal["first", "cheapest"]
 Value = float | int | str | bool
 LARGEST = 2**63  # of whole numbers in a table
@@ -56,7 +58,7 @@ class StageRecord:
     created_at: unix seconds; of its first search, or of the last search that made it current again.
     model: the settings of the model; empty in records of a version that did not write them.
     variant: distinguishes the stage from similar ones of the same command, as in the rows of a paper's table.
-    objectives: those of the search, if it has more than one (`selection.OBJECTIVES`).
+    objectives: those of the search, if it has more than one (`search.rules.OBJECTIVES`).
     race: None unless its configs are raced; members are then the trials of the rounds so far.
     ties: the config that is taken of those that cannot be told apart: the `first` of the best value, or the `cheapest`.
     """
@@ -65,7 +67,7 @@ class StageRecord:
     profile: str
     stage: str
     stage_id: str
-    rule: Rule
+    rule: AnyRule
     order: int
     data: dict[str, Any]
     searched: tuple[str, ...]
@@ -103,7 +105,7 @@ class SelectionRecord:
     """
 
     stage_id: str
-    rule: Rule
+    rule: AnyRule
     config_id: str | None
     params: dict[str, Value]
     trial_ids: tuple[str, ...]

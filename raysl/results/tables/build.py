@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from raysl.errors import ResultsError
 from raysl.results import schema
+from raysl.results.criteria import CRITERION_NAMES
 from raysl.results.metrics import as_columns
 from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord, Value, current_ids, data_text, model_text
@@ -164,7 +165,7 @@ def _trials(
         row, score = rows.get(member.trial_id), scores.get(member.trial_id)
         facts = {name: getattr(row, name) for name in _ROW_COLUMNS} if row else {"status": "pending", "reason": ""}
         if row:
-            facts |= as_columns(row.probe, "probe")
+            facts |= as_columns(row.probe, "probe") | {name: row.criteria.get(name) for name in CRITERION_NAMES}
             facts |= {"started_at": _microseconds(row.started_at), "finished_at": _microseconds(row.finished_at)}
         yield facts | {
             "config_id": member.config_id,

@@ -1,0 +1,1 @@
+"""Label-free criteria: pure functions of features of unlabelled images, or of several views of them."""
