@@ -62,7 +62,7 @@ REPORTS_MAY_USE = {
     "raysl.results",
     "raysl.statistics",
     "raysl.errors",
-    "raysl.search.selection",
+    "raysl.search.rules",
     "raysl.console.output",
     "raysl.outgoing",
 }

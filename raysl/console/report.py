@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -77,15 +77,22 @@ def _show_stages(
             console.print(end, markup=False, soft_wrap=True)
         if configs[0]["pareto"] is not None:
             console.print(_front(configs), markup=False)
-        for row in configs:
-            if not row["eligible"]:
-                fate = "" if row["dropped_in_round"] is not None else "not eligible: "
-                console.print(f"{fate}{row['config_id']}: {row['reason']}", markup=False)
-        for trial in trials[stage_id]:
-            if trial["status"] == "failed":
-                log = f"{uri}/logs/{trial['trial_id']}.log"
-                console.print(f"failed: {trial['trial_id']}: {trial['reason']}; log: {log}", markup=False)
+        for line in (*_left_out(configs), *_failures(trials[stage_id], uri)):
+            console.print(line, markup=False)
         console.print()
+
+
+def _left_out(configs: Rows) -> Iterator[str]:
+    for row in configs:
+        if not row["eligible"]:
+            fate = "" if row["dropped_in_round"] is not None else "not eligible: "
+            yield f"{fate}{row['config_id']}: {row['reason']}"
+
+
+def _failures(trials: Rows, uri: str) -> Iterator[str]:
+    for trial in trials:
+        if trial["status"] == "failed":
+            yield f"failed: {trial['trial_id']}: {trial['reason']}; log: {uri}/logs/{trial['trial_id']}.log"
 
 
 def _best(configs: Rows, selection: Mapping[str, Any] | None, most: int) -> Rows:

@@ -119,7 +119,7 @@ def test_neither_torch_nor_ray_is_loaded_by_it(made: Made, tmp_path: Path) -> No
         "print([name for name in ('torch', 'ray', 'mlflow') if name in sys.modules], 'optuna' in sys.modules)"
     )
     command = [sys.executable, "-c", code, uri, "--out", str(tmp_path / "out")]
-    root = Path(importance.__file__).parents[1]
+    root = Path(importance.__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.split("\n")[-2] == "[] True"
     assert {line.partition(" ")[0] for line in done.stderr.splitlines()} == {"wrote"}

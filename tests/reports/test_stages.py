@@ -123,13 +123,13 @@ def test_wrong_names_and_seeds_are_answered_with_the_choices(results: str, fails
 
 def test_files_go_beside_the_results_unless_told_otherwise(changed: Path) -> None:
     command = [sys.executable, "-m", "analysis.class_report", str(changed)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(audit.__file__).parents[1])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(audit.__file__).parents[2])
     assert (changed / "analysis" / "class_report.txt").read_text() == done.stdout
 
 
 def test_an_out_that_is_a_file_is_one_message(results: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     command = [sys.executable, "-m", "analysis.audit", results, "--out", str(tmp_path / "file")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(audit.__file__).parents[1])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(audit.__file__).parents[2])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: --out {tmp_path / 'file'}: File exists\n"
