@@ -364,3 +364,5 @@ def test_the_cheapest_of_a_tie_set_needs_two_seeds(file: Path) -> None:
         ConfigError, match=r"example.yaml:10: stages.rotation.ties: 'cheapest': with one seed .*; first"
     ):
         load(file, overrides=["seeds=1"])
+    with pytest.raises(ConfigError, match=r"stages.rotation.ties: 'cheapest': a vote .*; first, or select: ami"):
+        load(file, overrides=["stages.rotation.select={vote: [ami, rankme]}"])

@@ -307,6 +307,7 @@ RACE = "stages.pretrain.search={race: {error: 0.1}}"
         ([RACE], "race.first: 2 of 2 seeds are given to every config, so no race is left"),
         (["seeds=5", W, OPTUNA, "stages.pretrain.search.race={error: 0.1}"], "optuna proposes a config from results"),
         (["seeds=5", RACE, "stages.pretrain.search.objectives=[seconds]"], "by probe_accuracy (select) alone"),
+        (["seeds=5", RACE, "stages.pretrain.select={vote: [ami, rankme]}"], "select: ami would do"),
         (["seeds=5", RACE, "stages.pretrain.search.race.first=1"], "stages.pretrain.search.race.first"),
         (["seeds=5", RACE, "stages.pretrain.search.race.error=0"], "stages.pretrain.search.race.error"),
     ],

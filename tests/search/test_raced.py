@@ -12,7 +12,7 @@ from raysl.config import load
 from raysl.data.settings import TrialData
 from raysl.launch.coordination import claim_queue
 from raysl.launch.coordination.leases import Leases
-from raysl.launch.driver.trial_queue import TrialQueue
+from raysl.launch.driver.trial_queue import TrialQueue, done_rows
 from raysl.results.records.rows import Status, TrialRow, write_row
 from raysl.results.storage.store import Store
 from raysl.search.config_means import summarise
@@ -195,3 +195,26 @@ def test_a_rule_whose_highest_value_is_best_races_by_that(tmp_path: Path) -> Non
     search.replay(rows)
     assert num_seeds(search) == {1e-4: 2, 1e-3: 5, 1e-2: 5}
     assert select(search.record, rows, 0.0).params == {"optimizer.lr": 1e-3}
+
+
+def test_a_race_by_a_criterion_waits_until_it_is_measured(tmp_path: Path) -> None:
+    search = search_of(tmp_path, "stages.semi.select=rankme")
+    store = Store.open(str(tmp_path / "results"), create=True)
+    for trial in search.every:
+        write_row(store, row_of(trial))
+    assert done_rows(store, search.every) == {}
+    for trial in search.every:
+        row = row_of(trial)
+        assert row.final_loss is not None
+        write_row(store, replace(row, criteria={"rankme": 100 - row.final_loss}))
+    search.replay(done_rows(store, search.every))
+    assert num_seeds(search) == {1e-4: 2, 1e-3: 5, 1e-2: 5}
+
+
+def test_a_dropped_config_is_not_in_the_tie_set(tmp_path: Path) -> None:
+    search = search_of(tmp_path, "stages.semi.ties=cheapest")
+    rows = {trial.spec.id: row_of(trial) for trial in search.every}
+    search.replay(rows)
+    [dropped] = [one for one in summarise(search.record, rows, {}) if one.dropped_in_round]
+    assert dropped.in_tie_set is False
+    assert "a race dropped 1 of 3 configs" in select(search.record, rows, 0.0).reason
