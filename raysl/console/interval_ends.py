@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from raysl.results.criteria import CRITERION_NAMES
 from raysl.results.metrics import METRIC_COLUMNS
 from raysl.statistics.intervals import INTERVALS, Interval
 
-COLUMNS = ("final_loss", *METRIC_COLUMNS)
+COLUMNS = ("final_loss", *METRIC_COLUMNS, *CRITERION_NAMES)
 
 
 def interval_ends(trials: Iterable[Mapping[str, Any]], kind: str) -> dict[str, dict[str, Interval]]:

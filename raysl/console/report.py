@@ -13,13 +13,14 @@ from raysl.console.interval_ends import interval_ends
 from raysl.console.screen import write_json
 from raysl.outgoing import presentable
 from raysl.outgoing.harmless import one_line
+from raysl.results.criteria import CRITERION_NAMES, VOTE, measured_criteria
 from raysl.results.metrics import METRICS, measured
 from raysl.results.records.rows import spec_of
 from raysl.results.short_names import short_names
 from raysl.results.tables.build import Tables
 from raysl.results.tie_text import tie_text
 from raysl.search.grid_ends import grid_ends
-from raysl.search.rules import OBJECTIVES, RULES
+from raysl.search.rules import OBJECTIVES, RULES, Rule
 from raysl.statistics.intervals import WORDS, Interval
 
 Rows = list[dict[str, Any]]
@@ -58,12 +59,13 @@ def _show_stages(
     chosen = {row["stage_id"]: row for row in tables.selections.to_pylist()}
     for stage_id, configs in _grouped(tables.configs.to_pylist(), "stage_id").items():
         selection = chosen.get(stage_id)
+        rule = RULES[selection["rule"]] if selection is not None else None
         rows = _best(configs, selection, most) if most is not None and len(configs) > most else configs
         ends = {} if intervals is None else interval_ends(trials[stage_id], intervals)
         draw(
             console,
             _title(configs[0], trials[stage_id]),
-            [_shorter(row, ends.get(row["config_id"], {})) for row in _ranked(_leaderboard(rows))],
+            [_shorter(row, ends.get(row["config_id"], {}), rule) for row in _ranked(_leaderboard(rows))],
         )
         if intervals is not None:
             console.print(f"brackets: {WORDS[intervals]}", markup=False, soft_wrap=True)
@@ -165,6 +167,8 @@ def _leaderboard(configs: Sequence[Mapping[str, Any]]) -> Rows:
         for name in (metric.probe, metric.test)
         for of in ("mean", "std")
     ]
+    for name in measured_criteria(configs):
+        statistics += [column for column in (f"{name}_mean", f"{name}_std") if column in configs[0]]
     columns = [
         "experiment", "profile", "stage", "backbone",
         "source", "labels", "unlabelled", "image_size", "attack", "config_id",
@@ -187,9 +191,10 @@ def _ranked(rows: Rows) -> Rows:
     return sorted(rows, key=lambda row: not row["selected"])
 
 
-def _shorter(row: Mapping[str, Any], ends: Mapping[str, Interval]) -> dict[str, str]:
+def _shorter(row: Mapping[str, Any], ends: Mapping[str, Interval], rule: Rule | None) -> dict[str, str]:
     """Return a row with mean and standard deviation in one cell, or the interval in its place, for reading.
 
+    Of label-free criteria it has the one that the stage's rule compares; the other formats have all.
     ends: of the intervals, by column.
     """
     cells = {"config": row["config_id"]}
@@ -201,6 +206,10 @@ def _shorter(row: Mapping[str, Any], ends: Mapping[str, Interval]) -> dict[str, 
     for metric in (metric for metric in METRICS if f"{metric.probe}_mean" in row):
         for kind, name in (("probe", metric.probe), ("test", metric.test)):
             cells[f"{kind} {metric.words} %"] = _spread(row, name, "{:.1f}", 100, ends)
+    if rule is not None and rule.column in (*CRITERION_NAMES, VOTE):
+        cells[rule.words.removeprefix("mean ") if rule.column != VOTE else "mean rank"] = _spread(
+            row, rule.column, "{:.4g}", 1, ends
+        )
     cells["s/trial"] = _spread(row, "seconds", "{:.1f}", 1, {})
     if row["pareto"] is not None:
         cells["Pareto"] = "*" if row["pareto"] else ""

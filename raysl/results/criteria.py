@@ -5,9 +5,9 @@ is that of its rule and of its column.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -40,6 +40,12 @@ VOTE = "vote"  # the column of configs' mean ranks by the criteria of a vote
 _ONE = "|".join(CRITERION_NAMES)
 _VOTE = rf"^vote\(({_ONE})(, ({_ONE}))+\)$"
 VoteName = Annotated[str, Field(pattern=_VOTE)]
+
+
+def measured_criteria(configs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the criteria, and the mean rank of a vote, of which a row of the table of configs has a mean."""
+    rows = list(configs)
+    return [name for name in (*CRITERION_NAMES, VOTE) if any(row.get(f"{name}_mean") is not None for row in rows)]
 
 
 def vote_name(criteria: Iterable[CriterionName]) -> str:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy import special
 
 Interval = tuple[float, float]
 
@@ -15,6 +14,8 @@ SEED = 0  # of all bootstraps: the same values have the same interval
 
 def half_width(std: float, num: int) -> float:
     """Return half of the 95 % t interval of the mean of `num` values with a sample standard deviation."""
+    from scipy import special
+
     return float(special.stdtrit(num - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(num)
 
 

@@ -4,12 +4,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raysl.outgoing.harmless import one_line
-from raysl.results.metrics import METRICS
+from raysl.results.criteria import CRITERIA, VOTE
+from raysl.results.metrics import METRIC_COLUMNS, METRICS
+from raysl.statistics.intervals import half_width
 
-_VALUES = {
+_VALUES: dict[str, str] = {
     "final_loss": "final loss",
     **{metric.probe: f"probe {metric.words}" for metric in METRICS},
     **{metric.test: f"test {metric.words}" for metric in METRICS},
+    **{one.name: one.words for one in CRITERIA},
+    VOTE: "mean rank",
 }
 
 
@@ -48,11 +52,17 @@ def stage_note(
 
 
 def _spread(config: Mapping[str, Any], column: str) -> str:
-    """Return `mean ± standard deviation`; empty if there is no mean."""
+    """Return `mean ± standard deviation, 95 % t interval LOW to HIGH`; empty if there is no mean."""
     mean, deviation = config.get(f"{column}_mean"), config.get(f"{column}_std")
     if mean is None:
         return ""
-    return f"{mean:.6g}" + (f" ± {deviation:.6g}" if deviation is not None else "")
+    if deviation is None:
+        return f"{mean:.6g}"
+    half = half_width(deviation, config["num_seeds"])
+    low, high = mean - half, mean + half
+    if column in METRIC_COLUMNS:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return f"{mean:.6g} ± {deviation:.6g}, 95 % t interval {low:.4g} to {high:.4g}"
 
 
 def _distinct(values: Iterable[str | None]) -> str:

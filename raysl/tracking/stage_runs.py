@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from raysl.outgoing import mask
+from raysl.results.criteria import CRITERION_NAMES, measured_criteria
 from raysl.results.metrics import METRIC_COLUMNS
 from raysl.results.tables.build import Tables
 from raysl.results.tie_text import tie_text
@@ -145,6 +146,7 @@ class _Stage:
         metrics = {
             "final/loss": trial["final_loss"],
             **{f"final/{name}": trial[name] for name in METRIC_COLUMNS},
+            **{f"criteria/{name}": trial[name] for name in CRITERION_NAMES},
             "seconds": trial["seconds"],
         }
         status = _STATUSES.get(trial["status"], "FAILED")
@@ -213,6 +215,8 @@ def _methods(trials: Iterable[Record]) -> str:
 def _statistics(config: Record) -> dict[str, float | None]:
     names = [f"{value}_{of}" for value in ("final_loss", *METRIC_COLUMNS) for of in ("mean", "std")]
     statistics = {f"final/{name.removeprefix('final_')}": config.get(name) for name in names}
+    for name in measured_criteria([config]):
+        statistics |= {f"criteria/{name}_{of}": config.get(f"{name}_{of}") for of in ("mean", "std")}
     return statistics | {"seconds_mean": config.get("seconds_mean")}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from raysl.results.criteria import CRITERIA, CRITERION_NAMES, VOTE, voters
 from raysl.results.metrics import METRIC_COLUMNS, METRICS
 from raysl.tracking.curves import ABOVE, BELOW, TOTAL
 from raysl.tracking.facts import LABEL, RunFacts
@@ -18,10 +19,15 @@ from raysl.tracking.facts import LABEL, RunFacts
 TAG = "mlflow.sharedViewState."
 MOST_SHOWN = 20  # runs in charts of curves, if there are more
 MOST_BARS = 100
-_SINGLE = ("final/loss", *(f"final/{name}" for name in METRIC_COLUMNS))  # charts without values are hidden
-_RANKED = {
+_SINGLE = (
+    "final/loss",
+    *(f"final/{name}" for name in METRIC_COLUMNS),
+    *(f"criteria/{name}" for name in CRITERION_NAMES),
+)  # charts without values are hidden
+_RANKED: dict[str, tuple[str, bool]] = {
     "train_loss": ("final/loss_mean", True),
     **{metric.probe: (f"final/{metric.probe}_mean", False) for metric in METRICS},
+    **{one.name: (f"criteria/{one.name}_mean", not one.highest) for one in CRITERIA},
 }
 Kind = Literal["configs", "trials", "search", "selected"]
 State = dict[str, Any]
@@ -84,7 +90,7 @@ def views_of(folder_id: str, facts: Sequence[RunFacts]) -> list[View]:
 def _stage_views(folder_id: str, stage: RunFacts, num_configs: int, name: str) -> list[View]:
     begin = f"{prefix(folder_id)}{stage.stage_id}"
     keys = [key for key in stage.tags["raysl.searched"].split(", ") if key]
-    metric, ascending = _RANKED.get(stage.tags.get("raysl.rule", ""), _RANKED["train_loss"])
+    metric, ascending = _ranked(stage.tags.get("raysl.rule", ""))
     of_stage = _chosen(**{"raysl.folder": folder_id, "raysl.stage_id": stage.stage_id, "raysl.current": "true"})
     configs = _state(f"{of_stage} AND {_chosen(**{'raysl.kind': 'config'})}", metric, ascending, num_configs)
     columns = _columns(["tags.`raysl.selected`", *(f"params.`{key}`" for key in keys)], "config")
@@ -100,6 +106,11 @@ def _stage_views(folder_id: str, stage: RunFacts, num_configs: int, name: str) -
         )
         for kind, state in states.items()
     ]
+
+
+def _ranked(rule: str) -> tuple[str, bool]:
+    """Return the metric of configs that a stage's rule compares, and whether lower is better."""
+    return (f"criteria/{VOTE}_mean", True) if voters(rule) else _RANKED.get(rule, _RANKED["train_loss"])
 
 
 def _selected_view(folder_id: str, experiment: str, measured: Collection[str], created: int) -> View:

@@ -1,5 +1,6 @@
 """Searches that select by label-free rules: what is measured, what is trained again, and what is said."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,15 @@ def test_a_finished_search_is_selected_anew_by_a_vote(tmp_path: Path) -> None:
     assert "lowest mean rank by rankme, lidar and ami" in selection["reason"]
     again = inline("tune", file, "--results", results, "--set", VOTE)
     assert "6 trials, 0 to train" in again.stdout
-    for arguments in (["show", results], ["report", results, "--output", tmp_path / "page.html"]):
-        shown = here(*arguments)
-        assert shown.returncode == 0, shown.stderr
+    shown = here("show", results)
+    assert "mean rank" in shown.stdout, shown.stderr
+    assert "RankMe" not in shown.stdout.partition("selected")[0], "a vote compares ranks"
+    [row, *_] = csv.DictReader(here("show", results, "--format", "csv").stdout.splitlines())
+    assert {f"{name}_mean" for name in ("rankme", "lidar", "ami", "vote")} <= row.keys()
+    assert "uniformity_mean" not in row
+    page = tmp_path / "page.html"
+    assert here("report", results, "--output", page).returncode == 0
+    assert all(f">{head}</th>" in page.read_text() for head in ("RankMe", "k-means AMI", "mean rank"))
     written = json.loads(next((results / "selections").glob("*.json")).read_text())
     assert isinstance(written["rule"], str)
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,26 @@ def test_configs_are_shown_best_first_and_trials_by_config(search: Any, uri: str
     _, trials = found["raysl-f01dacc0-s0-trials"]
     assert len(shown(uri, trials)) == 15
     assert trials["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "raysl.config"}]
+
+
+def test_a_stage_selected_by_a_criterion_shows_it_with_its_interval(make_search: Any, uri: str, logged: Any) -> None:
+    search = make_search(lrs=(0.01, 0.001), num_seeds=2)
+    for place in range(4):
+        search.end(place, criteria={"rankme": float(place)})
+    search.selection = replace(search.select("c1").selection, rule="rankme")
+    sync(search.tables(), uri, FOLDER)
+    runs = logged(uri)
+    assert {name: history[-1][-1] for name, history in runs["s0:c1"].history.items() if "rankme" in name} == {
+        "criteria/rankme_mean": 2.5,
+        "criteria/rankme_std": pytest.approx(0.5**0.5),
+    }
+    assert runs["s0:s0-t1-1"].history["criteria/rankme"][-1][-1] == 3
+    # 2.5 -+ 12.706 / 2: Student's t with one degree of freedom.
+    assert "RankMe**: 2.5 ± 0.707107, 95 % t interval -3.853 to 8.853" in runs["s0"].tags[
+        "mlflow.note.content"
+    ].replace("\\", "")
+    _, configs = views(uri)["raysl-f01dacc0-s0-configs"]
+    assert shown(uri, configs) == ["lr=0.001", "lr=0.01"]
 
 
 def test_each_metric_of_a_config_has_one_chart(search: Any, uri: str, logged: Any) -> None:
