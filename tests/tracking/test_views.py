@@ -69,9 +69,8 @@ def test_a_stage_selected_by_a_criterion_shows_it_with_its_interval(make_search:
     }
     assert runs["s0:s0-t1-1"].history["criteria/rankme"][-1][-1] == 3
     # 2.5 -+ 12.706 / 2: Student's t with one degree of freedom.
-    assert "RankMe**: 2.5 ± 0.707107, 95 % t interval -3.853 to 8.853" in runs["s0"].tags[
-        "mlflow.note.content"
-    ].replace("\\", "")
+    note = runs["s0"].tags["mlflow.note.content"].replace("\\", "")
+    assert "RankMe**: 2.5 ± 0.707107, 95 % t interval -3.853 to 8.853" in note
     _, configs = views(uri)["raysl-f01dacc0-s0-configs"]
     assert shown(uri, configs) == ["lr=0.001", "lr=0.01"]
 
