@@ -9,6 +9,7 @@ import tomllib
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -75,6 +76,8 @@ def test_all_of_it_works_away_from_the_checkout(installed: Path) -> None:
     run(installed, raysl, "plan", "tables/sidae_figure4", "--cells", "*/sidae/w0", "--steps", "1")
     run(installed, raysl, "new", "rotation_semi")
     run(installed, raysl, "tune", "rotation_semi.yaml", "--dry-run")
+    schema = (installed / "rotation_semi.yaml").read_text().partition("\n")[0].partition("$schema=file://")[2]
+    assert "definitions" in json.loads(Path(unquote(schema)).read_text())
     run(installed, raysl, "cluster-files", "cluster")
     assert (installed / "cluster" / "README.md").is_file()
     where, shape = run(installed, installed.parent / "env" / "bin" / "python", "-c", USED).splitlines()

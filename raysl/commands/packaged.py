@@ -4,7 +4,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from raysl.config.packaged import packaged_experiments, packaged_files, packaged_folder
+from raysl.config.packaged import packaged_experiments, packaged_files, packaged_folder, schema_file
 from raysl.console.fitted_table import Column, print_table
 from raysl.console.screen import screen, write_json
 from raysl.errors import UserError, choices
@@ -20,18 +20,28 @@ def experiments(form: str) -> None:
     columns = [
         Column("name", left=True, key=True),
         Column("trials"),
+        Column("epochs"),
         Column("what it is", left=True, least=30),
         Column("paper", left=True, spare=True, least=24),
         Column("profiles", left=True, spare=True, least=24),
     ]
-    rows = [[one.name, str(one.num_trials or "-"), one.summary, one.paper, ", ".join(one.profiles)] for one in found]
+    rows = [
+        [one.name, _count(one.num_trials), _count(one.num_epochs), one.summary, one.paper, ", ".join(one.profiles)]
+        for one in found
+    ]
     print_table(console, "", columns, rows)
     console.print("raysl tune NAME searches one, raysl plan NAME says what it takes, raysl new NAME copies one.")
-    console.print("Trials are those without --profile; tables put the searches of experiments together.")
+    console.print(
+        "Trials and their epochs together are those without --profile; tables put the searches of experiments together."
+    )
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
 
 
 def new(name: str, output: Path | None) -> None:
-    """Copy a packaged experiment, to edit it."""
+    """Copy a packaged experiment, to edit it; its first line names the schema to editors."""
     files = packaged_files()
     if name not in files:
         raise UserError(f"{name}: no packaged experiment; {choices(name, files)}")
@@ -44,6 +54,7 @@ def new(name: str, output: Path | None) -> None:
     if target.is_dir():
         target = target / f"{name}.yaml"
     text = files[name].read_text(encoding="utf-8").replace(f"search_spaces/{name}.yaml", str(target))
+    text = f"# yaml-language-server: $schema={schema_file().as_uri()}\n{text}"  # editors complete keys by it
     try:
         with target.open("x", encoding="utf-8") as file:
             file.write(text)

@@ -19,7 +19,9 @@ class PackagedExperiment:
     """An experiment, or the searches of a paper's tables.
 
     name: what commands take in place of a file.  summary: its first sentence.  paper: authors and year.
-    profiles: by name.  num_trials: of the experiment without a profile; None for tables.
+    profiles: by name.
+    num_trials, num_epochs: of the experiment without a profile, the epochs those of all trials together, at most; None
+        for tables.
     """
 
     name: str
@@ -28,6 +30,7 @@ class PackagedExperiment:
     paper: str
     profiles: tuple[str, ...]
     num_trials: int | None
+    num_epochs: int | None
 
 
 def packaged_folder(kind: Literal["search_spaces", "cluster"]) -> Path:
@@ -35,6 +38,13 @@ def packaged_folder(kind: Literal["search_spaces", "cluster"]) -> Path:
     package = Path(raysl.__file__).parent
     inside = package / "packaged" / kind
     return inside if inside.is_dir() else package.parent / kind
+
+
+def schema_file() -> Path:
+    """Return the JSON schema of experiments, for editors."""
+    package = Path(raysl.__file__).parent
+    inside = package / "packaged" / "experiment.schema.json"
+    return inside if inside.is_file() else package.parent / "docs" / "experiment.schema.json"
 
 
 def packaged_files() -> dict[str, Path]:
@@ -70,6 +80,7 @@ def _described(name: str, file: Path) -> PackagedExperiment:
     head = " ".join(lines[: lines.index("")])
     values = read_document(file).values
     is_table = "tables" in values
+    experiment = None if is_table else load(file)
     cited = [match[1] for line in lines if (match := _CITATION.match(line))]
     return PackagedExperiment(
         name=name,
@@ -77,7 +88,8 @@ def _described(name: str, file: Path) -> PackagedExperiment:
         summary=re.split(r"(?<=[.]) (?=[A-Z])", head)[0].rstrip(".") if not is_table else _titles(values["tables"]),
         paper=str(values["source"]) if is_table else next(iter(cited), ""),
         profiles=tuple(values.get("profiles", {})),
-        num_trials=None if is_table else load(file).num_trials,
+        num_trials=None if experiment is None else experiment.num_trials,
+        num_epochs=None if experiment is None else experiment.num_epochs,
     )
 
 

@@ -180,6 +180,11 @@ class Stage:
         return self.settings.search.algorithm == "optuna"
 
     @property
+    def num_configs(self) -> int:
+        """The number of its configs, those that are not proposed yet included."""
+        return (self.settings.search.num_configs or 0) if self.adaptive else len(self.configs)
+
+    @property
     def race(self) -> RaceSettings | None:
         """The race of its configs; None if every config is trained with all seeds."""
         return self.settings.search.race
@@ -236,10 +241,19 @@ class Experiment:
     @property
     def num_trials(self) -> int:
         """The number of trials of all its stages, at most: configs x seeds."""
-        searches = [
-            stage.settings.search.num_configs if stage.adaptive else len(stage.configs) for stage in self.stages
-        ]
-        return sum(num_configs or 0 for num_configs in searches) * len(self.seeds)
+        return sum(stage.num_configs for stage in self.stages) * len(self.seeds)
+
+    @property
+    def num_epochs(self) -> int:
+        """The epochs that all its trials train together, at most."""
+        longest = (
+            stage.num_configs * max(config.settings.epochs for config in stage.extremes)
+            if stage.adaptive
+            else sum(config.settings.epochs for config in stage.configs)
+            for stage in self.stages
+            if stage.trains
+        )
+        return sum(longest) * len(self.seeds)
 
     def race_of(self, stage: Stage) -> Race | None:
         """Return how a stage's configs are raced; None if they are not."""

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 from tiny import here
 
 import raysl
+from raysl.config import json_schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +32,10 @@ def test_a_copy_is_the_same_experiment_and_is_never_overwritten() -> None:
     made = here("new", "sidae")
     assert made.returncode == 0, made.stderr
     assert raysl.load("sidae.yaml").stages == raysl.load(ROOT / "search_spaces" / "sidae.yaml").stages
-    assert "raysl tune sidae.yaml" in Path("sidae.yaml").read_text()
+    first, _, copied = Path("sidae.yaml").read_text().partition("\n")
+    assert "raysl tune sidae.yaml" in copied
+    schema = Path(url2pathname(urlsplit(first.removeprefix("# yaml-language-server: $schema=")).path))
+    assert json.loads(schema.read_text()) == json.loads(json_schema.text())
     Path("sidae.yaml").write_text("mine")
     again = here("new", "sidae")
     assert (again.returncode, "exists already" in again.stderr) == (2, True)

@@ -26,7 +26,7 @@ def test_each_says_what_it_is_and_of_whom() -> None:
         assert " 20" in one.paper, one
         assert len(one.paper) < 80, one
     semi, table = found["rotation_semi"], found["tables/trimix_table1"]
-    assert (semi.paper, semi.num_trials) == ("Cavallari & Ponti 2022", 15)
+    assert (semi.paper, semi.num_trials, semi.num_epochs) == ("Cavallari & Ponti 2022", 15, 15 * 15)
     assert semi.summary == "Supervised learning and rotation prediction at once, on shared weights"
     assert "fashion_mnist" in semi.profiles
     assert (table.paper, table.num_trials, table.profiles) == ("Bdair et al. 2022, Table I", None, ("laptop", "paper"))
