@@ -89,6 +89,8 @@ def least_trials(experiment: Experiment, stage: Stage) -> int:
 def num_trials_text(experiment: Experiment, stage: Stage, most: int) -> str:
     """Return the number of trials of a stage, as text: the least and the most if its configs are raced."""
     race = stage.race
+    if stage.extends:
+        return f"{most} trials, and more while the best is at an end of its grid"
     if race is None:
         return f"{most} trials"
     least = least_trials(experiment, stage)

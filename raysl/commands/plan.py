@@ -90,9 +90,10 @@ def _show_experiment(planned: ExperimentPlan, console: Console) -> None:
     ]
     print_table(console, title, [Column(name, left=name == "stage", key=name == "stage") for name in COLUMNS], rows)
     for stage in planned.experiment.stages:
-        if stage.race is not None:
+        if stage.race is not None or stage.extends:
             text = num_trials_text(planned.experiment, stage, len(stage.configs) * len(planned.experiment.seeds))
-            console.print(f"{stage.name}: {text}; times and costs are those of all", markup=False, soft_wrap=True)
+            counted = "those of all" if stage.race is not None else "without these"
+            console.print(f"{stage.name}: {text}; times and costs are {counted}", markup=False, soft_wrap=True)
     resources = planned.experiment.resources
     console.print(
         f"each trial: {resources.workers} worker(s) of {resources.cpus} CPU(s) and {resources.gpus:g} GPU(s); "

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from raysl.api.training import PreparedTrial, prepared_trial
 from raysl.config import load
-from raysl.console.live import probe_texts
+from raysl.console.outcome_text import probe_texts
 from raysl.console.progress import preparation
 from raysl.console.screen import screen
 from raysl.results.records.rows import Epoch, TrialRow, read_rows

@@ -10,8 +10,9 @@ from raysl import methods
 from raysl.config.compose import Override, compose
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.config.explain import validated
+from raysl.config.searches import check_race_seeds, check_search
 from raysl.config.space import KINDS, read_space, refuse_other_grids, substitute
-from raysl.config.stages import check_race_seeds, check_rules, check_search, check_stages, settings_kind
+from raysl.config.stages import check_rules, check_stages, settings_kind
 from raysl.data.settings import DataSettings
 from raysl.errors import choices, quoted
 from raysl.search.experiment import MOST_TRIALS, Config, Experiment, ExperimentSettings, Resources, Stage

@@ -120,6 +120,7 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
         "seed": 1,
         "sampler": {"name": "TPESampler", "n_startup_trials": 5},
         "objectives": ["probe_accuracy", "seconds"],
+        "extend": True,
         "race": {"error": 0.01},
     },
     RaceSettings: {"error": 0.01, "first": 3},

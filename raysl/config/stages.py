@@ -1,19 +1,15 @@
 """Checks of the stages of an experiment, each by itself and against the others."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from raysl import methods
 from raysl.config.document import ConfigError, Document, Path_, dotted
-from raysl.errors import UserError, choices, quoted
+from raysl.config.searches import at
+from raysl.errors import choices, quoted
 from raysl.results.criteria import CRITERION_NAMES
 from raysl.results.metrics import METRICS
 from raysl.search.experiment import FrozenStage, Stage, StageSettings, TrainedStage
-from raysl.search.sampling import rehearse
-from raysl.search.settings import MOST_CONFIGS
-from raysl.search.space import Grid, Space
-from raysl.search.vote import Vote
 
 # The keys of a stage that only training takes.
 TRAINING = (
@@ -33,97 +29,17 @@ def settings_kind(values: Mapping[str, Any], path: Path_, document: Document) ->
         return TrainedStage
     given = {key: values[key] for key in TRAINING if values.get(key) is not None}
     lines = [
-        f"{_at((*path, key), document)}: {quoted(value)}: {name} trains nothing; leave it out"
+        f"{at((*path, key), document)}: {quoted(value)}: {name} trains nothing; leave it out"
         for key, value in given.items()
     ]
     if values.get("select") == "train_loss":
         lines.append(
-            f"{_at((*path, 'select'), document)}: 'train_loss': {name} trains nothing, so there is none; "
+            f"{at((*path, 'select'), document)}: 'train_loss': {name} trains nothing, so there is none; "
             f"use {METRICS[0].probe}, the default"
         )
     if lines:
         raise ConfigError("\n".join(lines))
     return FrozenStage
-
-
-def check_search(settings: StageSettings, space: Space, path: Path_, document: Document) -> None:
-    """Refuse a search that its space or its own settings do not allow."""
-    search, where = settings.search, _at((*path, "search"), document)
-    if search.race is not None:
-        _check_race(settings, where)
-    if search.algorithm == "grid":
-        for key, dimension in space.items():
-            if not isinstance(dimension, Grid):
-                raise ConfigError(
-                    f"{_at((*path, *key.split('.')), document)}: {dimension}: no grid, and algorithm grid "
-                    f"takes nothing else; {dotted((*path, 'search'))}: {{algorithm: random, num_configs: 20}} or optuna"
-                )
-        if search.num_configs is not None:
-            raise ConfigError(f"{where}.num_configs: a grid has as many configs as it has points; algorithm: random")
-        _check_size(space, path, document)
-        return
-    if not space:
-        raise ConfigError(
-            f"{where}.algorithm: {search.algorithm} has nothing to draw, for no key of the stage is a range or "
-            f"a grid; {dotted((*path, 'search'))}=null makes it one config"
-        )
-    if search.num_configs is None:
-        raise ConfigError(f"{where}.num_configs: must be given for algorithm {search.algorithm}: how many configs")
-    if search.algorithm == "optuna":
-        if isinstance(settings.select, Vote) and not search.objectives:
-            raise ConfigError(
-                f"{where}.objectives: must be given: a vote ranks configs against one another, and gives no config a "
-                f"value to propose the next by; [{settings.select.vote[0]}] would do"
-            )
-        try:
-            rehearse(search, space, search.objectives or [str(settings.select)])
-        except UserError as error:
-            raise ConfigError(f"{where}.{error}") from None
-
-
-def _check_race(settings: StageSettings, where: str) -> None:
-    """Refuse a race of configs that are not all known before it, and one whose search weighs another value."""
-    search = settings.search
-    if search.algorithm == "optuna":
-        raise ConfigError(
-            f"{where}.race: optuna proposes a config from results over all seeds, so there are no rounds; "
-            "algorithm grid or random, or leave race out"
-        )
-    if isinstance(settings.select, Vote):
-        raise ConfigError(
-            f"{where}.race: a vote ranks configs against one another, and gives no seed a value to race by; "
-            f"select: {settings.select.vote[0]} would do, or leave race out"
-        )
-    if any(objective != settings.select for objective in search.objectives):
-        raise ConfigError(
-            f"{where}.race: drops configs by {settings.select} (select) alone, and objectives has others; "
-            "leave race or objectives out"
-        )
-
-
-def check_race_seeds(stage: Stage, num_seeds: int, document: Document) -> None:
-    """Refuse a race whose first round takes all seeds."""
-    if stage.race is not None and stage.race.first >= num_seeds:
-        where = ("stages", stage.name, "search", "race", "first")
-        raise ConfigError(
-            f"{_at(where, document)}: {stage.race.first} of {num_seeds} seeds are given to every config, so no race is "
-            f"left; fewer, or more seeds, or {dotted(where[:-1])}=null"
-        )
-
-
-def _check_size(space: Space, path: Path_, document: Document) -> None:
-    """Refuse grids whose product is more configs than a search can hold."""
-    sizes = {key: len(dimension.ends) for key, dimension in space.items()}
-    if (num_configs := math.prod(sizes.values())) > MOST_CONFIGS:
-        product = " x ".join(f"{size} ({key})" for key, size in sizes.items())
-        raise ConfigError(
-            f"{_at(path, document)}: {product} are {num_configs:,} configs; at most {MOST_CONFIGS:,}; "
-            f"{dotted((*path, 'search'))}: {{algorithm: random, num_configs: 20}} tries some of them"
-        )
-
-
-def _at(where: Path_, document: Document) -> str:
-    return f"{document.place(where)}: {dotted(where)}"
 
 
 def check_rules(stage: Stage, document: Document) -> None:
@@ -138,13 +54,13 @@ def check_rules(stage: Stage, document: Document) -> None:
         if "labelled" not in methods.describe(stage.settings.method["name"]).streams:
             where = (*path, "probe")
             raise ConfigError(
-                f"{_at(where, document)}: {stage.settings.method['name']} has no classifier; "
+                f"{at(where, document)}: {stage.settings.method['name']} has no classifier; "
                 "linear_svm, knn or clustering, or a later stage of method supervised"
             )
         for rule in stage.compared_metrics:
             where = (*path, "select")
             raise ConfigError(
-                f"{_at(where, document)}: {rule} is cross-validated, and this stage's "
+                f"{at(where, document)}: {rule} is cross-validated, and this stage's "
                 "classifier has been trained on all labelled training images; train_loss, or probe: linear_svm or knn"
             )
 
@@ -155,7 +71,7 @@ def _check_segmentation(stage: Stage, document: Document) -> None:
     is_asked, segments = stage.settings.probe == "segmentation", name in methods.segmenters()
     if is_asked == segments:
         return
-    where = _at(("stages", stage.name, "probe"), document)
+    where = at(("stages", stage.name, "probe"), document)
     if segments:
         raise ConfigError(f"{where}: {stage.settings.probe!r}: {name} learns masks, which only 'segmentation' measures")
     known = ", ".join(methods.segmenters())
@@ -170,14 +86,14 @@ def _check_pixel_stays(stage: Stage, document: Document) -> None:
     if not methods.shows_labelled_as_they_are(name):
         where = ("stages", stage.name, "method", "name")
         raise ConfigError(
-            f"{_at(where, document)}: {name!r} augments labelled images, and so moves the pixel that data.attack "
+            f"{at(where, document)}: {name!r} augments labelled images, and so moves the pixel that data.attack "
             "writes into them; leave the attack out, or take supervised or semi"
         )
     for config in stage.extremes:
         if (views := config.settings.method.get("views", "none")) != "none":
             where = ("stages", stage.name, "method", "views")
             raise ConfigError(
-                f"{_at(where, document)}: {views!r} may cut off the pixel that data.attack writes into labelled "
+                f"{at(where, document)}: {views!r} may cut off the pixel that data.attack writes into labelled "
                 "images; none, or leave the attack out"
             )
 
@@ -201,7 +117,7 @@ def _check_comparable(stage: Stage, where: Path_, name: str, document: Document)
     )
     for key in sorted(shaping & set(stage.space)):
         raise ConfigError(
-            f"{_at(where, document)}: {name} cannot choose over {key!r}: it changes what the "
+            f"{at(where, document)}: {name} cannot choose over {key!r}: it changes what the "
             f"training loss means, so the losses of its values ({stage.space[key]}) are not comparable; {other}"
         )
 
@@ -210,7 +126,7 @@ def _check_ratio(stage: Stage, document: Document) -> None:
     ratio, name = stage.settings.unlabelled_ratio, stage.settings.method["name"]
     if ratio != 1 and len(streams := methods.describe(name).streams) < 2:
         where = ("stages", stage.name, "unlabelled_ratio")
-        raise ConfigError(f"{_at(where, document)}: {ratio}: {name} takes {streams[0]} images alone; leave it out")
+        raise ConfigError(f"{at(where, document)}: {ratio}: {name} takes {streams[0]} images alone; leave it out")
 
 
 def check_stages(stages: Sequence[Stage], document: Document, *, has_weights: bool = False) -> None:
@@ -231,7 +147,7 @@ def check_stages(stages: Sequence[Stage], document: Document, *, has_weights: bo
                 else "is no stage of this experiment"
             )
             raise ConfigError(
-                f"{_at(where, document)}: {stage.start_from!r} {later}; {choices(stage.start_from, earlier)}"
+                f"{at(where, document)}: {stage.start_from!r} {later}; {choices(stage.start_from, earlier)}"
             )
         else:
             _check_has_model(stage, earlier[stage.start_from], document)
@@ -242,7 +158,7 @@ def check_stages(stages: Sequence[Stage], document: Document, *, has_weights: bo
 def _check_has_model(stage: Stage, start: Stage, document: Document) -> None:
     if not start.trains:
         raise ConfigError(
-            f"{_at(('stages', stage.name, 'start_from'), document)}: {start.name} trains nothing and has no model of "
+            f"{at(('stages', stage.name, 'start_from'), document)}: {start.name} trains nothing and has no model of "
             f"its own; start_from: {start.start_from}, which it starts from itself"
         )
 
@@ -251,7 +167,7 @@ def _check_from_scratch(stage: Stage, earlier: dict[str, Stage], document: Docum
     if not stage.trains and not has_weights:
         name = stage.settings.method["name"]
         raise ConfigError(
-            f"{_at(('stages', stage.name, 'start_from'), document)}: must be given: {name} trains nothing, and probes "
+            f"{at(('stages', stage.name, 'start_from'), document)}: must be given: {name} trains nothing, and probes "
             f"what an earlier stage has learnt (or model.weights); {choices('', earlier)}"
         )
     for key, trouble in (
@@ -260,7 +176,7 @@ def _check_from_scratch(stage: Stage, earlier: dict[str, Stage], document: Docum
     ):
         where = ("stages", stage.name, key)
         if getattr(stage.settings, key) not in (None, "none") and not (key == "freeze" and has_weights):
-            raise ConfigError(f"{_at(where, document)}: {trouble}; give start_from; {choices('', earlier)}")
+            raise ConfigError(f"{at(where, document)}: {trouble}; give start_from; {choices('', earlier)}")
 
 
 def _check_milestones(stage: Stage, document: Document) -> None:
@@ -268,7 +184,7 @@ def _check_milestones(stage: Stage, document: Document) -> None:
     fewest = min(config.settings.epochs for config in stage.extremes)
     for epoch in stage.settings.milestones:
         if epoch > fewest:
-            raise ConfigError(f"{_at(where, document)}: {epoch} is after the end of {fewest} epochs; at most {fewest}")
+            raise ConfigError(f"{at(where, document)}: {epoch} is after the end of {fewest} epochs; at most {fewest}")
 
 
 def _check_start_epoch(stage: Stage, earlier: Stage, document: Document) -> None:
@@ -282,6 +198,6 @@ def _check_start_epoch(stage: Stage, earlier: Stage, document: Document) -> None
             where = ("stages", stage.name, "start_epoch")
             after = f"{', '.join(map(str, sorted(kept)))} epochs" if kept else "the last epoch only"
             raise ConfigError(
-                f"{_at(where, document)}: {epoch} is no milestone of {earlier.name}, whose model is "
+                f"{at(where, document)}: {epoch} is no milestone of {earlier.name}, whose model is "
                 f"kept after {after}; {dotted(('stages', earlier.name, 'milestones'))} can name it"
             )

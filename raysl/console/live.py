@@ -12,11 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raysl.console.outcome_text import outcome_text
 from raysl.console.progress import note
 from raysl.console.remaining_time import RemainingTime, duration_text
 from raysl.console.repeated import Repeated
 from raysl.outgoing.streams import Guarded
-from raysl.results.metrics import METRICS, of_data, probe_rules
 from raysl.results.records.rows import Status, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
@@ -98,6 +98,17 @@ class Display:
         self.configs[record.stage_id] |= by_config(replace(record, members=new))
         number = len(record.members) // len(new)
         self._line(f"{self._stage(record)}: config {number}: {params_text(new[-1].params)}")
+
+    def grid_extended(self, record: StageRecord, values: Mapping[str, float]) -> None:
+        """Values were added beyond ends of a grid."""
+        old = next(old for old in self.records if old.stage_id == record.stage_id)
+        self.records = [record if other.stage_id == record.stage_id else other for other in self.records]
+        self.members |= {member.trial_id: (record, member) for member in record.members}
+        self.configs[record.stage_id] = by_config(record)
+        num_new = len(record.members) - len(old.members)
+        self.total += num_new
+        text = f"the best is at an end of its grid: {params_text(values)} added, {num_new} more trials"
+        self.console.print(f"{self._stage(record)}: {text}", markup=False, soft_wrap=True)
 
     def race_decided(self, record: StageRecord, drops: Sequence[Drop], num_saved: int) -> None:
         """A round of a race has ended."""
@@ -281,19 +292,3 @@ class Display:
     def _line(self, text: str) -> None:
         if self.live is None:
             self.console.print(text, markup=False)
-
-
-def outcome_text(row: TrialRow, record: StageRecord) -> str:
-    """Return a trial's outcome: its loss, and its probe's metrics if one is compared, or why it did not finish."""
-    if row.status != "finished":
-        return row.reason
-    found = [] if row.final_loss is None else [f"final loss {row.final_loss:.6g}"]
-    if not found or probe_rules((record.rule, *record.objectives)):
-        found += probe_texts(row) or [f"no probe {of_data(record.data).words}"]
-    return ", ".join(found)
-
-
-def probe_texts(row: TrialRow, where: str = "") -> list[str]:
-    """Return the metrics of a trial's probe, as `probe accuracy 91.5 %`; where: follows the metric's name."""
-    known = [metric for metric in METRICS if metric.name in row.probe]
-    return [f"probe {metric.words}{where} {100 * row.probe[metric.name]:.1f} %" for metric in known]

@@ -190,6 +190,11 @@ class Stage:
         return self.settings.search.race
 
     @property
+    def extends(self) -> bool:
+        """Whether its grid grows while the selected config lies at an end."""
+        return self.settings.search.extend
+
+    @property
     def objectives(self) -> tuple[AnyRule | Objective, ...]:
         """The objectives of the search; by default the value that `select` compares."""
         return tuple(self.settings.search.objectives) or (self.select,)

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from raysl import methods
+from raysl.search.spacing import End
 
-End = Literal["smallest", "largest"]
 ENDS: Sequence[tuple[End, Callable[..., float]]] = (("smallest", min), ("largest", max))
 
 

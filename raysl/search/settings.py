@@ -10,6 +10,7 @@ from raysl.settings import Settings
 
 MOST_CONFIGS = 10_000  # of a stage
 MOST_SEEDS = 1000
+MOST_ADDED = 3  # numbers beyond each end of a grid
 MOST_OPTIONS = 50  # of a sampler
 
 Objective = Literal[Rule, "seconds"]
@@ -36,6 +37,8 @@ class SearchSettings(Settings):
     seed: of the draws and the proposals.
     sampler: Optuna's: `name` is a class of `optuna.samplers`, all other keys are its options.
     objectives: the values that the search optimises; if empty, the value that `select` compares.
+    extend: whether a grid grows while its selected number is its smallest or largest: evenly spaced numbers of the
+        method and the optimizer go on by their spacing, at most 3 beyond each end.
     race: adds seeds in rounds, and drops configs that are worse by the value that `select` compares; None trains every
         config with all seeds.
     """
@@ -45,6 +48,7 @@ class SearchSettings(Settings):
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     sampler: Annotated[dict[str, Any], MaxLen(MOST_OPTIONS)] = Field(default_factory=lambda: {"name": "TPESampler"})
     objectives: list[Objective] = Field(default_factory=list)
+    extend: bool = False
     race: RaceSettings | None = None
 
     @model_validator(mode="after")

@@ -111,13 +111,14 @@ def stage_id(
 ) -> str:
     """Return a stage's id, 12 hex digits of a hash of all its trials, or of the settings of an adaptive search.
 
-    The trials of a race are those of the whole grid, so its id has its settings too.
+    The trials of a race are those of the whole grid, and those of a grid that may grow are the first ones, so their ids
+    have these settings too.
 
     expanded: all its trials, if it is not adaptive and they are known.
     """
     if stage.adaptive:
         # A larger number of configs continues the same search, so it is not part of the id.
-        search = stage.settings.search.model_dump(mode="json", exclude={"num_configs", "race"})
+        search = stage.settings.search.model_dump(mode="json", exclude={"num_configs", "extend", "race"})
         first = expand(experiment, stage, datas, starts, stage.extremes[:1])
         trials: list[Any] = [[trial.spec.id for trial in first], _space(stage), search]
     else:
@@ -127,6 +128,8 @@ def stage_id(
         facts.append(stage.settings.stop.model_dump(mode="json"))
     if stage.race is not None:
         facts.append({"race": stage.race.model_dump(mode="json")})
+    if stage.extends:
+        facts.append({"extend": True})
     if stage.settings.ties != "first":
         facts.append(stage.settings.ties)
     return _digest(facts, size=6)
@@ -185,8 +188,10 @@ def _said(settings: StageSettings) -> dict[str, Any]:
 def _searched(stage: Stage) -> list[Any]:
     if not stage.adaptive:
         race = [] if stage.race is None else [{"race": stage.race.model_dump(mode="json")}]
-        return [[_said(config.settings) for config in stage.configs], *race]
-    return [_said(stage.settings), _space(stage), stage.settings.search.model_dump(mode="json", exclude={"race"})]
+        grows = [{"extend": True}] if stage.extends else []
+        return [[_said(config.settings) for config in stage.configs], *race, *grows]
+    search = stage.settings.search.model_dump(mode="json", exclude={"extend", "race"})
+    return [_said(stage.settings), _space(stage), search]
 
 
 def _space(stage: Stage) -> list[list[str]]:

@@ -13,7 +13,7 @@ from raysl.search.rules import RULES
 SECOND = """
 import sys
 from rich.console import Console
-from raysl.console.live import outcome_text
+from raysl.console.outcome_text import outcome_text
 from raysl.console.report import show
 from raysl.results.records.rows import Score, TrialRow, read_rows, read_scores, write_row, write_score
 from raysl.results.records.stages import Member, StageRecord, write_selection, write_stage

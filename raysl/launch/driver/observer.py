@@ -56,6 +56,10 @@ class Observer(TrialObserver, Protocol):
         """An adaptive search has proposed a config; record: of the stage, with that config."""
         return
 
+    def grid_extended(self, record: StageRecord, values: Mapping[str, float]) -> None:
+        """Values were added beyond ends of a grid, by key; record: of the stage, with the trials of these."""
+        return
+
     def race_decided(self, record: StageRecord, drops: Sequence[Drop], num_saved: int) -> None:
         """A round of a race has ended; record: of the stage, with the trials of the next one.
 

@@ -12,6 +12,7 @@ from raysl.results.records.rows import read_rows
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.code import other_code
 from raysl.search.experiment import Experiment, Stage
+from raysl.search.extended import ExtendedSearch
 from raysl.search.raced import RacedSearch
 from raysl.search.trials import Datas, Trial, expand, stage_id, stage_record, with_cohorts
 
@@ -25,6 +26,7 @@ class StageOpening:
         self.session, self.store = session, session.store
         self._adaptive: dict[str, AdaptiveSearch] = {}  # by stage id
         self._races: dict[str, RacedSearch] = {}  # by stage id
+        self._extended_searches: dict[str, ExtendedSearch] = {}  # by stage id
         self._token: int | None = None  # the fencing token of the claim to propose configs, once there is one
         self._of_other_code: set[str] = set()  # trials that were reported
 
@@ -40,6 +42,8 @@ class StageOpening:
             return StageRun(experiment, datas, stage, (), search.record, done_rows(self.store, proposed), search)
         if stage.race is not None:
             return self._race(experiment, stage, datas, starts)
+        if stage.extends:
+            return self._extended(experiment, stage, datas, starts)
         expanded = expand(experiment, stage, datas, starts)
         record = stage_record(experiment, stage, datas, starts, time.time(), expanded)
         trials = with_cohorts(expanded, record.stage_id)
@@ -56,6 +60,15 @@ class StageOpening:
         known = {trial.spec.id for trial in race.known}
         of_race = {trial_id: row for trial_id, row in rows.items() if trial_id in known}
         return StageRun(experiment, datas, stage, (), race.record, of_race, race)
+
+    def _extended(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> StageRun:
+        search = ExtendedSearch(experiment, stage, datas, starts, time.time())
+        search = self._extended_searches.setdefault(search.record.stage_id, search)
+        while True:  # what was added before is added again
+            self._check_code(search.known)
+            rows = done_rows(self.store, search.known)
+            if not search.propose(rows):
+                return StageRun(experiment, datas, stage, (), search.record, rows, search)
 
     def _check_code(self, trials: Sequence[Trial]) -> None:
         """Report trials that were made by other code than the code that runs; set them aside with `--retrain code`.

@@ -7,10 +7,11 @@ from raysl.results.records.rows import TrialRow
 from raysl.results.records.stages import StageRecord
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.experiment import Experiment, Stage
+from raysl.search.extended import ExtendedSearch
 from raysl.search.raced import RacedSearch
 from raysl.search.trials import Datas, Trial
 
-StageSearch = AdaptiveSearch | RacedSearch  # proposes a stage's trials from the rows of earlier ones
+StageSearch = AdaptiveSearch | RacedSearch | ExtendedSearch  # proposes a stage's trials from the rows of earlier ones
 
 
 @dataclass

@@ -9,6 +9,7 @@ from raysl.launch.driver.train_source import TrainSource
 from raysl.launch.driver.trial_queue import TrialQueue, united
 from raysl.results.records.rows import TrialRow
 from raysl.search.experiment import Experiment, Resources
+from raysl.search.extended import ExtendedSearch
 from raysl.search.raced import RacedSearch
 
 
@@ -65,6 +66,8 @@ class StageTraining:
         self.throttled_records.has(search.record)
         if isinstance(search, RacedSearch):
             self.session.observer.race_decided(search.record, search.news, search.num_saved)
+        elif isinstance(search, ExtendedSearch):
+            self.session.observer.grid_extended(search.record, search.news)
         else:
             self.session.observer.config_proposed(search.record)
         self.session.changed()

@@ -9,10 +9,10 @@ REST = 9.0  # pause after a write, as a multiple of its duration: writing takes 
 
 
 class ThrottledRecords:
-    """The records of stages whose configs are proposed one by one, or raced.
+    """The records of stages whose configs are proposed one by one or raced, or whose grid grows.
 
     Each write is of the whole record, so not every config causes one.  Nothing is lost: proposals are in `proposals/`
-    before they are trained, and a resumed search rebuilds the record from them, or a race's from its rows.
+    before they are trained, and a resumed search rebuilds the record from them, or that of a race or a grid from rows.
     """
 
     def __init__(self, store: Store) -> None:

@@ -1,0 +1,105 @@
+"""A grid that grows beyond an end as long as the selected value lies there."""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from raysl.errors import UserError
+from raysl.results.records.rows import TrialRow
+from raysl.results.records.stages import StageRecord
+from raysl.search.experiment import Config, Experiment, Stage
+from raysl.search.grid_ends import GridEnd, grid_ends
+from raysl.search.selection import select
+from raysl.search.settings import MOST_ADDED, MOST_CONFIGS
+from raysl.search.spacing import End, may_grow, next_value
+from raysl.search.trials import Datas, Trial, expand, member, stage_record, with_cohorts
+
+
+class ExtendedSearch:
+    """The trials of a grid, and of the values that are added beyond its ends.
+
+    When all trials have ended and the selected config has the smallest or largest number of an evenly spaced grid, the
+    next number of that spacing is added, in all combinations with the other keys' values.  Nothing but the rows decides
+    it, so a search that was killed, one that is repeated, and two on one results folder add the same values.
+    """
+
+    def __init__(
+        self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str], created_at: float
+    ) -> None:
+        """Begin with the grid.
+
+        starts: seed -> id of the trial that this seed starts from.  created_at: unix seconds.
+        """
+        self.experiment, self.stage, self.datas, self.starts = experiment, stage, datas, starts
+        self.record = stage_record(experiment, stage, datas, starts, created_at)
+        self.known: list[Trial] = list(with_cohorts(expand(experiment, stage, datas, starts), self.record.stage_id))
+        self.news: dict[str, float] = {}  # the values that were added last, by key
+        self.is_over = False
+        self._values = {key: list(dimension.ends) for key, dimension in stage.space.items()}
+        self._num_added: Counter[tuple[str, End]] = Counter()
+
+    @property
+    def num_trials_left(self) -> int:
+        """The number of trials that are sure to follow: none."""
+        return 0
+
+    def propose(self, rows: Mapping[str, TrialRow]) -> tuple[Trial, ...]:
+        """Return the trials that are added; empty if none is (`is_over`), or not all trials have ended yet.
+
+        rows: of the trials that have ended, by id.
+        """
+        if self.is_over or any(trial.spec.id not in rows for trial in self.known):
+            return ()
+        self.news = dict(self._beyond(rows))
+        configs = list(self._added_configs()) if self.news else []
+        if not configs:
+            self.is_over = True
+            return ()
+        expanded = expand(self.experiment, self.stage, self.datas, self.starts, configs)
+        trials = with_cohorts(expanded, self.record.stage_id)
+        self.known += trials
+        self.record = replace(self.record, members=(*self.record.members, *map(member, trials)))
+        return trials
+
+    def _beyond(self, rows: Mapping[str, TrialRow]) -> Iterator[tuple[str, float]]:
+        """Count and return the values to add, by key."""
+        selection = select(self.record, rows, self.record.created_at)
+        if selection.config_id is None:
+            return
+        for found in ends_of(self.record, selection.config_id, self.stage):
+            added = self._num_added[found.key, found.end]
+            value = next_value(self._values[found.key], found.end) if added < MOST_ADDED else None
+            if value is not None and self._configured({**selection.params, found.key: value}) is not None:
+                self._num_added[found.key, found.end] += 1
+                yield found.key, value
+
+    def _added_configs(self) -> Iterator[Config]:
+        for key, value in self.news.items():
+            self._values[key].append(value)
+        if math.prod(map(len, self._values.values())) > MOST_CONFIGS:
+            return
+        for values in itertools.product(*self._values.values()):
+            params = dict(zip(self._values, values, strict=True))
+            is_new = any(params[key] == value for key, value in self.news.items())
+            if is_new and (config := self._configured(params)) is not None:
+                yield config
+
+    def _configured(self, params: Mapping[str, Any]) -> Config | None:
+        """Return a config; None if its settings refuse a value."""
+        try:
+            return self.stage.configure(params)
+        except UserError:
+            return None
+
+
+def ends_of(record: StageRecord, config_id: str, stage: Stage) -> Sequence[GridEnd]:
+    """Return which numbers of a config are at an end of their grid, of the keys that `extend` may let grow."""
+    params = {one.config_id: one.params for one in record.members}
+    configs = [
+        {"config_id": name, **{f"params.{key}": value for key, value in own.items()}} for name, own in params.items()
+    ]
+    found = grid_ends(configs, config_id, stage.settings.method["name"])
+    return [end for end in found if may_grow(end.key, stage.space[end.key])]
