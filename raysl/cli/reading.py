@@ -55,11 +55,12 @@ def table(
     results: Annotated[str, typer.Argument(help="A results folder or URI.", show_default=False)],
     form: Annotated[str, typer.Option("--format", help="text, markdown, latex or arrow.")] = "text",
     output: Annotated[Path | None, typer.Option(help="A file to write to.")] = None,
+    intervals: Intervals = None,
 ) -> None:
     """Show a paper's tables: ours beside the published numbers, the best in bold, missing cells named."""
     from raysl.commands import table as command
 
-    command.table(results, form, output)
+    command.table(results, form, output, intervals)
 
 
 def seeds(

@@ -19,27 +19,34 @@ from raysl.search.summary import summarise_store
 FORMATS = ("text", "markdown", "latex", "arrow")
 
 
-def table(results: str, form: str, output: Path | None) -> None:
+def table(results: str, form: str, output: Path | None, intervals: str | None = None) -> None:
     """Show the papers' tables of a results folder, with our numbers beside the published ones."""
     if form not in FORMATS:
         raise UserError(f"--format {form}: {choices(form, FORMATS)}")
     if form == "arrow" and output is None:
         raise UserError("--format arrow: is no text; give --output FILE.arrow")
     store = Store.open(results, create=False)
-    show_tables(store, form, output, screen())
+    show_tables(store, form, output, screen(), intervals=intervals)
 
 
-def show_tables(store: Store, form: str, output: Path | None, console: Console, only: str | None = None) -> None:
+def show_tables(
+    store: Store,
+    form: str,
+    output: Path | None,
+    console: Console,
+    only: str | None = None,
+    intervals: str | None = None,
+) -> None:
     """Write a results folder's paper tables in a format, to a file or to the console.
 
-    only: the path of the tables to show; all if None.
+    only: the path of the tables to show; all if None.  intervals: the kind of 95 % intervals; None for deviations.
     Raises ResultsError if there are none.
     """
     found = [tables for tables in read_paper_tables(store) if only in (None, tables.path)]
     if not found:
         raise ResultsError(f"{store}: no table file was searched here; `raysl tune TABLE.yaml` does")
     results = summarise_store(store, curves=False)
-    compared = [(tables, compare(tables, results)) for tables in found]
+    compared = [(tables, compare(tables, results, intervals)) for tables in found]
     if form == "arrow":
         assert output is not None
         _write(output, _arrow(compared))

@@ -9,6 +9,7 @@ from raysl.console.fitted_table import Column, print_table
 from raysl.outgoing.harmless import one_line
 from raysl.results.records.paper_tables import Difference, PaperTables
 from raysl.results.tables.comparison import ComparedCell, ComparedTable, Spread
+from raysl.statistics.intervals import WORDS
 
 NONE = "–"
 _LATEX = {
@@ -19,10 +20,8 @@ _LATEX = {
     "Δ": "$\\Delta$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
-RULE = (
-    "Bold: the highest mean of a column, and those within its standard deviation; "
-    "in brackets what the paper published; means ± sample standard deviations over the seeds, per cent"
-)
+BOLD = "Bold: the highest mean of a column, and those within its standard deviation"
+SPREADS = "in brackets what the paper published; means ± sample standard deviations over the seeds, per cent"
 
 
 def show_text(tables: PaperTables, compared: Sequence[ComparedTable], console: Console) -> None:
@@ -33,7 +32,7 @@ def show_text(tables: PaperTables, compared: Sequence[ComparedTable], console: C
             [title, *map(Text.from_markup, _row(one, row, _rich_bold, "\n"))] for row, title in one.table.rows.items()
         ]
         print_table(console, _caption(tables, one), columns, rows, lines=True)
-    console.print(RULE, style="dim", markup=False)
+    console.print(rule(compared), style="dim", markup=False)
     for line in remarks(compared):
         console.print(line, markup=False, soft_wrap=True)
 
@@ -47,13 +46,22 @@ def markdown(tables: PaperTables, compared: Sequence[ComparedTable]) -> str:
         for row, title in one.table.rows.items():
             lines.append(_piped([title, *_row(one, row, "**{}**".format, "<br>")]))
         parts.append("\n".join(lines))
-    return "\n\n".join([*parts, f"{RULE}.", *remarks(compared)]) + "\n"
+    return "\n\n".join([*parts, f"{rule(compared)}.", *remarks(compared)]) + "\n"
 
 
 def latex(tables: PaperTables, compared: Sequence[ComparedTable]) -> str:
     """Return tables in LaTeX (booktabs), each a float of its own; missing cells are named in comments."""
     comments = "".join(f"% {line}\n" for line in remarks(compared))
     return comments + "\n".join(_latex_table(tables, one) for one in compared)
+
+
+def rule(compared: Sequence[ComparedTable]) -> str:
+    """Return what the numbers and their bold ones are."""
+    kinds = {one.intervals for one in compared} - {None}
+    if not kinds:
+        return f"{BOLD}; {SPREADS}"
+    ours = ", ".join(WORDS[kind] for kind in kinds if kind is not None)
+    return f"{BOLD}; ours: means and {ours}, per cent; in round brackets what the paper published: means ± deviations"
 
 
 def remarks(compared: Iterable[ComparedTable]) -> list[str]:
@@ -104,7 +112,7 @@ def _lines(value: ComparedCell | None, bold: Callable[[str], str], separator: st
     """Return our number above the published one."""
     if value is None:
         return NONE
-    ours = _bold(_spread(value.ours), value.best, bold)
+    ours = _bold(_own(value), value.best, bold)
     if value.cell.published is None:
         return ours
     return f"{ours}{separator}({_bold(_spread(value.cell.published), value.published_best, bold)})"
@@ -125,12 +133,20 @@ def _spread(value: Spread | None, plus_minus: str = " ± ") -> str:
     return f"{mean:.1f}" + (f"{plus_minus}{std:.1f}" if std is not None else "")
 
 
+def _own(value: ComparedCell) -> str:
+    """Return our mean with its interval, or with its standard deviation."""
+    if value.ours is None or value.interval is None:
+        return _spread(value.ours)
+    low, high = value.interval
+    return f"{value.ours[0]:.1f} [{low:.1f}, {high:.1f}]"
+
+
 def _latex_table(tables: PaperTables, one: ComparedTable) -> str:
     columns, differences = list(one.table.columns), one.table.differences
     lines = [
         "\\begin{table}",
         "  \\centering",
-        f"  \\caption{{{_escaped(_caption(tables, one))}. {_escaped(RULE)}.}}",
+        f"  \\caption{{{_escaped(_caption(tables, one))}. {_escaped(rule([one]))}.}}",
         f"  \\label{{tab:{tables.name}-{tables.profile}-{one.table.name}}}",
         "  \\smallskip",
         f"  \\begin{{tabular}}{{l{'r' * len(_titles(one))}}}",
@@ -141,7 +157,7 @@ def _latex_table(tables: PaperTables, one: ComparedTable) -> str:
     for row, title in one.table.rows.items():
         values = [one.cells.get((row, column)) for column in columns]
         less = [_differences(one, row, difference) for difference in differences]
-        ours = [_latex_number(v.ours, v.best) if v else "--" for v in values] + [_latex_signed(own) for own, _ in less]
+        ours = [_latex_own(v) if v else "--" for v in values] + [_latex_signed(own) for own, _ in less]
         lines.append(f"    {_escaped(title)} & {' & '.join(ours)} \\\\[-2pt]")
         if any(value is not None and value.cell.published for value in values):
             published = [*map(_latex_published, values), *(_latex_small(_latex_signed(theirs)) for _, theirs in less)]
@@ -161,6 +177,13 @@ def _latex_small(text: str) -> str:
 
 def _latex_signed(text: str) -> str:
     return "--" if text == NONE else f"${text}$"
+
+
+def _latex_own(value: ComparedCell) -> str:
+    if value.ours is None or value.interval is None:
+        return _latex_number(value.ours, value.best)
+    low, high = value.interval
+    return f"{_latex_number((value.ours[0], None), value.best)} [{low:.1f}, {high:.1f}]"
 
 
 def _latex_number(value: Spread | None, best: bool) -> str:

@@ -38,6 +38,17 @@ def test_our_number_stands_above_the_published_one() -> None:
     assert any("Only" in line and "–" in line for line in lines)  # the paper has no such cell
 
 
+def test_an_interval_stands_in_place_of_the_deviation() -> None:
+    [one] = compared(replace(VALUE, interval=(78.34, 84.5)))
+    both = [replace(one, intervals="t")]
+    assert "81.4 [78.3, 84.5]" in text(both)
+    assert "81.4 ± 1.3" not in text(both)
+    assert "| Semi | **81.4 [78.3, 84.5]**<br>(78.2 ± 0.7) |" in markdown(PAPER, both)
+    assert "Semi & \\textbf{81.4} [78.3, 84.5] \\\\" in latex(PAPER, both)
+    for written in (text(both), markdown(PAPER, both)):
+        assert "ours: means and 95 % t intervals over the seeds" in " ".join(written.split())
+
+
 def test_a_missing_cell_is_named_with_its_reason() -> None:
     for written in (text(MISSING), markdown(PAPER, MISSING)):
         assert "missing, not trained yet (1): t1/semi/attacked" in written

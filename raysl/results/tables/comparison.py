@@ -12,6 +12,7 @@ from raysl.results.records.paper_tables import NOT_YET, Cell, PaperTable, PaperT
 from raysl.results.records.rows import spec_of
 from raysl.results.schema import nullable
 from raysl.results.tables.build import Tables
+from raysl.statistics.intervals import INTERVALS, Interval
 
 Spread = tuple[float, float | None]  # mean and standard deviation, in per cent
 Row = Mapping[str, Any]
@@ -27,6 +28,7 @@ class ComparedCell:
     best, published_best: whether our and the published number are among the best of their column (`best_of`).
     trial_ids: the trials that are averaged, by seed.
     num_configs, num_eligible: of the stage: its configs, and those that the rule could choose from.
+    interval: the 95 % interval of our mean over the seeds, in per cent; None unless it is asked for, or for one seed.
     """
 
     cell: Cell
@@ -39,6 +41,7 @@ class ComparedCell:
     num_configs: int
     num_eligible: int
     missing: str
+    interval: Interval | None = None
 
     @property
     def standard_error(self) -> float | None:
@@ -49,10 +52,11 @@ class ComparedCell:
 
 @dataclass(frozen=True)
 class ComparedTable:
-    """A table with our numbers, its cells by (row, column)."""
+    """A table with our numbers, its cells by (row, column); intervals: the kind of theirs (`INTERVALS`), if any."""
 
     table: PaperTable
     cells: Mapping[tuple[str, str], ComparedCell]
+    intervals: str | None = None
 
 
 def best_of(values: Mapping[str, Spread]) -> set[str]:
@@ -68,10 +72,11 @@ def best_of(values: Mapping[str, Spread]) -> set[str]:
     return {name for name, value in values.items() if value[0] >= mean - (std or 0.0) - 1e-9}
 
 
-def compare(tables: PaperTables, results: Tables) -> list[ComparedTable]:
+def compare(tables: PaperTables, results: Tables, intervals: str | None = None) -> list[ComparedTable]:
     """Return a paper's tables with the numbers of a results folder's tables.
 
     results: those of every search in the folder, superseded ones too.
+    intervals: the kind of 95 % intervals (`statistics.intervals.INTERVALS`); None for none.
     """
     columns = ["stage_id", "config_id", "trial_id", "seed", *(metric.test for metric in METRICS), "selected", "spec"]
     selected: dict[str, list[Row]] = {}
@@ -79,11 +84,15 @@ def compare(tables: PaperTables, results: Tables) -> list[ComparedTable]:
         if trial["selected"]:
             selected.setdefault(trial["stage_id"], []).append(trial)
     selections = {row["stage_id"]: row for row in results.selections.to_pylist()}
-    return [_compare(table, tables, selected, selections) for table in tables.tables]
+    return [_compare(table, tables, selected, selections, intervals) for table in tables.tables]
 
 
 def _compare(
-    table: PaperTable, tables: PaperTables, selected: Mapping[str, Sequence[Row]], selections: Mapping[str, Row]
+    table: PaperTable,
+    tables: PaperTables,
+    selected: Mapping[str, Sequence[Row]],
+    selections: Mapping[str, Row],
+    intervals: str | None,
 ) -> ComparedTable:
     starts = {trial["trial_id"] for trials in selected.values() for trial in trials}
     cells = {}
@@ -102,11 +111,12 @@ def _compare(
             num_configs=selection.get("num_configs", 0),
             num_eligible=selection.get("num_eligible", 0),
             missing=missing,
+            interval=None if missing or intervals is None else _interval(trials, intervals),
         )
     best = _best(table, {key: value.ours for key, value in cells.items()})
     published_best = _best(table, {key: value.cell.published for key, value in cells.items()})
     marked = {k: replace(v, best=k in best, published_best=k in published_best) for k, v in cells.items()}
-    return ComparedTable(table, marked)
+    return ComparedTable(table, marked, intervals)
 
 
 def _missing(trials: Sequence[Row], selection: Row, starts: Collection[str]) -> str:
@@ -126,8 +136,20 @@ def _score(trial: Row) -> float | None:
     return next(iter(of_columns(trial, "test").values()), None)
 
 
+def _scores(trials: Sequence[Row]) -> list[float]:
+    return [100 * score for trial in trials if (score := _score(trial)) is not None]
+
+
+def _interval(trials: Sequence[Row], kind: str) -> Interval | None:
+    values = _scores(trials)
+    if len(values) < 2:
+        return None
+    low, high = INTERVALS[kind](values)
+    return max(low, 0.0), min(high, 100.0)
+
+
 def _spread(trials: Sequence[Row]) -> Spread:
-    values = [100 * score for trial in trials if (score := _score(trial)) is not None]
+    values = _scores(trials)
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
@@ -151,6 +173,8 @@ def long_form(tables: PaperTables, compared: Iterable[ComparedTable]) -> pa.Tabl
             "column": one.table.columns[value.cell.column],
             "mean": value.ours[0] if value.ours else None,
             "std": value.ours[1] if value.ours else None,
+            "low": value.interval[0] if value.interval else None,
+            "high": value.interval[1] if value.interval else None,
             "best": value.best,
             "published_mean": value.cell.published[0] if value.cell.published else None,
             "published_std": value.cell.published[1] if value.cell.published else None,
@@ -183,6 +207,8 @@ _LONG = pa.schema(
         nullable("column", _TEXT, "title of the column"),
         nullable("mean", _REAL, "test accuracy over the seeds of the selected config, per cent; null where missing"),
         nullable("std", _REAL, "sample standard deviation (n - 1), per cent; null for one seed"),
+        nullable("low", _REAL, "lower end of the 95 % interval of the mean, per cent; null unless it was asked for"),
+        nullable("high", _REAL, "upper end of it"),
         nullable("best", pa.bool_(), "whether our number is among the best of its column"),
         nullable("published_mean", _REAL, "what the paper gives, per cent"),
         nullable("published_std", _REAL, "what the paper gives, per cent"),

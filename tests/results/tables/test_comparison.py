@@ -94,6 +94,17 @@ def test_the_standard_error_is_that_of_the_mean_over_the_seeds(results: Callable
     assert one_seed.standard_error is None
 
 
+def test_an_interval_is_of_the_seeds_and_ends_at_all_or_nothing(results: Callable[..., Tables]) -> None:
+    [close] = compare(PAPER, results({"t0": 0.5, "t1": 0.51}), "t")
+    low, high = close.cells["ours", "a"].interval or (0.0, 0.0)
+    assert (low, high) == pytest.approx((50.5 - 12.706205 / 2, 50.5 + 12.706205 / 2))  # one degree of freedom
+    [far] = compare(PAPER, results({"t0": 0.5, "t1": 0.75}), "t")
+    assert far.cells["ours", "a"].interval == (0, 100)
+    assert {row["low"] for row in long_form(PAPER, [far]).to_pylist()} == {0, None}
+    [none] = compare(PAPER, results({"t0": 0.5}), "t")
+    assert none.cells["ours", "a"].interval is None
+
+
 def test_a_seed_without_a_score_is_never_averaged_away(results: Callable[..., Tables]) -> None:
     value = compared(results({"t0": 0.5}))["ours", "a"]
     assert (value.ours, value.missing, value.best) == (None, "not scored on the test set yet", False)
