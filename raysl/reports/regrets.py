@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from scipy import stats
 
 from raysl.reports.searched import tied
 from raysl.reports.stages import Row, Searched, attack, params_text, source
 from raysl.results.criteria import asked_for, vote_name
 from raysl.results.schema import nullable
 from raysl.search.rules import RULES, best_by
+from raysl.statistics.intervals import t_interval
 
-CONFIDENCE = 0.95
 # A best-of-many is chosen by the noise of its scores, too ("winner's curse").
 UPPER_BOUND = (
     "The best config is picked by the same test scores that it is measured by, so its accuracy is flattered and the "
@@ -63,11 +62,7 @@ class Regret:
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Return the 95 % t interval of the mean of some values; None if there is only one."""
-    if len(values) < 2:
-        return None
-    error = statistics.stdev(values) / len(values) ** 0.5
-    mean, half = statistics.fmean(values), float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
-    return mean - half, mean + half
+    return t_interval(values) if len(values) > 1 else None
 
 
 def obstacle(stage: Searched) -> str | None:

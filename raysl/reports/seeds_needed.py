@@ -1,5 +1,6 @@
 """How many seeds would tell a stage's selected config from the next best."""
 
+import math
 import statistics
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +12,7 @@ from scipy import optimize, stats
 from raysl.reports.pairs import Pair, pairs
 from raysl.reports.searched import own_trials
 from raysl.reports.stages import Row, Searched
-from raysl.statistics.paired import ERROR
+from raysl.statistics.paired import ERROR, ROUNDING
 
 POWER = 0.8
 MOST_SEEDS = 1000
@@ -82,12 +83,13 @@ def options(one: BestTwo) -> list[str]:
 def seeds_needed(mean: float, std: float) -> int | None:
     """Return the least number of seeds whose paired t test has the power; None above `MOST_SEEDS`.
 
+    Of equal differences it is the least number that the sign test needs, as `p_values` takes it for them.
     mean, std: of the differences.
     """
     if mean == 0:
         return None
-    if std == 0:
-        return 2
+    if std <= ROUNDING * abs(mean):
+        return math.ceil(1 - math.log2(ERROR))
     return _least(abs(mean) / std)
 
 

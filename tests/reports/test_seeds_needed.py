@@ -13,6 +13,7 @@ from raysl.reports.seeds_needed import POWER, best_two, detectable, options, pow
 from raysl.reports.stages import read_stages
 from raysl.results.records.rows import read_rows
 from raysl.results.storage.store import Store
+from raysl.statistics.paired import ERROR, p_values
 
 LRS = [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}]
 
@@ -62,7 +63,10 @@ def test_the_number_is_the_least_with_the_power() -> None:
 def test_no_difference_needs_more_than_any_search_has_and_no_spread_two() -> None:
     assert seeds_needed(0.0, 1.0) is None
     assert seeds_needed(1e-6, 1.0) is None
-    assert seeds_needed(1.0, 0.0) == 2
+    needed = seeds_needed(1.0, 0.0)
+    assert needed == 6, "2 of 2^6 signs are below 5 %, 2 of 2^5 are not"
+    for num_seeds, found in ((needed - 1, False), (needed, True)):
+        assert (p_values(np.full((1, num_seeds), -0.25))[0] <= ERROR) == found
 
 
 def test_it_counts_the_trials_of_both_configs_that_are_missing(made: Callable[..., str]) -> None:
