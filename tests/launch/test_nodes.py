@@ -1,5 +1,6 @@
 """Searches over several nodes: a lost one loses nothing, and a cluster grows for trials that wait and shrinks again."""
 
+import os
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from tiny import EXPERIMENT, start, tables_of, write
 from waiting import PATIENCE, wait_for
 
 import raysl as package
+from raysl.launch.cluster.shipping import runtime_environment
 
 ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")]
 ONE_TRIAL = (
@@ -49,6 +51,27 @@ def test_a_trial_over_two_nodes_outlives_one_of_them(tmp_path: Path) -> None:
     assert "goes on after epoch" in log.read_text()
     assert tables_of(results) == tables_of(tmp_path / "undisturbed")
     assert not list((results / "checkpoints").iterdir())
+
+
+def test_a_node_that_joins_leaves_the_working_directories_of_others_as_they_are() -> None:
+    """Ray makes a job's working directory anew on each node that joins; no two of a test's nodes may share it."""
+
+    class Process:  # here, so that Ray sends its code: nodes cannot import tests
+        def folder(self) -> str:
+            return os.getcwd()
+
+    with cluster(1) as nodes, runtime_environment() as environment:
+        ray.init(address=nodes.address, runtime_env=environment, log_to_driver=False)
+        try:
+            process = ray.remote(num_cpus=1)(Process)
+            first = process.remote()
+            before = ray.get(first.folder.remote())
+            nodes.add("second", 1)
+            second = process.remote()
+            assert ray.get(second.folder.remote()) != before
+            assert ray.get(first.folder.remote()) == before
+        finally:
+            ray.shutdown()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
