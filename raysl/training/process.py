@@ -2,6 +2,7 @@
 
 import re
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ class Execution:
     device: `cpu` or `cuda:N`.  threads: of this process.  checkpoint_seconds: least time between two checkpoints.
     milestones: the numbers of epochs after which the model is kept, in addition to the final model.
     cuda_graphs: whether a GPU replays steps as graphs (`graphed_step`).
+    is_node_leaving: says whether this rank's machine is about to be taken away.
     """
 
     device: str = "cpu"
@@ -33,6 +35,7 @@ class Execution:
     checkpoint_seconds: float = 30.0
     milestones: tuple[int, ...] = ()
     cuda_graphs: bool = True
+    is_node_leaving: Callable[[], bool] = lambda: False
 
 
 def device_for(gpus: float) -> str:
