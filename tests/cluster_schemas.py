@@ -60,6 +60,7 @@ def _options(program: str) -> set[str]:
         return {option.removeprefix("--") for param in commands["tune"].params for option in param.opts}
     files = {
         "ray start": ["ray/scripts/scripts.py"],
+        "ray drain-node": ["ray/scripts/scripts.py"],
         "ray symmetric-run": ["ray/scripts/symmetric_run.py", "ray/scripts/scripts.py"],
         "mlflow server": ["mlflow/cli/__init__.py", "mlflow/utils/cli_args.py"],
     }

@@ -66,6 +66,12 @@ def _rayjob(text: str) -> Faults:
             yield f"it runs {command!r}"
 
 
+def _drain(text: str) -> Faults:
+    yield from _shell_faults(text)
+    for command in re.findall(r"\bray drain-node .*", text.replace("\\\n", " ")):
+        yield from option_faults("ray drain-node", options(command))
+
+
 def _shell_faults(text: str) -> Faults:
     shellcheck = Path(sys.executable).with_name("shellcheck")
     checked = subprocess.run(
@@ -77,6 +83,7 @@ def _shell_faults(text: str) -> Faults:
 SCRIPTS: Mapping[str, Callable[[str], Faults]] = {
     "slurm/raysl.sbatch": _slurm,
     "stop_without_head.sh": _shell_faults,
+    "drain_before_preemption.sh": _drain,
     "kuberay/Dockerfile": _dockerfile,
     "kuberay/search.sh": _rayjob,
 }

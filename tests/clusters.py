@@ -76,7 +76,9 @@ class Cluster:
 
     def begin(self, name: str, cpus: int, **environment: str) -> None:
         """Start a raylet without waiting until it has joined."""
-        arguments = [f"--address={self.address}", f"--num-cpus={cpus}"]
+        # Each has a folder of its own, as each machine has: a raylet that joins makes the job's working directory anew,
+        # and in a shared folder it would remove the one in which the others' workers run.
+        arguments = [f"--address={self.address}", f"--num-cpus={cpus}", f"--temp-dir={self.folder / name}"]
         self.nodes[name] = _ray_start(arguments, self._log(name), {**self.environment, **environment})
 
     def joined(self) -> list[str]:

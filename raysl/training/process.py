@@ -2,6 +2,7 @@
 
 import re
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class Execution:
     milestones: the numbers of epochs after which the model is kept, in addition to the final model.
     cuda_graphs: whether a GPU replays steps as graphs (`graphed_step`).
     criteria: the label-free criteria that are measured of the trained weights.
+    is_node_leaving: says whether this rank's machine is about to be taken away.
     """
 
     device: str = "cpu"
@@ -36,6 +38,7 @@ class Execution:
     milestones: tuple[int, ...] = ()
     cuda_graphs: bool = True
     criteria: tuple[CriterionName, ...] = ()
+    is_node_leaving: Callable[[], bool] = lambda: False
 
 
 def device_for(gpus: float) -> str:

@@ -22,6 +22,8 @@ from raysl.training.spec import TrialSpec
 from raysl.training.trained_criteria import add_criteria, measure_trained
 from raysl.training.trained_row import with_criteria, write_trained
 
+LEAVING_SECONDS = 5.0  # least time between two checkpoints while a rank's machine is about to be taken away
+
 log = logging.getLogger(__name__)
 
 
@@ -136,8 +138,9 @@ def _train(
         )
         # Before the checkpoint, so a checkpoint exists only for epochs after which the trial was not stopped.
         stopped = None if cohort is None else _stopped(loop, cohort)
+        seconds = _checkpoint_seconds(loop)
         if loop.rank == 0 and loop.ending is None and stopped is None:
-            saved = _keep(loop, last, milestones, saved)
+            saved = _keep(loop, last, milestones, saved, seconds)
         report(epoch)
     return stopped
 
@@ -159,12 +162,19 @@ def _judged(loop: Loop, cohort: EarlyStoppingCohort) -> str | None:
     return cohort.reason(trial_id, losses) if loop.epochs_done < loop.spec.epochs else None
 
 
-def _keep(loop: Loop, last: int, milestones: Sequence[int], saved: float) -> float:
+def _checkpoint_seconds(loop: Loop) -> float:
+    """Return the least time between two checkpoints; all ranks ask together: any of their machines may leave."""
+    leaves = torch.tensor(float(loop.execution.is_node_leaving()), device=loop.device)
+    seconds = loop.execution.checkpoint_seconds
+    return min(seconds, LEAVING_SECONDS) if float(collectives.mean_over_ranks(leaves)) > 0 else seconds
+
+
+def _keep(loop: Loop, last: int, milestones: Sequence[int], saved: float, seconds: float) -> float:
     """Write the milestone or checkpoint due after this epoch; return the time of the last checkpoint."""
     done = loop.epochs_done
     if done in milestones and not has_model(loop.store, loop.spec.id, done):
         save_model(loop, done)  # before the checkpoint, which is useless without the models of earlier milestones
-    if done < last and time.time() - saved >= loop.execution.checkpoint_seconds:
+    if done < last and time.time() - saved >= seconds:
         save_checkpoint(loop)
         return time.time()
     return saved

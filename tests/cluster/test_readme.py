@@ -15,6 +15,7 @@ from cluster_scripts import SBATCH
 
 TEXT = (CLUSTER / "README.md").read_text()
 RAY = {"job", "up", "down", "exec", "attach", "dashboard", "rsync-up", "status", "get-auth-token", "symmetric-run"}
+RAY |= {"start", "drain-node", "list"}
 
 
 def _commands() -> Iterator[str]:

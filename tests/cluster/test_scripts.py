@@ -28,6 +28,8 @@ def test_script_is_right(name: str) -> None:
         ("slurm/raysl.sbatch", "RAY_AUTH_MODE=", "RAY_AUTH_MODUS="),
         ("slurm/raysl.sbatch", "CLUSTER_WAIT_TIMEOUT=", "CLUSTER_WAIT_TIMOUT="),
         ("slurm/raysl.sbatch", "raysl tune", "raysl tun"),
+        ("drain_before_preemption.sh", "--deadline-remaining-seconds", "--deadline-seconds"),
+        ("drain_before_preemption.sh", '--address "$head"', "--address $head"),
         ("kuberay/Dockerfile", "WORKDIR", "WORKDIRE"),
         ("kuberay/Dockerfile", "--chown=ray pyproject", "--chwon=ray pyproject"),
         ("kuberay/Dockerfile", "search_spaces search_spaces", "search_space search_spaces"),

@@ -1,6 +1,9 @@
 """Searches over several nodes: a lost one loses nothing, and a cluster grows for trials that wait and shrinks again."""
 
+import os
 import subprocess
+import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,10 +11,11 @@ import pytest
 import ray
 import torch
 from clusters import Cluster, cluster, descendants
-from tiny import EXPERIMENT, start, tables_of, write
+from tiny import EXPERIMENT, inline, start, tables_of, write
 from waiting import PATIENCE, wait_for
 
 import raysl as package
+from raysl.launch.cluster.shipping import runtime_environment
 
 ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")]
 ONE_TRIAL = (
@@ -49,6 +53,78 @@ def test_a_trial_over_two_nodes_outlives_one_of_them(tmp_path: Path) -> None:
     assert "goes on after epoch" in log.read_text()
     assert tables_of(results) == tables_of(tmp_path / "undisturbed")
     assert not list((results / "checkpoints").iterdir())
+
+
+def drain(nodes: Cluster, name: str) -> None:
+    """Tell Ray that a node will go, as `cluster/drain_before_preemption.sh` does; the only one beside the head."""
+    ray.init(address=nodes.address, log_to_driver=False)
+    [node] = [node["NodeID"] for node in ray.nodes() if node["Alive"] and "CPU" in node["Resources"]]
+    ray.shutdown()
+    command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", nodes.address, "--node-id", node]
+    reason = [
+        "--reason",
+        "DRAIN_NODE_REASON_PREEMPTION",
+        "--reason-message",
+        name,
+        "--deadline-remaining-seconds",
+        "60",
+    ]
+    subprocess.run([*command, *reason], check=True, env=nodes.environment)
+
+
+def end_pod(nodes: Cluster, name: str) -> None:
+    """End a node as Kubernetes ends a pod, whose first process is `ray start --block`."""
+    nodes.nodes[name].terminate()
+
+
+def test_a_trial_writes_a_checkpoint_when_its_node_is_about_to_go(tmp_path: Path) -> None:
+    """Each node of the trial has notice of its end, the first by a drain and the second as a pod has it, and goes."""
+    file, results = write(tmp_path, ONE_TRIAL.replace("epochs: 12", "epochs: 120")), tmp_path / "results"
+    assert inline("tune", file, "--results", tmp_path / "undisturbed").returncode == 0
+    with cluster(0) as nodes:
+        nodes.add("first", 1)
+        driver = begin(nodes, file, results, "--set", "resources.checkpoint_seconds=3600")
+        wait_for("epoch", lambda: "epoch 5 of" in logs(results), driver)
+        assert not list((results / "checkpoints").glob("*.pt"))
+        for name, following, give_notice in (("first", "second", drain), ("second", "third", end_pod)):
+            noticed = time.time()
+            give_notice(nodes, name)
+            wait_for("checkpoint", lambda since=noticed: newest_checkpoint(results) > since, driver)
+            nodes.kill(name)
+            resumed = logs(results).count("goes on after epoch")
+            nodes.add(following, 1)
+            wait_for("resume", lambda n=resumed: logs(results).count("goes on after epoch") > n, driver)
+        finish(driver)
+    assert tables_of(results) == tables_of(tmp_path / "undisturbed")
+
+
+def logs(results: Path) -> str:
+    return "".join(path.read_text() for path in (results / "logs").glob("*"))
+
+
+def newest_checkpoint(results: Path) -> float:
+    return max((path.stat().st_mtime for path in (results / "checkpoints").glob("*.pt")), default=0.0)
+
+
+def test_a_node_that_joins_leaves_the_working_directories_of_others_as_they_are() -> None:
+    """Ray makes a job's working directory anew on each node that joins; no two of a test's nodes may share it."""
+
+    class Process:  # here, so that Ray sends its code: nodes cannot import tests
+        def folder(self) -> str:
+            return os.getcwd()
+
+    with cluster(1) as nodes, runtime_environment() as environment:
+        ray.init(address=nodes.address, runtime_env=environment, log_to_driver=False)
+        try:
+            process = ray.remote(num_cpus=1)(Process)
+            first = process.remote()
+            before = ray.get(first.folder.remote())
+            nodes.add("second", 1)
+            second = process.remote()
+            assert ray.get(second.folder.remote()) != before
+            assert ray.get(first.folder.remote()) == before
+        finally:
+            ray.shutdown()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

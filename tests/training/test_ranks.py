@@ -7,12 +7,14 @@ import pytest
 import torch
 from gloo import spawn
 
+from raysl import collectives
 from raysl.results.records.rows import TrialRow, read_row
 from raysl.results.storage.store import Store
+from raysl.training import trial
 from raysl.training.early_stopping import EarlyStoppingCohort
 from raysl.training.loop import Loop
 from raysl.training.model_file import read_model
-from raysl.training.paths import cohort_path
+from raysl.training.paths import checkpoint_path, cohort_path
 from raysl.training.process import Execution
 from raysl.training.settings import Asha
 from raysl.training.spec import TrialSpec
@@ -34,6 +36,25 @@ def _rank(raced_json: str, first_json: str, frozen_json: str, folder: str) -> di
     loop = Loop(frozen, store, execution)
     loop.train_epoch(loop.wrapped())
     return {"epochs": epochs, "pooled": loop.feed.pooled}
+
+
+def _leaving_rank(spec_json: str, folder: str) -> list[bool]:
+    """The second rank's machine is about to go; the first writes the checkpoints."""
+    trial.LEAVING_SECONDS = 0.0
+    spec, store = TrialSpec.model_validate_json(spec_json), Store.open(folder, create=True)
+    saved: list[bool] = []
+    execution = Execution(checkpoint_seconds=3600.0, is_node_leaving=lambda: collectives.rank() == 1)
+    run_trial(spec, store, execution, lambda epoch: saved.append(store.exists(checkpoint_path(spec.id))))
+    return saved
+
+
+@pytest.mark.slow
+def test_the_first_rank_writes_a_checkpoint_when_the_machine_of_another_is_about_to_go(
+    make_spec: Callable[..., TrialSpec], tmp_path: Path
+) -> None:
+    spec = make_spec("stages.semi.epochs=2")
+    [saved, _] = spawn(_leaving_rank, spec.model_dump_json(), str(tmp_path / "two"))
+    assert saved[0]
 
 
 @pytest.mark.slow

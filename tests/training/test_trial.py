@@ -110,6 +110,24 @@ def test_a_resumed_trial_ends_with_the_numbers_of_an_undisturbed_one(
     assert not (tmp_path / "killed" / checkpoint_path(spec.id)).exists()
 
 
+@pytest.mark.parametrize(("leaves", "kept"), [(True, [None, 1, 2, 2]), (False, [None, None, None, None])])
+def test_a_trial_on_a_machine_that_is_about_to_go_keeps_each_epoch_but_the_last(
+    leaves: bool, kept: list[int | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notice comes in the second of four epochs; the last has a model instead."""
+    monkeypatch.setattr("raysl.training.trial.LEAVING_SECONDS", 0.0)
+    spec, store = spec_of(tmp_path), Store.open(str(tmp_path / "r"), create=True)
+    found: list[int | None] = []
+
+    def report(epoch: Epoch) -> None:
+        path = checkpoint_path(spec.id)
+        found.append(checkpoint.load(store, path)["curve"][-1][0] if store.exists(path) else None)
+
+    rarely = Execution(checkpoint_seconds=3600.0, is_node_leaving=lambda: leaves and len(found) >= 1)
+    run_trial(spec, store, rarely, report)
+    assert found == kept
+
+
 def test_a_damaged_checkpoint_starts_the_trial_again(tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
     path = tmp_path / "r" / checkpoint_path(spec.id)

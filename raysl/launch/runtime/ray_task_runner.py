@@ -1,9 +1,11 @@
 """Runs a task inside Ray's processes: in Tune's own actor, or on the workers of a Train group."""
 
 from collections.abc import Callable
+from functools import partial
 
 import ray.tune
 
+from raysl.launch.runtime.leaving_node import is_node_leaving
 from raysl.launch.runtime.task_runner import Report, do_task
 from raysl.launch.runtime.tasks import Task
 from raysl.launch.runtime.worker_group import WorkerGroup
@@ -46,7 +48,7 @@ def _run_here(task: Task, report: Callable[[Report], None]) -> None:
     from ray.train.torch import TorchTrainer
 
     def do() -> None:
-        do_task(task, 0, report)
+        do_task(task, 0, report, is_node_leaving)
 
     TorchTrainer(do, scaling_config=ScalingConfig(num_workers=0)).fit()
 
@@ -54,5 +56,5 @@ def _run_here(task: Task, report: Callable[[Report], None]) -> None:
 def _run_in_group(task: Task, report: Callable[[Report], None], storage: str) -> None:
     global _group
     if _group is None or not _group.is_there:
-        _group = WorkerGroup(do_task, task.resources, storage)
+        _group = WorkerGroup(partial(do_task, is_node_leaving=is_node_leaving), task.resources, storage)
     _group.run(task, report)

@@ -24,21 +24,24 @@ Report = dict[str, Any]  # a finished epoch (0-based), and its loss
 log = logging.getLogger(__name__)
 
 
-def do_task(task: Task, rank: int, report: Callable[[Report], None]) -> None:
+def do_task(
+    task: Task, rank: int, report: Callable[[Report], None], is_node_leaving: Callable[[], bool] = lambda: False
+) -> None:
     """Train or score the trial of a task; the outcome is in the results folder and in the trial's log.
 
     report: called on rank 0 after an epoch, at most once a second.
+    is_node_leaving: says whether this machine is about to be taken away.
     Raises any exception of the training.  If scoring fails, nothing is raised: the trial has no score, and its log has
     the reason.
     """
     if isinstance(task, TrainTask):
-        _train(task, rank, report)
+        _train(task, rank, report, is_node_leaving)
     elif isinstance(task, ScoreTask) and rank == 0:
         with suppress(Exception):  # the log has the reason, and another attempt would fail the same way
             _score(task)
 
 
-def _train(task: TrainTask, rank: int, report: Callable[[Report], None]) -> None:
+def _train(task: TrainTask, rank: int, report: Callable[[Report], None], is_node_leaving: Callable[[], bool]) -> None:
     last = -math.inf
 
     def after(epoch: Epoch) -> None:
@@ -64,6 +67,7 @@ def _train(task: TrainTask, rank: int, report: Callable[[Report], None]) -> None
             resources.checkpoint_seconds,
             task.milestones,
             criteria=task.criteria,
+            is_node_leaving=is_node_leaving,
         )
         cohort = EarlyStoppingCohort(store, task.cohort, task.stop) if task.stop is not None else None
         run_trial(spec, store, execution, after, cohort, task.weights_of)
