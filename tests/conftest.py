@@ -1,5 +1,6 @@
 """Settings of every test: one thread, a cache of its own, no leftovers in the caller's folders."""
 
+import gc
 import os
 import signal
 import time
@@ -71,6 +72,22 @@ class TestByTest(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
     """Return what shares tests out: `--dist=loadgroup`, as `.ci/run` asks for, is test by test."""
     return TestByTest(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+def pytest_configure() -> None:
+    """Collect no garbage while the tests are imported: all of it stays."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, but not among what the tests have imported."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Let all of it go at the end, or libraries would report leaks."""
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

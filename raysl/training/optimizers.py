@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from raysl.errors import MethodError
 from raysl.methods._method import ParameterGroup
 from raysl.training.settings import LARS, SGD, Adam, AdamW, OptimizerSettings
+from raysl.training.uncompiled import uncompiled
 
 
 def build_optimizer(
@@ -26,11 +27,11 @@ def build_optimizer(
     parts = [_options(settings, group) for group in _all_groups(module, groups) if group.parameters]
     match settings:
         case SGD(lr=lr, momentum=momentum, nesterov=nesterov):
-            return torch.optim.SGD(parts, lr, momentum, nesterov=nesterov, fused=True)
+            return uncompiled(torch.optim.SGD)(parts, lr, momentum, nesterov=nesterov, fused=True)
         case Adam(lr=lr):
-            return torch.optim.Adam(parts, lr, (settings.beta1, settings.beta2), fused=True)
+            return uncompiled(torch.optim.Adam)(parts, lr, (settings.beta1, settings.beta2), fused=True)
         case AdamW(lr=lr):
-            return torch.optim.AdamW(parts, lr, (settings.beta1, settings.beta2), fused=True)
+            return uncompiled(torch.optim.AdamW)(parts, lr, (settings.beta1, settings.beta2), fused=True)
         case LARS():
             return LayerwiseAdaptive(parts, settings)
 
@@ -66,6 +67,7 @@ def _options(settings: OptimizerSettings, group: ParameterGroup) -> dict[str, An
     return {"params": [*group.parameters], "lr": settings.lr * group.lr, "weight_decay": decay}
 
 
+@uncompiled
 class LayerwiseAdaptive(Optimizer):
     """LARS (You et al. 2017, arXiv:1708.03888, algorithm 1), per parameter w with gradient g:
 

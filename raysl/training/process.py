@@ -14,6 +14,7 @@ from raysl.errors import ResourcesError
 from raysl.results.criteria import CriterionName
 from raysl.training.malloc import keep_freed_memory
 from raysl.training.spec import STREAMS, RandomStream, TrialSpec
+from raysl.training.uncompiled import set_deterministic
 
 CUDA_CONTEXT = 600 << 20  # bytes, roughly, that a process needs on a GPU in addition to its tensors
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -87,7 +88,7 @@ def prepare_process(spec: TrialSpec, execution: Execution) -> torch.device:
     """Set threads, determinism, memory and the seed of the initialisation in this process."""
     device = torch.device(execution.device)
     torch.set_num_threads(execution.threads)
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    set_deterministic(device.type == "cpu")
     # By default, deterministic torch fills all new memory, in case it is read before it is written; nothing reads it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cpu":

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
+from raysl.training.uncompiled import set_deterministic
+
 
 @contextmanager
 def kept_torch_state() -> Iterator[None]:
@@ -20,7 +22,7 @@ def kept_torch_state() -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+            set_deterministic(deterministic, warn_only=warns)
             torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
             torch.backends.cudnn.benchmark = tuned
             torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = rounded

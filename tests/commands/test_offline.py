@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny import here
 
 from raysl.api import costing
 from raysl.api.search_request import SearchRequest, read_request
-from raysl.config.document import read_document
 from raysl.data.registry.expected import expected_facts, is_missing, stand_in
 from raysl.data.registry.sets import KNOWN
 from raysl.data.settings import DataSettings
@@ -21,9 +21,15 @@ from raysl.training.step_benchmark import Cost
 SPACES = Path(__file__).parents[2] / "search_spaces"
 FILES = sorted([*SPACES.glob("tables/*.yaml"), *SPACES.glob("*.yaml")])
 PAPERS = {"paper", *KNOWN} - {"digits"}  # profiles that are a paper's protocol
-SCALES = [
-    (file, profile) for file in FILES for profile in read_document(file).values.get("profiles", {}) if profile in PAPERS
-]
+
+
+def profiles_of(file: Path) -> dict[str, object]:
+    """Return an experiment's profiles; libyaml reads them in a tenth of the time, and each process collects all."""
+    profiles: dict[str, object] = yaml.load(file.read_bytes(), yaml.CSafeLoader).get("profiles", {})
+    return profiles
+
+
+SCALES = [(file, profile) for file in FILES for profile in profiles_of(file) if profile in PAPERS]
 
 
 @pytest.fixture(autouse=True)
