@@ -99,7 +99,8 @@ def experiment_digest(experiment: Experiment) -> str:
     names = ("data", "model", "probes")
     facts = {name: getattr(experiment, name).model_dump(mode="json", exclude_none=True) for name in names}
     stages = [[stage.name, *_searched(stage)] for stage in experiment.stages]
-    return _digest([IDENTITY_VERSION, facts, experiment.seeds, dict(experiment.streams), stages], size=8)
+    design = [] if experiment.design is None else [str(experiment.design)]
+    return _digest([IDENTITY_VERSION, facts, experiment.seeds, dict(experiment.streams), stages, *design], size=8)
 
 
 def stage_id(
@@ -162,6 +163,7 @@ def stage_record(
         objectives=objectives if len(objectives) > 1 else (),
         race=experiment.race_of(stage),
         ties=stage.settings.ties,
+        design=experiment.design,
     )
 
 
@@ -201,7 +203,8 @@ def _start_ends(experiment: Experiment, stage: Stage) -> int | None:
 def _spec(
     experiment: Experiment, config: Config, data: TrialData, seed: int, start: str | None, start_ends: int | None
 ) -> TrialSpec:
-    settings = config.settings
+    settings, design = config.settings, experiment.design
+    varied = {} if design is None else design.streams(seed)
     return TrialSpec(
         data=data,
         model=experiment.model,
@@ -218,7 +221,7 @@ def _spec(
         probe=None if settings.probe == "linear_svm" else settings.probe,
         freeze=settings.freeze,
         seed=seed,
-        streams=dict(experiment.streams),
+        streams={**experiment.streams, **varied},
         probes=experiment.probes.only(
             "linear_svm" if settings.probe == "classifier" or settings.probe == "segmentation" else settings.probe
         ),
