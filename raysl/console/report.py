@@ -60,11 +60,8 @@ def _show_stages(
         selection = chosen.get(stage_id)
         rows = _best(configs, selection, most) if most is not None and len(configs) > most else configs
         ends = {} if intervals is None else interval_ends(trials[stage_id], intervals)
-        draw(
-            console,
-            _title(configs[0], trials[stage_id]),
-            [_shorter(row, ends.get(row["config_id"], {})) for row in _ranked(_leaderboard(rows))],
-        )
+        shown = [_shorter(row, ends.get(row["config_id"], {})) for row in _ranked(_leaderboard(rows))]
+        draw(console, _title(configs[0], trials[stage_id]), shown)
         if intervals is not None:
             console.print(brackets_text(trials[stage_id], intervals), markup=False, soft_wrap=True)
         if len(rows) < len(configs):
