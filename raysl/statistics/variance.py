@@ -10,14 +10,14 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raysl.statistics.intervals import SEED, Interval, percentiles
+from raysl.statistics.intervals import RESAMPLES, SEED, Interval, percentiles
 
 Reals = NDArray[np.float64]
-DRAWS = 20_000
 Effect = tuple[int, ...]  # places of the factors that it combines
 
 
@@ -48,8 +48,7 @@ def components(values: Reals, *, nested: bool) -> list[Component]:
     effects, freedoms = _effects(values.shape, nested), _freedoms(values.shape, nested)
     squares = np.array([_sum_of_squares(values, effect, nested) for effect in effects]) / freedoms
     inverse = np.linalg.inv(_expected(values.shape, effects))
-    drawn = np.random.default_rng(SEED).chisquare(freedoms, size=(DRAWS, len(effects)))
-    draws = freedoms * squares / drawn @ inverse.T
+    draws = squares / _drawn(tuple(freedoms.tolist())) @ inverse.T
     found = np.maximum(inverse @ squares, 0.0)
     # Of draws that are cut off only as shares: else the whole variance could never be one component's.
     shares, drawn_shares = _shares(found), np.clip(_shares(draws), 0.0, 1.0)
@@ -65,6 +64,14 @@ def components(values: Reals, *, nested: bool) -> list[Component]:
         )
         for place, effect in enumerate(effects)
     ]
+
+
+@lru_cache(maxsize=8)
+def _drawn(freedoms: tuple[int, ...]) -> Reals:
+    """Return draws of chi-squared quantities over their degrees of freedom, the same for each design of these."""
+    drawn = np.random.default_rng(SEED).chisquare(freedoms, size=(RESAMPLES, len(freedoms)))
+    quotients: Reals = drawn / freedoms
+    return quotients
 
 
 def variance_of_mean(found: Sequence[Component], levels: Sequence[int]) -> float:

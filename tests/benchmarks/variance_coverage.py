@@ -2,8 +2,8 @@
 
     uv run python tests/benchmarks/variance_coverage.py [--designs 2000]
 
-Prints, for each design, each component's truth, mean estimate (before it is cut off at 0 it is unbiased), and coverage
-of the intervals of its variance and its share.
+Prints, for each design, each component's truth, its mean estimate, which is too high where estimates are cut off at 0,
+and the coverage of the intervals of its variance and its share.
 """
 
 import argparse

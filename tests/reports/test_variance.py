@@ -115,6 +115,17 @@ def test_every_form_has_the_same_numbers(made: Callable[..., str]) -> None:
         assert "residual (labels x init, split, order, augmentation)" in " ".join(printed.split())
 
 
+def test_the_residual_has_the_streams_that_follow_the_seed(made: Callable[..., str]) -> None:
+    design, levels = SeedDesign(("split", "init"), "crossed"), (3, 2)
+
+    def fixed(params: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        streams = {**design.streams(seed), "order": 7}
+        return planted(design, levels, 1.0, 1.0, 1.0)(params, seed) | {"spec": json.dumps({"streams": streams})}
+
+    [found] = facts(made(("swept", ONE, fixed), design=design, levels=levels))
+    assert found["in_residual"] == ["augmentation"]  # the labelled images follow the split
+
+
 def test_another_metric_and_a_stage_or_config_may_be_named(made: Callable[..., str]) -> None:
     uri = crossed(made)
     [found] = facts(f"{uri}:swept:c0", "--metric", "seconds")
@@ -172,6 +183,8 @@ def test_nothing_takes_cells_for_independent_seeds(made: Callable[..., str], tmp
         assert here(*(str(one).replace(uri, independent) for one in arguments)).returncode == 0
     shown = here("show", uri, "--intervals", "t").stdout
     assert "no intervals: its seeds are cells of labels x init" in shown
+    tables = [here("show", one, "--intervals", "t").stdout.partition("intervals:")[0] for one in (uri, independent)]
+    assert [" to " in table or bool(re.search(r"\d \[\d", table)) for table in tables] == [False, True]
     assert "no intervals" not in here("show", independent, "--intervals", "t").stdout
     assert json.loads(here("show", uri, "--format", "json").stdout)["configs"][0]["in_tie_set"] is None
     page, other = tmp_path / "page.html", tmp_path / "other.html"

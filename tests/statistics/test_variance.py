@@ -11,7 +11,7 @@ from raysl.statistics.variance import components, variance_of_mean
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from variance_coverage import coverage, simulated
 
-ROUGHLY = 0.02  # of a share of 1000 designs
+ROUGHLY = 0.03  # of a share of 500 designs
 TRUTH = {(0,): 4.0, (1,): 1.0, (0, 1): 0.5}
 
 
@@ -62,6 +62,17 @@ def test_one_factor_is_the_variance_over_it() -> None:
     assert one.share_interval == (1.0, 1.0)
 
 
+def test_the_residual_may_be_the_whole_variance() -> None:
+    values = np.random.default_rng(4).normal(size=(4, 3))
+    alone = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    found = components(alone, nested=False)
+    assert [one.share for one in found] == pytest.approx([0.0, 0.0, 1.0])
+    assert found[-1].share_interval == (1.0, 1.0)
+    assert found[0].share_interval == (0.0, 0.0)
+    noise = np.random.default_rng(5).normal(size=(4, 3, 3))
+    assert components(noise, nested=False)[-1].share_interval[1] == 1.0
+
+
 def test_equal_values_have_no_components() -> None:
     found = components(np.full((2, 2), 3.0), nested=False)
     assert {(one.variance, one.share, *one.share_interval) for one in found} == {(0.0, 0.0, 0.0, 0.0)}
@@ -92,7 +103,7 @@ def test_the_variance_of_the_mean_is_that_of_many_means(nested: bool, levels: tu
 def test_95_percent_intervals_hold_the_truth_at_least_about_so_often(
     levels: tuple[int, ...], nested: bool, truth: dict[tuple[int, ...], float]
 ) -> None:
-    for effect, _, variance, share in coverage(levels, nested, truth, 1000):
+    for effect, _, variance, share in coverage(levels, nested, truth, 500):
         assert variance > 0.95 - ROUGHLY, effect
         assert share > 0.95 - ROUGHLY, effect
         if effect == tuple(range(len(levels))):  # an exact interval
