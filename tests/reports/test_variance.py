@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from tiny import here, inline, write
 
+from raysl.reports.regrets import regret
+from raysl.reports.stages import read_stages
 from raysl.results.records.rows import read_rows
 from raysl.results.records.seed_design import SeedDesign
 from raysl.results.storage.store import Store
@@ -172,7 +174,7 @@ TWO = [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}]
 def test_nothing_takes_cells_for_independent_seeds(made: Callable[..., str], tmp_path: Path) -> None:
     def outcome(params: Mapping[str, Any], seed: int) -> dict[str, Any]:
         value = 0.5 + params["optimizer.lr"] + seed / 100
-        return {"probe_accuracy": value, "test_accuracy": value}
+        return {"probe_accuracy": value, "test_accuracy": 0.7 - value + 0.01 * (seed % 2) * (value < 0.55)}
 
     independent = made(("swept", TWO, outcome), name="independent", num_seeds=4)
     uri = made(("swept", TWO, outcome), design=CROSSED, levels=(2, 2))
@@ -181,6 +183,8 @@ def test_nothing_takes_cells_for_independent_seeds(made: Callable[..., str], tmp
         assert refused.returncode == 2
         assert "cells of labels x init, which share levels" in refused.stderr
         assert here(*(str(one).replace(uri, independent) for one in arguments)).returncode == 0
+    regrets = [regret(stage) for one in (uri, independent) for stage in read_stages([one])]
+    assert [one.interval is None for one in regrets] == [True, False]
     shown = here("show", uri, "--intervals", "t").stdout
     assert "no intervals: its seeds are cells of labels x init" in shown
     tables = [here("show", one, "--intervals", "t").stdout.partition("intervals:")[0] for one in (uri, independent)]

@@ -18,6 +18,7 @@ from raysl.results.records.paper_tables import (
     write_paper_tables,
 )
 from raysl.results.records.rows import Score, TrialRow
+from raysl.results.records.seed_design import SeedDesign
 from raysl.results.records.stages import Ineligible, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
 from raysl.results.tables.build import Tables, build
@@ -52,9 +53,12 @@ PAPER = PaperTables(
 def results(make_stage: Make, make_row: Make, make_selection: Make) -> Callable[..., Tables]:
     """Return the tables of two stages: c0 of the first is selected, nothing of the second."""
 
-    def make(accuracies: dict[str, float], start: str | None = None) -> Tables:
+    def make(accuracies: dict[str, float], start: str | None = None, design: SeedDesign | None = None) -> Tables:
         spec = json.dumps({"start": start})
-        stages: list[StageRecord] = [make_stage(), make_stage(stage_id="s1", stage="other")]
+        stages: list[StageRecord] = [
+            make_stage(design=design),
+            make_stage(stage_id="s1", stage="other"),
+        ]
         rows: dict[str, TrialRow] = {f"t{i}": make_row(trial_id=f"t{i}", spec=spec) for i in range(4)}
         scores = {trial_id: Score(trial_id, {"accuracy": value}, 100, "{}") for trial_id, value in accuracies.items()}
         nothing: dict[str, Any] = {"config_id": None, "trial_ids": (), "reason": "no config is eligible"}
@@ -92,6 +96,13 @@ def test_the_standard_error_is_that_of_the_mean_over_the_seeds(results: Callable
     assert values["theirs", "a"].standard_error is None
     one_seed = replace(values["ours", "a"], ours=(50.0, None), trial_ids=("t0",))
     assert one_seed.standard_error is None
+
+
+def test_seeds_that_are_cells_of_a_design_have_no_standard_error(results: Callable[..., Tables]) -> None:
+    design = SeedDesign(("labels", "init"), "crossed")
+    value = compared(results({"t0": 0.70, "t1": 0.74}, design=design))["ours", "a"]
+    assert value.ours is not None
+    assert value.standard_error is None
 
 
 def test_a_seed_without_a_score_is_never_averaged_away(results: Callable[..., Tables]) -> None:
