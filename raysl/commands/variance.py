@@ -143,7 +143,7 @@ def _facts(one: Analysis) -> dict[str, Any]:
         "standard_error": one.error,
         "components": [
             {
-                "source": " x ".join(one.factors[place] for place in own.effect),
+                "source": source,
                 "freedom": own.freedom,
                 "mean_square": own.mean_square,
                 "variance": own.variance,
@@ -151,7 +151,7 @@ def _facts(one: Analysis) -> dict[str, Any]:
                 "share": own.share,
                 "share_interval": list(own.share_interval),
             }
-            for own in one.found
+            for source, own in zip(one.sources, one.found, strict=True)
         ],
         "repetitions": [_repetition_facts(one, more) for more in one.repetitions],
     }

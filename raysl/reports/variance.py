@@ -68,14 +68,19 @@ class Analysis:
         return self.stage.design
 
     @property
-    def names(self) -> list[str]:
-        """What the components are called."""
+    def sources(self) -> list[str]:
+        """The factor or the interaction of each component."""
         is_nested = self.design.kind == "nested"
-        texts = [
+        return [
             self.factors[one.effect[-1]] if is_nested else " x ".join(self.factors[place] for place in one.effect)
             for one in self.found
         ]
-        return [*texts[:-1], f"residual ({', '.join([texts[-1], *self.unnamed])})"]
+
+    @property
+    def names(self) -> list[str]:
+        """What the components are called; the last one is the residual, with the streams that are in it."""
+        *others, last = self.sources
+        return [*others, f"residual ({', '.join([last, *self.unnamed])})"]
 
     @property
     def unnamed(self) -> list[RandomStream]:

@@ -78,7 +78,9 @@ def test_planted_components_of_a_nested_design_are_found(made: Callable[..., str
     design = SeedDesign(("init", "order"), "nested")
     [found] = facts(made(("swept", ONE, planted(design, (30, 6), 2.0, 1.0, 0.0)), design=design, levels=(30, 6)))
     assert [one["variance"] for one in found["components"]] == pytest.approx([4.0, 1.0], rel=0.15)
+    assert [one["source"] for one in found["components"]] == ["init", "order"]
     assert found["design"] == "nested"
+    assert {one["factor"]: one["trials"] for one in found["repetitions"]} == {"init": 6, "order": 30}
 
 
 def test_the_error_of_the_mean_and_what_lowers_it_at_least_cost(made: Callable[..., str]) -> None:
