@@ -47,6 +47,7 @@ for _command in (
     reading.show,
     reading.table,
     reading.seeds,
+    reading.variance,
     reading.compare,
     reading.report,
     models.models,

@@ -48,7 +48,12 @@ def _facts(experiment: Experiment, datas: Datas) -> dict[str, Any]:
                 "least_trials": least_trials(experiment, stage),
                 "space": {key: str(dimension) for key, dimension in stage.space.items()} if stage.adaptive else {},
                 "trials": [
-                    {"id": one.spec.id if known else None, "params": one.params, "seed": one.spec.seed}
+                    {
+                        "id": one.spec.id if known else None,
+                        "params": one.params,
+                        "seed": one.spec.seed,
+                        "streams": one.spec.streams,
+                    }
                     for one in trials
                 ],
             }
@@ -89,7 +94,7 @@ def least_trials(experiment: Experiment, stage: Stage) -> int:
 def num_trials_text(experiment: Experiment, stage: Stage, most: int) -> str:
     """Return the number of trials of a stage, as text: the least and the most if its configs are raced."""
     race = stage.race
-    if stage.extends:
+    if stage.settings.search.extend:
         return f"{most} trials, and more while the best is at an end of its grid"
     if race is None:
         return f"{most} trials"
@@ -123,12 +128,19 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: dict[s
     for trial, weights in zip_longest(trials[:MOST_LISTED], names[:MOST_LISTED]):
         shared = _shared_text(trial, seen.get(weights))
         name = "" if stage.start_from else "-  " if is_unknown(trial) else f"{trial.spec.id}  "
-        line = f"  {name}{params_text(trial.params)} seed={trial.spec.seed}{shared}"
+        line = f"  {name}{params_text(trial.params)} seed={trial.spec.seed}{_levels_text(experiment, trial)}{shared}"
         console.print(line, markup=False, highlight=False)
     if len(trials) > MOST_LISTED:
         console.print(f"  and {len(trials) - MOST_LISTED:,} more")
     for trial, weights in zip(trials, names, strict=False):
         seen.setdefault(weights, trial.spec.id)
+
+
+def _levels_text(experiment: Experiment, trial: Trial) -> str:
+    if experiment.design is None:
+        return ""
+    varied = {str(stream): trial.spec.streams[stream] for stream in experiment.design.factors}
+    return f" ({params_text(varied)})"
 
 
 def _shared_text(trial: Trial, earlier: str | None) -> str:

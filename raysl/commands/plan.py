@@ -90,7 +90,7 @@ def _show_experiment(planned: ExperimentPlan, console: Console) -> None:
     ]
     print_table(console, title, [Column(name, left=name == "stage", key=name == "stage") for name in COLUMNS], rows)
     for stage in planned.experiment.stages:
-        if stage.race is not None or stage.extends:
+        if stage.race is not None or stage.settings.search.extend:
             text = num_trials_text(planned.experiment, stage, len(stage.configs) * len(planned.experiment.seeds))
             counted = "those of all" if stage.race is not None else "without these"
             console.print(f"{stage.name}: {text}; times and costs are {counted}", markup=False, soft_wrap=True)

@@ -1,6 +1,7 @@
 """Reads an experiment from YAML, and checks all of it before anything starts."""
 
 import itertools
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,10 @@ from raysl.config.space import KINDS, read_space, refuse_other_grids, substitute
 from raysl.config.stages import check_rules, check_stages, settings_kind
 from raysl.data.settings import DataSettings
 from raysl.errors import choices, quoted
+from raysl.results.records.seed_design import LARGEST_SEED, RandomStream, SeedDesign, cells, dependence_text, paired
 from raysl.search.experiment import MOST_TRIALS, Config, Experiment, ExperimentSettings, Resources, Stage
 from raysl.search.sampling import draw
+from raysl.search.settings import MOST_SEEDS
 from raysl.search.space import Dimension, IntRange, Space
 from raysl.search.vote import Vote
 
@@ -42,13 +45,13 @@ def load(
         )
     refuse_other_grids(document)
     top = validated(ExperimentSettings, document.values, (), document)
-    seeds = _read_seeds(top, document)
+    seeds, design = _read_seeds(top, document)
     for name in {"name", *KINDS} & set(top.stages):
         raise ConfigError(f"{document.place(('stages', name))}: stages.{name}: a stage cannot be called {name!r}")
     stages = tuple(_read_stage(name, values, top.data, document) for name, values in top.stages.items())
     check_stages(stages, document, has_weights=top.model.weights is not None)
     _check_workers(stages, top.resources, document)
-    _check_ties(stages, seeds, document)
+    _check_tests(stages, seeds, design, document)
     experiment = Experiment(
         name=top.name,
         profile=unicodedata.normalize("NFC", profile or ""),
@@ -61,6 +64,7 @@ def load(
         probes=top.probes,
         stages=stages,
         places={dotted(path): place for path, place in document.places.items()},
+        design=design,
     )
     _check_trials(experiment, document)
     for stage in stages:
@@ -68,12 +72,35 @@ def load(
     return experiment
 
 
-def _read_seeds(top: ExperimentSettings, document: Document) -> tuple[int, ...]:
-    """Return the seeds; a number of seeds is the seeds from 0 on."""
+def _read_seeds(top: ExperimentSettings, document: Document) -> tuple[tuple[int, ...], SeedDesign | None]:
+    """Return the seeds, and the design whose cells they number; a number of seeds is the seeds from 0 on."""
+    if isinstance(top.seeds, dict):
+        return _read_design(top.seeds, top, document)
+    if "design" in top.model_fields_set:
+        raise ConfigError(
+            f"{document.place(('design',))}: design: of seeds that are levels of streams, as in "
+            "seeds: {labels: 4, init: 3}; leave design out"
+        )
     seeds = tuple(range(top.seeds)) if isinstance(top.seeds, int) else tuple(top.seeds)
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"{document.place(('seeds',))}: seeds: a seed is named twice: {quoted(list(seeds))}")
-    return seeds
+    return seeds, None
+
+
+def _read_design(
+    levels: Mapping[RandomStream, int], top: ExperimentSettings, document: Document
+) -> tuple[tuple[int, ...], SeedDesign]:
+    for name in levels:
+        if name in top.streams:
+            place = document.place(("streams", name))
+            raise ConfigError(f"{place}: streams.{name}: a seed of a stream that seeds varies; leave one of both out")
+    where, num = f"{document.place(('seeds',))}: seeds", math.prod(levels.values())
+    if num > MOST_SEEDS:
+        raise ConfigError(f"{where}: {num:,} cells of {quoted(dict(levels))}; at most {MOST_SEEDS:,}")
+    seeds = tuple(sorted(map(paired, cells(tuple(levels.values())))))
+    if seeds[-1] > LARGEST_SEED:
+        raise ConfigError(f"{where}: {quoted(dict(levels))}: too many levels of one of {len(levels)} streams")
+    return seeds, SeedDesign(tuple(levels), top.design)
 
 
 def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, document: Document) -> Stage:
@@ -149,6 +176,21 @@ def _check_workers(stages: Sequence[Stage], resources: Resources, document: Docu
             raise ConfigError(
                 f"{place}: resources.workers: {resources.workers} workers cannot share batches of "
                 f" {smallest} ({dotted(('stages', stage.name, 'batch_size'))}); at most {smallest}"
+            )
+
+
+def _check_tests(stages: Sequence[Stage], seeds: Sequence[int], design: SeedDesign | None, document: Document) -> None:
+    """Refuse tests over seeds where no test holds."""
+    if design is None:
+        _check_ties(stages, seeds, document)
+        return
+    for stage in stages:
+        tests = {"ties": stage.settings.ties == "cheapest", "search.race": stage.race is not None}
+        for key in (key for key, is_asked in tests.items() if is_asked):
+            path = ("stages", stage.name, *key.split("."))
+            raise ConfigError(
+                f"{document.place(path)}: {dotted(path)}: tests differences over independent seeds, but "
+                f"{dependence_text(str(design))}; leave it out, or give seeds as a number"
             )
 
 

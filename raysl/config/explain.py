@@ -48,11 +48,14 @@ def validated(model: type[Model], values: Any, path: Path_, document: Document) 
 
 
 def _innermost(findings: Mapping[Path_, list[Any]]) -> dict[Path_, list[Any]]:
-    """Return findings without those that a mapping is no word of a list, if one below says what is wrong with it."""
+    """Return findings without those that a mapping is of no other type, if one below says what is wrong with it."""
 
     def is_outer(path: Path_, found: list[Any]) -> bool:
-        no_word = all(one["type"] == "literal_error" and isinstance(one["input"], Mapping) for one in found)
-        return no_word and any(other[: len(path)] == path != other for other in findings)
+        no_other = all(
+            isinstance(one["input"], Mapping) and (one["type"] == "literal_error" or one["type"].endswith("_type"))
+            for one in found
+        )
+        return no_other and any(other[: len(path)] == path != other for other in findings)
 
     return {path: found for path, found in findings.items() if not is_outer(path, found)}
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from raysl.console.fitted_table import Column, print_table
-from raysl.console.interval_ends import interval_ends
+from raysl.console.interval_ends import brackets_text, interval_ends
 from raysl.console.screen import write_json
 from raysl.outgoing import presentable
 from raysl.outgoing.harmless import one_line
@@ -21,7 +21,7 @@ from raysl.results.tables.build import Tables
 from raysl.results.tie_text import tie_text
 from raysl.search.grid_ends import grid_ends
 from raysl.search.rules import OBJECTIVES, RULES, Rule
-from raysl.statistics.intervals import WORDS, Interval
+from raysl.statistics.intervals import Interval
 
 Rows = list[dict[str, Any]]
 SCORERS = {"classifier": "its classifier", "knn": "its nearest neighbours", "clustering": "clustering"}  # by probe
@@ -62,13 +62,10 @@ def _show_stages(
         rule = RULES[selection["rule"]] if selection is not None else None
         rows = _best(configs, selection, most) if most is not None and len(configs) > most else configs
         ends = {} if intervals is None else interval_ends(trials[stage_id], intervals)
-        draw(
-            console,
-            _title(configs[0], trials[stage_id]),
-            [_shorter(row, ends.get(row["config_id"], {}), rule) for row in _ranked(_leaderboard(rows))],
-        )
+        shown = [_shorter(row, ends.get(row["config_id"], {}), rule) for row in _ranked(_leaderboard(rows))]
+        draw(console, _title(configs[0], trials[stage_id]), shown)
         if intervals is not None:
-            console.print(f"brackets: {WORDS[intervals]}", markup=False, soft_wrap=True)
+            console.print(brackets_text(trials[stage_id], intervals), markup=False, soft_wrap=True)
         if len(rows) < len(configs):
             more = f"and {len(configs) - len(rows)} more configs: `raysl show {uri}`"
             console.print(more, markup=False, soft_wrap=True)

@@ -28,6 +28,7 @@ from raysl.reports import (
     times,
     tsne,
     umap,
+    variance,
 )
 from raysl.reports.crossed import grid as crossed
 from raysl.reports.projections import NUM_IMAGES, draw_stages
@@ -179,6 +180,10 @@ _TYPES = (
     FigureType(
         "seeds", "the best configs against the selected, by seed", f"{pairs.NOTE}. {pairs.CAUTION}", pairs.obstacle,
         partial(pairs.draw, note=""),
+    ),
+    FigureType(
+        "variance", "what each random stream explains of the spread", variance.NOTE, variance.obstacle,
+        partial(variance.draw, note=""),
     ),
     FigureType(
         "times", "training time of the trials", times.NOTE, times.obstacle,

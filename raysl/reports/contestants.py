@@ -10,6 +10,7 @@ from raysl.errors import ResultsError, UserError, choices
 from raysl.reports.searched import MEASURES, own_trials
 from raysl.reports.stages import Row, Searched, attack, read_stages, source
 from raysl.results.records.rows import spec_of
+from raysl.results.records.seed_design import dependence_text
 from raysl.results.storage.store import Store
 
 FORMS = "DIR, DIR:STAGE or DIR:STAGE:CONFIG"
@@ -138,6 +139,9 @@ def _key(side: Side, with_stage: bool) -> Task:
 
 
 def _task(name: str, given: Sequence[str], sides: Sequence[Side], column: str | None) -> ComparedTask:
+    for who, side in zip(given, sides, strict=True):
+        if side.stage.design is not None:
+            raise UserError(f"{who}: {name}: {dependence_text(str(side.stage.design))}")
     column = column or sides[0].stage.metric.test
     trials = [side.trials() for side in sides]
     seeds = sorted(set.intersection(*(set(one) for one in trials)))
@@ -175,5 +179,5 @@ def _drawn(stage: Searched, trial: Row) -> Mapping[str, object]:
         "train_fraction": data.get("train_fraction"),
         "labels": data.get("labels"),
         "draw": data.get("draw"),
-        "the seed of the split": streams.get("split", trial["seed"]),
+        "the seed of the split": streams.get("labels", streams.get("split", trial["seed"])),
     }

@@ -12,6 +12,7 @@ from raysl.reports import figures
 from raysl.reports.searched import MEASURES, own_trials, ranking, rule_of
 from raysl.reports.stages import Row, Searched, short_text
 from raysl.results.criteria import VOTE
+from raysl.results.records.seed_design import dependence_text
 from raysl.statistics.intervals import t_interval
 
 MOST_CONFIGS = 6
@@ -50,6 +51,8 @@ def obstacle(stage: Searched) -> str:
         return "the selected config has lost a trial; the search's command trains it again"
     if len(ranking(stage)) < 2:
         return "one eligible config, and nothing to compare it with"
+    if stage.design is not None:
+        return dependence_text(str(stage.design))
     return "" if len(stage.selected) > 1 else "one seed, and differences over seeds need two"
 
 

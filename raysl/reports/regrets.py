@@ -44,8 +44,10 @@ class Regret:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % t interval of the mean of the paired differences; None for one seed, or one config."""
-        return None if self.best is self.selected else interval(self.differences)
+        """The 95 % t interval of the mean of the paired differences; None for one seed, one config, or typed seeds."""
+        if self.best is self.selected or self.stage.design is not None:
+            return None
+        return interval(self.differences)
 
     @property
     def num_tied_best(self) -> int:

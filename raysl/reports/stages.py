@@ -15,6 +15,7 @@ from raysl.outgoing.harmless import harmless, one_line
 from raysl.results import read as read_tables
 from raysl.results.metrics import Metric, of_data
 from raysl.results.records.features import Features, read_features, read_masks
+from raysl.results.records.seed_design import SeedDesign
 from raysl.results.records.segmented import Segmented
 from raysl.results.storage.file_systems import without_keys
 from raysl.results.tables.build import Tables
@@ -61,6 +62,12 @@ class Searched:
     def method(self) -> str:
         """The learning method; empty where no trial has ended."""
         return next((str(trial["method"]) for trial in self.trials if trial["method"]), "")
+
+    @property
+    def design(self) -> SeedDesign | None:
+        """The design whose cells its seeds number; None where they are independent."""
+        text = self.trials[0]["seed_design"]
+        return None if text is None else SeedDesign.parse(text)
 
     def seed(self, seed: int | None) -> tuple[Row, ...]:
         """Return the selected trial of a seed, or those of all seeds where it is None.

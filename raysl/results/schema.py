@@ -99,6 +99,12 @@ TRIALS = _schema(
         "id of the trial that these weights and seconds are of; null if this trial was trained itself",
     ),
     nullable("spec", _TEXT, "JSON of everything that decides the trial's numbers"),
+    nullable(
+        "seed_design",
+        _TEXT,
+        "random streams that vary over the seeds: `labels x init` (crossed) or `labels > init` (nested); null where "
+        "all follow the seed",
+    ),
 )
 
 CURVES = _schema(

@@ -43,12 +43,12 @@ def _with_ties(
 ) -> list[ConfigSummary]:
     """Return summaries that say which configs are in the tie set, where a second seed allows a test.
 
-    A vote has no tie set, because no seed has a value of it.
+    A vote has no tie set, because no seed has a value of it; nor have cells of a design, which are not independent.
     """
     rule, members = RULES[record.rule], by_config(record)
     known = [summary for summary in summaries if summary.eligible and rule.column in summary.means]
     seeds = {seed: place for place, seed in enumerate(sorted({member.seed for member in record.members}))}
-    if len(known) < 2 or all(summary.num_seeds < 2 for summary in known):
+    if len(known) < 2 or record.design is not None or all(summary.num_seeds < 2 for summary in known):
         return list(summaries)
     values = np.full((len(known), len(seeds)), np.nan)
     for place, summary in enumerate(known):

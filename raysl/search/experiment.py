@@ -13,6 +13,7 @@ from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
 from raysl.results.criteria import CRITERIA, CriterionName, asked_for
 from raysl.results.metrics import ProbeRule, probe_rules
+from raysl.results.records.seed_design import Kind, RandomStream, SeedDesign
 from raysl.results.records.stages import AnyRule, Race, Rule, Ties
 from raysl.search.resources import Resources as Resources
 from raysl.search.settings import MOST_SEEDS, Objective, RaceSettings, SearchSettings
@@ -20,7 +21,6 @@ from raysl.search.space import Space
 from raysl.search.vote import Vote
 from raysl.settings import Settings
 from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
-from raysl.training.spec import RandomStream
 
 MOST_TRIALS = 50_000  # of all experiments of a file
 MOST_STAGES = 100
@@ -28,6 +28,7 @@ MOST_MILESTONES = 100
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]  # the range that scikit-learn accepts
+Levels = Annotated[int, Ge(1), Le(MOST_SEEDS)]
 
 
 def _given(search: Any) -> Any:
@@ -121,9 +122,14 @@ class ExperimentSettings(Settings):
     name: names the results folder and the MLflow experiment.
     data: the images, and how many of them carry labels.
     model: the encoder.
-    seeds: a number of seeds (0, 1, ...), or a list of them; each config is trained with every one.
-    streams: the seeds of named random streams that do not follow the trial's seed: `split` (the test split and the
-        labelled subset), `init` (initial weights), `order` (batches) and `augmentation` (views).
+    seeds: a number of seeds (0, 1, ...), or a list of them; each config is trained with every one. Or numbers of levels
+        of random streams, such as `{labels: 4, init: 3}`: each config is trained in every cell of such a design, for
+        `raysl variance`.
+    design: of seeds that are levels of streams: `crossed` combines every level of each stream with every one of the
+        others; `nested` has new levels of a stream within each level of those before it.
+    streams: the seeds of named random streams that do not follow the trial's seed: `labels` (the labelled subset; it
+        follows `split`), `split` (the unlabelled subset and the probes' draws too), `init` (initial weights), `order`
+        (batches) and `augmentation` (views).
     resources: the resources of one trial.
     probes: the settings of the probes.
     stages: the stages by name, in the order in which they are searched.
@@ -132,7 +138,10 @@ class ExperimentSettings(Settings):
     name: Name
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
-    seeds: Annotated[int, Ge(1), Le(MOST_SEEDS)] | Annotated[list[Seed], MinLen(1), MaxLen(MOST_SEEDS)] = 5
+    seeds: (
+        Levels | Annotated[list[Seed], MinLen(1), MaxLen(MOST_SEEDS)] | Annotated[dict[RandomStream, Levels], MinLen(1)]
+    ) = 5
+    design: Kind = "crossed"
     streams: dict[RandomStream, Seed] = Field(default_factory=dict)
     resources: Resources = Resources()
     probes: ProbesSettings = ProbesSettings()
@@ -190,11 +199,6 @@ class Stage:
         return self.settings.search.race
 
     @property
-    def extends(self) -> bool:
-        """Whether its grid grows while the selected config lies at an end."""
-        return self.settings.search.extend
-
-    @property
     def objectives(self) -> tuple[AnyRule | Objective, ...]:
         """The objectives of the search; by default the value that `select` compares."""
         return tuple(self.settings.search.objectives) or (self.select,)
@@ -226,6 +230,7 @@ class Experiment:
     """A whole experiment, every value checked.
 
     data: the settings that stages share, unless a stage has its own.
+    design: of typed seeds, whose cells `seeds` numbers; None if every stream follows the seed.
     variant: overrides, by path, that distinguish it from experiments of the same name, profile, data and model in one
         command; mostly empty.
     places: dotted key -> where it was written (`file.yaml:12`, `--set a.b=1`), for messages.
@@ -242,6 +247,7 @@ class Experiment:
     probes: ProbesSettings
     stages: tuple[Stage, ...]
     places: Mapping[str, str]
+    design: SeedDesign | None = None
 
     @property
     def num_trials(self) -> int:

@@ -99,7 +99,8 @@ def experiment_digest(experiment: Experiment) -> str:
     names = ("data", "model", "probes")
     facts = {name: getattr(experiment, name).model_dump(mode="json", exclude_none=True) for name in names}
     stages = [[stage.name, *_searched(stage)] for stage in experiment.stages]
-    return _digest([IDENTITY_VERSION, facts, experiment.seeds, dict(experiment.streams), stages], size=8)
+    design = [] if experiment.design is None else [str(experiment.design)]
+    return _digest([IDENTITY_VERSION, facts, experiment.seeds, dict(experiment.streams), stages, *design], size=8)
 
 
 def stage_id(
@@ -128,7 +129,7 @@ def stage_id(
         facts.append(stage.settings.stop.model_dump(mode="json"))
     if stage.race is not None:
         facts.append({"race": stage.race.model_dump(mode="json")})
-    if stage.extends:
+    if stage.settings.search.extend:
         facts.append({"extend": True})
     if stage.settings.ties != "first":
         facts.append(stage.settings.ties)
@@ -165,6 +166,7 @@ def stage_record(
         objectives=objectives if len(objectives) > 1 else (),
         race=experiment.race_of(stage),
         ties=stage.settings.ties,
+        design=experiment.design,
     )
 
 
@@ -188,7 +190,7 @@ def _said(settings: StageSettings) -> dict[str, Any]:
 def _searched(stage: Stage) -> list[Any]:
     if not stage.adaptive:
         race = [] if stage.race is None else [{"race": stage.race.model_dump(mode="json")}]
-        grows = [{"extend": True}] if stage.extends else []
+        grows = [{"extend": True}] if stage.settings.search.extend else []
         return [[_said(config.settings) for config in stage.configs], *race, *grows]
     search = stage.settings.search.model_dump(mode="json", exclude={"extend", "race"})
     return [_said(stage.settings), _space(stage), search]
@@ -206,7 +208,8 @@ def _start_ends(experiment: Experiment, stage: Stage) -> int | None:
 def _spec(
     experiment: Experiment, config: Config, data: TrialData, seed: int, start: str | None, start_ends: int | None
 ) -> TrialSpec:
-    settings = config.settings
+    settings, design = config.settings, experiment.design
+    varied = {} if design is None else design.streams(seed)
     return TrialSpec(
         data=data,
         model=experiment.model,
@@ -223,7 +226,7 @@ def _spec(
         probe=None if settings.probe == "linear_svm" else settings.probe,
         freeze=settings.freeze,
         seed=seed,
-        streams=dict(experiment.streams),
+        streams={**experiment.streams, **varied},
         probes=experiment.probes.only(
             "linear_svm" if settings.probe == "classifier" or settings.probe == "segmentation" else settings.probe
         ),

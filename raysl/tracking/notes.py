@@ -33,12 +33,13 @@ def stage_note(
     trials: the stage's rows of the table of trials.  ties: its tie set in words.
     """
     rows = list(trials)
+    are_independent = all(row.get("seed_design") is None for row in rows)
     facts = {
         "selected": selected or "none",
         "reason": selection["reason"],
         "tie set": ties.removeprefix("tie set: "),
         "rule": selection["rule"],
-        **{title: _spread(config, column) for column, title in _VALUES.items()},
+        **{title: _spread(config, column, are_independent) for column, title in _VALUES.items()},
         "method": about.get("method"),
         "backbone": about.get("backbone"),
         "data": about.get("source"),
@@ -51,13 +52,18 @@ def stage_note(
     return "\n".join(f"- **{name}**: {_escaped(value)}" for name, value in facts.items() if value not in (None, ""))
 
 
-def _spread(config: Mapping[str, Any], column: str) -> str:
-    """Return `mean ± standard deviation, 95 % t interval LOW to HIGH`; empty if there is no mean."""
+def _spread(config: Mapping[str, Any], column: str, are_independent: bool) -> str:
+    """Return `mean ± standard deviation, 95 % t interval LOW to HIGH`; empty if there is no mean.
+
+    are_independent: whether the seeds are; there is no interval otherwise.
+    """
     mean, deviation = config.get(f"{column}_mean"), config.get(f"{column}_std")
     if mean is None:
         return ""
     if deviation is None:
         return f"{mean:.6g}"
+    if not are_independent:
+        return f"{mean:.6g} ± {deviation:.6g}"
     half = half_width(deviation, config["num_seeds"])
     low, high = mean - half, mean + half
     if column in METRIC_COLUMNS:

@@ -54,7 +54,7 @@ class Normaliser:
 class Feed:
     """One trial's labelled and unlabelled images, drawn with its seeds.
 
-    D_l depends on the split seed alone, so every method sees the same one, attacked or not.
+    D_l depends on the seed of its stream alone, so every method sees the same one, attacked or not.
     arrays: images to use instead of those of the trial's data.
     pooled: pooled features of D_l under a frozen backbone, float [N, width] on the device; once they are set, views are
         taken from them instead of from images.
@@ -69,12 +69,18 @@ class Feed:
     ) -> None:
         self.spec, self.views = spec, views
         self.arrays = load(spec.data) if arrays is None else arrays
-        split = spec.stream_seed("split")
         shown = None if self.arrays.masks is None else self.arrays.masks.shown
         self.labelled = labelled_subset(
-            self.arrays.labels, spec.data.labels, spec.data.draw, split, spec.data.num_classes, shown
+            self.arrays.labels,
+            spec.data.labels,
+            spec.data.draw,
+            spec.stream_seed("labels"),
+            spec.data.num_classes,
+            shown,
         )
-        self.unlabelled = unlabelled_subset(len(self.arrays.unlabelled), spec.data.unlabelled, split)
+        self.unlabelled = unlabelled_subset(
+            len(self.arrays.unlabelled), spec.data.unlabelled, spec.stream_seed("split")
+        )
         self.attack = attack_of(spec.data, self.arrays)
         given = spec.model.weights
         self.normalise = (

@@ -12,8 +12,9 @@ import torch
 
 from raysl.errors import ResourcesError
 from raysl.results.criteria import CriterionName
+from raysl.results.records.seed_design import STREAMS, RandomStream
 from raysl.training.malloc import keep_freed_memory
-from raysl.training.spec import STREAMS, RandomStream, TrialSpec
+from raysl.training.spec import TrialSpec
 from raysl.training.uncompiled import set_deterministic
 
 CUDA_CONTEXT = 600 << 20  # bytes, roughly, that a process needs on a GPU in addition to its tensors

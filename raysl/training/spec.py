@@ -13,6 +13,7 @@ from raysl import methods
 from raysl.data.settings import TrialData
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
+from raysl.results.records.seed_design import RandomStream
 from raysl.settings import Settings
 from raysl.training.settings import OptimizerSettings, ScheduleSettings
 
@@ -29,9 +30,6 @@ LATER: Mapping[str, Mapping[str, Any]] = {
 }
 
 UNSEEN = ("labels", "draw", "attack")  # the data settings that have no effect on a method without labelled images
-
-STREAMS = ("split", "init", "order", "augmentation")
-RandomStream = Literal["split", "init", "order", "augmentation"]
 
 
 def identity_of(method: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +54,7 @@ class TrialSpec(Settings):
     probe: how features are measured; `classifier` and `segmentation` measure what the method itself has learnt; None is
         the linear SVM.
     freeze: `backbone` trains only the layers after the pooling.
-    streams: seeds of named streams that do not follow `seed`.
+    streams: seeds of named streams that do not follow `seed`; `labels` follows `split`, unless it is named.
     probes: the settings of its probe; those of the linear SVM are always included.
     """
 
@@ -94,6 +92,7 @@ class TrialSpec(Settings):
             facts.pop(key, None)
         facts["data"].get("attack", {}).pop("probe", None)
         if "labelled" not in methods.describe(self.method["name"]).streams:
+            facts["streams"].pop("labels", None)
             for key in UNSEEN:
                 facts["data"].pop(key, None)
         return _digest(["weights", IDENTITY_VERSION, start, facts])
@@ -121,7 +120,8 @@ class TrialSpec(Settings):
 
     def stream_seed(self, stream: RandomStream) -> int:
         """Return the seed of a named stream."""
-        return self.streams.get(stream, self.seed)
+        following = self.stream_seed("split") if stream == "labels" else self.seed
+        return self.streams.get(stream, following)
 
 
 def _digest(facts: Any) -> str:

@@ -46,6 +46,7 @@ SMALLEST = {
         ["--sets", "digits", "--searches", "supervised", "--seeds", "1", "--unlabelled", "64"],
         r"digits supervised/supervised .* \d",
     ),
+    "variance_coverage": (["--designs", "20"], r"5 > 3 > 2\n(.* share \d\.\d+\n){3}"),
     "training_steps": (
         ["--methods", "rotation", "--sizes", "32", "--steps", "1", "--repetitions", "1"],
         r"rotation.* \d",

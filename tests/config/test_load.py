@@ -335,9 +335,9 @@ def test_each_head_names_the_stem_of_a_residual_network_and_what_its_profiles_ta
 
 @pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_what_a_head_says_to_set_can_be_set(path: Path) -> None:
-    """Each by itself, under the first of the profiles that are the paper's protocol."""
-    profiles = read_document(path).values["profiles"]
-    profile = next(name for name in ("cifar10", "fashion_mnist", "voc2012") if name in profiles)
+    """Each by itself, under the first of the profiles that are the paper's protocol, if there is one."""
+    profiles = read_document(path).values.get("profiles", {})
+    profile = next((name for name in ("cifar10", "fashion_mnist", "voc2012") if name in profiles), None)
     head = path.read_text().partition("\nname:")[0]
     for quoted, plain in re.findall(r'--set (?:"([^"]+)"|(\S+))', head):
         load(path, profile, [quoted or plain.rstrip(".,;:)")])

@@ -10,6 +10,7 @@ from tiny import EXPERIMENT, Finished
 
 from raysl.reports.command import Arguments, execute
 from raysl.results.records.rows import Score, TrialRow, read_rows, write_row, write_score
+from raysl.results.records.seed_design import SeedDesign, cells, paired
 from raysl.results.records.stages import Member, StageRecord, write_selection, write_stage
 from raysl.results.storage.store import Store
 from raysl.results.tables.build import publish
@@ -28,14 +29,17 @@ def add_stage(
     *,
     rule: Any = "probe_accuracy",
     num_seeds: int = 2,
+    design: SeedDesign | None = None,
+    levels: tuple[int, ...] = (),
 ) -> None:
     """Write a stage whose trials have ended, as a search does, and select its config.
 
+    design, levels: of typed seeds, whose cells are the seeds.
     outcome: config and seed -> what its row has otherwise than a finished one; `test_accuracy` is its score.
     """
     members = []
     for place, params in enumerate(configs):
-        for seed in range(num_seeds):
+        for seed in range(num_seeds) if design is None else map(paired, cells(levels)):
             facts = dict(outcome(params, seed))
             member = Member(f"{name}-{place}-{seed}", f"c{place}", seed, dict(params))
             score, probe = facts.pop("test_accuracy", None), facts.pop("probe_accuracy", 0.5)
@@ -45,7 +49,8 @@ def add_stage(
                 write_score(store, Score(member.trial_id, {"accuracy": score}, 500, "{}"))
             members.append(member)
     searched = tuple(configs[0])
-    stage = StageRecord("swept", "", name, name, rule, 0, DATA, searched, tuple(members), 1.0, {"backbone": "tiny"})
+    model = {"backbone": "tiny"}
+    stage = StageRecord("swept", "", name, name, rule, 0, DATA, searched, tuple(members), 1.0, model, design=design)
     write_stage(store, stage)
     write_selection(store, select(stage, read_rows(store), 2.0))
 

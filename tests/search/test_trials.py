@@ -34,6 +34,46 @@ def trials(folder: Path, *overrides: str, data: TrialData = DATA, stage: int = 0
     return expand(experiment, experiment.stages[stage], of_stages(experiment, data), starts)
 
 
+def design_trials(folder: Path, *overrides: str) -> dict[str, tuple[int, dict[str, int]]]:
+    """Return seed and streams by the ids of the trials of a design."""
+    overrides = ("stages.semi.optimizer.lr=1e-3", *overrides)
+    return {one.spec.id: (one.spec.seed, dict(one.spec.streams)) for one in trials(folder, *overrides)}
+
+
+def test_the_cells_of_a_design_are_trials_whose_streams_have_the_levels(tmp_path: Path) -> None:
+    crossed = design_trials(tmp_path, "seeds={labels: 3, init: 2}", "streams={order: 9}")
+    assert sorted(seed for seed, _ in crossed.values()) == [0, 1, 2, 3, 7, 8]
+    assert {tuple(streams.values()) for _, streams in crossed.values()} == {
+        (9, label, init) for label in range(3) for init in range(2)
+    }
+    nested = [streams for _, streams in design_trials(tmp_path, "seeds={labels: 3, init: 2}", "design=nested").values()]
+    assert sorted(streams["labels"] for streams in nested) == [0, 0, 1, 1, 2, 2]
+    assert len({streams["init"] for streams in nested}) == 6
+
+
+@pytest.mark.parametrize("kind", ["crossed", "nested"])
+def test_more_levels_leave_the_trials_of_a_design_as_they_are(tmp_path: Path, kind: str) -> None:
+    small = design_trials(tmp_path, "seeds={labels: 3, init: 2, order: 2}", f"design={kind}")
+    for more in ("{labels: 5, init: 2, order: 2}", "{labels: 3, init: 4, order: 3}"):
+        assert small.items() < design_trials(tmp_path, f"seeds={more}", f"design={kind}").items()
+
+
+def test_independent_seeds_have_the_ids_of_before_there_were_designs(tmp_path: Path) -> None:
+    found = trials(tmp_path, "stages.semi.optimizer.lr=1e-3", "streams={split: 3}")
+    assert [trial.spec.id for trial in found] == ["4354d814d100f7b4", "5c83487802255477"]
+    assert {trial.config_id for trial in found} == {"40a9be59"}
+
+
+def test_weights_without_labelled_images_do_not_depend_on_which_are_drawn(tmp_path: Path) -> None:
+    drawn = [
+        {one.spec.weights_id(None) for one in trials(tmp_path, f"streams={{labels: {seed}}}", *more)}
+        for more in ((PRETRAINED,), ())
+        for seed in (0, 1)
+    ]
+    assert drawn[0] == drawn[1]
+    assert not drawn[2] & drawn[3]
+
+
 def record_of(experiment: Experiment, created_at: float) -> StageRecord:
     return stage_record(experiment, experiment.stages[0], of_stages(experiment, DATA), {}, created_at)
 

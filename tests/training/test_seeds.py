@@ -8,6 +8,7 @@ import torch
 
 from raysl import methods
 from raysl.results.records.rows import TrialRow
+from raysl.results.records.seed_design import STREAMS
 from raysl.results.storage.store import Store
 from raysl.training import classification
 from raysl.training.building import build_method
@@ -15,7 +16,7 @@ from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Loop
 from raysl.training.process import Execution, prepare_process
 from raysl.training.scoring import score_trial
-from raysl.training.spec import STREAMS, TrialSpec
+from raysl.training.spec import TrialSpec
 
 MakeSpec = Callable[..., TrialSpec]
 Decided = dict[str, list[torch.Tensor]]
@@ -30,7 +31,8 @@ def decided(spec: TrialSpec, store: Store) -> Decided:
     turns = [loop.feed.make_views(batch, 0)["rotated"].aug_params for batch in batches[:2]]
     loop.train_epoch(loop.wrapped())
     return {
-        "split": [torch.as_tensor(loop.feed.labelled), torch.as_tensor(loop.feed.unlabelled)],
+        "split": [torch.as_tensor(loop.feed.unlabelled)],
+        "labels": [torch.as_tensor(loop.feed.labelled)],
         "init": weights,
         "order": [torch.as_tensor(rows) for batch in batches for rows in batch.rows.values()],
         "augmentation": [*(turn for turn in turns if turn is not None), torch.tensor(torch.initial_seed() >> 1)],
@@ -47,9 +49,17 @@ def different(one: Decided, other: Decided) -> set[str]:
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_stream_decides_what_it_is_named_for_and_nothing_else(make_spec: MakeSpec, store: Store, stream: str) -> None:
     spec = make_spec()
-    assert different(decided(spec, store), decided(spec.model_copy(update={"streams": {stream: 99}}), store)) == {
-        stream
-    }
+    moved = {stream, "labels"} if stream == "split" else {stream}
+    other = spec.model_copy(update={"streams": {stream: 99}})
+    assert different(decided(spec, store), decided(other, store)) == moved
+
+
+def test_the_labelled_images_follow_the_split_unless_they_have_a_seed(make_spec: MakeSpec, store: Store) -> None:
+    fixed = [make_spec(streams={"split": split, "labels": 1}) for split in (0, 99)]
+    assert different(*(decided(spec, store) for spec in fixed)) == {"split"}
+    seeds = [make_spec(seed=1), make_spec(streams={"labels": 1}), make_spec(streams={"split": 1})]
+    drawn = [decided(spec, store)["labels"][0].tolist() for spec in seeds]
+    assert drawn[0] == drawn[1] == drawn[2]
 
 
 def test_two_seeds_share_nothing_but_the_streams_that_are_fixed(make_spec: MakeSpec, store: Store) -> None:

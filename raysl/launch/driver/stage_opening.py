@@ -42,7 +42,7 @@ class StageOpening:
             return StageRun(experiment, datas, stage, (), search.record, done_rows(self.store, proposed), search)
         if stage.race is not None:
             return self._race(experiment, stage, datas, starts)
-        if stage.extends:
+        if stage.settings.search.extend:
             return self._extended(experiment, stage, datas, starts)
         expanded = expand(experiment, stage, datas, starts)
         record = stage_record(experiment, stage, datas, starts, time.time(), expanded)

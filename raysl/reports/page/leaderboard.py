@@ -68,7 +68,7 @@ def _row(stage: Searched, rank: str, config: Row, columns: Sequence[str]) -> Htm
     cells = [
         f"{rank} ★" if config["selected"] else rank,
         f"{config['num_finished']}/{config['num_seeds']}",
-        *(spread(config, column) for column in columns),
+        *(spread(config, column, has_interval=stage.design is None) for column in columns),
         plain_spread(config, "seconds") or "-",
         code(config["config_id"]),
     ]

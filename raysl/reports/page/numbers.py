@@ -6,14 +6,14 @@ from raysl.reports.stages import Row
 from raysl.statistics.intervals import half_width
 
 
-def spread(config: Row, column: str) -> Html:
+def spread(config: Row, column: str, *, has_interval: bool) -> Html:
     """Return mean ± standard deviation of a config above the 95 % t interval of the mean; `-` without a mean."""
     mean, std = config[f"{column}_mean"], config.get(f"{column}_std")
     if mean is None:
         return Html("-")
     factor = MEASURES[column].factor
-    if std is None:
-        return joined([number(factor * mean, column)])
+    if std is None or not has_interval:
+        return joined([plain_spread(config, column)])
     half = half_width(factor * std, config["num_seeds"])
     ends = [factor * mean + way * half for way in (-1, 1)]
     if factor == 100:

@@ -125,6 +125,8 @@ def _seeds(shown: _Figures) -> Iterator[Html]:
     if found:
         audit = list(shown.of("audit"))
         yield folded("Seeds: the best configs against the selected", tag("div", *found, *audit, class_="figures"))
+    if spread := list(shown.of("variance")):
+        yield folded("Seeds: what each random stream explains of the spread", tag("div", *spread, class_="figures"))
 
 
 def _costs(stage: Searched, shown: _Figures) -> Html:

@@ -12,6 +12,7 @@ from raysl.results.criteria import CriterionName, VoteName
 from raysl.results.metrics import ProbeRule
 from raysl.results.records.json_records import read_record, write_record
 from raysl.results.records.record_cache import RecordType, read_all
+from raysl.results.records.seed_design import SeedDesign
 from raysl.results.storage.store import Store
 
 Rule = Literal["train_loss", ProbeRule, CriterionName]
@@ -61,6 +62,7 @@ class StageRecord:
     objectives: those of the search, if it has more than one (`search.rules.OBJECTIVES`).
     race: None unless its configs are raced; members are then the trials of the rounds so far.
     ties: the config that is taken of those that cannot be told apart: the `first` of the best value, or the `cheapest`.
+    design: of typed seeds; None if the seeds are independent.
     """
 
     experiment: str
@@ -78,6 +80,7 @@ class StageRecord:
     objectives: tuple[str, ...] = ()
     race: Race | None = None
     ties: Ties = "first"
+    design: SeedDesign | None = None
 
 
 @dataclass(frozen=True)

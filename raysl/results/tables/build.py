@@ -171,6 +171,7 @@ def _trials(
             "config_id": member.config_id,
             "trial_id": member.trial_id,
             "seed": member.seed,
+            "seed_design": None if stage.design is None else str(stage.design),
             **as_columns(score.metrics if score else {}, "test"),
             "selected": member.config_id == selected,
         }

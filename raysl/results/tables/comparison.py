@@ -28,7 +28,9 @@ class ComparedCell:
     best, published_best: whether our and the published number are among the best of their column (`best_of`).
     trial_ids: the trials that are averaged, by seed.
     num_configs, num_eligible: of the stage: its configs, and those that the rule could choose from.
-    interval: the 95 % interval of our mean over the seeds, in per cent; None unless it is asked for, or for one seed.
+    are_independent: whether the seeds are; not if they are cells of a design.
+    interval: the 95 % interval of our mean over independent seeds, in per cent; None unless it is asked for, or for one
+        seed.
     """
 
     cell: Cell
@@ -41,12 +43,13 @@ class ComparedCell:
     num_configs: int
     num_eligible: int
     missing: str
+    are_independent: bool = True
     interval: Interval | None = None
 
     @property
     def standard_error(self) -> float | None:
-        """The standard error of our mean over the seeds, in per cent; None if there is no number, or one seed only."""
-        std = self.ours[1] if self.ours else None
+        """The standard error of our mean over independent seeds, in per cent; None without a number or for one seed."""
+        std = self.ours[1] if self.ours and self.are_independent else None
         return None if std is None else std / len(self.trial_ids) ** 0.5
 
 
@@ -78,7 +81,8 @@ def compare(tables: PaperTables, results: Tables, intervals: str | None = None) 
     results: those of every search in the folder, superseded ones too.
     intervals: the kind of 95 % intervals (`statistics.intervals.INTERVALS`); None for none.
     """
-    columns = ["stage_id", "config_id", "trial_id", "seed", *(metric.test for metric in METRICS), "selected", "spec"]
+    plain = ("stage_id", "config_id", "trial_id", "seed", "seed_design", "selected", "spec")
+    columns = [*plain, *(metric.test for metric in METRICS)]
     selected: dict[str, list[Row]] = {}
     for trial in results.trials.select(columns).to_pylist():
         if trial["selected"]:
@@ -111,6 +115,7 @@ def _compare(
             num_configs=selection.get("num_configs", 0),
             num_eligible=selection.get("num_eligible", 0),
             missing=missing,
+            are_independent=all(trial["seed_design"] is None for trial in trials),
             interval=None if missing or intervals is None else _interval(trials, intervals),
         )
     best = _best(table, {key: value.ours for key, value in cells.items()})
@@ -142,7 +147,7 @@ def _scores(trials: Sequence[Row]) -> list[float]:
 
 def _interval(trials: Sequence[Row], kind: str) -> Interval | None:
     values = _scores(trials)
-    if len(values) < 2:
+    if len(values) < 2 or any(trial["seed_design"] is not None for trial in trials):
         return None
     low, high = INTERVALS[kind](values)
     return max(low, 0.0), min(high, 100.0)

@@ -18,6 +18,7 @@ from raysl.results.records.paper_tables import (
     write_paper_tables,
 )
 from raysl.results.records.rows import Score, TrialRow
+from raysl.results.records.seed_design import SeedDesign
 from raysl.results.records.stages import Ineligible, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
 from raysl.results.tables.build import Tables, build
@@ -52,9 +53,12 @@ PAPER = PaperTables(
 def results(make_stage: Make, make_row: Make, make_selection: Make) -> Callable[..., Tables]:
     """Return the tables of two stages: c0 of the first is selected, nothing of the second."""
 
-    def make(accuracies: dict[str, float], start: str | None = None) -> Tables:
+    def make(accuracies: dict[str, float], start: str | None = None, design: SeedDesign | None = None) -> Tables:
         spec = json.dumps({"start": start})
-        stages: list[StageRecord] = [make_stage(), make_stage(stage_id="s1", stage="other")]
+        stages: list[StageRecord] = [
+            make_stage(design=design),
+            make_stage(stage_id="s1", stage="other"),
+        ]
         rows: dict[str, TrialRow] = {f"t{i}": make_row(trial_id=f"t{i}", spec=spec) for i in range(4)}
         scores = {trial_id: Score(trial_id, {"accuracy": value}, 100, "{}") for trial_id, value in accuracies.items()}
         nothing: dict[str, Any] = {"config_id": None, "trial_ids": (), "reason": "no config is eligible"}
@@ -103,6 +107,16 @@ def test_an_interval_is_of_the_seeds_and_ends_at_all_or_nothing(results: Callabl
     assert {row["low"] for row in long_form(PAPER, [far]).to_pylist()} == {0, None}
     [none] = compare(PAPER, results({"t0": 0.5}), "t")
     assert none.cells["ours", "a"].interval is None
+
+
+def test_cells_of_a_design_have_no_standard_error_and_no_interval(
+    results: Callable[..., Tables],
+) -> None:
+    design = SeedDesign(("labels", "init"), "crossed")
+    [one] = compare(PAPER, results({"t0": 0.70, "t1": 0.74}, design=design), "t")
+    value = one.cells["ours", "a"]
+    assert value.ours is not None
+    assert (value.standard_error, value.interval) == (None, None)
 
 
 def test_a_seed_without_a_score_is_never_averaged_away(results: Callable[..., Tables]) -> None:
