@@ -14,6 +14,7 @@ from raysl.reports.contestants import ComparedTask, Contestant, read_contestant,
 from raysl.reports.searched import MEASURES
 from raysl.reports.seeds_needed import POWER
 from raysl.reports.stages import params_text
+from raysl.results.criteria import VOTE
 from raysl.results.records.rows import spec_of
 from raysl.search.comparable import loss_trouble
 from raysl.statistics.intervals import WORDS, Interval
@@ -33,8 +34,9 @@ def compare_all(given: Sequence[str], metric: str | None, kind: str, form: str) 
     """Compare configs of results folders and stages; kind: of the intervals.  form: `table` or `json`."""
     if not 2 <= len(given) <= len(ascii_uppercase):
         raise UserError(f"{len(given)} to compare: from 2 to {len(ascii_uppercase)}")
-    if metric is not None and metric not in MEASURES:
-        raise UserError(f"--metric {metric}: {choices(metric, MEASURES)}")
+    of_trials = MEASURES.keys() - {VOTE}  # a vote ranks configs, and gives no trial a value
+    if metric is not None and metric not in of_trials:
+        raise UserError(f"--metric {metric}: {choices(metric, of_trials)}")
     contestants = [read_contestant(one) for one in given]
     compared = tasks(contestants, metric)
     if metric == "final_loss":
@@ -113,7 +115,7 @@ def _notes(
     compared: Sequence[ComparedTask], pairs: Sequence[Comparison], whole: Overall | None, kind: str
 ) -> list[str]:
     of = f"all {len(pairs)} comparisons" if len(pairs) > 1 else "one comparison"
-    way = "greater" if is_highest(compared[0].column) else "less"
+    way = "greater" if is_highest(compared[0].column) else "lower"
     strictest = f"at {100 * ERROR / len(pairs):.2g} %" if len(pairs) > 1 else f"at {100 * ERROR:g} %"
     notes = [
         f"intervals: {WORDS[kind]}; differences are paired by seed, on the same labelled images, and not corrected",
