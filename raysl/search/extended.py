@@ -56,7 +56,7 @@ class ExtendedSearch:
         self.news = dict(self._beyond(rows))
         configs = list(self._added_configs()) if self.news else []
         if not configs:
-            self.is_over = True
+            self.is_over, self.news = True, {}
             return ()
         expanded = expand(self.experiment, self.stage, self.datas, self.starts, configs)
         trials = with_cohorts(expanded, self.record.stage_id)

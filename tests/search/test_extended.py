@@ -77,6 +77,22 @@ def test_a_value_comes_with_all_values_of_the_other_keys(tmp_path: Path) -> None
     assert {lr for lr, *_ in points[:12]} == {1e-4, 1e-3, 1e-2}, "what is added comes after the grid"
 
 
+def test_two_keys_grow_in_one_round_with_all_their_combinations(tmp_path: Path) -> None:
+    search = search_of(tmp_path, "stages.semi.optimizer.weight_decay={grid: [0.1, 0.2]}")
+    rows = {t.spec.id: row_of(t, t.params["optimizer.weight_decay"] - t.params["optimizer.lr"]) for t in search.known}
+    added = search.propose(rows)
+    assert search.news == {"optimizer.lr": 0.1, "optimizer.weight_decay": 0.05}
+    points = {(t.params["optimizer.weight_decay"], t.params["optimizer.lr"]) for t in added}
+    assert points == {(0.05, lr) for lr in (1e-4, 1e-3, 1e-2, 0.1)} | {(0.1, 0.1), (0.2, 0.1)}
+
+
+def test_no_value_is_added_that_makes_more_configs_than_a_search_can_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysl.search.extended.MOST_CONFIGS", 4)
+    assert run(search_of(tmp_path), lambda lr: -lr) == [0.1]
+
+
 def test_no_config_that_finished_adds_nothing(tmp_path: Path) -> None:
     search = search_of(tmp_path)
     assert search.propose({trial.spec.id: row_of(trial, 0.0, "diverged") for trial in search.known}) == ()
