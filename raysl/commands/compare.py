@@ -11,7 +11,7 @@ from raysl.console.screen import screen, write_json
 from raysl.errors import UserError, choices
 from raysl.reports.comparison import Comparison, Overall, compare, interval, is_highest, overall
 from raysl.reports.contestants import ComparedTask, Contestant, read_contestant, tasks
-from raysl.reports.searched import MEASURES
+from raysl.reports.searched import MEASURES, OF_TRIALS
 from raysl.reports.seeds_needed import POWER
 from raysl.reports.stages import params_text
 from raysl.results.records.rows import spec_of
@@ -33,8 +33,8 @@ def compare_all(given: Sequence[str], metric: str | None, kind: str, form: str) 
     """Compare configs of results folders and stages; kind: of the intervals.  form: `table` or `json`."""
     if not 2 <= len(given) <= len(ascii_uppercase):
         raise UserError(f"{len(given)} to compare: from 2 to {len(ascii_uppercase)}")
-    if metric is not None and metric not in MEASURES:
-        raise UserError(f"--metric {metric}: {choices(metric, MEASURES)}")
+    if metric is not None and metric not in OF_TRIALS:
+        raise UserError(f"--metric {metric}: {choices(metric, OF_TRIALS)}")
     contestants = [read_contestant(one) for one in given]
     compared = tasks(contestants, metric)
     if metric == "final_loss":
@@ -113,7 +113,7 @@ def _notes(
     compared: Sequence[ComparedTask], pairs: Sequence[Comparison], whole: Overall | None, kind: str
 ) -> list[str]:
     of = f"all {len(pairs)} comparisons" if len(pairs) > 1 else "one comparison"
-    way = "greater" if is_highest(compared[0].column) else "less"
+    way = "greater" if is_highest(compared[0].column) else "lower"
     strictest = f"at {100 * ERROR / len(pairs):.2g} %" if len(pairs) > 1 else f"at {100 * ERROR:g} %"
     notes = [
         f"intervals: {WORDS[kind]}; differences are paired by seed, on the same labelled images, and not corrected",

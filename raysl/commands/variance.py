@@ -14,12 +14,10 @@ from raysl.console.screen import screen, write_json
 from raysl.errors import UserError, choices
 from raysl.outgoing import presentable
 from raysl.reports.contestants import read_contestant
-from raysl.reports.searched import MEASURES
+from raysl.reports.searched import MEASURES, OF_TRIALS
 from raysl.reports.stages import params_text
 from raysl.reports.variance import Analysis, Repetition, analysis
-from raysl.results.criteria import VOTE
 
-METRICS = tuple(name for name in MEASURES if name != VOTE)
 COLUMNS = (
     Column("source", left=True, key=True),
     Column("df", spare=True),
@@ -45,8 +43,8 @@ def variance(given: str, metric: str | None, form: str) -> None:
     """Say what each random stream explains of the spread of selected configs; form: one of `report.FORMATS`."""
     if form not in FORMATS:
         raise UserError(f"--format {form}: {choices(form, FORMATS)}")
-    if metric is not None and metric not in METRICS:
-        raise UserError(f"--metric {metric}: {choices(metric, METRICS)}")
+    if metric is not None and metric not in OF_TRIALS:
+        raise UserError(f"--metric {metric}: {choices(metric, OF_TRIALS)}")
     found = [analysis(side.stage, side.config, metric) for side in read_contestant(given).sides]
     console = screen()
     if form == "json":

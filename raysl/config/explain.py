@@ -108,6 +108,9 @@ def _explain(finding: Any, model: type[BaseModel], values: Any, path: Path_) -> 
         return f"unknown {key} {quoted(tag)}; {choices(str(tag), _tags(model, path))}"
     if kind == "literal_error":
         return f"must be one of {context['expected']}, not {quoted(value)}"
+    if kind in ("too_short", "too_long"):
+        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return f"must have {bound}, not {context['actual_length']}: {quoted(value)}"
     if kind in MAPPING_EXPECTED:
         return f"must be a mapping of keys to values, not {quoted(value)}"
     if kind == "string_pattern_mismatch":

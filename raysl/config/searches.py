@@ -14,11 +14,15 @@ from raysl.search.vote import Vote
 
 def check_search(settings: StageSettings, space: Space, path: Path_, document: Document) -> None:
     """Refuse a search that its space or its own settings do not allow."""
-    search, where = settings.search, at((*path, "search"), document)
+    search = settings.search
+
+    def where(key: str) -> str:
+        return at((*path, "search", key), document)
+
     if search.race is not None:
-        _check_race(settings, where)
+        _check_race(settings, where("race"))
     if search.extend:
-        _check_extend(settings, space, where)
+        _check_extend(settings, space, where("extend"))
     if search.algorithm == "grid":
         for key, dimension in space.items():
             if not isinstance(dimension, Grid):
@@ -27,26 +31,26 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
                     f"takes nothing else; {dotted((*path, 'search'))}: {{algorithm: random, num_configs: 20}} or optuna"
                 )
         if search.num_configs is not None:
-            raise ConfigError(f"{where}.num_configs: a grid has as many configs as it has points; algorithm: random")
+            raise ConfigError(f"{where('num_configs')}: a grid has as many configs as it has points; algorithm: random")
         _check_size(space, path, document)
         return
     if not space:
         raise ConfigError(
-            f"{where}.algorithm: {search.algorithm} has nothing to draw, for no key of the stage is a range or "
+            f"{where('algorithm')}: {search.algorithm} has nothing to draw, for no key of the stage is a range or "
             f"a grid; {dotted((*path, 'search'))}=null makes it one config"
         )
     if search.num_configs is None:
-        raise ConfigError(f"{where}.num_configs: must be given for algorithm {search.algorithm}: how many configs")
+        raise ConfigError(f"{where('num_configs')}: must be given for algorithm {search.algorithm}: how many configs")
     if search.algorithm == "optuna":
         if isinstance(settings.select, Vote) and not search.objectives:
             raise ConfigError(
-                f"{where}.objectives: must be given: a vote ranks configs against one another, and gives no config a "
-                f"value to propose the next by; [{settings.select.vote[0]}] would do"
+                f"{where('objectives')}: must be given: a vote ranks configs against one another, and gives none "
+                f"a value to propose the next by; [{settings.select.vote[0]}] would do"
             )
         try:
             rehearse(search, space, search.objectives or [str(settings.select)])
         except UserError as error:
-            raise ConfigError(f"{where}.{error}") from None
+            raise ConfigError(f"{at((*path, 'search'), document)}.{error}") from None
 
 
 def _check_race(settings: StageSettings, where: str) -> None:
@@ -54,17 +58,17 @@ def _check_race(settings: StageSettings, where: str) -> None:
     search = settings.search
     if search.algorithm == "optuna":
         raise ConfigError(
-            f"{where}.race: optuna proposes a config from results over all seeds, so there are no rounds; "
+            f"{where}: optuna proposes a config from results over all seeds, so there are no rounds; "
             "algorithm grid or random, or leave race out"
         )
     if isinstance(settings.select, Vote):
         raise ConfigError(
-            f"{where}.race: a vote ranks configs against one another, and gives no seed a value to race by; "
+            f"{where}: a vote ranks configs against one another, and gives no seed a value to race by; "
             f"select: {settings.select.vote[0]} would do, or leave race out"
         )
     if any(objective != settings.select for objective in search.objectives):
         raise ConfigError(
-            f"{where}.race: drops configs by {settings.select} (select) alone, and objectives has others; "
+            f"{where}: drops configs by {settings.select} (select) alone, and objectives has others; "
             "leave race or objectives out"
         )
 
@@ -73,12 +77,12 @@ def _check_extend(settings: StageSettings, space: Space, where: str) -> None:
     """Refuse to extend what is no grid, or one of which no key can go on."""
     search = settings.search
     if search.algorithm != "grid":
-        raise ConfigError(f"{where}.extend: {search.algorithm} has no grid; algorithm grid, or leave extend out")
+        raise ConfigError(f"{where}: {search.algorithm} has no grid; algorithm grid, or leave extend out")
     if search.race is not None:
-        raise ConfigError(f"{where}.extend: a race is of configs that are known before it; leave extend or race out")
+        raise ConfigError(f"{where}: a race is of configs that are known before it; leave extend or race out")
     if not any(may_grow(key, dimension) for key, dimension in space.items()):
         raise ConfigError(
-            f"{where}.extend: no key of the method or the optimizer has a grid of evenly spaced numbers, such as "
+            f"{where}: no key of the method or the optimizer has a grid of evenly spaced numbers, such as "
             "[0.001, 0.01, 0.1] or [2, 4, 6]; leave extend out"
         )
 

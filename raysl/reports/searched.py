@@ -34,6 +34,7 @@ MEASURES: Mapping[str, Measure] = {
     **{one.name: Measure(one.words) for one in CRITERIA},
     VOTE: Measure("mean rank"),
 }
+OF_TRIALS = tuple(name for name in MEASURES if name != VOTE)  # a vote ranks configs, and gives no trial a value
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""A grid that grows beyond an end as long as the selected value lies there."""
+"""A grid that grows beyond an end as long as the best value lies there."""
 
 import itertools
 import math
@@ -21,9 +21,11 @@ from raysl.search.trials import Datas, Trial, expand, member, stage_record, with
 class ExtendedSearch:
     """The trials of a grid, and of the values that are added beyond its ends.
 
-    When all trials have ended and the selected config has the smallest or largest number of an evenly spaced grid, the
-    next number of that spacing is added, in all combinations with the other keys' values.  Nothing but the rows decides
-    it, so a search that was killed, one that is repeated, and two on one results folder add the same values.
+    When all trials have ended and the best config has the smallest or largest number of an evenly spaced grid, the next
+    number of that spacing is added, in all combinations with the other keys' values.  The best is that of the rule's
+    best value even where `ties: cheapest` selects another: training times are noise, and would add other values each
+    time.  Nothing but the rows decides it, so a search that was killed, one that is repeated, and two on one results
+    folder add the same values.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class ExtendedSearch:
         self.news = dict(self._beyond(rows))
         configs = list(self._added_configs()) if self.news else []
         if not configs:
-            self.is_over = True
+            self.is_over, self.news = True, {}
             return ()
         expanded = expand(self.experiment, self.stage, self.datas, self.starts, configs)
         trials = with_cohorts(expanded, self.record.stage_id)
@@ -67,12 +69,14 @@ class ExtendedSearch:
     def _beyond(self, rows: Mapping[str, TrialRow]) -> Iterator[tuple[str, float]]:
         """Count and return the values to add, by key."""
         selection = select(self.record, rows, self.record.created_at)
-        if selection.config_id is None:
+        if not selection.ranking:
             return
-        for found in ends_of(self.record, selection.config_id, self.stage):
+        best = selection.ranking[0].config_id
+        params = next(member.params for member in self.record.members if member.config_id == best)
+        for found in ends_of(self.record, best, self.stage):
             added = self._num_added[found.key, found.end]
             value = next_value(self._values[found.key], found.end) if added < MOST_ADDED else None
-            if value is not None and self._configured({**selection.params, found.key: value}) is not None:
+            if value is not None and self._configured({**params, found.key: value}) is not None:
                 self._num_added[found.key, found.end] += 1
                 yield found.key, value
 

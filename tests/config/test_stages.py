@@ -319,6 +319,26 @@ def test_a_race_that_cannot_be_is_refused_with_its_place(file: Path, overrides: 
     assert "stages.pretrain.search.race" in str(caught.value)
 
 
+EXTEND = "stages.pretrain.search={extend: true}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ([W, EXTEND, "stages.pretrain.search.algorithm=random"], "random has no grid"),
+        (["seeds=5", W, EXTEND, "stages.pretrain.search.race={}"], "leave extend or race out"),
+        (["stages.pretrain.batch_size={grid: [16, 32]}", EXTEND], "no key of the method or the optimizer has a grid"),
+    ],
+)
+def test_a_grid_that_cannot_grow_is_refused_with_the_place_of_extend(
+    file: Path, overrides: list[str], said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(file, overrides=overrides)
+    assert str(caught.value).startswith(f"--set {EXTEND}: stages.pretrain.search.extend: ")
+    assert said in str(caught.value)
+
+
 def test_grids_and_random_searches_race(file: Path) -> None:
     drawn = "stages.pretrain.search={algorithm: random, num_configs: 4, race: {first: 3}}"
     experiment = load(file, overrides=["seeds=5", W, drawn])

@@ -12,6 +12,7 @@ from tiny import here
 
 from raysl.reports.comparison import compare, overall
 from raysl.reports.contestants import read_contestant, tasks
+from raysl.reports.searched import MEASURES
 from raysl.statistics.paired import holm
 
 CONFIGS = [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}]
@@ -165,6 +166,9 @@ def test_one_to_compare_and_an_unknown_metric_are_refused(three: list[str]) -> N
     assert "1 to compare: from 2" in here("compare", three[0]).stderr
     ended = here("compare", *three, "--metric", "accuracy")
     assert (ended.returncode, "did you mean 'test_accuracy'?" in ended.stderr) == (2, True)
+    for metric in MEASURES:
+        ended = here("compare", *three, "--metric", metric)
+        assert ended.returncode in (0, 2), f"{metric}: {ended.stderr}"
     assert "--intervals z: choices: bootstrap, t" in here("compare", *three, "--intervals", "z").stderr
 
 

@@ -1,6 +1,7 @@
 """A grid that grows, over rows that are written as if trials had ended; and one real search."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from raysl.config import load
 from raysl.data.settings import TrialData
 from raysl.results.records.rows import Status, TrialRow
 from raysl.search.extended import ExtendedSearch
+from raysl.search.selection import select
 from raysl.search.trials import Trial, expand, stage_id
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
@@ -75,6 +77,35 @@ def test_a_value_comes_with_all_values_of_the_other_keys(tmp_path: Path) -> None
     points = [(t.params["optimizer.lr"], t.params["batch_size"], t.spec.seed) for t in search.known]
     assert len(points) == len(set(points)) == 5 * 2 * 2
     assert {lr for lr, *_ in points[:12]} == {1e-4, 1e-3, 1e-2}, "what is added comes after the grid"
+
+
+def test_two_keys_grow_in_one_round_with_all_their_combinations(tmp_path: Path) -> None:
+    search = search_of(tmp_path, "stages.semi.optimizer.weight_decay={grid: [0.1, 0.2]}")
+    rows = {t.spec.id: row_of(t, t.params["optimizer.weight_decay"] - t.params["optimizer.lr"]) for t in search.known}
+    added = search.propose(rows)
+    assert search.news == {"optimizer.lr": 0.1, "optimizer.weight_decay": 0.05}
+    points = {(t.params["optimizer.weight_decay"], t.params["optimizer.lr"]) for t in added}
+    assert points == {(0.05, lr) for lr in (1e-4, 1e-3, 1e-2, 0.1)} | {(0.1, 0.1), (0.2, 0.1)}
+
+
+def test_training_times_do_not_decide_what_is_added(tmp_path: Path) -> None:
+    search = search_of(tmp_path, "stages.semi.ties=cheapest")
+    rows = {
+        trial.spec.id: replace(
+            row_of(trial, trial.spec.seed - lr * (1 + trial.spec.seed)), seconds=1.0 + 1e3 * abs(lr - 1e-3)
+        )
+        for trial in search.known
+        for lr in [trial.params["optimizer.lr"]]
+    }
+    assert select(search.record, rows, 1.0).params == {"optimizer.lr": 1e-3}, "the cheapest is inside"
+    assert {trial.params["optimizer.lr"] for trial in search.propose(rows)} == {0.1}
+
+
+def test_no_value_is_added_that_makes_more_configs_than_a_search_can_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysl.search.extended.MOST_CONFIGS", 4)
+    assert run(search_of(tmp_path), lambda lr: -lr) == [0.1]
 
 
 def test_no_config_that_finished_adds_nothing(tmp_path: Path) -> None:
