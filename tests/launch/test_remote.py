@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     environment = {**os.environ, "RAYSL_DATA": str(folder / "here"), "RAYSL_CACHE": str(folder / "cache here")}
     of_the_nodes = {"RAYSL_DATA": str(folder / "there"), "RAYSL_CACHE": str(folder / "cache there")}
     with cluster(0, PYTHONPATH=str(other_raysl(folder / "other")), OMP_WAIT_POLICY="ACTIVE", **of_the_nodes) as found:
-        found.add("worker", 2)
+        found.add("worker", 2, own_folder=False)  # it joins before any job does
         yield Place(found, folder / "cache there", environment, other_raysl(folder / "trap"))
 
 
