@@ -110,7 +110,8 @@ def _explain(finding: Any, model: type[BaseModel], values: Any, path: Path_) -> 
         return f"must be one of {context['expected']}, not {quoted(value)}"
     if kind in ("too_short", "too_long"):
         bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
-        return f"must have {bound}, not {context['actual_length']}: {quoted(value)}"
+        shown = f": {quoted(value)}" if len(value) <= MOST_SHOWN else ""
+        return f"must have {bound} items, not {len(value)}{shown}"
     if kind in MAPPING_EXPECTED:
         return f"must be a mapping of keys to values, not {quoted(value)}"
     if kind == "string_pattern_mismatch":

@@ -53,7 +53,7 @@ def test_no_rule_and_no_criterion_changes_a_trials_or_a_configs_id(tmp_path: Pat
     ("override", "words"),
     [
         ("stages.semi.select=rank_me", ["stages.semi.select", "'rank_me'", "'rankme'"]),
-        ("stages.semi.select={vote: [rankme]}", ["select.vote: must have at least 2, not 1: ['rankme']"]),
+        ("stages.semi.select={vote: [rankme]}", ["select.vote: must have at least 2 items, not 1: ['rankme']"]),
         ("stages.semi.select={vote: [rankme, rankme]}", ["stages.semi.select", "at least 2 different", "'rankme'"]),
         ("stages.semi.select={vote: [rankme, train_loss]}", ["vote", "'train_loss'", "'alpha_req'"]),
         ("stages.semi.select={votes: [rankme, ami]}", ["votes"]),
