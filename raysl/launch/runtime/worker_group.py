@@ -81,8 +81,12 @@ class WorkerGroup:
 
 def _serve(config: dict[str, Any]) -> None:
     courier, rank = config["courier"], ray.train.get_context().get_world_rank()
+
+    def report(what: Report) -> None:
+        ray.get(courier.report.remote(what))  # before `done`: Ray keeps no order among calls of an async actor
+
     while (task := ray.get(courier.next.remote(rank))) is not None:
-        config["do"](task, rank, courier.report.remote)
+        config["do"](task, rank, report)
         ray.get(courier.done.remote())
 
 
