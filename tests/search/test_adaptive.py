@@ -4,9 +4,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from ended_rows import ended_as
 from rich.console import Console
 from tiny import of_stages, write
 
@@ -35,17 +35,8 @@ def search_of(folder: Path, *overrides: str, num_configs: int = 5) -> AdaptiveSe
     return AdaptiveSearch(experiment, experiment.stages[0], of_stages(experiment, DATA), {}, store, 1.0)
 
 
-def row_of(trial: Trial, status: Any = "finished", loss: float = 0.5) -> TrialRow:
-    return TrialRow(
-        trial_id=trial.spec.id, status=status, reason="", method="semi", seed=trial.spec.seed,
-        final_loss=loss if status == "finished" else None, probe={}, epochs=4, num_parameters=1, seconds=1.0,
-        started_at=0.0, finished_at=1.0, workers=1, device="cpu", raysl_version="0", torch_version="0",
-        spec=trial.spec.model_dump_json(), curve=(),
-    )  # fmt: skip
-
-
 def rows_of(trials: Sequence[Trial], *statuses: str) -> dict[str, TrialRow]:
-    return {t.spec.id: row_of(t, status, 0.1 + t.spec.seed) for t, status in zip(trials, statuses, strict=False)}
+    return {t.spec.id: ended_as(t, status, 0.1 + t.spec.seed) for t, status in zip(trials, statuses, strict=False)}
 
 
 def test_a_config_is_told_once_and_when_all_its_seeds_have_ended(tmp_path: Path) -> None:
@@ -114,7 +105,7 @@ def test_a_stopped_trial_is_done_in_its_own_race_alone(tmp_path: Path) -> None:
     assert first.spec.id == other.spec.id
     assert first.stop is not None
     EarlyStoppingCohort(store, first.cohort, first.stop).record(first.spec.id, [1.0, 0.9])
-    stopped = row_of(first, "stopped")
+    stopped = ended_as(first, "stopped")
     assert is_done(stopped, first, store)
     assert not is_done(stopped, other, store)
     assert not is_done(stopped, replace(first, stop=None), store)
@@ -126,7 +117,7 @@ def test_what_another_search_has_trained_is_not_handed_out(tmp_path: Path) -> No
     other.mkdir()
     search = search_of(other)
     assert search.store is not None
-    write_row(search.store, row_of(first[0]))
+    write_row(search.store, ended_as(first[0]))
     found: list[TrialRow] = []
     queue = TrialQueue((), [search], {}, Leases(search.store), found=found.append)
     trial = queue.next()
@@ -142,7 +133,7 @@ def test_a_proposed_config_has_its_name_and_counts_in_the_display(tmp_path: Path
     display.stages_started([search.record], {}, 10)
     trials = [trial for _ in range(2) for trial in propose(search, display)]
     for trial in trials:
-        display.trial_ended(row_of(trial))
+        display.trial_ended(ended_as(trial))
     assert display._counts().startswith("4/10 done, 0 running")
     assert display._best()
 

@@ -5,15 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ended_rows import ended_as
 from tiny import here, inline, of_stages, write
 
 import raysl
 from raysl.config import load
 from raysl.data.settings import TrialData
-from raysl.results.records.rows import Status, TrialRow
+from raysl.results.records.rows import TrialRow
 from raysl.search.extended import ExtendedSearch
 from raysl.search.selection import select
-from raysl.search.trials import Trial, expand, stage_id
+from raysl.search.trials import expand, stage_id
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
 LR = "stages.semi.optimizer.lr={grid: [1e-4, 1e-3, 1e-2]}"
@@ -26,15 +27,6 @@ def search_of(folder: Path, *overrides: str) -> ExtendedSearch:
     return ExtendedSearch(experiment, experiment.stages[0], of_stages(experiment, DATA), {}, 1.0)
 
 
-def row_of(trial: Trial, loss: float, status: Status = "finished") -> TrialRow:
-    return TrialRow(
-        trial_id=trial.spec.id, status=status, reason="", method="semi", seed=trial.spec.seed,
-        final_loss=loss if status == "finished" else None, probe={}, epochs=4, num_parameters=1, seconds=1.0,
-        started_at=0.0, finished_at=1.0, workers=1, device="cpu", raysl_version="0", torch_version="0",
-        spec=trial.spec.model_dump_json(), curve=(),
-    )  # fmt: skip
-
-
 def run(search: ExtendedSearch, loss: LOSS, key: str = "optimizer.lr") -> list[float]:
     """Train until the search is over, and return the values that were added, in order."""
     rows: dict[str, TrialRow] = {}
@@ -43,7 +35,7 @@ def run(search: ExtendedSearch, loss: LOSS, key: str = "optimizer.lr") -> list[f
     while new:
         for trial in new:
             assert search.propose(rows) == (), "a trial has not ended"
-            rows[trial.spec.id] = row_of(trial, loss(trial.params[key]))
+            rows[trial.spec.id] = ended_as(trial, loss=loss(trial.params[key]))
         new = search.propose(rows)
         added += search.news.values()
     assert search.is_over
@@ -81,7 +73,9 @@ def test_a_value_comes_with_all_values_of_the_other_keys(tmp_path: Path) -> None
 
 def test_two_keys_grow_in_one_round_with_all_their_combinations(tmp_path: Path) -> None:
     search = search_of(tmp_path, "stages.semi.optimizer.weight_decay={grid: [0.1, 0.2]}")
-    rows = {t.spec.id: row_of(t, t.params["optimizer.weight_decay"] - t.params["optimizer.lr"]) for t in search.known}
+    rows = {
+        t.spec.id: ended_as(t, loss=t.params["optimizer.weight_decay"] - t.params["optimizer.lr"]) for t in search.known
+    }
     added = search.propose(rows)
     assert search.news == {"optimizer.lr": 0.1, "optimizer.weight_decay": 0.05}
     points = {(t.params["optimizer.weight_decay"], t.params["optimizer.lr"]) for t in added}
@@ -92,7 +86,7 @@ def test_training_times_do_not_decide_what_is_added(tmp_path: Path) -> None:
     search = search_of(tmp_path, "stages.semi.ties=cheapest")
     rows = {
         trial.spec.id: replace(
-            row_of(trial, trial.spec.seed - lr * (1 + trial.spec.seed)), seconds=1.0 + 1e3 * abs(lr - 1e-3)
+            ended_as(trial, loss=trial.spec.seed - lr * (1 + trial.spec.seed)), seconds=1.0 + 1e3 * abs(lr - 1e-3)
         )
         for trial in search.known
         for lr in [trial.params["optimizer.lr"]]
@@ -110,7 +104,7 @@ def test_no_value_is_added_that_makes_more_configs_than_a_search_can_hold(
 
 def test_no_config_that_finished_adds_nothing(tmp_path: Path) -> None:
     search = search_of(tmp_path)
-    assert search.propose({trial.spec.id: row_of(trial, 0.0, "diverged") for trial in search.known}) == ()
+    assert search.propose({trial.spec.id: ended_as(trial, "diverged") for trial in search.known}) == ()
     assert search.is_over
 
 

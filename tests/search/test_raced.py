@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ended_rows import ended_as
 from tiny import of_stages, write
 
 from raysl.config import load
@@ -34,12 +35,7 @@ def search_of(folder: Path, *overrides: str) -> RacedSearch:
 def row_of(trial: Trial, status: Status = "finished") -> TrialRow:
     seed = trial.spec.seed
     loss = LOSSES[trial.params["optimizer.lr"]] + seed + 0.01 * ((seed * 7 + len(str(trial.params))) % 5)
-    return TrialRow(
-        trial_id=trial.spec.id, status=status, reason="", method="semi", seed=seed,
-        final_loss=loss if status == "finished" else None, probe={}, epochs=4, num_parameters=1, seconds=1.0,
-        started_at=0.0, finished_at=1.0, workers=1, device="cpu", raysl_version="0", torch_version="0",
-        spec=trial.spec.model_dump_json(), curve=(),
-    )  # fmt: skip
+    return ended_as(trial, status, loss)
 
 
 def num_seeds(search: RacedSearch) -> dict[float, int]:

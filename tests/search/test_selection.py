@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from ended_rows import ended
 
 from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Member, StageRecord
@@ -19,11 +20,7 @@ def row(
     trial_id: str, loss: float | None, accuracy: float | None = 0.5, status: str = "finished", reason: str = ""
 ) -> TrialRow:
     probe = {} if accuracy is None else {"accuracy": accuracy}
-    return TrialRow(
-        trial_id=trial_id, status=status, reason=reason, method="rotation", seed=0, final_loss=loss,  # type: ignore[arg-type]
-        probe=probe, epochs=1, num_parameters=1, seconds=1.0, started_at=0.0, finished_at=1.0, workers=1,
-        device="cpu", raysl_version="0", torch_version="0", spec="{}", curve=(),
-    )  # fmt: skip
+    return ended(trial_id, status, reason=reason, final_loss=loss, probe=probe)  # type: ignore[arg-type]
 
 
 def record(rule: str = "train_loss") -> StageRecord:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
+from ended_rows import ended
 from pydantic import TypeAdapter, ValidationError
 
 from raysl.results.criteria import VOTE, VoteName, asked_for, vote_name, voters
@@ -22,14 +23,6 @@ MEASURED = {
 CRITERIA = ("rankme", "alignment", "ami")
 
 
-def row(trial_id: str, criteria: Mapping[str, float | None], status: str = "finished") -> TrialRow:
-    return TrialRow(
-        trial_id=trial_id, status=status, reason="", method="rotation", seed=0, final_loss=1.0,  # type: ignore[arg-type]
-        probe={}, epochs=1, num_parameters=1, seconds=1.0, started_at=0.0, finished_at=1.0, workers=1,
-        device="cpu", raysl_version="0", torch_version="0", spec="{}", curve=(), criteria=criteria,
-    )  # fmt: skip
-
-
 def record(rule: str = "train_loss") -> StageRecord:
     members = tuple(
         Member(f"{config}{seed}", config, seed, {"optimizer.lr": lr})
@@ -44,7 +37,7 @@ def rows(measured: Mapping[str, Mapping[str, tuple[float | None, float | None]]]
     for config, values in measured.items():
         for seed in (0, 1):
             criteria = {name: value[seed] for name, value in values.items()}
-            found[f"{config}{seed}"] = row(f"{config}{seed}", criteria)
+            found[f"{config}{seed}"] = ended(f"{config}{seed}", criteria=criteria)
     return found
 
 
@@ -98,7 +91,7 @@ def test_a_config_without_a_value_is_not_ranked_and_says_why() -> None:
 
 
 def test_a_diverged_seed_takes_part_in_no_rank() -> None:
-    known = rows() | {"b1": row("b1", {}, "diverged")}
+    known = rows() | {"b1": ended("b1", "diverged")}
     found = {one.config_id: one.means.get(VOTE) for one in summarise(record(voting()), known, {})}
     assert found == {"a": pytest.approx(4 / 3), "b": None, "c": pytest.approx(5 / 3)}
     assert select(record(voting()), known, 0.0).config_id == "a"
