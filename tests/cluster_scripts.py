@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from cluster_files import ROOT
 from cluster_schemas import option_faults, options
@@ -20,6 +21,16 @@ OTHER_VARIABLES = {"PATH", "PWD", "RAYSL_HOME", "RAYSL_HEAD_IP", "RAY_AUTH_MODE"
 INSTRUCTIONS = {"FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER"}
 
 Faults = Iterator[str]
+
+
+def given_at_start(config: Mapping[str, Any], script: str) -> list[str]:
+    """Return the arguments of a script that workers of a launcher's file start; it is there, and started before Ray."""
+    commands = config["worker_start_ray_commands"]
+    watching = next(number for number, command in enumerate(commands) if script in command)
+    assert watching < next(number for number, command in enumerate(commands) if "ray start" in command)
+    assert f"~/raysl/cluster/{script}" in config["file_mounts"]
+    words = commands[watching].split()
+    return list(words[words.index(f"~/raysl/cluster/{script}") + 1 : words.index("<")])
 
 
 def script_faults(name: str, text: str) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cluster_files import CLUSTER, documents
+from cluster_scripts import given_at_start
 from clusters import free_port, kill_tree
 from waiting import wait_for
 
@@ -85,14 +86,8 @@ def test_the_script_of_a_new_head_takes_the_place_of_the_old_ones(start: Start, 
 @pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml"])
 def test_every_worker_starts_it_before_ray(name: str) -> None:
     (config,) = documents((CLUSTER / name).read_text())
-    commands = config["worker_start_ray_commands"]
-    watching = next(number for number, command in enumerate(commands) if SCRIPT.name in command)
-    assert watching < next(number for number, command in enumerate(commands) if "ray start" in command)
-    words = commands[watching].split()
-    given = words[words.index(f"~/raysl/cluster/{SCRIPT.name}") + 1 : words.index("<")]
-    assert given == ["$RAY_HEAD_IP", "6379", "600", "sudo", "shutdown", "-h", "now"]
+    assert given_at_start(config, SCRIPT.name) == ["$RAY_HEAD_IP", "6379", "600", "sudo", "shutdown", "-h", "now"]
     assert "--port=6379" in " ".join(config["head_start_ray_commands"])
-    assert f"~/raysl/cluster/{SCRIPT.name}" in config["file_mounts"]
     assert SCRIPT.stat().st_mode & 0o111
     assert not any(SCRIPT.name in command for command in config["head_start_ray_commands"])
 
