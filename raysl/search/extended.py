@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,8 +55,8 @@ class ExtendedSearch:
         """
         if self.is_over or any(trial.spec.id not in rows for trial in self.known):
             return ()
-        self.news = dict(self._beyond(rows))
-        configs = list(self._added_configs()) if self.news else []
+        self.news = self._beyond(rows)
+        configs = self._add(self.news)
         if not configs:
             self.is_over, self.news = True, {}
             return ()
@@ -66,30 +66,31 @@ class ExtendedSearch:
         self.record = replace(self.record, members=(*self.record.members, *map(member, trials)))
         return trials
 
-    def _beyond(self, rows: Mapping[str, TrialRow]) -> Iterator[tuple[str, float]]:
-        """Count and return the values to add, by key."""
+    def _beyond(self, rows: Mapping[str, TrialRow]) -> dict[str, float]:
+        """Return the values beyond the ends at which the best config lies, by key."""
         selection = select(self.record, rows, self.record.created_at)
         if not selection.ranking:
-            return
+            return {}
+        found: dict[str, float] = {}
         best = selection.ranking[0].config_id
         params = next(member.params for member in self.record.members if member.config_id == best)
-        for found in ends_of(self.record, best, self.stage):
-            added = self._num_added[found.key, found.end]
-            value = next_value(self._values[found.key], found.end) if added < MOST_ADDED else None
-            if value is not None and self._configured({**params, found.key: value}) is not None:
-                self._num_added[found.key, found.end] += 1
-                yield found.key, value
+        for end in ends_of(self.record, best, self.stage):
+            is_left = self._num_added[end.key, end.end] < MOST_ADDED
+            value = next_value(self._values[end.key], end.end) if is_left else None
+            if value is not None and self._configured({**params, end.key: value}) is not None:
+                self._num_added[end.key, end.end] += 1
+                found[end.key] = value
+        return found
 
-    def _added_configs(self) -> Iterator[Config]:
-        for key, value in self.news.items():
+    def _add(self, news: Mapping[str, float]) -> list[Config]:
+        """Add values to the grid, and return the configs that have one; none if a stage would have too many configs."""
+        for key, value in news.items():
             self._values[key].append(value)
-        if math.prod(map(len, self._values.values())) > MOST_CONFIGS:
-            return
-        for values in itertools.product(*self._values.values()):
-            params = dict(zip(self._values, values, strict=True))
-            is_new = any(params[key] == value for key, value in self.news.items())
-            if is_new and (config := self._configured(params)) is not None:
-                yield config
+        if not news or math.prod(map(len, self._values.values())) > MOST_CONFIGS:
+            return []
+        points = (dict(zip(self._values, values, strict=True)) for values in itertools.product(*self._values.values()))
+        added = (point for point in points if any(point[key] == value for key, value in news.items()))
+        return [config for point in added if (config := self._configured(point)) is not None]
 
     def _configured(self, params: Mapping[str, Any]) -> Config | None:
         """Return a config; None if its settings refuse a value."""
