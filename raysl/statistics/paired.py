@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 Reals = NDArray[np.float64]
 
@@ -22,6 +21,8 @@ def p_values(differences: Reals) -> Reals:
     few images, are not normal; their p value is that of the sign test.
     differences: [..., seeds], NaN where a seed is missing.  A row of fewer than two seeds has p = 1.
     """
+    from scipy import special
+
     num = np.sum(~np.isnan(differences), axis=-1)
     known = np.where(np.isnan(differences), 0.0, differences)
     mean = known.sum(-1) / np.maximum(num, 1)
