@@ -99,7 +99,9 @@ def _read_design(
         raise ConfigError(f"{where}: {num:,} cells of {quoted(dict(levels))}; at most {MOST_SEEDS:,}")
     seeds = tuple(sorted(map(paired, cells(tuple(levels.values())))))
     if seeds[-1] > LARGEST_SEED:
-        raise ConfigError(f"{where}: {quoted(dict(levels))}: too many levels of one of {len(levels)} streams")
+        most = int((LARGEST_SEED + 1) ** (1 / len(levels)))
+        too_many = f"too many levels of one of {len(levels)} streams; up to {most:,} fit"
+        raise ConfigError(f"{where}: {quoted(dict(levels))}: {too_many}")
     return seeds, SeedDesign(tuple(levels), top.design)
 
 

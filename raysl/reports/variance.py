@@ -16,7 +16,6 @@ from raysl.errors import UserError
 from raysl.reports import figures
 from raysl.reports.searched import MEASURES, own_trials, rule_of
 from raysl.reports.stages import Row, Searched
-from raysl.results.criteria import VOTE
 from raysl.results.records.rows import spec_of
 from raysl.results.records.seed_design import STREAMS, Cell, RandomStream, SeedDesign, cells
 from raysl.statistics.variance import Component, components, variance_of_mean
@@ -129,14 +128,12 @@ def obstacle(stage: Searched) -> str:
 
 
 def analysis(stage: Searched, config: Row, column: str | None) -> Analysis:
-    """Return the components of a config's values; column: None is the metric of the test set.
+    """Return the components of a config's values; column: one of `OF_TRIALS`; None is the metric of the test set.
 
     Raises UserError where seeds are not typed, or a cell has no value.
     """
     column = column or stage.metric.test
     design = stage.design
-    if column == VOTE:
-        raise UserError(f"{stage.name}: a vote ranks configs, which have no rank for each seed")
     if design is None:
         raise UserError(
             f"{stage.name}: all random streams follow its seeds, so that none can be told from another; give seeds as "

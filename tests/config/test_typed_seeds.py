@@ -27,7 +27,10 @@ def test_the_seeds_are_the_numbers_of_the_cells(tmp_path: Path) -> None:
         (["seeds={labels: 0}"], "seeds.labels: must be greater than or equal to 1, not 0"),
         (["seeds={}"], "at least 1"),
         (["seeds={labels: 40, init: 40}"], "seeds: 1,600 cells of"),
-        (["seeds={split: 85, init: 1, order: 1, augmentation: 1, labels: 1}"], "too many levels of one of 5 streams"),
+        (
+            ["seeds={split: 85, init: 1, order: 1, augmentation: 1, labels: 1}"],
+            "too many levels of one of 5 streams; up to 84 fit",
+        ),
         ([LEVELS, "streams={init: 4}"], "streams.init: a seed of a stream that seeds varies"),
         (["design=nested"], "design: of seeds that are levels of streams"),
         ([LEVELS, "stages.semi.ties=cheapest"], "stages.semi.ties: tests differences over independent seeds"),
