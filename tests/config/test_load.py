@@ -357,6 +357,12 @@ def test_w_is_searched_on_the_paper_s_grid() -> None:
     assert load(SPACES / "sidae_w.yaml").stages[0].space == {"method.w": Grid(tuple(n / 8 for n in range(9)))}
 
 
+def test_the_audit_of_label_free_rules_can_be_searched() -> None:
+    experiment = load(SPACES.parent / "analysis" / "label_free_rules.yaml")
+    assert experiment.num_trials == (12 + 7 + 9) * 3
+    assert all(len(stage.criteria) == 6 for stage in experiment.stages)
+
+
 def test_the_cheapest_of_a_tie_set_needs_two_seeds(file: Path) -> None:
     rewritten(file, "    batch_size: 32\n", "    batch_size: 32\n    ties: cheapest\n")
     assert load(file).stages[0].settings.ties == "cheapest"
