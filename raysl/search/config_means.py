@@ -152,6 +152,7 @@ def _trouble(member: Member, row: TrialRow | None) -> str | None:
 
 
 def judged(summary: ConfigSummary, rule: Rule) -> ConfigSummary:
+    """Return a config, not eligible and with the reason if it lacks the mean that a rule compares."""
     if summary.eligible and rule.column not in summary.means:
         reason = f"no {rule.column}: {rule.lacking}"
         return replace(summary, eligible=False, reason=reason)
@@ -176,6 +177,7 @@ def _deviation(values: tuple[float, ...]) -> float:
 
 
 def value_of(summary: ConfigSummary, rule: Rule) -> float:
+    """Return the mean that a rule compares."""
     return summary.means[rule.column]
 
 
