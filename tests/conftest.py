@@ -22,6 +22,7 @@ from waiting import slowness
 
 from raysl import sources
 from raysl.outgoing.secrets import forget
+from raysl.tracking.uri import UNTRACKED
 
 # A shell has its background jobs ignore the one, nohup the other, and so would the searches that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -131,8 +132,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYSL_CACHE", str(folder))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", UNTRACKED)  # most searches: MLflow takes a fifth of a tiny one's CPU
         yield folder
+
+
+@pytest.fixture
+def tracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have MLflow track the searches of a test where it tracks those of users: in their results folders."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
 
 
 @pytest.fixture(autouse=True)
@@ -169,16 +176,18 @@ def edit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Callable[..., Finished]:
     """Return a function that gives a finished search of an experiment, made once for all tests that ask for it.
 
-    Its arguments are the experiment's text and the command's options; `ray=True` has Ray train it.
+    Its arguments are the experiment's text and the command's options; `ray=True` has Ray train it, `tracked=True` has
+    MLflow track it in its results folder.
     """
     known: dict[tuple[object, ...], Finished] = {}
 
-    def search(text: str = EXPERIMENT, *options: object, ray: bool = False) -> Finished:
-        key = (text, options, ray)
+    def search(text: str = EXPERIMENT, *options: object, ray: bool = False, tracked: bool = False) -> Finished:
+        key = (text, options, ray, tracked)
         if key not in known:
             folder = tmp_path_factory.mktemp("finished")
             file, results = write(folder, text), folder / "results"
-            done = (raysl if ray else inline)("tune", file, "--results", results, *options)
+            where = ("--tracking", f"sqlite:///{results}/mlflow.db") if tracked else ()
+            done = (raysl if ray else inline)("tune", file, "--results", results, *where, *options)
             assert done.returncode == 0, done.stdout + done.stderr
             known[key] = Finished(file, results, done.stdout)
         return known[key]

@@ -50,6 +50,7 @@ def command_of(line: str) -> str | None:
 
 @pytest.mark.slow
 @pytest.mark.skipif("RAYSL_DATA" not in os.environ, reason="RAYSL_DATA names no folder of real images")
+@pytest.mark.usefixtures("tracked")
 def test_every_block_runs_and_prints_what_the_readme_shows(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "search_spaces", tmp_path / "search_spaces")
     draw_flowers(tmp_path / "images" / "flowers")

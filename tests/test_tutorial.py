@@ -9,6 +9,7 @@ TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.md"
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tracked")
 def test_every_block_runs_and_prints_what_the_tutorial_shows(tmp_path: Path) -> None:
     walk(TUTORIAL, tmp_path)
     assert len(list((tmp_path / "images").rglob("*.png"))) == 700

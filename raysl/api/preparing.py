@@ -17,14 +17,14 @@ from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment
 from raysl.search.preflight import cautions
 from raysl.search.trials import Datas
-from raysl.tracking.uri import default_uri, environment_uri, validate_uri
+from raysl.tracking.uri import UNTRACKED, default_uri, environment_uri, validate_uri
 
 Resolved = Sequence[tuple[Experiment, Datas]]
 
 
 @dataclass(frozen=True)
 class PreparedSearch:
-    """A search that is ready to train; tracking: URI of its tracking store."""
+    """A search that is ready to train; tracking: URI of its tracking store, or `none`."""
 
     request: SearchRequest
     resolved: Resolved
@@ -41,7 +41,7 @@ def resolve_request(request: SearchRequest, launch: Launch, told: Preparation, *
     if request.note:
         told.noted(request.note)
     if (tracking := _given_tracking(launch)) is not None:
-        validate_uri(tracking)
+        validate_uri(tracking, UNTRACKED)
     for carried in carried_sources().values():
         fetch(carried.source, carried.digest, Store.open(launch.results or request.results, create=False))
     resolved = [resolve_experiment(one, told, download=download) for one in request.experiments]

@@ -14,7 +14,8 @@ from raysl.launch.driver.options import Options, Outcome
 from raysl.launch.driver.search import Search
 from raysl.launch.driver.session import Session
 from raysl.results.storage.store import folder_id
-from raysl.tracking.tracker import Tracker, TrackingStatus
+from raysl.tracking.tracker import NoTracker, Tracker, TrackingStatus
+from raysl.tracking.uri import UNTRACKED
 
 STARTING_SECONDS = 15.0  # before the first sync, so that it does not slow the start of the search's processes
 TRACKING_SECONDS = 60.0  # for which the end of a search waits for a slow tracking server
@@ -38,10 +39,7 @@ def run_search(search: PreparedSearch, options: Options, watched: AbstractContex
     """
     stopped = ""
     with Leases(search.store) as leases:
-        with leases.turn("folder"):
-            identity = folder_id(search.store)
-        turn = partial(leases.turn, "tracking")
-        tracker = tracker_of(search.store, search.tracking, identity, turn, STARTING_SECONDS)
+        tracker = _tracker(search, leases)
         observer = None
         try:
             with watched as observer:
@@ -58,7 +56,17 @@ def run_search(search: PreparedSearch, options: Options, watched: AbstractContex
     return SearchEnd(outcome, status, stopped)
 
 
-def _searcher(search: PreparedSearch, options: Options, leases: Leases, observer: Observer, tracker: Tracker) -> Search:
+def _tracker(search: PreparedSearch, leases: Leases) -> Tracker | NoTracker:
+    with leases.turn("folder"):
+        identity = folder_id(search.store)
+    if search.tracking == UNTRACKED:
+        return NoTracker()
+    return tracker_of(search.store, search.tracking, identity, partial(leases.turn, "tracking"), STARTING_SECONDS)
+
+
+def _searcher(
+    search: PreparedSearch, options: Options, leases: Leases, observer: Observer, tracker: Tracker | NoTracker
+) -> Search:
     recorder = search.request.recorder(leases.store, lambda: leases.turn("cells"))
 
     def changed(outcome: Outcome) -> None:

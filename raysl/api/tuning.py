@@ -27,7 +27,8 @@ class SearchResults(Tables):
     failed: the trials of this search that failed, each with its reason; the same call tries them again.
     unselected: the stages in which no config could be selected, or that had no model to start from.
     stopped: the limit (`max_hours`, `max_cost`) that ended the search early; empty if none did.
-    tracking: the MLflow tracking URI, without its password.  untracked: why it is not up to date; empty if it is.
+    tracking: the MLflow tracking URI, without its password; empty if the search was not tracked.
+    untracked: why the store at `tracking` is not up to date; empty if it is.
     """
 
     folder: str = ""
@@ -71,7 +72,7 @@ def tune(
         backend: `ray`, or `inline`: one trial at a time in this process, without Ray.
         address: of a Ray cluster, on one of its nodes: `auto` or HOST:PORT.
         cluster: file of the cluster at the address: how far it grows, and its prices.
-        tracking: MLflow tracking URI; MLFLOW_TRACKING_URI if None, else SQLite in the results folder.
+        tracking: MLflow tracking URI, or "none"; MLFLOW_TRACKING_URI if None, else SQLite in the results folder.
         max_concurrent: trials at once; as many as fit if None.
         max_hours, max_cost: limits in hours of wall time, and in USD for the cluster's nodes, of all searches with a
             limit on the results folder together.

@@ -69,7 +69,8 @@ Overrides = Annotated[
 ]
 Results = Annotated[str | None, typer.Option(help="Results folder or URI; results/NAME[-PROFILE] if not given.")]
 Tracking = Annotated[
-    str | None, typer.Option(help="MLflow tracking URI; MLFLOW_TRACKING_URI, else SQLite in the results folder.")
+    str | None,
+    typer.Option(help="MLflow tracking URI, or none; MLFLOW_TRACKING_URI, else SQLite in the results folder."),
 ]
 Address = Annotated[
     str | None,

@@ -23,7 +23,7 @@ from raysl.errors import ResultsError, UserError
 from raysl.launch.cluster.address import shown
 from raysl.launch.cluster.shipping import send
 from raysl.results.storage.store import Store
-from raysl.tracking.uri import sqlite_path, validate_uri
+from raysl.tracking.uri import UNTRACKED, sqlite_path, validate_uri
 
 
 def submit(
@@ -70,9 +70,9 @@ def submit(
 def _check_tracking(tracking: str | None) -> None:
     if tracking is None:
         return
-    validate_uri(tracking)
+    validate_uri(tracking, UNTRACKED)
     if sqlite_path(tracking) is not None:
-        raise UserError(f"--tracking {tracking}: the cluster does not see this machine's files; give http(s)://HOST")
+        raise UserError(f"--tracking {tracking}: the cluster does not see this machine; give http(s)://HOST or none")
 
 
 def _checked_results(results: str | None) -> str:

@@ -21,7 +21,7 @@ from raysl.search.summary import summarise_store
 from raysl.tracking.links import Link, best_link, links
 from raysl.tracking.server import free_port, serving
 from raysl.tracking.sync_manifest import read_target
-from raysl.tracking.uri import default_uri, environment_uri, is_database, validate_uri, without_password
+from raysl.tracking.uri import UNTRACKED, default_uri, environment_uri, is_database, validate_uri, without_password
 
 SYNC_SECONDS = 600.0  # for which a sync is waited for
 MOST_LINKS = 30
@@ -58,6 +58,8 @@ def ui(results: str, port: int | None, browser: bool, tracking: str | None) -> N
 def _uri(store: Store, given: str | None) -> str:
     """Return the URI of a results folder's tracking store: the given one, else that of its last sync."""
     last, environment = read_target(store), environment_uri()
+    if environment == UNTRACKED:
+        environment = None
     if given or last is None:
         return given or environment or default_uri(store)
     if environment is not None and last == without_password(environment):

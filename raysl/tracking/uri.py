@@ -13,6 +13,7 @@ from raysl.outgoing import learn_address, read_address
 from raysl.outgoing.addresses import is_readable
 from raysl.results.storage.store import Store
 
+UNTRACKED = "none"  # in a URI's place: the search is not tracked; `raysl ui` syncs its folder when it is looked at
 _FORMS: Mapping[str, str] = {
     r"sqlite:///.+": "sqlite:///PATH.db",
     r"https?://[^/].*": "http(s)://HOST[:PORT]",
@@ -21,12 +22,14 @@ _FORMS: Mapping[str, str] = {
 }
 
 
-def validate_uri(uri: str) -> str:
+def validate_uri(uri: str, *others: str) -> str:
     """Return a tracking URI, checked without importing MLflow.
 
-    Its secrets are masked in raysl's output from now on.
+    others: what may stand in its place.  Its secrets are masked in raysl's output from now on.
     Raises UserError, with the value and the valid forms, if MLflow cannot take it.
     """
+    if uri in others:
+        return uri
     learn_address(uri)
     plugins = _plugins()
     if any(re.fullmatch(form, uri) for form in _FORMS) or uri.partition("://")[0] in plugins:
@@ -36,7 +39,7 @@ def validate_uri(uri: str) -> str:
     folder = uri.startswith("file:") or not re.match(r"[\w+.-]+:", uri)
     why = "MLflow keeps runs in a database or on a server, not in a folder; " if folder else ""
     raise UserError(
-        f"tracking URI {without_password(uri)!r}: {why}valid forms: {', '.join([*_FORMS.values(), *plugins])}"
+        f"tracking URI {without_password(uri)!r}: {why}valid forms: {', '.join([*_FORMS.values(), *plugins, *others])}"
     )
 
 

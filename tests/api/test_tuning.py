@@ -63,7 +63,8 @@ def test_its_tables_are_those_of_the_command(
     found = raysl.tune(given[kind], results, backend="inline")
     assert rows_of(found) == tables_of(expected.results) == tables_of(results)
     assert (found.ok, found.failed, found.unselected, found.stopped, found.untracked) == (True, (), (), "", "")
-    assert (found.folder, found.tracking) == (str(results), f"sqlite:///{results}/mlflow.db")
+    assert (found.folder, found.tracking) == (str(results), "")
+    assert not (results / "mlflow.db").exists()
     assert {name: table.schema for name, table in vars(found).items() if name in TABLES} == {
         name: raysl.read(found.folder).__dict__[name].schema for name in SCHEMAS
     }
@@ -72,6 +73,7 @@ def test_its_tables_are_those_of_the_command(
     assert (printed.out, printed.err) == ("", "")
 
 
+@pytest.mark.usefixtures("tracked")
 def test_what_is_done_is_taken_and_the_command_goes_on_from_there(tmp_path: Path) -> None:
     file, results = write(tmp_path, SHORT), tmp_path / "results"
     watching = Watching()
@@ -152,6 +154,7 @@ def test_a_search_in_another_thread_is_as_in_the_main_one_and_waits_for_its_turn
     assert [rows_of(found[number]) for number in range(2)] == [tables_of(expected.results)] * 2
 
 
+@pytest.mark.usefixtures("tracked")
 def test_its_process_is_left_as_it_was(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     torch.manual_seed(7)

@@ -90,6 +90,7 @@ def test_lists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     assert "small_resnet" in prints(capsys, monkeypatch, "backbones")
 
 
+@pytest.mark.usefixtures("tracked")
 def test_printed_commands_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
     results = tmp_path / "it's $HOME [bold]"
     results.mkdir()

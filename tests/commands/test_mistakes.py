@@ -36,7 +36,7 @@ TUNE = {
     "fewer labels than classes": (["--set", "data.labels=9"], ["data.labels", "9", "10"]),
     "a fraction that is nothing": (["--set", "data.labels=0.0001"], ["data.labels"]),
     "more unlabelled images than there are": (["--set", "data.unlabelled=1298"], ["data.unlabelled", "1298", "1297"]),
-    "tracking folder": (["--tracking", "./mlruns"], ["./mlruns", "sqlite:///"]),
+    "tracking folder": (["--tracking", "./mlruns"], ["./mlruns", "sqlite:///", ", none"]),
     "whose scores": (["--score", "every"], ["--score every", "all, selected"]),
     "no trials at once": (["--max-concurrent", "0"], ["--max-concurrent", "greater than or equal"]),
     "unknown option": (["--profil", "x"], ["--profil"]),

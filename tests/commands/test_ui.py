@@ -16,13 +16,14 @@ from waiting import PATIENCE, wait_for
 
 from raysl.results.storage.store import Store
 from raysl.tracking.sync_manifest import write_target
+from raysl.tracking.uri import UNTRACKED
 
 
 @pytest.fixture(scope="module")
 def results(finished: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search that this file's tests may change."""
     folder = tmp_path_factory.mktemp("ui") / "it's here"
-    shutil.copytree(finished().results, folder)
+    shutil.copytree(finished(tracked=True).results, folder)
     return folder
 
 
@@ -79,9 +80,10 @@ def test_a_database_that_is_behind_is_synced_first(results: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_of_a_folder_on_a_server_the_links_are_printed_alone(results: Path, tmp_path: Path) -> None:
+def test_of_a_folder_on_a_server_the_links_are_printed_alone(finished: Callable[..., Finished], tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(results, copy)
+    shutil.copytree(finished().results, copy)
+    assert not (copy / "mlflow.db").exists(), "its search was not tracked"
     with mlflow_server(tmp_path / "server") as server:
         first = here("ui", copy, "--tracking", server.uri)
         again = here("ui", copy)
@@ -103,7 +105,7 @@ def test_a_folder_that_is_none_and_one_without_a_search_are_refused(tmp_path: Pa
 
 def test_a_password_is_asked_for_where_it_is_not_kept(finished: Callable[..., Finished], tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(finished().results, copy)
+    shutil.copytree(finished(tracked=True).results, copy)
     write_target(Store.open(str(copy), create=False), "https://alice:s3cretpw@host.invalid/x")
     done = here("ui", copy)
     assert done.returncode == 2
@@ -114,12 +116,14 @@ def test_a_password_is_asked_for_where_it_is_not_kept(finished: Callable[..., Fi
 def test_a_taken_port_and_a_store_without_a_server_are_refused(finished: Callable[..., Finished]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = here("ui", finished().results, "--port", port)
+        done = here("ui", finished(tracked=True).results, "--port", port)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: --port {port}: taken")
-    done = here("ui", finished().results, "--tracking", "databricks")
+    done = here("ui", finished(tracked=True).results, "--tracking", "databricks")
     assert done.returncode == 2
     assert "databricks, whose own pages show it" in done.stderr
-    done = here("ui", finished().results, "--tracking", "mlruns")
-    assert done.returncode == 2
-    assert "not in a folder" in done.stderr
+    for given in ("mlruns", UNTRACKED):
+        done = here("ui", finished(tracked=True).results, "--tracking", given)
+        assert done.returncode == 2
+        assert "not in a folder" in done.stderr
+        assert ", none" not in done.stderr

@@ -9,4 +9,4 @@ from tiny import Finished
 @pytest.fixture
 def undisturbed(finished: Callable[..., Finished]) -> Finished:
     """The search of the tiny experiment, trained inline: what Ray's must come to, whatever happens to it."""
-    return finished()
+    return finished(tracked=True)

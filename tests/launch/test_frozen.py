@@ -60,7 +60,7 @@ FROZEN = ("knn", "clustering", "svm")
 
 @pytest.fixture
 def searched(finished: Callable[..., Finished]) -> Finished:
-    return finished(EXPERIMENT)
+    return finished(EXPERIMENT, tracked=True)
 
 
 def trials_of(results: Path, *stages: str) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from raysl.results.records.rows import read_rows
 from raysl.results.storage.checkpoint_checksums import is_whole
 from raysl.results.storage.store import Store
 
+pytestmark = pytest.mark.usefixtures("tracked")
+
 NO_ROOM = "No space left on device"
 
 

@@ -42,7 +42,7 @@ GRID = "stages.semi.search=null"
 
 @pytest.fixture
 def raced(finished: Callable[..., Finished]) -> Finished:
-    return finished(EXPERIMENT, "--backend", "inline")
+    return finished(EXPERIMENT, "--backend", "inline", tracked=True)
 
 
 def configs_of(results: Path, stage: str = "semi") -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ BEGINS = re.compile(r"begins on \S+, process (\d+)")  # in a trial's log
 
 @pytest.fixture
 def by_ray(finished: Callable[..., Finished]) -> Finished:
-    return finished(ray=True)
+    return finished(ray=True, tracked=True)
 
 
 @pytest.mark.slow
@@ -89,6 +89,7 @@ def test_a_later_stage_starts_from_the_selected_models_seed_by_seed(by_ray: Fini
     assert starts == selected
 
 
+@pytest.mark.usefixtures("tracked")
 def test_the_same_command_again_trains_nothing_and_adds_nothing(by_ray: Finished) -> None:
     file, results, _ = by_ray
     before = {path: path.stat().st_mtime_ns for path in results.glob("*.arrow")}
@@ -113,6 +114,7 @@ def test_train_gives_the_numbers_of_the_search(by_ray: Finished) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tracked")
 def test_a_killed_driver_loses_nothing(undisturbed: Finished, tmp_path: Path) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"

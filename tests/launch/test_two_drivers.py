@@ -20,6 +20,8 @@ from raysl.results.records.proposals import read_proposals
 from raysl.results.storage.store import Store
 from raysl.search.trials import expand
 
+pytestmark = pytest.mark.usefixtures("tracked")
+
 MORE = EXPERIMENT.replace("[1e-2, 1e-3]", "[1e-2, 3e-3, 1e-3]")
 OPTUNA = EXPERIMENT.replace(
     "lr: {grid: [1e-2, 1e-3]}}", "lr: {loguniform: [1e-4, 1e-1]}}\n    search: {algorithm: optuna, num_configs: 3}"
@@ -53,7 +55,7 @@ def leftovers(results: Path) -> list[Path]:
 @pytest.fixture
 def alone(finished: Callable[..., Finished]) -> tuple[Path, Path]:
     """A search by itself: its YAML and its results folder."""
-    file, results, printed = finished(MORE)
+    file, results, printed = finished(MORE, tracked=True)
     assert OTHERS not in printed
     assert not leftovers(results)
     return file, results

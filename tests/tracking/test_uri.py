@@ -7,7 +7,7 @@ import pytest
 from raysl.errors import UserError
 from raysl.results.storage.store import Store
 from raysl.tracking import default_uri, validate_uri
-from raysl.tracking.uri import environment_uri, sqlite_path, without_password
+from raysl.tracking.uri import UNTRACKED, environment_uri, sqlite_path, without_password
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,14 @@ def test_a_folder_is_told_apart_from_a_misspelling() -> None:
         validate_uri("./mlruns")
     with pytest.raises(UserError, match="'htp://host': valid forms"):
         validate_uri("htp://host")
+
+
+def test_none_is_taken_only_where_a_search_need_not_be_tracked() -> None:
+    assert validate_uri(UNTRACKED, UNTRACKED) == UNTRACKED
+    with pytest.raises(UserError, match=r"not in a folder.* databricks(?!.*none)"):
+        validate_uri(UNTRACKED)
+    with pytest.raises(UserError, match=r"databricks.*, none"):
+        validate_uri("None", UNTRACKED)
 
 
 @pytest.mark.parametrize("name", ["results", "a b", "50%", "what?"])
