@@ -1,13 +1,14 @@
 """Reading table files: what gives each cell, and what is refused with the place, the value and the choices."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raysl.config.document import ConfigError
-from raysl.config.paper_table import is_table_file, load_tables
-from raysl.results.records.paper_tables import Difference
+from raysl.config.paper_table import TableSearch, is_table_file, load_tables
+from raysl.results.records.paper_tables import Difference, PaperTables
 from raysl.results.tables.comparison import best_of
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -200,7 +201,7 @@ def test_unknown_profiles_and_cells_are_refused_with_the_choices(file: Path) -> 
 @pytest.mark.parametrize("profile", ["laptop", "paper"])
 def test_shipped_tables_load_whole(path: Path, profile: str) -> None:
     assert is_table_file(path)
-    tables, searches = load_tables(path, profile, [], [])
+    tables, searches = shipped(path, profile)
     cells = [cell for table in tables.tables for cell in table.cells]
     assert len(cells) == (72 if "2021" in path.name else 48)
     assert all(cell.published for cell in cells)
@@ -215,10 +216,10 @@ def test_shipped_tables_load_whole(path: Path, profile: str) -> None:
 
 def test_the_paper_protocol_of_a_table_is_that_of_its_labels() -> None:
     for number, labels in ((1, 0.01), (2, 0.05)):
-        _, searches = load_tables(TABLES / f"cavallari2022_table{number}.yaml", "paper", [], [])
+        _, searches = shipped(TABLES / f"cavallari2022_table{number}.yaml", "paper")
         assert {search.experiment.data.labels for search in searches} == {labels}
         assert {search.experiment.model.backbone for search in searches} == {"resnet50"}
-    _, searches = load_tables(TABLES / "cavallari2021_tables.yaml", "paper", [], [])
+    _, searches = shipped(TABLES / "cavallari2021_tables.yaml", "paper")
     assert {search.experiment.data.labels for search in searches} == {0.01, 0.05}
     backbones = {search.experiment.model.backbone for search in searches}
     assert backbones == {"mobilenet_v2", "inception_v3", "resnet50v2"}
@@ -248,7 +249,7 @@ BOLD = {
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_the_rule_for_bold_gives_the_bold_cells_of_the_paper(number: int) -> None:
-    tables, _ = load_tables(TABLES / f"cavallari2022_table{number}.yaml", "paper", [], [])
+    tables, _ = shipped(TABLES / f"cavallari2022_table{number}.yaml", "paper")
     [table] = tables.tables
     for column, bold in BOLD[number].items():
         assert best_of({c.row: c.published for c in table.cells if c.column == column and c.published}) == bold
@@ -261,7 +262,7 @@ SIDAE = {  # cells
 
 @pytest.mark.parametrize("kind", SIDAE)
 def test_tables_and_figures_of_sidae_load_whole(kind: str) -> None:
-    tables, searches = load_tables(TABLES / f"sidae_{kind}.yaml", "paper", [], [])
+    tables, searches = shipped(TABLES / f"sidae_{kind}.yaml", "paper")
     cells = [cell for table in tables.tables for cell in table.cells]
     assert (len(cells), tables.reasons) == (SIDAE[kind], {})
     assert sum(len(search.cells) for search in searches) == len(cells)
@@ -304,11 +305,15 @@ def printed() -> dict[str, Cells]:
     return blocks
 
 
+@cache
+def shipped(path: Path, profile: str) -> tuple[PaperTables, list[TableSearch]]:
+    """Return what `load_tables` makes of a whole shipped file; it takes up to a second."""
+    return load_tables(path, profile, [], [])
+
+
 def published() -> dict[str, Cells]:
     """Return the published cells of all table files that have any, by file/table, and by row and column."""
-    tables = {
-        f"{path.stem}/{table.name}": table for path in SHIPPED for table in load_tables(path, "paper", [], [])[0].tables
-    }
+    tables = {f"{path.stem}/{table.name}": table for path in SHIPPED for table in shipped(path, "paper")[0].tables}
     found = {name: {(c.row, c.column): c.published for c in t.cells if c.published} for name, t in tables.items()}
     return {name: cells for name, cells in found.items() if cells}
 
@@ -339,9 +344,7 @@ def test_differences_are_those_that_the_paper_prints() -> None:
 def test_published_classes_are_the_printed_ones() -> None:
     expected = {tuple(name.split(": ")): cells for name, cells in printed().items() if ":" in name}
     found = {
-        (path.stem, one.title, one.cell): one
-        for path in SHIPPED
-        for one in load_tables(path, "paper", [], [])[0].class_reports
+        (path.stem, one.title, one.cell): one for path in SHIPPED for one in shipped(path, "paper")[0].class_reports
     }
     assert found.keys() == expected.keys()
     assert len(found) == 8
@@ -391,7 +394,7 @@ W = {"table1": 0.5, "figure3": 0.5, "figure5": 0.5, "figure6": 0.125, "figure7":
 
 @pytest.mark.parametrize("kind", W)
 def test_cells_of_sidae_have_the_w_and_the_data_of_the_paper(kind: str) -> None:
-    _, searches = load_tables(TABLES / f"sidae_{kind}.yaml", "paper", [], [])
+    _, searches = shipped(TABLES / f"sidae_{kind}.yaml", "paper")
     for search in searches:
         stages = {stage.name: stage for stage in search.experiment.stages}
         assert search.experiment.name != "sidae" or stages["pretrain"].settings.method["w"] == W[kind]
