@@ -27,7 +27,7 @@ EXPERIMENT_OF_MANY = (
 PROCESSES = {
     "gcs_server": (r"\S+/gcs_server ", False),
     "raylet": (r"\S+/raylet/raylet ", False),
-    "dashboard agent": (r"ray::DashboardAgent", False),
+    "dashboard agent": (r"\S*python[\d.]* -I -S -c import os", False),
     "runtime environment agent": (r"ray::RuntimeEnvAgent", False),
     "trial": (r"ray::TrialProcess", True),
 }

@@ -24,6 +24,7 @@ from ray.util.client import ray as client
 from raysl.errors import ResourcesError, SearchError
 from raysl.launch.cluster.address import check_address, check_listening, is_job_server, no_cluster, shown
 from raysl.launch.cluster.connected import is_connected
+from raysl.launch.cluster.local_node import local_nodes
 from raysl.launch.cluster.shipping import runtime_environment
 from raysl.launch.signals import undisturbed
 from raysl.sources import copy_package
@@ -137,7 +138,7 @@ def _local_cluster(quiet: dict[str, Any], own_process: bool) -> Iterator[None]:
             copy_package(Path(folder, MODULES))
             # Ray sets signal handlers, some below Python's; and an exception that a signal raises in a fork is lost.
             bounded = _bounded() if own_process else nullcontext()
-            with undisturbed(), _first_on_path(Path(folder, MODULES)), _changed_ray(), bounded:
+            with undisturbed(), _first_on_path(Path(folder, MODULES)), local_nodes(), bounded:
                 # In a subfolder: Ray makes its folder writable for everybody, but nobody else can enter the outer one.
                 _start(f"{folder}/r", quiet)
             yield
@@ -174,35 +175,6 @@ class _OfNoFolder(JobConfig):
 
     def _runtime_env_has_working_dir(self) -> bool:
         return True
-
-
-class _LocalNode(ray._private.node.Node):
-    """A Ray node without the processes of dashboard, logs and autoscaler.
-
-    Each of them imports for seconds while the trials' processes start, and `ray.init` waits for the dashboard's server.
-    """
-
-    def start_api_server(self, **options: object) -> None:
-        """Do not start the dashboard's server, which Ray starts even without the dashboard."""
-
-    def start_log_monitor(self) -> None:
-        """Do not start the process that sends the workers' output to the driver."""
-
-    def start_monitor(self) -> None:
-        """Do not start the autoscaler."""
-
-
-@contextmanager
-def _changed_ray() -> Iterator[None]:
-    """Make Ray start a `_LocalNode`, and set no SIGTERM handler: its own would wait half a minute for a drain."""
-    handler, node = ray._private.utils.set_sigterm_handler, ray._private.node.Node
-    ray._private.utils.set_sigterm_handler = lambda handler: None
-    ray._private.node.Node = _LocalNode  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        ray._private.utils.set_sigterm_handler = handler
-        ray._private.node.Node = node  # type: ignore[misc]
 
 
 @contextmanager
