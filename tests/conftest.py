@@ -1,6 +1,8 @@
 """Settings of every test: one thread, a cache of its own, no leftovers in the caller's folders."""
 
+import fcntl
 import gc
+import hashlib
 import os
 import signal
 import time
@@ -179,17 +181,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Callable[
     Its arguments are the experiment's text and the command's options; `ray=True` has Ray train it, `tracked=True` has
     MLflow track it in its results folder.
     """
-    known: dict[tuple[object, ...], Finished] = {}
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # with the other processes of this session
 
     def search(text: str = EXPERIMENT, *options: object, ray: bool = False, tracked: bool = False) -> Finished:
-        key = (text, options, ray, tracked)
-        if key not in known:
-            folder = tmp_path_factory.mktemp("finished")
-            file, results = write(folder, text), folder / "results"
-            where = ("--tracking", f"sqlite:///{results}/mlflow.db") if tracked else ()
-            done = (raysl if ray else inline)("tune", file, "--results", results, *where, *options)
-            assert done.returncode == 0, done.stdout + done.stderr
-            known[key] = Finished(file, results, done.stdout)
-        return known[key]
+        key = hashlib.blake2b(repr((text, options, ray, tracked)).encode(), digest_size=8).hexdigest()
+        folder = shared / f"finished-{key}"
+        folder.mkdir(exist_ok=True)
+        file, results, printed = folder / "tiny.yaml", folder / "results", folder / "printed.txt"
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not printed.exists():
+                write(folder, text)
+                where = ("--tracking", f"sqlite:///{results}/mlflow.db") if tracked else ()
+                done = (raysl if ray else inline)("tune", file, "--results", results, *where, *options)
+                assert done.returncode == 0, done.stdout + done.stderr
+                printed.write_text(done.stdout)
+        return Finished(file, results, printed.read_text())
 
     return search

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("RAYSL_KILLS", "12"))
 KILLS_OF_GROUPS = max(KILLS // 3, 6)  # one of each kind at least
 ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("epochs: 4", "epochs: 25")
-ALONE = ONE_STAGE.replace("seeds: 2", "seeds: 5")  # ten trials of one worker
+SEEDS = max(KILLS // 4, 3)  # enough that the search is not over before all kills
+ALONE = ONE_STAGE.replace("seeds: 2", f"seeds: {SEEDS}")  # two trials of one worker a seed
 GROUPS = ONE_STAGE.replace("name: tiny", "name: groups").replace("[1e-2, 1e-3]", "[3e-3]")
 ALL_KINDS = {"driver", "stopped driver", "raylet", "tracking server", "trial", "train worker"}
 CLOCKS = -7200, 0, 3600  # seconds that the drivers' clocks are ahead
@@ -192,7 +193,7 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     found = tables_of(results)
     assert found == tables_of(reference)
     ids = [trial["trial_id"] for trial in found["trials"]]
-    assert len(ids) == len(set(ids)) == 12
+    assert len(ids) == len(set(ids)) == 2 * SEEDS + 2
     assert found_runs == wanted_runs
     assert max(found_runs.values()) == 1
     assert files(results) == files(reference)

@@ -21,7 +21,7 @@ BEGINS = re.compile(r"begins on \S+, process (\d+)")  # in a trial's log
 
 @pytest.fixture
 def by_ray(finished: Callable[..., Finished]) -> Finished:
-    return finished(ray=True, tracked=True)
+    return finished(EXPERIMENT, *ONE_PROCESS, ray=True, tracked=True)
 
 
 @pytest.mark.slow
