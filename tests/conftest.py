@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import time
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 MOST_PROCESSES = 4  # each has torch in it, and a search of Ray's at times
+PARTS = 3  # of tests that are alike
 # The slow tests in the order of what they guard; those that are not named come in between.
 FIRST = (
     "test_chaos",
@@ -48,15 +50,19 @@ TOO_SLOW = 2.0  # times as slow as a quiet machine: what holds within seconds th
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the budget that `.ci/run` gives."""
+    """Add what `.ci/run` gives: its budget, and the part that it runs of tests that are alike."""
     parser.addoption("--until", type=float, help="seconds since 1970: a test that would begin later is not run")
+    parser.addoption("--part", type=int, help=f"run one of {PARTS} parts of the tests marked `alike`, by any number")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes run tests: a few files are sooner done in this one."""
+    """Return how many processes run tests: a few files are sooner done in this one.
+
+    There is one more than CPUs, because tests also wait: for servers, time limits and processes that start.
+    """
     if config.args_source == pytest.Config.ArgsSource.ARGS:
         return 0
-    return min(os.cpu_count() or 1, MOST_PROCESSES)
+    return min((os.cpu_count() or 1) + 1, MOST_PROCESSES)
 
 
 class TestByTest(LoadScopeScheduling):
@@ -93,9 +99,17 @@ def pytest_unconfigure() -> None:
     gc.unfreeze()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests into the order in which they are worth their time."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the other parts of tests that are alike, and put the rest into the order of what they are worth."""
+    part = config.getoption("--part")
+    if part is not None and (others := [item for item in items if _is_of_another_part(item, part)]):
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     items.sort(key=lambda item: _rank(item.path.stem))
+
+
+def _is_of_another_part(item: pytest.Item, part: int) -> bool:
+    return item.get_closest_marker("alike") is not None and zlib.crc32(item.nodeid.encode()) % PARTS != part % PARTS
 
 
 def _rank(file: str) -> int:

@@ -71,6 +71,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("name", SMALLEST)
 def test_its_command_runs(name: str, sets: Path) -> None:
     """Through `uv run`, as it is documented, which Ray would have each of its processes start through as well."""

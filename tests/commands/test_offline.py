@@ -65,6 +65,7 @@ def num_trials(wanted: SearchRequest) -> Counter[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.alike
 @pytest.mark.parametrize(("file", "profile"), SCALES, ids=[f"{file.stem}-{profile}" for file, profile in SCALES])
 def test_every_trial_is_listed_and_planned(
     file: Path,

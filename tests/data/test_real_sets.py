@@ -30,6 +30,7 @@ def test_malaria_has_the_papers_label_counts(real_data: Path) -> None:
     assert sorted(np.bincount(made.labels[subset])) == [342, 343]
 
 
+@pytest.mark.alike
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "size", "shape", "labels"),
