@@ -69,19 +69,18 @@ class Cluster:
     head: subprocess.Popen[bytes]
     nodes: dict[str, subprocess.Popen[bytes]]
 
-    def add(self, name: str, cpus: int, *, own_folder: bool = True, **environment: str) -> None:
+    def add(self, name: str, cpus: int, **environment: str) -> None:
         """Start a raylet and wait until it has joined."""
-        self.begin(name, cpus, own_folder=own_folder, **environment)
+        self.begin(name, cpus, **environment)
         _wait_until_started(self.nodes[name], self._log(name))
 
-    def begin(self, name: str, cpus: int, *, own_folder: bool = True, **environment: str) -> None:
+    def begin(self, name: str, cpus: int, **environment: str) -> None:
         """Start a raylet without waiting until it has joined.
 
-        own_folder: whether it has a folder of its own, as each machine has: a raylet that joins makes the job's working
-            directory anew, and in a shared folder it would remove the one in which the others' workers run.
+        It has a folder of its own, as each machine has: a raylet that joins makes the job's working directory anew, and
+        in a shared folder it would remove the one in which the others' workers run.
         """
-        arguments = [f"--address={self.address}", f"--num-cpus={cpus}"]
-        arguments += [f"--temp-dir={self.folder / name}"] if own_folder else []
+        arguments = [f"--address={self.address}", f"--num-cpus={cpus}", f"--temp-dir={self.folder / name}"]
         self.nodes[name] = _ray_start(arguments, self._log(name), {**self.environment, **environment})
 
     def joined(self) -> list[str]:

@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     environment = {**os.environ, "RAYSL_DATA": str(folder / "here"), "RAYSL_CACHE": str(folder / "cache here")}
     of_the_nodes = {"RAYSL_DATA": str(folder / "there"), "RAYSL_CACHE": str(folder / "cache there")}
     with cluster(0, PYTHONPATH=str(other_raysl(folder / "other")), OMP_WAIT_POLICY="ACTIVE", **of_the_nodes) as found:
-        found.add("worker", 2, own_folder=False)  # it joins before any job does
+        found.add("worker", 2)
         yield Place(found, folder / "cache there", environment, other_raysl(folder / "trap"))
 
 
@@ -83,3 +83,12 @@ def test_code_and_images_reach_the_nodes(place: Place, tmp_path: Path) -> None:
     fetches = [log for log in (results / "logs").iterdir() if "fetches mnist from" in log.read_text()]
     assert len(fetches) == 1, "two trials at once, and one of them fetched"
     assert len(list((place.cache / "arrays").glob("*/meta.json"))) == 1
+
+
+def test_a_cluster_without_tokens_is_not_entered_with_one(place: Place, tmp_path: Path) -> None:
+    """Ray would end each trial before it begins: what the cluster says to the driver has no token."""
+    with_token = place.environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": 64 * "a"}
+    done = tune(place._replace(environment=with_token), write(tmp_path, PRETRAIN), tmp_path / "results")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"--address {place.cluster.address}: the cluster asks for no token" in done.stderr
+    assert "RAY_AUTH_MODE=disabled" in done.stderr

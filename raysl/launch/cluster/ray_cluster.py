@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import ray
@@ -26,6 +25,7 @@ from raysl.launch.cluster.address import check_address, check_listening, is_job_
 from raysl.launch.cluster.connected import is_connected
 from raysl.launch.cluster.local_node import local_nodes
 from raysl.launch.cluster.shipping import runtime_environment
+from raysl.launch.cluster.tokens import check_mode, own_token
 from raysl.launch.signals import undisturbed
 from raysl.sources import copy_package
 
@@ -37,7 +37,6 @@ MODULES = "modules"  # subfolder of a local cluster's folder, where its workers 
 PATH = "PYTHONPATH"
 NEEDED = (ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET)
 PREFIX = "raysl-"  # of local clusters' temporary folders: raysl-PID-*
-TOKEN = "RAY_AUTH_TOKEN"
 
 
 @contextmanager
@@ -108,6 +107,7 @@ def _remote_cluster(address: str, quiet: dict[str, Any]) -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         raise no_cluster(address, error) from None
     try:
+        check_mode(address, ray.get_runtime_context().gcs_address)
         yield
     finally:
         _shut_down()
@@ -131,9 +131,7 @@ def _local_cluster(quiet: dict[str, Any], own_process: bool) -> Iterator[None]:
     # Ray's sockets are below this folder, and a socket's path may have only about 100 characters.
     base = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_BASE else "/tmp"
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base)
-    # Without it, Ray makes one token for all clusters, in the user's home, in a file that others may be able to read.
-    os.environ[TOKEN] = os.environ.get(TOKEN) or token_hex(32)
-    with _watched(folder) if own_process else nullcontext():
+    with own_token(), _watched(folder) if own_process else nullcontext():
         try:
             copy_package(Path(folder, MODULES))
             # Ray sets signal handlers, some below Python's; and an exception that a signal raises in a fork is lost.

@@ -18,6 +18,7 @@ from waiting import PATIENCE
 
 from raysl.errors import SearchError
 from raysl.launch.cluster.ray_cluster import PREFIX, _remove_stale_folders, _start
+from raysl.launch.cluster.tokens import own_token
 
 GONE = 2**22 + 1  # no process has such an id
 STARTED = """
@@ -49,6 +50,7 @@ with cluster(None):
     command = [sys.executable, "-c", code, ray.get_runtime_context().gcs_address]
     other = subprocess.run(command, env=os.environ | {"RAY_AUTH_TOKEN": "b" * 64}, capture_output=True, text=True)
     print(json.dumps([mode, list(map(str, shared)), token, "entered" in other.stdout, other.stderr[-900:], str(root)]))
+print(json.dumps([os.environ.get("RAY_AUTH_MODE"), os.environ["RAY_AUTH_TOKEN"]]))
 """
 
 
@@ -70,7 +72,7 @@ def test_ray_works_in_a_folder_that_nobody_else_can_enter(tmp_path: Path) -> Non
 
 
 def test_that_ray_does_not_start_is_said_in_one_message(tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match=r"Ray could not be started on this machine: .*AF_UNIX path"):
+    with pytest.raises(SearchError, match=r"Ray could not be started on this machine: .*AF_UNIX path"), own_token():
         _start(str(tmp_path / (100 * "x")), {})
 
 
@@ -109,13 +111,16 @@ def test_only_own_folders_of_processes_that_are_gone_are_removed(
 
 @pytest.mark.slow
 def test_a_real_cluster_leaves_nothing_where_others_can_enter(tmp_path: Path) -> None:
-    [[mode, shared, token_file, entered, refused, root]] = outcomes(REAL, HOME=str(tmp_path), RAY_AUTH_TOKEN="")
+    [mode, shared, token_file, entered, refused, root], afterwards = outcomes(
+        REAL, HOME=str(tmp_path), RAY_AUTH_TOKEN=""
+    )
     assert mode == 0o700
     assert shared == []
     assert token_file is False
     assert not entered
     assert "token" in str(refused)
     assert not Path(str(root)).exists()
+    assert afterwards == [None, ""], "Ray's mode would not suit the next cluster"
 
 
 @pytest.mark.slow
