@@ -166,7 +166,7 @@ _TYPES = (
         partial(parallel.draw, note=""),
     ),
     FigureType(
-        "importance", "what each searched value explains (fANOVA)", importance.ASSUMPTIONS, _no_importance,
+        "importance", "what each searched value explains (fANOVA, PED-ANOVA)", importance.ASSUMPTIONS, _no_importance,
         _draw_importance,
     ),
     FigureType(

@@ -33,6 +33,10 @@ def shares(stage: Searched, column: str = "probe_accuracy") -> dict[str, float]:
     return {key.name: share for key, share in importance.importance(stage, column).shares.items()}
 
 
+def best_shares(stage: Searched, column: str = "probe_accuracy") -> dict[str, float]:
+    return {key.name: share for key, share in importance.importance(stage, column).best_shares.items()}
+
+
 def rows(tmp_path: Path) -> list[dict[str, Any]]:
     table = pa.ipc.open_file(pa.memory_map(str(tmp_path / "out" / "importance.arrow"))).read_all()
     assert all(b"description" in field.metadata for field in table.schema)
@@ -50,6 +54,67 @@ def test_the_key_that_decides_explains_most_and_comes_first(made: Made) -> None:
     assert found.rest == pytest.approx(1 - sum(told.values()))
     assert found.num_configs == 30
     assert told == shares(stage)  # seeded
+
+
+def test_what_tells_the_best_from_the_good_is_another_key_than_what_spoils_a_config(made: Made) -> None:
+    """A low learning rate costs half of the accuracy, but half of all rates are high, and w alone tells these apart."""
+    [stage] = read_selected([made(("semi", CONFIGS, by_lr))])
+    found = importance.importance(stage, "probe_accuracy")
+    best = {key.name: share for key, share in found.best_shares.items()}
+    assert found.num_best == 5
+    assert best["w"] > 0.6 > 0.3 > best["lr"]
+    assert sum(best.values()) == pytest.approx(1)
+    assert max(shares(stage), key=shares(stage).__getitem__) == "lr"
+
+
+def test_the_best_are_those_of_the_least_value_where_less_is_better(made: Made) -> None:
+    def losses(params: Params, seed: int) -> dict[str, Any]:
+        done = by_lr(params, seed)
+        return done | {"final_loss": 2.0 - done["probe_accuracy"], "seconds": 100 - 50 * done["probe_accuracy"]}
+
+    [stage] = read_selected([made(("semi", CONFIGS, losses))])
+    for column in ("final_loss", "seconds"):
+        assert best_shares(stage, column) == pytest.approx(best_shares(stage))
+
+
+def test_the_best_of_a_grid_are_counted_value_by_value(made: Made) -> None:
+    grid = [{"lr": 10.0**place, "w": w / 4} for place in range(-4, 0) for w in range(5)]
+
+    def spoilt(params: Params, seed: int) -> dict[str, Any]:
+        return {"probe_accuracy": (0.1 if params["lr"] < 1e-3 else 0.6) + 0.2 * params["w"]}
+
+    [stage] = read_selected([made(("semi", grid, spoilt))])
+    found = importance.importance(stage, "probe_accuracy")
+    best = best_shares(stage)
+    assert found.num_best == 6  # the three of w=1, and of the next the three that are equal
+    assert best["w"] > 0.7
+    assert shares(stage)["lr"] > 0.9
+
+    def latin(params: Params, seed: int) -> dict[str, Any]:
+        place = round(params["w"]) + round(params["x"])
+        return {"probe_accuracy": 0.9 if place % 5 == 0 else 0.1 + 0.01 * place}
+
+    square = [{"w": float(w), "x": float(x)} for w in range(5) for x in range(5)]
+    [even] = read_selected([made(("even", square, latin), name="even")])
+    assert best_shares(even) == {"w": 0.0, "x": 0.0}  # only both together decide
+
+
+def test_too_few_configs_and_too_many_equal_ones_say_nothing_of_the_best(made: Made) -> None:
+    def alike(params: Params, seed: int) -> dict[str, Any]:
+        return {"probe_accuracy": 0.3 if params["optimizer.lr"] < 1e-4 else 0.6}
+
+    uri = made(("few", CONFIGS[:9], by_lr), ("enough", CONFIGS[:10], by_lr), ("alike", CONFIGS, alike))
+    found = {one.stage: importance.importance(one, "probe_accuracy") for one in read_selected([uri])}
+    few, enough, equal = (found[name] for name in ("few", "enough", "alike"))
+    assert few.best_obstacle == "9 eligible configs, and PED-ANOVA needs 10"
+    assert (enough.best_obstacle, enough.num_best) == ("", 5)
+    assert (
+        equal.best_obstacle
+        == f"PED-ANOVA cannot tell the best: {equal.num_best} of 30 configs are as good as one another"
+    )
+    assert few.best_shares == equal.best_shares == {} != enough.best_shares
+    assert few.shares
+    assert equal.shares
 
 
 def test_categories_and_another_column_are_explained_too(made: Made) -> None:
@@ -102,7 +167,9 @@ def test_the_report_is_a_table_and_an_arrow_file(made: Made, run: Run, tmp_path:
     assert {(row["stage"], row["column"], row["num_configs"]) for row in told} == {("semi", "probe_accuracy", 30)}
     [left_out] = [row for row in rows(tmp_path) if row["left_out"] is not None]
     assert (left_out["stage"], left_out["share"]) == ("grid", None)
-    assert f"{100 * told[0]['share']:.1f}" in next(line for line in printed.split("\n") if "lr" in line)
+    line = next(line for line in printed.split("\n") if "lr" in line)
+    assert line.split()[-2:] == [f"{100 * told[0]['share']:.1f}", f"{100 * told[0]['best_share']:.1f}"]
+    assert {row["num_best"] for row in told} == {5}
     assert "left out: swept/grid: w alone was searched" in printed
     assert (tmp_path / "out" / "importance.txt").read_text().split("\n")[0] == importance.NOTE
 
