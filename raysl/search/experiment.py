@@ -19,7 +19,7 @@ from raysl.search.resources import Resources as Resources
 from raysl.search.settings import MOST_SEEDS, Objective, RaceSettings, SearchSettings
 from raysl.search.space import Space
 from raysl.search.vote import Vote
-from raysl.settings import Settings
+from raysl.settings import EachOnce, Settings
 from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
 
 MOST_TRIALS = 50_000  # of all experiments of a file
@@ -83,12 +83,12 @@ class StageSettings(Settings):
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     start_from: str | None = None
     start_epoch: Annotated[int, Ge(0)] | None = None
-    milestones: Annotated[list[Annotated[int, Ge(0)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
+    milestones: Annotated[EachOnce[Annotated[int, Ge(0)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
     freeze: Literal["none", "backbone"] = "none"
     probe: Literal["linear_svm", "knn", "clustering", "classifier", "segmentation"] = "linear_svm"
     select: Rule | Vote = "train_loss"
     ties: Ties = "first"
-    criteria: Annotated[list[CriterionName], MaxLen(len(CRITERIA))] = Field(default_factory=list)
+    criteria: Annotated[EachOnce[CriterionName], MaxLen(len(CRITERIA))] = Field(default_factory=list)
     search: Annotated[SearchSettings, BeforeValidator(_given)] = SearchSettings()
     stop: StopSettings | None = None
 

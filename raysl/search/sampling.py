@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from raysl.errors import UserError, choices, quoted
+from raysl.errors import UserError, choices, dotted, quoted
 from raysl.results.records.proposals import Proposal, Told
 from raysl.search.rules import OBJECTIVES
 from raysl.search.settings import SearchSettings
@@ -28,6 +28,17 @@ MOST_REPEATS = 100  # repeated proposals in a row, after which the first remaini
 SEEDED = "seed"
 EXHAUSTIVE = ("BruteForceSampler", "GridSampler")  # they stop the study at the end, which ask and tell do not support
 Params = dict[str, Any]
+
+
+class SamplerError(UserError):
+    """A sampler's settings that Optuna does not take.
+
+    path: of the key below `search`.  problem: the message without it.
+    """
+
+    def __init__(self, problem: str, *option: str) -> None:
+        self.path, self.problem = ("sampler", *option), problem
+        super().__init__(f"{dotted(self.path)}: {problem}")
 
 
 class Sampler:
@@ -171,7 +182,7 @@ def draw(settings: SearchSettings, space: Space) -> list[Params]:
 def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
     """Return Optuna's sampler for the settings.
 
-    Raises UserError, without the place, if Optuna does not know its name or an option.
+    Raises SamplerError if Optuna does not know its name or an option.
     """
     from optuna import samplers
 
@@ -182,12 +193,12 @@ def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
     for exhaustive in EXHAUSTIVE:
         kinds.pop(exhaustive, None)
     if str(name) not in kinds:
-        raise UserError(f"sampler.name: {quoted(name)} is no sampler; {choices(str(name), kinds)}")
+        raise SamplerError(f"{quoted(name)} is no sampler; {choices(str(name), kinds)}", "name")
     known = inspect.signature(kinds[name]).parameters
     for option in given:
         if option not in known or option == SEEDED:
             trouble = "is search.seed" if option == SEEDED else f"is no option of {name}"
-            raise UserError(f"sampler.{option}: {trouble}; {choices(option, known.keys() - {SEEDED})}")
+            raise SamplerError(f"{trouble}; {choices(option, known.keys() - {SEEDED})}", option)
         _check_type(option, given[option], known[option].annotation)
     try:
         with warnings.catch_warnings(record=True) as complaints:
@@ -197,7 +208,7 @@ def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
     except MemoryError:
         raise
     except Exception as error:  # each sampler raises its own classes of exceptions
-        raise UserError(f"sampler: {name} does not take {quoted(given)}: {error}") from None
+        raise SamplerError(f"{name} does not take {quoted(given)}: {error}") from None
     for complaint in complaints:
         if issubclass(complaint.category, FutureWarning | DeprecationWarning):
             _warn_once(f"sampler: {name}: {complaint.message}")
@@ -213,34 +224,34 @@ def _warn_once(text: str) -> None:
 def rehearse(settings: SearchSettings, space: Space, objectives: Sequence[str]) -> None:
     """Propose a few configs without using them, to find errors of Optuna before anything is trained.
 
-    Raises UserError, without the place, if Optuna refuses the settings.
+    Raises SamplerError if Optuna refuses the settings.
     """
     try:
         sampler = Sampler(settings, space, objectives)
         sampler.propose(())
         sampler.propose([Told(0, "finished", (0.5,) * len(objectives))])
-    except (UserError, MemoryError):
+    except (SamplerError, MemoryError):
         raise
     except Exception as error:
-        raise UserError(f"sampler: {settings.sampler['name']} cannot search this space: {error}") from None
+        raise SamplerError(f"{settings.sampler['name']} cannot search this space: {error}") from None
 
 
 def _check_type(option: str, value: Any, annotation: Any) -> None:
     """Refuse an option of the wrong type, which Optuna would notice only when there are results."""
     written = str(annotation)
     if "Callable" in written:
-        raise UserError(f"sampler.{option}: is a function, which cannot be given here; leave it out")
+        raise SamplerError("is a function, which cannot be given here; leave it out", option)
     if isinstance(value, int) and abs(value) > MOST_OF_AN_OPTION:
-        raise UserError(f"sampler.{option}: must be at most {MOST_OF_AN_OPTION:,}, not {quoted(value)}")
+        raise SamplerError(f"must be at most {MOST_OF_AN_OPTION:,}, not {quoted(value)}", option)
     words = {word.strip() for word in written.split("|")}
     if any("Base" in word or "FrozenTrial" in word or "ndarray" in word for word in words) and value is not None:
-        raise UserError(f"sampler.{option}: is an object of {written}, which cannot be given here; leave it out")
+        raise SamplerError(f"is an object of {written}, which cannot be given here; leave it out", option)
     taken = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "None": (type(None),)}
     if not words <= taken.keys():
         return
     kinds = tuple(kind for word in sorted(words) for kind in taken[word])
     if not isinstance(value, kinds) or (isinstance(value, bool) and "bool" not in words):
-        raise UserError(f"sampler.{option}: must be {written}, not {quoted(value)}")
+        raise SamplerError(f"must be {written}, not {quoted(value)}", option)
 
 
 def _has_seed(kind: type) -> bool:
