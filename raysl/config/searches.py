@@ -4,7 +4,8 @@ import math
 
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.search.experiment import Stage, StageSettings
-from raysl.search.sampling import SamplerError, rehearse
+from raysl.search.samplers import SamplerError
+from raysl.search.sampling import rehearse
 from raysl.search.settings import MOST_CONFIGS
 from raysl.search.space import Grid, Space
 from raysl.search.spacing import may_grow

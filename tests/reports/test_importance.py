@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raysl.reports import importance
-from raysl.reports.importance import obstacle
+from raysl.reports import explained, importance
+from raysl.reports.explained import obstacle
 from raysl.reports.stages import Searched, read_selected
 
 Made = Callable[..., str]
@@ -30,11 +30,11 @@ def by_lr(params: Params, seed: int) -> dict[str, Any]:
 
 
 def shares(stage: Searched, column: str = "probe_accuracy") -> dict[str, float]:
-    return {key.name: share for key, share in importance.importance(stage, column).shares.items()}
+    return {key.name: share for key, share in explained.importance(stage, column).shares.items()}
 
 
 def best_shares(stage: Searched, column: str = "probe_accuracy") -> dict[str, float]:
-    return {key.name: share for key, share in importance.importance(stage, column).best_shares.items()}
+    return {key.name: share for key, share in explained.importance(stage, column).best_shares.items()}
 
 
 def rows(tmp_path: Path) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
 
 def test_the_key_that_decides_explains_most_and_comes_first(made: Made) -> None:
     [stage] = read_selected([made(("semi", CONFIGS, by_lr))])
-    found = importance.importance(stage, "probe_accuracy")
+    found = explained.importance(stage, "probe_accuracy")
     assert next(iter(found.shares)).name == "lr"
     # Of a space that were taken as linear, lr below 0.001 would be a hundredth, and w would explain most.
     told = {key.name: share for key, share in found.shares.items()}
@@ -59,7 +59,7 @@ def test_the_key_that_decides_explains_most_and_comes_first(made: Made) -> None:
 def test_what_tells_the_best_from_the_good_is_another_key_than_what_spoils_a_config(made: Made) -> None:
     """A low learning rate costs half of the accuracy, but half of all rates are high, and w alone tells these apart."""
     [stage] = read_selected([made(("semi", CONFIGS, by_lr))])
-    found = importance.importance(stage, "probe_accuracy")
+    found = explained.importance(stage, "probe_accuracy")
     best = {key.name: share for key, share in found.best_shares.items()}
     assert found.num_best == 5
     assert best["w"] > 0.6 > 0.3 > best["lr"]
@@ -84,7 +84,7 @@ def test_the_best_of_a_grid_are_counted_value_by_value(made: Made) -> None:
         return {"probe_accuracy": (0.1 if params["lr"] < 1e-3 else 0.6) + 0.2 * params["w"]}
 
     [stage] = read_selected([made(("semi", grid, spoilt))])
-    found = importance.importance(stage, "probe_accuracy")
+    found = explained.importance(stage, "probe_accuracy")
     best = best_shares(stage)
     assert found.num_best == 6  # the three of w=1, and of the next the three that are equal
     assert best["w"] > 0.7
@@ -104,7 +104,7 @@ def test_too_few_configs_and_too_many_equal_ones_say_nothing_of_the_best(made: M
         return {"probe_accuracy": 0.3 if params["optimizer.lr"] < 1e-4 else 0.6}
 
     uri = made(("few", CONFIGS[:9], by_lr), ("enough", CONFIGS[:10], by_lr), ("alike", CONFIGS, alike))
-    found = {one.stage: importance.importance(one, "probe_accuracy") for one in read_selected([uri])}
+    found = {one.stage: explained.importance(one, "probe_accuracy") for one in read_selected([uri])}
     few, enough, equal = (found[name] for name in ("few", "enough", "alike"))
     assert few.best_obstacle == "9 eligible configs, and PED-ANOVA needs 10"
     assert (enough.best_obstacle, enough.num_best) == ("", 5)
@@ -132,7 +132,7 @@ def test_configs_that_are_not_eligible_say_nothing(made: Made) -> None:
         return by_lr(params, seed)
 
     [stage] = read_selected([made(("semi", CONFIGS, ended))])
-    found = importance.importance(stage, "probe_accuracy")
+    found = explained.importance(stage, "probe_accuracy")
     assert found.num_configs == sum(params["kind"] == "b" for params in CONFIGS) < 30
     assert shares(stage)["kind"] == 0.0
 
