@@ -19,7 +19,6 @@ from raysl.search.space import Dimension, Grid, IntRange, Space
 if TYPE_CHECKING:
     import optuna
 
-
 log = logging.getLogger(__name__)
 
 MOST_REPEATS = 100  # repeated proposals in a row, after which the first remaining config is taken
