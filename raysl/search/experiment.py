@@ -13,6 +13,7 @@ from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
 from raysl.results.criteria import CRITERIA, CriterionName, asked_for
 from raysl.results.metrics import ProbeRule, probe_rules
+from raysl.results.records.origins import Origin
 from raysl.results.records.seed_design import Kind, RandomStream, SeedDesign
 from raysl.results.records.stages import AnyRule, Race, Rule, Ties
 from raysl.search.resources import Resources as Resources
@@ -234,6 +235,7 @@ class Experiment:
     variant: overrides, by path, that distinguish it from experiments of the same name, profile, data and model in one
         command; mostly empty.
     places: dotted key -> where it was written (`file.yaml:12`, `--set a.b=1`), for messages.
+    origin: what it was read from.
     """
 
     name: str
@@ -247,6 +249,7 @@ class Experiment:
     probes: ProbesSettings
     stages: tuple[Stage, ...]
     places: Mapping[str, str]
+    origin: Origin = field(compare=False)
     design: SeedDesign | None = None
 
     @property
