@@ -1,5 +1,6 @@
 """A search request: one experiment, or the experiments that give the cells of a paper's tables."""
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -136,8 +137,11 @@ def _origin_of_tables(
 def _with_packaged_name(origin: Origin) -> Origin:
     """Return an origin; in place of the file of a packaged experiment it has the name, which commands take too."""
     names = {str(file): name for name, file in packaged_files().items()}
-    texts = {names.get(file, file): text for file, text in origin.texts.items()}
-    return replace(origin, file=names.get(origin.file, origin.file), texts=texts)
+
+    def named(file: str) -> str:
+        return names.get(os.path.normpath(file), file)
+
+    return replace(origin, file=named(origin.file), texts={named(file): text for file, text in origin.texts.items()})
 
 
 def _note(file: Path, taken: str) -> str:

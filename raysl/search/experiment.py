@@ -232,10 +232,8 @@ class Experiment:
 
     data: the settings that stages share, unless a stage has its own.
     design: of typed seeds, whose cells `seeds` numbers; None if every stream follows the seed.
-    variant: overrides, by path, that distinguish it from experiments of the same name, profile, data and model in one
-        command; mostly empty.
-    places: dotted key -> where it was written (`file.yaml:12`, `--set a.b=1`), for messages.
-    origin: what it was read from.
+    variant: overrides, by path, that distinguish it from others of its name, profile, data and model in one command.
+    places: dotted key -> where it was written (`file.yaml:12`, `--set a.b=1`).  origin: what it was read from.
     """
 
     name: str
