@@ -38,9 +38,9 @@ ROUGH = "Both are rough guides: where shares are close, their order says little.
 ASSUMPTIONS = (
     "fANOVA (Hutter et al. 2014): a random forest stands for the objective, over the range from the least to the "
     "greatest value tried, evenly on each value's own scale. PED-ANOVA (Watanabe et al. 2023): the best tenth of the "
-    f"configs, or {LEAST_BEST}, against all that were tried, by the densities of each hyperparameter alone; its shares "
-    "add up to 100 %, even if nothing matters. What spoils a config counts for fANOVA, what tells the best from the "
-    f"good for PED-ANOVA. Both in Optuna's implementation, of eligible configs alone, and of their means. {ROUGH}"
+    f"configs, at least {LEAST_BEST}, against all that were tried, by the densities of each hyperparameter alone; its "
+    "shares add up to 100 %, even if nothing matters. What spoils a config counts for fANOVA, what tells the best from "
+    f"the good for PED-ANOVA. Both in Optuna's implementation, of eligible configs alone, and of their means. {ROUGH}"
 )
 ROW_HEIGHT = 0.26  # inches
 BAR_HEIGHT = 0.4  # of a row

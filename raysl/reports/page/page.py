@@ -6,6 +6,7 @@ from shlex import quote
 
 from raysl import __version__
 from raysl.reports.page.html import Html, Part, code, facts, tag
+from raysl.reports.page.numbers import duration
 from raysl.reports.page.paper_table import paper_tables
 from raysl.reports.page.provenance import Compared, provenance
 from raysl.reports.page.stage_section import stage_section
@@ -101,7 +102,7 @@ def _facts(uri: str, stages: Sequence[Searched]) -> dict[str, Part]:
         "backbone": _distinct(str(stage.model.get("backbone", "")) for stage in stages),
         "stages, configs, trials": f"{len(stages)}, {sum(len(stage.configs) for stage in stages)}, {len(trials)}",
         "trained": f"{_time(min(started))} to {_time(max(ended))}" if started and ended else "",
-        "training time, all trials": f"{seconds / 3600:.2f} h{without}",
+        "training time, all trials": f"{duration(seconds)}{without}",
         "raysl, torch": _distinct(f"{t['raysl_version']}, {t['torch_version']}" for t in trials if t["raysl_version"]),
         "code": _distinct(str(trial["code"]) for trial in trials if trial["code"]),
         "device": _distinct(str(trial["device"]) for trial in trials if trial["device"]),
