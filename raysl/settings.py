@@ -2,9 +2,11 @@
 
 import typing
 from types import UnionType
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, TypeVar, Union
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
 
 
 class Settings(BaseModel):
@@ -14,6 +16,16 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _each_once(values: list[T]) -> list[T]:
+    if len(set(values)) < len(values):
+        raise ValueError("names each once")
+    return values
+
+
+# A list that names nothing twice.
+EachOnce = Annotated[list[T], AfterValidator(_each_once), Field(json_schema_extra={"uniqueItems": True})]
 
 
 def members(annotation: Any) -> list[type[BaseModel]]:

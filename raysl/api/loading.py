@@ -1,6 +1,5 @@
 """`raysl.load`: an experiment, from its YAML file or a dict."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from raysl.config.document import ConfigError
 from raysl.config.override import Override, parse_key
 from raysl.config.packaged import experiment_file
 from raysl.config.plain_dict import plain_value
-from raysl.errors import UserError, checked_path, dotted, quoted
+from raysl.errors import UserError, checked_path, quoted
 from raysl.search.experiment import Experiment
 
 Source = str | os.PathLike[str] | Mapping[str, Any]
@@ -63,7 +62,7 @@ def load_tables(
     """
     if profile is not None and not isinstance(profile, str):
         raise UserError(f"profile: {quoted(profile)}: must be a name")
-    texts = [one if isinstance(one, str) else _as_text(one) for one in _overrides(overrides)]
+    texts = [str(one) for one in _overrides(overrides)]
     patterns = [cells] if isinstance(cells, str) else list(cells)
     return read_request(_path(file), profile or None, texts, patterns)
 
@@ -110,8 +109,3 @@ def _override(key: Any, value: Any) -> Override:
     if not isinstance(key, str):
         raise ConfigError(f"{place}: a key is a dotted text, as in 'data.labels'")
     return Override(parse_key(key, place), plain_value(value, place), place)
-
-
-def _as_text(override: Override) -> str:
-    """Return an override as text, `key=value`, for the record of a table file."""
-    return f"{dotted(override.path)}={json.dumps(override.value, ensure_ascii=False)}"

@@ -1,14 +1,18 @@
 """A search request: one experiment, or the experiments that give the cells of a paper's tables."""
 
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raysl.config import load
 from raysl.config.document import read_document
+from raysl.config.packaged import packaged_files
 from raysl.config.paper_table import is_table_file, load_tables
 from raysl.errors import UserError
+from raysl.results.records.origins import Origin, write_origin
 from raysl.results.records.paper_tables import PaperTables, earlier_record, write_paper_tables
 from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment
@@ -25,10 +29,12 @@ class SearchRequest:
     results: the default results folder.
     cells: for each experiment, the name of the stage that gives a cell, by the cell's key.
     note: a choice that the user has not made and may not expect; empty if there is none.
+    origin: what it was read from.
     """
 
     results: str
     experiments: tuple[Experiment, ...]
+    origin: Origin
     tables: PaperTables | None = None
     cells: tuple[Mapping[str, str], ...] = ()
     note: str = ""
@@ -36,11 +42,29 @@ class SearchRequest:
     def recorder(
         self, store: Store, turn: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> Callable[[StageIds], None]:
-        """Return a function that takes the ids of the stages so far, and updates the tables' record with them.
+        """Return a function that takes the ids of the stages so far, and updates the records of them.
+
+        The records are those of the request's origin and of its tables.
 
         turn: a context entered while the record is read and written, because another search may update other cells.
         Raises ResultsError if the folder has other tables of the same name.
         """
+        record_cells = self._cell_recorder(store, turn)
+        origin, told = _with_packaged_name(self.origin), 0
+
+        def record(stage_ids: StageIds) -> None:
+            nonlocal told
+            found = [stage_id for stage_id in stage_ids.values() if stage_id is not None]
+            if len(found) > told:
+                write_origin(store, origin, found, time.time())
+                told = len(found)
+            record_cells(stage_ids)
+
+        return record
+
+    def _cell_recorder(
+        self, store: Store, turn: Callable[[], AbstractContextManager[None]]
+    ) -> Callable[[StageIds], None]:
         if self.tables is None:
             return lambda stage_ids: None
         earlier_record(store, self.tables)
@@ -80,9 +104,11 @@ def read_request(file: Path, profile: str | None, overrides: Sequence[str], patt
     if not searches:
         reasons = ", ".join(dict.fromkeys(tables.reasons.values()))
         raise UserError(f"{file}: no cell is left to search: {reasons}; another --profile or other --cells would do")
+    experiments = tuple(search.experiment for search in searches)
     return SearchRequest(
         f"results/{tables.name}-{tables.profile}",
-        tuple(search.experiment for search in searches),
+        experiments,
+        _origin_of_tables(file, profile, overrides, patterns, experiments),
         tables,
         tuple(search.cells for search in searches),
         "" if profile else _note(file, tables.profile),
@@ -92,7 +118,30 @@ def read_request(file: Path, profile: str | None, overrides: Sequence[str], patt
 def request_of(experiment: Experiment) -> SearchRequest:
     """Return the request for one experiment."""
     suffix = f"-{experiment.profile}" if experiment.profile else ""
-    return SearchRequest(f"results/{experiment.name}{suffix}", (experiment,))
+    return SearchRequest(f"results/{experiment.name}{suffix}", (experiment,), experiment.origin)
+
+
+def _origin_of_tables(
+    file: Path,
+    profile: str | None,
+    overrides: Sequence[str],
+    patterns: Sequence[str],
+    experiments: Sequence[Experiment],
+) -> Origin:
+    texts = {str(file): read_document(file).text}
+    for experiment in experiments:
+        texts |= experiment.origin.texts
+    return Origin(str(file), profile or "", tuple(overrides), texts, tuple(patterns))
+
+
+def _with_packaged_name(origin: Origin) -> Origin:
+    """Return an origin; in place of the file of a packaged experiment it has the name, which commands take too."""
+    names = {str(file): name for name, file in packaged_files().items()}
+
+    def named(file: str) -> str:
+        return names.get(os.path.normpath(file), file)
+
+    return replace(origin, file=named(origin.file), texts={named(file): text for file, text in origin.texts.items()})
 
 
 def _note(file: Path, taken: str) -> str:

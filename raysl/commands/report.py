@@ -17,6 +17,7 @@ from raysl.reports import catalogue, epochs, figures
 from raysl.reports.choosing import choose
 from raysl.reports.page.page import page
 from raysl.reports.stages import Searched, stages_of
+from raysl.results.records.origins import read_origins
 from raysl.results.records.paper_tables import read_paper_tables
 from raysl.results.storage.store import Store
 from raysl.results.tables.build import Tables
@@ -107,7 +108,7 @@ def _listed(store: Store, stages: Sequence[Searched]) -> list[str]:
 def _page(store: Store, tables: Tables, stages: Sequence[Searched]) -> bytes:
     compared = [(one, own) for one in read_paper_tables(store) for own in compare(one, tables)]
     tell = complain if sys.stderr.isatty() else lambda _: None
-    return presentable(page(store.uri, stages, compared, datetime.now(UTC), tell)).encode()
+    return presentable(page(store.uri, stages, compared, read_origins(store), datetime.now(UTC), tell)).encode()
 
 
 def _drawn(name: str, store: Store, stages: Sequence[Searched], cells: str | None) -> Figure:

@@ -11,8 +11,9 @@ from raysl.config.override import Override, check_reachable, parse_override
 from raysl.config.plain_dict import NAME, read_dict
 from raysl.config.space import is_dimension
 from raysl.errors import choices, quoted
+from raysl.results.records.origins import FROM_PYTHON, Origin
 
-__all__ = ["Override", "compose"]
+__all__ = ["Override", "compose", "origin_of"]
 
 
 def compose(
@@ -43,7 +44,15 @@ def compose(
         check_reachable(override, values)
         path, value = override.path, override.value
         _merge(values, _nest(path, value), places, _override_places(path, value, override.place))
-    return Document(values, places)
+    return Document(values, places, document.text)
+
+
+def origin_of(
+    source: Path | Mapping[str, Any], document: Document, profile: str | None, overrides: Sequence[str | Override]
+) -> Origin:
+    """Return the record of what `compose` was given, by the document that it returned."""
+    file = str(source) if isinstance(source, Path) else FROM_PYTHON
+    return Origin(file, profile or "", tuple(map(str, overrides)), {file: document.text})
 
 
 def _profile(asked: str, profiles: Mapping[str, Any], source: str) -> str:

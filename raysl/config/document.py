@@ -21,10 +21,14 @@ class ConfigError(UserError):
 
 @dataclass(frozen=True)
 class Document:
-    """Nested plain values and, by path, the place that each was written at (`file.yaml:12`, `--set a.b=1`)."""
+    """Nested plain values and, by path, the place that each was written at (`file.yaml:12`, `--set a.b=1`).
+
+    text: of the file; of a dict, the same as YAML.
+    """
 
     values: dict[str, Any]
     places: Mapping[Path_, str]
+    text: str = ""
 
     def place(self, path: Path_) -> str:
         """Return the place of a path, or of the nearest one above it."""
@@ -40,14 +44,15 @@ def read_document(file: Path) -> Document:
     """
     name = cut(printable(str(file)), 1000)
     try:
-        plain = _read(read_file(file))
+        text = read_file(file)
+        plain = _read(text)
     except OSError as error:
         raise ConfigError(f"{name}: cannot be read ({error.strerror or error}){_near(file)}") from None
     except PlainYamlError as error:
         raise ConfigError(f"{name}:{error.line}: {error}") from None
     if not isinstance(plain.value, dict):
         raise ConfigError(f"{name}:1: an experiment is a mapping of keys to values, not {quoted(plain.value)}")
-    return Document(plain.value, {path: f"{name}:{line}" for path, line in plain.lines.items()})
+    return Document(plain.value, {path: f"{name}:{line}" for path, line in plain.lines.items()}, text)
 
 
 _read = lru_cache(maxsize=8)(read_one)  # the cells of a table read the same experiment often; no caller changes it

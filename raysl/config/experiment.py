@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raysl import methods
-from raysl.config.compose import Override, compose
+from raysl.config.compose import Override, compose, origin_of
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.config.explain import validated
 from raysl.config.searches import check_race_seeds, check_search
@@ -65,6 +65,7 @@ def load(
         stages=stages,
         places={dotted(path): place for path, place in document.places.items()},
         design=design,
+        origin=origin_of(source, document, profile, overrides),
     )
     _check_trials(experiment, document)
     for stage in stages:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, Union
 from pydantic import BaseModel, ValidationError
 
 from raysl.config.document import ConfigError, Document, Path_, dotted
-from raysl.config.habits import elsewhere, meant, written_out
+from raysl.config.habits import elsewhere, meant, of_several, written_out
 from raysl.errors import choices, quoted
 from raysl.settings import members
 
@@ -62,8 +62,14 @@ def _innermost(findings: Mapping[Path_, list[Any]]) -> dict[Path_, list[Any]]:
 
 def _meant(findings: list[Any]) -> list[Any]:
     """Return the findings of one value; mismatches of type only if no type of the union fits."""
-    of_right_type = [finding for finding in findings if not finding["type"].endswith("_type")]
-    return of_right_type or findings
+    of_right_type = [finding for finding in findings if not _is_mismatch(finding)]
+    return of_right_type or [one for one in findings if one["type"] == "literal_error"] or findings
+
+
+def _is_mismatch(finding: Any) -> bool:
+    """Return whether a value is of another type than those of the union that this finding is about."""
+    is_word = isinstance(finding["input"], str | int | float | None)
+    return finding["type"].endswith("_type") or (finding["type"] == "literal_error" and not is_word)
 
 
 def _hint(finding: Any, path: Path_, document: Document) -> str:
@@ -73,6 +79,7 @@ def _hint(finding: Any, path: Path_, document: Document) -> str:
         hint = elsewhere(path, document)
     else:
         hint = written_out(value, path) if kind in MAPPING_EXPECTED else meant(value, path, document)
+        hint = hint or of_several(value, path)
     return f"; {hint}" if hint else ""
 
 
@@ -107,7 +114,7 @@ def _explain(finding: Any, model: type[BaseModel], values: Any, path: Path_) -> 
         key, tag = context["discriminator"].strip("'"), context["tag"]
         return f"unknown {key} {quoted(tag)}; {choices(str(tag), _tags(model, path))}"
     if kind == "literal_error":
-        return f"must be one of {context['expected']}, not {quoted(value)}"
+        return f"must be one of {context['expected']}{_or_mapping(model, path, values)}, not {quoted(value)}"
     if kind in ("too_short", "too_long"):
         bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
         shown = f": {quoted(value)}" if len(value) <= MOST_SHOWN else ""
@@ -123,6 +130,12 @@ def _explain(finding: Any, model: type[BaseModel], values: Any, path: Path_) -> 
         .replace("String should", "must")
     )
     return f"{text}, not {quoted(value)}"
+
+
+def _or_mapping(model: type[BaseModel], path: Path_, values: Any) -> str:
+    """Return the mapping that may stand in place of a word, as text; empty where none may."""
+    owner = _model_at(model, path, values)
+    return "" if owner is None else f" or {{{', '.join(f'{key}: ...' for key in owner.model_fields)}}}"
 
 
 def valid_keys(model: type[BaseModel], path: Path_, values: Any) -> list[str]:

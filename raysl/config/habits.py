@@ -65,6 +65,7 @@ FIRST = {
     "data": "source",
     "model": "backbone",
 }
+OF_SEVERAL = {"select": "vote"}  # the key of the mapping in which several names stand in place of one
 YAML_1_1 = ("yes", "no", "on", "off", "y", "n")  # truth values there, and words in YAML 1.2
 
 ONE_OF = ("values", "categories", "options", "grid_search", "categorical", "sweep", "enum", "list", "choices")
@@ -109,6 +110,15 @@ def written_out(value: Any, path: Path_) -> str:
     """Return the mapping that a single text stands for, as `write {name: adam}`; empty if it stands for none."""
     first = FIRST.get(path[-1]) if path else None
     return f"write {{{first}: {cut(value)}}}" if first is not None and isinstance(value, str) and value else ""
+
+
+def of_several(value: Any, path: Path_) -> str:
+    """Return the mapping that a list of names stands for, as `write {vote: [rankme, ami]}`; empty if for none."""
+    key = OF_SEVERAL.get(path[-1]) if path else None
+    if key is None or not isinstance(value, list) or len(value) < 2 or not all(isinstance(one, str) for one in value):
+        return ""
+    names = cut(", ".join(value))
+    return f"write {{{key}: [{names}]}}"
 
 
 def meant(value: Any, path: Path_, document: Document) -> str:

@@ -1,5 +1,6 @@
 """An override `key=value`: the path that its key names, and its value."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ class Override:
     path: Path_
     value: Any
     place: str
+
+    def __str__(self) -> str:
+        """Return it as text, `key=value`."""
+        return f"{dotted(self.path)}={json.dumps(self.value, ensure_ascii=False, default=str)}"
 
 
 def parse_override(text: str) -> Override:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+import yaml
+
 from raysl.config.document import ConfigError, Document, Path_
 from raysl.errors import quoted
 from raysl.plain_yaml import CONTROL, MOST_BYTES, MOST_DEPTH, MOST_DIGITS, MOST_VALUES
@@ -22,7 +24,8 @@ def read_dict(values: Mapping[Any, Any]) -> Document:
     bounds of a YAML file.
     """
     reader = _Reader({(): NAME})
-    return Document(reader.mapping(values, ()), reader.places)
+    plain = reader.mapping(values, ())
+    return Document(plain, reader.places, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 def plain_value(value: Any, place: str) -> Any:

@@ -3,8 +3,8 @@
 import math
 
 from raysl.config.document import ConfigError, Document, Path_, dotted
-from raysl.errors import UserError
 from raysl.search.experiment import Stage, StageSettings
+from raysl.search.samplers import SamplerError
 from raysl.search.sampling import rehearse
 from raysl.search.settings import MOST_CONFIGS
 from raysl.search.space import Grid, Space
@@ -49,8 +49,8 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
             )
         try:
             rehearse(search, space, search.objectives or [str(settings.select)])
-        except UserError as error:
-            raise ConfigError(f"{at((*path, 'search'), document)}.{error}") from None
+        except SamplerError as error:
+            raise ConfigError(f"{at((*path, 'search', *error.path), document)}: {error.problem}") from None
 
 
 def _check_race(settings: StageSettings, where: str) -> None:

@@ -29,8 +29,9 @@ RADIUS, LEAST_RADIUS = 12, 1.2  # of a circle; the second in the image's own pix
 def title(data: TrialData) -> str:
     """Return the title of a trial's attack."""
     assert data.attack is not None
-    size, source = data.image_size, data.source.rpartition("/")[2]
-    return f"1-pixel attack on {source} at {size} x {size}: value {data.attack.value}, seed {data.attack.seed}"
+    size, source, attack = data.image_size, data.source.rpartition("/")[2], data.attack
+    about = f"value {attack.value}, seed {attack.seed}, probes on {attack.probe} images"
+    return f"1-pixel attack on {source} at {size} x {size}: {about}"
 
 
 def table(title: str, names: Sequence[str], attack: Attack, images: Images, labels: Indices, console: Console) -> None:

@@ -17,6 +17,7 @@ from raysl.console.progress import note
 from raysl.console.remaining_time import RemainingTime, duration_text
 from raysl.console.repeated import Repeated
 from raysl.outgoing.streams import Guarded
+from raysl.results.attack_text import attack_text
 from raysl.results.records.rows import Status, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
@@ -284,7 +285,7 @@ class Display:
         """Return the name of a stage; with several experiments, with the experiment and its data."""
         if not self.many:
             return record.stage
-        attacked = ", attacked" if record.data.get("attack") else ""
+        attacked = f", {attack_text(record.data['attack'])} attack" if record.data.get("attack") else ""
         variant = f", {record.variant}" if record.variant else ""
         images = f"{record.data['labels']} labels of {record.data['source']}"
         return f"{record.experiment}/{record.stage} ({images}{attacked}, {record.model['backbone']}{variant})"

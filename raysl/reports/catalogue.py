@@ -13,6 +13,7 @@ from raysl.reports import (
     confusion,
     contour,
     curves,
+    explained,
     grid,
     history,
     importance,
@@ -123,7 +124,7 @@ def _are_wide(stages: Stages) -> bool:
 
 
 def _no_importance(stage: Searched) -> str:
-    return _unselected(stage) or importance.obstacle(stage, measure_of(stage, None)) or ""
+    return _unselected(stage) or explained.obstacle(stage, measure_of(stage, None)) or ""
 
 
 def _no_umap(stage: Searched) -> str:
@@ -140,7 +141,7 @@ def _draw_audit(names: Names, stages: Stages) -> Figure:
 
 
 def _draw_importance(names: Names, stages: Stages) -> Figure:
-    return importance.draw(names, [importance.importance(stage, measure_of(stage, None)) for stage in stages], "")
+    return importance.draw(names, [explained.importance(stage, measure_of(stage, None)) for stage in stages], "")
 
 
 _TYPES = (
@@ -166,7 +167,7 @@ _TYPES = (
         partial(parallel.draw, note=""),
     ),
     FigureType(
-        "importance", "what each searched value explains (fANOVA)", importance.ASSUMPTIONS, _no_importance,
+        "importance", "what each searched value explains (fANOVA, PED-ANOVA)", importance.ASSUMPTIONS, _no_importance,
         _draw_importance,
     ),
     FigureType(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysl.reports.contestants import ComparedTask
+from raysl.reports.searched import MEASURES
 from raysl.reports.seeds_needed import detectable
-from raysl.results.metrics import METRIC_COLUMNS
 from raysl.statistics.intervals import INTERVALS, Interval
 from raysl.statistics.paired import ERROR, ROUNDING, Reals, holm, p_values
 from raysl.statistics.whole_tables import improvement, iqm, stratified_interval
@@ -54,7 +54,7 @@ class Overall:
 
 def is_highest(column: str) -> bool:
     """Return whether a greater value of a column is better."""
-    return column in METRIC_COLUMNS
+    return MEASURES[column].highest
 
 
 def compare(tasks: Sequence[ComparedTask], kind: str) -> list[Comparison]:

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from raysl.errors import ResultsError, UserError, choices
 from raysl.reports.searched import MEASURES, own_trials
 from raysl.reports.stages import Row, Searched, attack, read_stages, source
+from raysl.results.criteria import CRITERION_NAMES
 from raysl.results.records.rows import spec_of
 from raysl.results.records.seed_design import dependence_text
 from raysl.results.storage.store import Store
 
+FROZEN = "frozen"  # the method that trains nothing
 FORMS = "DIR, DIR:STAGE or DIR:STAGE:CONFIG"
 Task = tuple[str, ...]  # what stages that are compared have in common
 
@@ -149,12 +151,25 @@ def _task(name: str, given: Sequence[str], sides: Sequence[Side], column: str | 
         raise UserError(f"{' and '.join(given)}: no seed in common, so nothing can be paired")
     for seed in seeds:
         _check_images(given, sides, [one[seed] for one in trials])
-    for who, own in zip(given, trials, strict=True):
+    for who, side, own in zip(given, sides, trials, strict=True):
         if lacking := [seed for seed in seeds if own[seed][column] is None]:
-            how = "; `raysl tune --score all` scores every config" if column.startswith("test_") else ""
-            raise UserError(f"{who}: {name}: seed {lacking[0]} has no {column}{how}")
+            raise UserError(f"{who}: {name}: seed {lacking[0]} has no {column}{_how_to_measure(column, side)}")
     values = np.array([[MEASURES[column].factor * own[seed][column] for seed in seeds] for own in trials])
     return ComparedTask(name, tuple(sides), column, tuple(seeds), values)
+
+
+def _how_to_measure(column: str, side: Side) -> str:
+    """Return how a column that is missing comes about, with a leading semicolon; empty if nothing gives it."""
+    if column.startswith("test_"):
+        return "; `raysl tune --score all` scores every config"
+    if column not in CRITERION_NAMES:
+        return ""
+    if side.stage.method == FROZEN:
+        return f"; {FROZEN} trains nothing, and its features are those of the stage that it starts from: compare that"
+    return (
+        f"; `criteria: [{column}]` in the stage {side.stage.stage} and the search's command measure it: of trials "
+        "whose models are kept, as the selected config's are, without training; the others are trained again"
+    )
 
 
 def _check_images(given: Sequence[str], sides: Sequence[Side], trials: Sequence[Row]) -> None:

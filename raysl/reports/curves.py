@@ -17,10 +17,15 @@ from raysl.reports.searched import own_trials, ranking
 from raysl.reports.stages import Row, Searched, short_text
 from raysl.reports.terms import TOTAL, Curve
 
-NOTE = "Lines: means over the seeds; bands: standard deviation (n - 1)"
+NOTE = (
+    "Lines: means over the seeds; bands: standard deviation (n - 1). What is ten times as high as all eligible "
+    "configs with a colour is cut off"
+)
+MOST = 10.0  # times the greatest loss of eligible configs with a colour: one that diverges would press all others flat
 COLOURS = tuple(figures.PALETTE[place] for place in (0, 1, 2, 4, 5, 6))  # without the grey ones
 MOST_NAMED = len(COLOURS)  # configs with a colour of their own
 OTHERS = "other configs"
+MARGIN, PAD = 0.05, 1.2  # beyond the losses on a linear axis, and on a logarithmic one
 BAND, FAINT = 0.2, 0.06  # opacity
 NAME_WIDTH = 44  # characters
 
@@ -76,9 +81,21 @@ def _draw_panel(panel: Axes, stage: Searched) -> None:
     num_epochs = max(values.shape[1] for values in found.values())
     panel.set_xlim(min(1, num_epochs - 0.5), max(num_epochs, 1.5))
     panel.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-    axes.set_log_if_wide(panel, np.concatenate([values.ravel() for values in found.values()]).tolist())
+    _scale(panel, found, [one for one in colours if configs[one]["eligible"]] or list(colours))
     handles, words = _legend(configs, colours, has_others=len(found) > len(colours))
     panel.legend(handles, words, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=1)
+
+
+def _scale(panel: Axes, found: Mapping[str, Curve], shown: Sequence[str]) -> None:
+    """Scale the losses, without those that are far above all of the configs that are to be seen."""
+    losses = np.concatenate([values.ravel() for values in found.values()])
+    most = MOST * max(float(np.nanmax(found[config_id])) for config_id in shown)
+    kept = losses[losses < most] if 0 < most < np.nanmax(losses) else losses
+    axes.set_log_if_wide(panel, kept.tolist())
+    if len(kept) < len(losses):
+        low, high = float(kept.min()), float(kept.max())
+        pad = (high - low) * MARGIN
+        panel.set_ylim(*((low / PAD, high * PAD) if panel.get_yscale() == "log" else (low - pad, high + pad)))
 
 
 def _draw_curve(panel: Axes, values: Curve, config: Row, colour: str | None) -> None:

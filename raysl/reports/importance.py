@@ -1,151 +1,103 @@
-"""How much of the differences between a stage's configs each searched hyperparameter explains (fANOVA).
+"""How much each searched hyperparameter matters: to all configs of a stage (fANOVA), and to its best (PED-ANOVA).
 
     uv run python -m analysis.importance RESULTS_DIR... [--stages|--cells A,B] [--column COLUMN] [--format FORMAT]
 
 Per stage: the share of the variance of the objective over the searched space that a hyperparameter explains alone, by a
 random forest fitted to the means of the eligible configs (Hutter et al. 2014, "An Efficient Approach for Assessing
-Hyperparameter Importance", in Optuna's implementation). What is left is of combinations of hyperparameters.
+Hyperparameter Importance"). What is left is of combinations of hyperparameters.
+
+Beside it: the hyperparameter's share of what gets a config among the best, by how far the density of its values among
+the best is from that among all (Watanabe et al. 2023, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
+Arbitrary Subspaces"). Both in Optuna's implementation.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from raysl.errors import ResultsError
 from raysl.reports import figures, tables
 from raysl.reports.choosing import add_choice, chosen
 from raysl.reports.command import Arguments, out_folder, parser, say, say_written
-from raysl.reports.searched import MEASURES, Key, measure_of, measured, searched_keys, unmeasured_reason
+from raysl.reports.explained import LEAST_BEST, Importance, importance, obstacle
+from raysl.reports.searched import MEASURES, Key, measure_of
 from raysl.reports.stages import Searched, source, titles, without_common
 from raysl.reports.tables import Table
 from raysl.results.schema import nullable
 
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-
-LEAST_CONFIGS = 4  # fewer say nothing of two hyperparameters
-SEED = 0  # of the forest
 COMBINATIONS = "combinations"
-NOTE = "Share of the variance over the searched space that each hyperparameter explains alone (fANOVA)"
-ROUGH = "The forest is a rough guide: where shares are close, their order says little."
-ASSUMPTIONS = (
-    "fANOVA (Hutter et al. 2014) in Optuna's implementation: a random forest stands for the objective, over the range "
-    "from the least to the greatest value tried, evenly on each value's own scale; of eligible configs alone, and of "
-    f"their means. {ROUGH}"
+NOTE = (
+    "Share of the variance over the searched space that each hyperparameter explains alone (fANOVA), and its share of "
+    "what gets a config among the best (PED-ANOVA)"
 )
-ROW_HEIGHT = 0.22  # inches
+ROUGH = "Both are rough guides: where shares are close, their order says little."
+ASSUMPTIONS = (
+    "fANOVA (Hutter et al. 2014): a random forest stands for the objective, over the range from the least to the "
+    "greatest value tried, evenly on each value's own scale. PED-ANOVA (Watanabe et al. 2023): the best tenth of the "
+    f"configs, at least {LEAST_BEST}, against all that were tried, by the densities of each hyperparameter alone; its "
+    "shares add up to 100 %, even if nothing matters. What spoils a config counts for fANOVA, what tells the best from "
+    f"the good for PED-ANOVA. Both in Optuna's implementation, of eligible configs alone, and of their means. {ROUGH}"
+)
+ROW_HEIGHT = 0.26  # inches
+BAR_HEIGHT = 0.4  # of a row
 LABEL_WIDTH = 16  # characters
-
-
-@dataclass(frozen=True, eq=False)
-class Importance:
-    """What explains a stage's objective.
-
-    column: of the objective.  num_configs: those that it was fitted to.
-    shares: of the variance, by key, highest first; their sum is at most about 1.
-    """
-
-    stage: Searched
-    column: str
-    num_configs: int
-    shares: Mapping[Key, float]
-
-    @property
-    def rest(self) -> float:
-        """The share that no hyperparameter explains alone."""
-        return max(0.0, 1.0 - sum(self.shares.values()))
-
-
-def obstacle(stage: Searched, column: str) -> str | None:
-    """Return why importance cannot be told, or need not; None where it can."""
-    keys, values = searched_keys(stage), [config[f"{column}_mean"] for config in measured(stage, column)]
-    if not keys:
-        return "no hyperparameter was searched"
-    if len(keys) == 1:
-        return f"{keys[0].name} alone was searched, and so explains all; slices draw how"
-    if len(values) < LEAST_CONFIGS:
-        lacking = unmeasured_reason(stage, column)
-        few = f"{len(values)} eligible configs with {column}, and {LEAST_CONFIGS} are needed"
-        return f"{few} ({lacking})" if lacking else few
-    return f"{column} is the same for all configs" if len(set(values)) == 1 else None
-
-
-def importance(stage: Searched, column: str) -> Importance:
-    """Return how much each key explains of the means of a column."""
-    from optuna import create_study, logging  # it takes its time
-    from optuna.importance import FanovaImportanceEvaluator
-    from optuna.trial import create_trial
-
-    assert obstacle(stage, column) is None, "it can be told"
-    configs = measured(stage, column)
-    keys = {key.column: key for key in searched_keys(stage)}
-    distributions = {
-        name: _distribution(key, [config["config_id"] for config in configs]) for name, key in keys.items()
-    }
-    logging.set_verbosity(logging.WARNING)
-    points = create_study()
-    for config in configs:
-        params = {name: _place(key, config["config_id"]) for name, key in keys.items()}
-        points.add_trial(create_trial(params=params, distributions=distributions, value=config[f"{column}_mean"]))
-    shares = FanovaImportanceEvaluator(seed=SEED).evaluate(points, list(keys))
-    return Importance(stage, column, len(configs), {keys[name]: float(share) for name, share in shares.items()})
-
-
-def _place(key: Key, config_id: str) -> float | str:
-    """Return a value on the key's own scale: fANOVA measures the space by it, and Optuna's reads no `log`."""
-    value = key.values[config_id]
-    return math.log10(value) if key.log and isinstance(value, float) else value
-
-
-def _distribution(key: Key, config_ids: Sequence[str]) -> "BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-    places = [_place(key, config_id) for config_id in config_ids]
-    if key.is_number:
-        numbers = [float(place) for place in places]
-        return FloatDistribution(min(numbers), max(numbers))
-    return CategoricalDistribution(sorted(set(map(str, places))))
 
 
 def table(names: Sequence[str], found: Sequence[Importance]) -> Table:
     """Return a row per stage and key, and one of what no key explains alone."""
     rows = []
     for name, one in zip(names, found, strict=True):
-        shares = {key.name: share for key, share in one.shares.items()} | {COMBINATIONS: one.rest}
         facts = (name, one.column, str(one.num_configs))
-        for place, (key, share) in enumerate(shares.items()):
-            rows.append((*(facts if place == 0 else ("", "", "")), key, f"{100 * share:.1f}"))
+        for place, (key, share) in enumerate(one.shares.items()):
+            best = f"{100 * one.best_shares[key]:.1f}" if one.best_shares else ""
+            rows.append((*(facts if place == 0 else ("", "", "")), key.name, f"{100 * share:.1f}", best))
+        rows.append(("", "", "", COMBINATIONS, f"{100 * one.rest:.1f}", ""))
+    reasons = dict.fromkeys(f"{name}: {one.best_obstacle}" for name, one in zip(names, found, strict=True))
     return Table(
         title=NOTE,
-        header=("stage", "objective", "configs", "hyperparameter", "share %"),
+        header=("stage", "objective", "configs", "hyperparameter", "fANOVA %", "PED-ANOVA %"),
         rows=tuple(rows),
-        notes=(ROUGH,),
+        notes=(*(reason for reason in reasons if not reason.endswith(": ")), ROUGH),
     )
 
 
 @figures.styled
 def draw(names: Sequence[str], found: Sequence[Importance], note: str) -> Figure:
-    """Draw a panel for each stage, with a bar for each key."""
+    """Draw a panel for each stage, with two bars for each key."""
     most = max(len(one.shares) + 1 for one in found)
     words = [MEASURES[one.column].words.partition(" (")[0] for one in found]
     heads = [", ".join(filter(None, pair)) for pair in zip(names, words, strict=True)]
-    height = 0.45 + ROW_HEIGHT * most + figures.title_height(heads)
+    height = 0.6 + ROW_HEIGHT * most + figures.title_height(heads)
     figure, axes = figures.panels(len(found), note, height=height)
     for panel, head, one in zip(axes, heads, found, strict=True):
-        labels = [*(key.name for key in one.shares), COMBINATIONS]
-        panel.barh(range(len(one.shares)), [100 * share for share in one.shares.values()], color=figures.PALETTE[0])
-        panel.barh(len(one.shares), 100 * one.rest, color=figures.GREY)
-        panel.set_yticks(range(len(labels)), [figures.wrapped(label, LABEL_WIDTH) for label in labels])
+        _draw_panel(panel, one)
         panel.set_ylim(most - 0.5, -0.5)
-        panel.set_xlim(0, 100)
         figures.set_title(panel, head)
-        panel.set_xlabel("share (%)")
+    figures.legend_below(
+        axes[0],
+        [Patch(color=figures.PALETTE[place]) for place in (0, 1)],
+        ["of the variance (fANOVA)", "of getting among the best (PED-ANOVA)"],
+        handlelength=1.0,
+    )
     return figure
+
+
+def _draw_panel(panel: Axes, one: Importance) -> None:
+    labels = [*(key.name for key in one.shares), COMBINATIONS]
+    shares = [100 * share for share in (*one.shares.values(), one.rest)]
+    colours = [figures.PALETTE[0]] * len(one.shares) + [figures.GREY]
+    panel.barh([place - BAR_HEIGHT / 2 for place in range(len(labels))], shares, height=BAR_HEIGHT, color=colours)
+    if one.best_shares:
+        best = [100 * one.best_shares[key] for key in one.shares]
+        places = [place + BAR_HEIGHT / 2 for place in range(len(best))]
+        panel.barh(places, best, height=BAR_HEIGHT, color=figures.PALETTE[1])
+    panel.set_yticks(range(len(labels)), [figures.wrapped(label, LABEL_WIDTH) for label in labels])
+    panel.set_xlim(0, 100)
+    panel.set_xlabel("share (%)")
 
 
 def write_arrow(found: Sequence[Importance], left_out: Sequence[tuple[Searched, str, str]], path: Path) -> None:
@@ -157,6 +109,7 @@ def write_arrow(found: Sequence[Importance], left_out: Sequence[tuple[Searched, 
         _facts(one.stage, one.column)
         | {"num_configs": one.num_configs, "key": key.column.removeprefix("params."), "scale": _scale(key)}
         | {"num_values": len(set(key.values.values())), "share": share}
+        | {"num_best": one.num_best if one.best_shares else None, "best_share": one.best_shares.get(key)}
         for one in found
         for key, share in one.shares.items()
     ]
@@ -190,6 +143,8 @@ _SCHEMA = pa.schema(
         nullable("scale", _TEXT, "linear, logarithmic or categorical: how its values were taken"),
         nullable("num_values", pa.int64(), "values of it that were tried"),
         nullable("share", pa.float64(), "of the variance of the objective that it explains alone", "fraction"),
+        nullable("num_best", pa.int64(), "configs that count as the best; null where PED-ANOVA cannot tell"),
+        nullable("best_share", pa.float64(), "of what gets a config among the best (PED-ANOVA)", "fraction"),
         nullable("left_out", _TEXT, "why the stage's importance was not told; else null"),
     ],
     metadata={"raysl.table": "importance", "note": f"{NOTE}. {ROUGH}"},

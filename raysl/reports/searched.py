@@ -19,19 +19,23 @@ LEAST_OF_TWO = 10  # where two values alone are no sign of a scale
 
 
 class Measure(NamedTuple):
-    """What configs are compared by; factor: from the tables' numbers to those that are shown."""
+    """What configs are compared by.
+
+    factor: from the tables' numbers to those that are shown.  highest: whether a greater value is better.
+    """
 
     words: str
     factor: float = 1.0
+    highest: bool = False
 
 
 # By the tables' columns.
 MEASURES: Mapping[str, Measure] = {
     "final_loss": Measure("final training loss"),
-    **{metric.probe: Measure(f"probe {metric.words} (%)", 100) for metric in METRICS},
-    **{metric.test: Measure(f"test {metric.words} (%)", 100) for metric in METRICS},
+    **{metric.probe: Measure(f"probe {metric.words} (%)", 100, highest=True) for metric in METRICS},
+    **{metric.test: Measure(f"test {metric.words} (%)", 100, highest=True) for metric in METRICS},
     "seconds": Measure("training time (s)"),
-    **{one.name: Measure(one.words) for one in CRITERIA},
+    **{one.name: Measure(one.words, highest=one.highest) for one in CRITERIA},
     VOTE: Measure("mean rank"),
 }
 OF_TRIALS = tuple(name for name in MEASURES if name != VOTE)  # a vote ranks configs, and gives no trial a value

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from raysl.errors import ResultsError, UserError, choices
 from raysl.outgoing.harmless import harmless, one_line
 from raysl.results import read as read_tables
+from raysl.results.attack_text import attack_text
 from raysl.results.metrics import Metric, of_data
 from raysl.results.records.features import Features, read_features, read_masks
 from raysl.results.records.seed_design import SeedDesign
@@ -156,13 +157,8 @@ def source(stage: Searched) -> str:
 
 
 def attack(stage: Searched) -> str:
-    """Return what attacks the labelled images, and whether in training alone; empty where nothing does."""
-    settings = stage.data.get("attack")
-    if not isinstance(settings, Mapping):
-        return str(settings or "")
-    others = [str(value) for key, value in settings.items() if key not in ("name", "seed", "probe")]
-    alone = ["training-only"] if settings.get("probe") == "clean" else []
-    return " ".join([*alone, str(settings.get("name", "")), *others])
+    """Return what attacks a stage's labelled images: `attack_text`."""
+    return attack_text(stage.data.get("attack"))
 
 
 def params_text(config: Row, *, without: str = "") -> str:

@@ -23,7 +23,8 @@ def tie_text(configs: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> 
     error = f"{100 * ERROR:g} %"
     how = f"paired t tests over {_seeds(eligible)}, Holm's correction"
     if len(tied) == 1:
-        return f"tie set: {tied[0]} alone; all {len(eligible) - 1} others can be told from it at {error} ({how})"
+        others = f"all {len(eligible) - 1} others" if len(eligible) > 2 else "the other one"
+        return f"tie set: {tied[0]} alone; {others} can be told from it at {error} ({how})"
     more = [f"{len(tied) - MOST_NAMED} more"] if len(tied) > MOST_NAMED else []
     of = f"{len(tied)} of {len(eligible)} configs"
     return f"tie set: cannot be told from the best at {error}: {', '.join([*tied[:MOST_NAMED], *more])}; {of} ({how})"

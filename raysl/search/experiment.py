@@ -13,13 +13,14 @@ from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
 from raysl.results.criteria import CRITERIA, CriterionName, asked_for
 from raysl.results.metrics import ProbeRule, probe_rules
+from raysl.results.records.origins import Origin
 from raysl.results.records.seed_design import Kind, RandomStream, SeedDesign
 from raysl.results.records.stages import AnyRule, Race, Rule, Ties
 from raysl.search.resources import Resources as Resources
 from raysl.search.settings import MOST_SEEDS, Objective, RaceSettings, SearchSettings
 from raysl.search.space import Space
 from raysl.search.vote import Vote
-from raysl.settings import Settings
+from raysl.settings import EachOnce, Settings
 from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
 
 MOST_TRIALS = 50_000  # of all experiments of a file
@@ -83,12 +84,12 @@ class StageSettings(Settings):
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     start_from: str | None = None
     start_epoch: Annotated[int, Ge(0)] | None = None
-    milestones: Annotated[list[Annotated[int, Ge(0)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
+    milestones: Annotated[EachOnce[Annotated[int, Ge(0)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
     freeze: Literal["none", "backbone"] = "none"
     probe: Literal["linear_svm", "knn", "clustering", "classifier", "segmentation"] = "linear_svm"
     select: Rule | Vote = "train_loss"
     ties: Ties = "first"
-    criteria: Annotated[list[CriterionName], MaxLen(len(CRITERIA))] = Field(default_factory=list)
+    criteria: Annotated[EachOnce[CriterionName], MaxLen(len(CRITERIA))] = Field(default_factory=list)
     search: Annotated[SearchSettings, BeforeValidator(_given)] = SearchSettings()
     stop: StopSettings | None = None
 
@@ -231,9 +232,8 @@ class Experiment:
 
     data: the settings that stages share, unless a stage has its own.
     design: of typed seeds, whose cells `seeds` numbers; None if every stream follows the seed.
-    variant: overrides, by path, that distinguish it from experiments of the same name, profile, data and model in one
-        command; mostly empty.
-    places: dotted key -> where it was written (`file.yaml:12`, `--set a.b=1`), for messages.
+    variant: overrides, by path, that distinguish it from others of its name, profile, data and model in one command.
+    places: dotted key -> where it was written (`file.yaml:12`, `--set a.b=1`).  origin: what it was read from.
     """
 
     name: str
@@ -247,6 +247,7 @@ class Experiment:
     probes: ProbesSettings
     stages: tuple[Stage, ...]
     places: Mapping[str, str]
+    origin: Origin = field(compare=False)
     design: SeedDesign | None = None
 
     @property

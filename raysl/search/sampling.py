@@ -3,18 +3,16 @@
 A sampler has no other state, so replaying both in the same order restores it.
 """
 
-import inspect
 import logging
 import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from raysl.errors import UserError, choices, quoted
 from raysl.results.records.proposals import Proposal, Told
 from raysl.search.rules import OBJECTIVES
+from raysl.search.samplers import SamplerError, build_sampler
 from raysl.search.settings import SearchSettings
 from raysl.search.space import Dimension, Grid, IntRange, Space
 
@@ -23,10 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_OF_AN_OPTION = 10_000  # upper bound of a sampler's option: more candidates or parents would take all memory
 MOST_REPEATS = 100  # repeated proposals in a row, after which the first remaining config is taken
-SEEDED = "seed"
-EXHAUSTIVE = ("BruteForceSampler", "GridSampler")  # they stop the study at the end, which ask and tell do not support
 Params = dict[str, Any]
 
 
@@ -168,83 +163,19 @@ def draw(settings: SearchSettings, space: Space) -> list[Params]:
     return found
 
 
-def build_sampler(settings: SearchSettings) -> "optuna.samplers.BaseSampler":
-    """Return Optuna's sampler for the settings.
-
-    Raises UserError, without the place, if Optuna does not know its name or an option.
-    """
-    from optuna import samplers
-
-    given = dict(settings.sampler)
-    name = given.pop("name", None)
-    every: dict[str, Any] = {name: getattr(samplers, name) for name in samplers.__all__}
-    kinds = {name: kind for name, kind in every.items() if inspect.isclass(kind) and _has_seed(kind)}
-    for exhaustive in EXHAUSTIVE:
-        kinds.pop(exhaustive, None)
-    if str(name) not in kinds:
-        raise UserError(f"sampler.name: {quoted(name)} is no sampler; {choices(str(name), kinds)}")
-    known = inspect.signature(kinds[name]).parameters
-    for option in given:
-        if option not in known or option == SEEDED:
-            trouble = "is search.seed" if option == SEEDED else f"is no option of {name}"
-            raise UserError(f"sampler.{option}: {trouble}; {choices(option, known.keys() - {SEEDED})}")
-        _check_type(option, given[option], known[option].annotation)
-    try:
-        with warnings.catch_warnings(record=True) as complaints:
-            warnings.simplefilter("always")
-            kind: Any = kinds[name]
-            sampler: samplers.BaseSampler = kind(**given, seed=settings.seed)
-    except MemoryError:
-        raise
-    except Exception as error:  # each sampler raises its own classes of exceptions
-        raise UserError(f"sampler: {name} does not take {quoted(given)}: {error}") from None
-    for complaint in complaints:
-        if issubclass(complaint.category, FutureWarning | DeprecationWarning):
-            _warn_once(f"sampler: {name}: {complaint.message}")
-    return sampler
-
-
-@cache
-def _warn_once(text: str) -> None:
-    """Log a warning about something deprecated in Optuna, once: a search builds its sampler several times."""
-    log.warning("%s", text)
-
-
 def rehearse(settings: SearchSettings, space: Space, objectives: Sequence[str]) -> None:
     """Propose a few configs without using them, to find errors of Optuna before anything is trained.
 
-    Raises UserError, without the place, if Optuna refuses the settings.
+    Raises SamplerError if Optuna refuses the settings.
     """
     try:
         sampler = Sampler(settings, space, objectives)
         sampler.propose(())
         sampler.propose([Told(0, "finished", (0.5,) * len(objectives))])
-    except (UserError, MemoryError):
+    except (SamplerError, MemoryError):
         raise
     except Exception as error:
-        raise UserError(f"sampler: {settings.sampler['name']} cannot search this space: {error}") from None
-
-
-def _check_type(option: str, value: Any, annotation: Any) -> None:
-    """Refuse an option of the wrong type, which Optuna would notice only when there are results."""
-    written = str(annotation)
-    if "Callable" in written:
-        raise UserError(f"sampler.{option}: is a function, which cannot be given here; leave it out")
-    if isinstance(value, int) and abs(value) > MOST_OF_AN_OPTION:
-        raise UserError(f"sampler.{option}: must be at most {MOST_OF_AN_OPTION:,}, not {quoted(value)}")
-    words = {word.strip() for word in written.split("|")}
-    if any("Base" in word or "FrozenTrial" in word or "ndarray" in word for word in words) and value is not None:
-        raise UserError(f"sampler.{option}: is an object of {written}, which cannot be given here; leave it out")
-    taken = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "None": (type(None),)}
-    if not words <= taken.keys():
-        return
-    kinds = tuple(kind for word in sorted(words) for kind in taken[word])
-    if not isinstance(value, kinds) or (isinstance(value, bool) and "bool" not in words):
-        raise UserError(f"sampler.{option}: must be {written}, not {quoted(value)}")
-
-
-def _has_seed(kind: type) -> bool:
-    return SEEDED in inspect.signature(kind).parameters
+        raise SamplerError(f"{settings.sampler['name']} cannot search this space: {error}") from None
 
 
 def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistribution":

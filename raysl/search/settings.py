@@ -1,12 +1,12 @@
 """The settings of a stage's search: how its configs are found, and raced."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from raysl.results.records.stages import Rule
-from raysl.settings import Settings
+from raysl.settings import EachOnce, Settings
 
 MOST_CONFIGS = 10_000  # of a stage
 MOST_SEEDS = 1000
@@ -47,12 +47,6 @@ class SearchSettings(Settings):
     num_configs: Annotated[int, Ge(1), Le(MOST_CONFIGS)] | None = None
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     sampler: Annotated[dict[str, Any], MaxLen(MOST_OPTIONS)] = Field(default_factory=lambda: {"name": "TPESampler"})
-    objectives: list[Objective] = Field(default_factory=list)
+    objectives: EachOnce[Objective] = Field(default_factory=list)
     extend: bool = False
     race: RaceSettings | None = None
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        if len(set(self.objectives)) < len(self.objectives):
-            raise ValueError("objectives: names each once")
-        return self

@@ -4,14 +4,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Annotated, Self
+from typing import Annotated
 
 from annotated_types import MaxLen, MinLen
-from pydantic import model_validator
 
 from raysl.results.criteria import CRITERIA, VOTE, CriterionName, asked_for, vote_name
 from raysl.results.tables.build import ConfigSummary
-from raysl.settings import Settings
+from raysl.settings import EachOnce, Settings
 
 _SIGNS = {criterion.name: -1 if criterion.highest else 1 for criterion in CRITERIA}
 
@@ -19,16 +18,10 @@ _SIGNS = {criterion.name: -1 if criterion.highest else 1 for criterion in CRITER
 class Vote(Settings):
     """The rule by which several criteria choose: the config with the lowest mean rank.
 
-    vote: the criteria, at least two different ones; each counts once.
+    vote: the criteria, at least two.
     """
 
-    vote: Annotated[list[CriterionName], MinLen(2), MaxLen(len(CRITERIA))]
-
-    @model_validator(mode="after")
-    def _several(self) -> Self:
-        if len(set(self.vote)) < 2:
-            raise ValueError("vote: must have at least 2 different criteria")
-        return self
+    vote: Annotated[EachOnce[CriterionName], MinLen(2), MaxLen(len(CRITERIA))]
 
     @property
     def name(self) -> str:

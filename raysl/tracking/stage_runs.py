@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from raysl.outgoing import mask
+from raysl.results.attack_text import attack_text
 from raysl.results.criteria import CRITERION_NAMES, measured_criteria
 from raysl.results.metrics import METRIC_COLUMNS
 from raysl.results.tables.build import Tables
@@ -202,7 +203,7 @@ def _about(trials: list[Record], config: Record) -> Record:
         "source": data.get("source"),
         "labels": data.get("labels"),
         "backbone": model.get("backbone"),
-        "attack": (data.get("attack") or {}).get("name"),
+        "attack": attack_text(data.get("attack")) or None,
         "variant": config["variant"] or None,
     }
     return {"method": _methods(trials)} | {key: value for key, value in more.items() if value is not None}

@@ -18,6 +18,8 @@ from raysl.data.storage.decoded_cache import load as load_arrays
 from raysl.data.storage.scan import inspect, resolve
 from raysl.results.records.stages import write_stage
 from raysl.results.storage.store import Store
+from raysl.results.tables.build import publish
+from raysl.search.summary import summarise_store
 from raysl.search.trials import stage_record
 
 ATTACK = "data.attack={name: one_pixel}"
@@ -106,6 +108,28 @@ def test_a_results_folder_shows_each_attack_of_its_stages(
     assert (tmp_path / "a-2.png").exists()
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "a-2.png").read_bytes()
     assert not (tmp_path / "a-3.png").exists()
+
+
+def test_attacks_on_training_alone_and_on_probes_too_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = []
+    for probe in ("clean", "attacked"):
+        override = f"data.attack={{name: one_pixel, probe: {probe}}}"
+        record(tmp_path, override)
+        monkeypatch.setattr(sys, "argv", ["raysl", "tune", str(tmp_path / "tiny.yaml"), "--set", override, "--dry-run"])
+        with pytest.raises(SystemExit):
+            main()
+        titles.append(capsys.readouterr().out.splitlines()[0])
+    whole, alone = "one_pixel white attack", "training-only one_pixel white attack"
+    assert [title.rpartition(", ")[2] for title in titles] == [alone, whole]
+    publish(
+        Store.open(str(tmp_path / "r"), create=False), summarise_store(Store.open(str(tmp_path / "r"), create=False))
+    )
+    shown = shows(capsys, monkeypatch, 0, tmp_path / "r")
+    assert [f"semi, small_resnet, 40 labelled images of digits, {one}" in shown for one in (alone, whole)] == [True] * 2
+    printed = shows(capsys, monkeypatch, 0, tmp_path / "r", "--attack", "--output", tmp_path / "a.png")
+    assert [f"seed 0, probes on {probe} images" in printed for probe in ("clean", "attacked")] == [True, True]
 
 
 def test_images_that_have_changed_since_are_not_shown_for_those_that_were_attacked(

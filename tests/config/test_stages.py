@@ -197,6 +197,29 @@ def test_what_cannot_be_is_refused_with_its_place(file: Path, kind: str) -> None
     assert message.startswith("--set "), message
 
 
+@pytest.mark.parametrize(
+    ("sampler", "line", "expected"),
+    [
+        (["name: TPESampler", "n_startup_trials: 2", "gama: 1"], 17, ".gama: is no option"),
+        (["n_startup_trials: 2", "name: TPE"], 16, ".name: 'TPE' is no sampler"),
+        (["n_startup_trials: x", "name: TPESampler"], 15, ".n_startup_trials: must be int"),
+        (["name: NSGAIISampler", "population_size: 1"], 14, ": NSGAIISampler does not take"),
+        (["name: CmaEsSampler"], 14, ": CmaEsSampler cannot search this space"),
+    ],
+)
+def test_a_sampler_s_mistake_has_the_line_of_its_option(
+    file: Path, sampler: list[str], line: int, expected: str
+) -> None:
+    above, linear, below = EXPERIMENT.partition("  linear:")
+    search = ["search:", "  algorithm: optuna", "  sampler:", *(f"    {line}" for line in sampler), "  num_configs: 4"]
+    objectives = "  objectives: [probe_accuracy, seconds]"
+    text = "".join(f"    {line}\n" for line in [*search, objectives])
+    file.write_text(above.replace("w: 0.5", "w: {uniform: [0, 1]}") + text + linear + below)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert f"example.yaml:{line}: stages.pretrain.search.sampler{expected}" in str(caught.value)
+
+
 def test_the_last_epoch_is_a_milestone_and_names_no_other_trial(file: Path) -> None:
     from raysl.data.settings import TrialData
     from raysl.search.trials import expand

@@ -37,6 +37,10 @@ def test_a_finished_search_is_selected_anew_by_a_vote(tmp_path: Path) -> None:
     assert inline("tune", file, "--results", results).returncode == 0
     before = trials_of(results)
     assert all(row[name] is None for row in before.values() for name in CRITERION_NAMES)
+    two = [f"{results}:pretrain:{config_id}" for config_id in sorted({row["config_id"] for row in before.values()})[:2]]
+    asked = here("compare", *two, "--metric", "rankme")
+    assert asked.returncode == 2
+    assert "`criteria: [rankme]` in the stage pretrain and the search's command measure it" in asked.stderr
     told = here("tune", file, "--results", results, "--set", VOTE, "--dry-run")
     assert "6 trials, select: vote(rankme, lidar, ami)" in told.stdout
     assert all(trial_id in told.stdout for trial_id in before)
@@ -51,6 +55,7 @@ def test_a_finished_search_is_selected_anew_by_a_vote(tmp_path: Path) -> None:
         assert row["final_loss"] == before[trial_id]["final_loss"]
         assert {name for name in CRITERION_NAMES if row[name] is not None} == {"rankme", "lidar", "ami"}
     # Only the models of the selected config were kept: its trials are measured, and the others trained again.
+    assert here("compare", *two, "--metric", "rankme").returncode == 0
     trained = {i: (results / "logs" / f"{i}.log").read_text().count("epoch 2 of 2") for i in after}
     assert trained == {i: 1 if row["selected"] else 2 for i, row in before.items()}
 

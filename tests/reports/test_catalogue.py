@@ -70,6 +70,21 @@ def test_of_many_configs_the_best_have_colours_and_one_entry_is_of_the_others(ma
     assert len(drawn.get_legend().get_texts()) == 6
 
 
+def test_curves_of_a_config_that_diverged_leave_the_others_room(made: Made) -> None:
+    curve = (Epoch(0, 0.1, 1e20, {}, 1.0), Epoch(1, 0.1, 1e25, {}, 1.0))
+    diverged = {"status": "diverged", "reason": "non-finite loss", "final_loss": None, "curve": curve}
+
+    def losses(params: Params, seed: int) -> dict[str, Any]:
+        return diverged if params["optimizer.lr"] > 0.1 else ended(params, seed)
+
+    for number, rates in enumerate(((0.001, 1.0), (*(0.001 * 1.2**n for n in range(8)), 1.0))):
+        stage = stage_of(made, [{"optimizer.lr": lr, "method.w": 0.5} for lr in rates], losses, name=str(number))
+        drawn = panel(curves.draw([""], [stage], ""))
+        known = [curves.by_config(stage)[config["config_id"]] for config in ranking(stage)]
+        (low, high), least, greatest = drawn.get_ylim(), np.min(known), np.max(known)
+        assert 0.7 * least < low < least < greatest < high < 1.3 * greatest
+
+
 def test_history_is_in_the_order_of_the_search_with_the_best_so_far(made: Made) -> None:
     stage = stage_of(made)
     drawn = panel(history.draw([""], [stage], ""))

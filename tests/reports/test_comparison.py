@@ -13,6 +13,7 @@ from tiny import here
 from raysl.reports.comparison import compare, overall
 from raysl.reports.contestants import read_contestant, tasks
 from raysl.reports.searched import MEASURES
+from raysl.results.criteria import CRITERIA, Criterion
 from raysl.statistics.paired import holm
 
 CONFIGS = [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}]
@@ -184,6 +185,30 @@ def test_training_losses_are_compared_only_where_they_mean_the_same(folder: Make
     assert ended.returncode == 2
     assert "method.temperature is 0.5 and 0.1, which changes what the loss means" in ended.stderr
     assert here("compare", uris[0], other).returncode == 0
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda one: one.name)
+def test_a_criterion_is_compared_in_its_own_direction(made: Make, criterion: Criterion) -> None:
+    def outcome(params: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        return {"criteria": {criterion.name: 2.0 if params["optimizer.lr"] == 0.1 else 1.0}} | spec(seed)
+
+    uri = made(("x", CONFIGS, outcome), num_seeds=3)
+    [one] = compare(tasks([read_contestant(f"{uri}:x:c{place}") for place in (0, 1)], criterion.name), "t")
+    assert one.improvement == (1.0 if criterion.highest else 0.0)
+    ended = here("compare", f"{uri}:x:c0", f"{uri}:x:c1", "--metric", criterion.name)
+    assert f"has a {'greater' if criterion.highest else 'lower'} value" in ended.stdout
+    other = "rankme" if criterion.name != "rankme" else "ami"
+    ended = here("compare", f"{uri}:x:c0", f"{uri}:x:c1", "--metric", other)
+    assert ended.returncode == 2
+    assert f"seed 0 has no {other}; `criteria: [{other}]` in the stage x and the search's command" in ended.stderr
+
+
+def test_a_stage_that_trains_nothing_cannot_measure_criteria(made: Make) -> None:
+    uri = made(("x", CONFIGS, lambda params, seed: {"method": "frozen"} | spec(seed)))
+    ended = here("compare", f"{uri}:x:c0", f"{uri}:x:c1", "--metric", "ami")
+    assert "no ami; frozen trains nothing, and its features are those of the stage that it starts from" in ended.stderr
+    ended = here("compare", f"{uri}:x:c0", f"{uri}:x:c1", "--metric", "probe_mean_iou")
+    assert ended.stderr.rstrip().endswith("seed 0 has no probe_mean_iou")
 
 
 def test_one_seed_has_a_difference_and_no_test(folder: Make) -> None:

@@ -1,5 +1,6 @@
 """What explains the objective is found, on the scale that it was searched on, or the report says why not."""
 
+import math
 import random
 import subprocess
 import sys
@@ -10,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raysl.reports import importance
-from raysl.reports.importance import obstacle
+from raysl.reports import explained, importance
+from raysl.reports.explained import obstacle
 from raysl.reports.stages import Searched, read_selected
 
 Made = Callable[..., str]
@@ -30,7 +31,11 @@ def by_lr(params: Params, seed: int) -> dict[str, Any]:
 
 
 def shares(stage: Searched, column: str = "probe_accuracy") -> dict[str, float]:
-    return {key.name: share for key, share in importance.importance(stage, column).shares.items()}
+    return {key.name: share for key, share in explained.importance(stage, column).shares.items()}
+
+
+def best_shares(stage: Searched, column: str = "probe_accuracy") -> dict[str, float]:
+    return {key.name: share for key, share in explained.importance(stage, column).best_shares.items()}
 
 
 def rows(tmp_path: Path) -> list[dict[str, Any]]:
@@ -41,7 +46,7 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
 
 def test_the_key_that_decides_explains_most_and_comes_first(made: Made) -> None:
     [stage] = read_selected([made(("semi", CONFIGS, by_lr))])
-    found = importance.importance(stage, "probe_accuracy")
+    found = explained.importance(stage, "probe_accuracy")
     assert next(iter(found.shares)).name == "lr"
     # Of a space that were taken as linear, lr below 0.001 would be a hundredth, and w would explain most.
     told = {key.name: share for key, share in found.shares.items()}
@@ -50,6 +55,72 @@ def test_the_key_that_decides_explains_most_and_comes_first(made: Made) -> None:
     assert found.rest == pytest.approx(1 - sum(told.values()))
     assert found.num_configs == 30
     assert told == shares(stage)  # seeded
+
+
+def test_what_tells_the_best_from_the_good_is_another_key_than_what_spoils_a_config(made: Made) -> None:
+    """A low learning rate costs half of the accuracy, but half of all rates are high, and w alone tells these apart."""
+
+    def spoilt(params: Params, seed: int) -> dict[str, Any]:
+        lr = params["optimizer.lr"]
+        return {"probe_accuracy": 0.4 + 0.05 * math.log10(lr)} if lr < 1e-3 else by_lr(params, seed)
+
+    [stage] = read_selected([made(("semi", CONFIGS, spoilt))])
+    found = explained.importance(stage, "probe_accuracy")
+    best = {key.name: share for key, share in found.best_shares.items()}
+    assert found.num_best == 5
+    assert best["w"] > 0.6 > 0.3 > best["lr"]
+    assert sum(best.values()) == pytest.approx(1)
+    assert max(shares(stage), key=shares(stage).__getitem__) == "lr"
+
+
+def test_the_best_are_those_of_the_least_value_where_less_is_better(made: Made) -> None:
+    def losses(params: Params, seed: int) -> dict[str, Any]:
+        done = by_lr(params, seed)
+        return done | {"final_loss": 2.0 - done["probe_accuracy"], "seconds": 100 - 50 * done["probe_accuracy"]}
+
+    [stage] = read_selected([made(("semi", CONFIGS, losses))])
+    for column in ("final_loss", "seconds"):
+        assert best_shares(stage, column) == pytest.approx(best_shares(stage))
+
+
+def test_the_best_of_a_grid_are_counted_value_by_value(made: Made) -> None:
+    grid = [{"lr": 10.0**place, "w": w / 4} for place in range(-4, 0) for w in range(5)]
+
+    def spoilt(params: Params, seed: int) -> dict[str, Any]:
+        return {"probe_accuracy": (0.1 if params["lr"] < 1e-3 else 0.6) + 0.2 * params["w"]}
+
+    [stage] = read_selected([made(("semi", grid, spoilt))])
+    found = explained.importance(stage, "probe_accuracy")
+    best = best_shares(stage)
+    assert found.num_best == 6  # the three of w=1, and of the next the three that are equal
+    assert best["w"] > 0.7
+    assert shares(stage)["lr"] > 0.9
+
+    def latin(params: Params, seed: int) -> dict[str, Any]:
+        place = round(params["w"]) + round(params["x"])
+        return {"probe_accuracy": 0.9 if place % 5 == 0 else 0.1 + 0.01 * place}
+
+    square = [{"w": float(w), "x": float(x)} for w in range(5) for x in range(5)]
+    [even] = read_selected([made(("even", square, latin), name="even")])
+    assert best_shares(even) == {"w": 0.0, "x": 0.0}  # only both together decide
+
+
+def test_too_few_configs_and_too_many_equal_ones_say_nothing_of_the_best(made: Made) -> None:
+    def alike(params: Params, seed: int) -> dict[str, Any]:
+        return {"probe_accuracy": 0.3 if params["optimizer.lr"] < 1e-4 else 0.6}
+
+    uri = made(("few", CONFIGS[:9], by_lr), ("enough", CONFIGS[:10], by_lr), ("alike", CONFIGS, alike))
+    found = {one.stage: explained.importance(one, "probe_accuracy") for one in read_selected([uri])}
+    few, enough, equal = (found[name] for name in ("few", "enough", "alike"))
+    assert few.best_obstacle == "9 eligible configs, and PED-ANOVA needs 10"
+    assert (enough.best_obstacle, enough.num_best) == ("", 5)
+    assert (
+        equal.best_obstacle
+        == f"PED-ANOVA cannot tell the best: {equal.num_best} of 30 configs are as good as one another"
+    )
+    assert few.best_shares == equal.best_shares == {} != enough.best_shares
+    assert few.shares
+    assert equal.shares
 
 
 def test_categories_and_another_column_are_explained_too(made: Made) -> None:
@@ -67,7 +138,7 @@ def test_configs_that_are_not_eligible_say_nothing(made: Made) -> None:
         return by_lr(params, seed)
 
     [stage] = read_selected([made(("semi", CONFIGS, ended))])
-    found = importance.importance(stage, "probe_accuracy")
+    found = explained.importance(stage, "probe_accuracy")
     assert found.num_configs == sum(params["kind"] == "b" for params in CONFIGS) < 30
     assert shares(stage)["kind"] == 0.0
 
@@ -102,7 +173,9 @@ def test_the_report_is_a_table_and_an_arrow_file(made: Made, run: Run, tmp_path:
     assert {(row["stage"], row["column"], row["num_configs"]) for row in told} == {("semi", "probe_accuracy", 30)}
     [left_out] = [row for row in rows(tmp_path) if row["left_out"] is not None]
     assert (left_out["stage"], left_out["share"]) == ("grid", None)
-    assert f"{100 * told[0]['share']:.1f}" in next(line for line in printed.split("\n") if "lr" in line)
+    line = next(line for line in printed.split("\n") if "lr" in line)
+    assert line.split()[-2:] == [f"{100 * told[0]['share']:.1f}", f"{100 * told[0]['best_share']:.1f}"]
+    assert {row["num_best"] for row in told} == {5}
     assert "left out: swept/grid: w alone was searched" in printed
     assert (tmp_path / "out" / "importance.txt").read_text().split("\n")[0] == importance.NOTE
 

@@ -15,6 +15,7 @@ import pytest
 
 from raysl.errors import ResultsError
 from raysl.results.records.features import Features, read_features, write_features
+from raysl.results.records.origins import Origin, read_origins, write_origin
 from raysl.results.records.paper_tables import PaperTables, read_paper_tables, write_paper_tables
 from raysl.results.records.proposals import Proposal, Told, read_proposals, write_proposal
 from raysl.results.records.rows import Score, TrialRow, read_row, read_scores, write_row, write_score
@@ -50,6 +51,7 @@ def whole(
         write_selection(store, make_selection(stage_id=f"s{place}"))
         write_proposal(store, f"s{place}", 0, 1, Proposal({"lr": 0.5 + place}, (Told(0, "finished", (0.25,)),)))
         SpendingRecords(store, f"d{place}").write(Spending(1.0, 2.0 + place, (Charge(f"n{place}", 0.5, 1.0, 2.0),)))
+        write_origin(store, Origin(f"{place}.yaml", "", ("seeds=2",), {f"{place}.yaml": "name: x"}), [f"s{place}"], 1.0)
         write_paper_tables(store, PaperTables(f"table{place}", "paper", "a paper", (), {"a/b/c": "s0"}, {}))
         write_features(store, Features(f"t{place}", ("a", "b"), "digits", arrays[0], arrays[0], arrays[1]))
     publish(store, edited)
@@ -61,6 +63,7 @@ def facts_of(features: Features) -> tuple[Any, ...]:
     return features.trial_id, features.class_names, features.source, *(array.tolist() for array in arrays)
 
 
+ORIGINS = [Origin(f"{place}.yaml", "", ("seeds=2",), {f"{place}.yaml": "name: x"}).path for place in range(2)]
 READERS: dict[str, tuple[str, Callable[[Store], Any]]] = {
     "rows/t0.parquet": ("rows/t1.parquet", lambda store: read_row(store, "t0")),
     "scores/t0.parquet": ("scores/t1.parquet", lambda store: read_scores(store, ["t0"]).get("t0")),
@@ -72,6 +75,7 @@ READERS: dict[str, tuple[str, Callable[[Store], Any]]] = {
         "tables/table1@paper.json",
         lambda store: [t for t in read_paper_tables(store) if t.name != "table1"] or None,
     ),
+    ORIGINS[0]: (ORIGINS[1], lambda store: read_origins(store).get("s0")),
     "features/t0.arrow": ("features/t1.arrow", lambda store: facts_of(read_features(store, "t0"))),
     "trials.arrow": ("curves.arrow", lambda store: read(store.uri).trials.to_pylist()),
 }

@@ -25,6 +25,7 @@ def test_a_config_that_is_told_from_all_others_is_named_alone() -> None:
     text = tie_text([config(0, False), config(1, True, num_seeds=4), config(2, False)], NAMES)
     assert text.startswith("tie set: lr=1 alone; all 2 others can be told from it at 5 % ")
     assert "4 to 5 seeds" in text
+    assert "lr=0 alone; the other one can be told" in tie_text([config(0, True), config(1, False)], NAMES)
 
 
 def test_many_ties_are_counted_and_several_values_kept_together() -> None:

@@ -15,7 +15,8 @@ from raysl.errors import UserError
 from raysl.results.records.proposals import Proposal, Told, read_proposals, write_proposal
 from raysl.results.storage.store import Store
 from raysl.search import sampling
-from raysl.search.sampling import Sampler, build_sampler, draw, rehearse, size, told_of
+from raysl.search.samplers import build_sampler
+from raysl.search.sampling import Sampler, draw, rehearse, size, told_of
 from raysl.search.settings import SearchSettings
 from raysl.search.space import Choice, Grid, IntRange, Range, Space
 

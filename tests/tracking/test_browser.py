@@ -167,7 +167,7 @@ def test_the_table_of_a_paper(page: Page, tmp_path: Path) -> None:
     configs = raysl.read(str(results)).configs.to_pylist()
     with links_to(results) as links:
         selected = next(line for line in links if "selected configs" in line)
-        groups = "Group: supervised", "Group: supervised one_pixel"
+        groups = "Group: supervised", "Group: supervised training-only one_pixel white"
         lines = see(page, selected, *groups, "2 matching runs", curves=2 + 2 * 3)
         for config in configs:
             if config["selected"]:

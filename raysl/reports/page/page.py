@@ -1,20 +1,20 @@
 """The page of a results folder: what was searched, what came out, and how to make it again."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from shlex import quote
 
 from raysl import __version__
-from raysl.reports.page.html import Html, Part, code, facts, joined, tag
+from raysl.reports.page.html import Html, Part, code, facts, tag
+from raysl.reports.page.numbers import duration
 from raysl.reports.page.paper_table import paper_tables
+from raysl.reports.page.provenance import Compared, provenance
 from raysl.reports.page.stage_section import stage_section
 from raysl.reports.page.style import CSS
 from raysl.reports.stages import Searched, titles
-from raysl.results.records.paper_tables import PaperTables
+from raysl.results.records.origins import Origin
 from raysl.results.storage.file_systems import without_keys
-from raysl.results.tables.comparison import ComparedTable
 
-Compared = Sequence[tuple[PaperTables, ComparedTable]]
 MOST_BYTES = 4_000_000  # of sections with figures: mail servers refuse larger files
 NO_ROOM = (
     "The last stages have no figures here, so that the page stays small: give their ids to `raysl report --stages`."
@@ -26,13 +26,15 @@ def page(
     uri: str,
     stages: Sequence[Searched],
     compared: Compared,
+    origins: Mapping[str, Origin],
     now: datetime,
     tell: Callable[[str], None],
     most_bytes: int = MOST_BYTES,
 ) -> str:
     """Return the page of some stages of a results folder as HTML.
 
-    compared: the paper's tables of the folder, with our numbers.  tell: is told what is being drawn.
+    compared: the paper's tables of the folder, with our numbers.  origins: what searches were given, by stage.
+    tell: is told what is being drawn.
     most_bytes: of sections, after which the others have no figures.
     """
     names = titles(stages)
@@ -44,7 +46,7 @@ def page(
         "body",
         tag("h1", heading),
         facts(_facts(uri, stages)),
-        _commands(uri, stages, compared),
+        provenance(uri, stages, compared, origins),
         paper_tables(compared, {stage.stage_id for stage in stages}, quote(without_keys(uri))),
         _contents(stages, names),
         "" if is_whole else tag("p", NO_ROOM),
@@ -100,7 +102,7 @@ def _facts(uri: str, stages: Sequence[Searched]) -> dict[str, Part]:
         "backbone": _distinct(str(stage.model.get("backbone", "")) for stage in stages),
         "stages, configs, trials": f"{len(stages)}, {sum(len(stage.configs) for stage in stages)}, {len(trials)}",
         "trained": f"{_time(min(started))} to {_time(max(ended))}" if started and ended else "",
-        "training time, all trials": f"{seconds / 3600:.2f} h{without}",
+        "training time, all trials": f"{duration(seconds)}{without}",
         "raysl, torch": _distinct(f"{t['raysl_version']}, {t['torch_version']}" for t in trials if t["raysl_version"]),
         "code": _distinct(str(trial["code"]) for trial in trials if trial["code"]),
         "device": _distinct(str(trial["device"]) for trial in trials if trial["device"]),
@@ -115,18 +117,6 @@ def _distinct(values: Iterable[str]) -> str:
 
 def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def _commands(uri: str, stages: Sequence[Searched], compared: Compared) -> Html:
-    """Return the commands that repeat the searches; the folder does not hold the paths of their YAML files."""
-    folder = quote(without_keys(uri))
-    found = {(tables.name, tables.profile) for tables, _ in compared} or {(s.experiment, s.profile) for s in stages}
-    lines = [
-        f"raysl tune {quote(f'{name}.yaml')}{f' --profile {quote(profile)}' if profile else ''} --results {folder}"
-        for name, profile in sorted(found)
-    ]
-    note = tag("small", "With the path of the YAML, and with the --set options that were given, if any.")
-    return joined([tag("pre", code("\n".join(lines))), note])
 
 
 def _contents(stages: Sequence[Searched], names: Sequence[str]) -> Html:

@@ -15,8 +15,10 @@ from raysl.reports.page.html import Html, tag
 from raysl.reports.page.numbers import duration
 from raysl.reports.page.page import page
 from raysl.reports.stages import read_stages
+from raysl.results.records.origins import Origin, read_origins, write_origin
 from raysl.results.records.paper_tables import Cell, PaperTable, PaperTables
 from raysl.results.records.rows import Epoch
+from raysl.results.storage.store import Store
 from raysl.results.tables.build import read
 from raysl.results.tables.comparison import compare
 
@@ -68,7 +70,8 @@ class Elements(HTMLParser):
 def made_page(uri: str, *paper: PaperTables, **options: Any) -> str:
     tables = read(uri)
     compared = [(one, own) for one in paper for own in compare(one, tables)]
-    return page(uri, read_stages([uri]), compared, NOW, lambda _: None, **options)
+    origins = read_origins(Store.open(uri, create=False))
+    return page(uri, read_stages([uri]), compared, origins, NOW, lambda _: None, **options)
 
 
 def check_whole(text: str) -> Elements:
@@ -87,7 +90,7 @@ def check_whole(text: str) -> Elements:
     return found
 
 
-def test_the_page_of_a_search_has_its_configs_figures_and_classes(results: str) -> None:
+def test_the_page_of_a_search_has_its_configs_figures_and_classes(results: str, searched: tuple[Path, Path]) -> None:
     text = made_page(results)
     found = check_whole(text)
     tables = read(results).current()
@@ -103,7 +106,8 @@ def test_the_page_of_a_search_has_its_configs_figures_and_classes(results: str) 
     assert labels.count("test features in two dimensions") == 2
     assert "the objective over lr" in labels
     assert "Confusion matrix" in words
-    assert f"raysl tune tiny.yaml --results {results}" in words
+    assert f"raysl tune {searched[0]} --results {results}" in words
+    assert searched[0].read_text().strip() in words
 
 
 def hostile(params: Params, seed: int) -> dict[str, Any]:
@@ -159,7 +163,7 @@ def check_whole_without_links(text: str) -> Elements:
 def test_a_stage_with_the_trials_of_another_refers_to_it(made: Made) -> None:
     uri = made(("one", [{}], lambda params, seed: {}))
     [stage] = read_stages([uri])
-    text = page(uri, [stage, replace(stage, stage="two", stage_id="two")], (), NOW, lambda _: None)
+    text = page(uri, [stage, replace(stage, stage="two", stage_id="two")], (), {}, NOW, lambda _: None)
     found = check_whole(text)
     assert "The same trials as" in " ".join(found.text)
     assert found.values("aria-label").count("training time of the trials") == 1
@@ -186,6 +190,29 @@ def test_the_papers_table_is_linked_to_its_stages(made: Made) -> None:
     assert "1 of 2 cells have no number" in words
     assert "#one" in found.values("href")
     assert "raysl tune paper.yaml --profile laptop" in words
+
+
+def test_the_page_has_the_commands_and_the_yaml_of_its_searches(made: Made) -> None:
+    uri = made(("one", [{}], lambda *_: {}), ("two", [{}], lambda *_: {}))
+    assert "raysl tune swept.yaml --results" in " ".join(check_whole(made_page(uri)).text)
+    store = Store.open(uri, create=False)
+    text = "name: swept\ndata: {source: 's3://KEY:SECRET@bucket/x'}  # <b>\n"
+    table = {"my tables/t.yaml": "tables: {}\n", "my tables/swept.yaml": text}
+    given = Origin("my tables/t.yaml", "laptop", ("seeds=2", "a.b={c: 1}"), table, cells=("t/*/a", "t/*/b"))
+    write_origin(store, given, ["one", "two"], 1.0)
+    found = check_whole(made_page(uri))
+    words = " ".join(found.text)
+    options = "--profile laptop --cells 't/*/a' --cells 't/*/b' --set seeds=2 --set 'a.b={c: 1}'"
+    assert f"raysl tune 'my tables/t.yaml' {options} --results {uri}" in words
+    assert "raysl tune swept.yaml" not in words
+    assert ["my tables/t.yaml" in words, "my tables/swept.yaml" in words, "bucket/x'}  # <b>" in words] == [True] * 3
+    assert "SECRET" not in made_page(uri)
+    assert all(b"SECRET" not in path.read_bytes() for path in Path(store.local_path("origins")).iterdir())
+    write_origin(store, replace(given, file="later.yaml", cells=()), ["two"], 2.0)
+    words = " ".join(check_whole(made_page(uri)).text)
+    assert "raysl tune later.yaml --profile laptop --set" in words  # of `two`
+    assert "raysl tune 'my tables/t.yaml'" in words  # of `one`
+    assert words.count("bucket/x'}  # <b>") == 1
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(1.25, "1.2 s"), (245, "4 min 5 s"), (7620, "2 h 7 min")])
