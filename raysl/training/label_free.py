@@ -24,7 +24,9 @@ from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Ending
 
 MOST_IMAGES = 2048
-MOST_VIEWED, VIEWS = 1024, 8  # images of which views are made, and views of each
+# Images of which views are made, and views of each.  LiDAR's paper takes 10 to 100 views, and advises more images than
+# the features are wide.
+MOST_VIEWED, VIEWS = 1024, 10
 # SimSiam's views of small images (Chen & He 2021, appendix D).
 distort = partial(distorted, min_crop=0.2, saturation=0.4, p_blur=0.0, p_solarise=0.0)
 
