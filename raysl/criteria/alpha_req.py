@@ -5,8 +5,8 @@ the authors' code (github.com/kumarkrishna/fastssl, which has it from Stringer e
 generalisation near alpha = 1; features with a smaller alpha are noisy, and with a larger one too few directions count.
 What is compared is therefore |alpha - 1|, and lower is better.
 The fit is over i = 4 ... 100, as in the authors' `scripts/train_model.py`: `trange=np.arange(3, 100)`, counted from 0.
-Features narrower than 30 have few eigenvalues after the 4th: the fit begins after the first tenth of them.  It ends with
-the last of features narrower than 100.
+Features narrower than 30 have few eigenvalues after the 4th: the fit begins after the first tenth of them.  Of those
+narrower than 100, it ends with the last.
 """
 
 import numpy as np
