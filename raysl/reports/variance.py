@@ -166,7 +166,7 @@ def _check_balance(
     more = [f"{len(missing) - MOST_NAMED} more"] if len(missing) > MOST_NAMED else []
     ended = {trials[cell]["status"] for cell in missing if cell in trials} - _trained_again(column)
     sizes = dict(zip(design.factors, levels, strict=True))
-    measured = f" --set 'stages.{stage.stage}.criteria=[{column}]'" if column in CRITERION_NAMES else ""
+    measured = f" --set {quote(stage.setting('criteria') + f'=[{column}]')}" if column in CRITERION_NAMES else ""
     command = f"raysl tune FILE {' '.join(_options(stage, config, sizes))}{measured} --results {quote(stage.uri)}"
     raise UserError(
         f"{stage.name}: no {column} in {len(missing)} of {math.prod(levels)} cells, and components need all: "
@@ -188,9 +188,7 @@ def _trained_again(column: str) -> set[str]:
 def _options(stage: Searched, config: Row, levels: Mapping[RandomStream, int]) -> list[str]:
     """Return the options of `raysl tune` that train so many levels of factors, of a stage's configs one alone."""
     given = {f"seeds.{factor}": size for factor, size in levels.items()} | {
-        f"stages.{stage.stage}.{key.removeprefix('params.')}": value
-        for key, value in config.items()
-        if key.startswith("params.") and value is not None
+        stage.setting(key): value for key, value in config.items() if key.startswith("params.") and value is not None
     }
     return [f"--set {quote(f'{key}={value}')}" for key, value in given.items()]
 

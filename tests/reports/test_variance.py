@@ -178,6 +178,13 @@ def test_what_is_said_of_a_cell_depends_on_why_it_is_empty(
     assert expected in refused.stderr
 
 
+def test_a_stage_whose_name_has_a_dot_is_quoted_in_its_command(made: Callable[..., str]) -> None:
+    outcome = planted(CROSSED, (3, 2), 1.0, 1.0, 1.0)
+    [found] = facts(made(("swept.v1", ONE, outcome), design=CROSSED, levels=(3, 2)))
+    [_, option] = found["repetitions"][0]["options"]
+    assert shlex.split(option) == ["--set", 'stages."swept.v1".optimizer.lr=0.1']
+
+
 def test_a_factor_of_one_level_has_no_component(made: Callable[..., str]) -> None:
     levels = (4, 1)
     stage = ("swept", ONE, lambda params, seed: {"test_accuracy": 0.5 + CROSSED.cell(seed)[0] / 100})
