@@ -20,6 +20,7 @@ from raysl.reports.stages import read_stages
 from raysl.results.records.rows import read_rows, write_row
 from raysl.results.records.seed_design import SeedDesign
 from raysl.results.storage.store import Store
+from raysl.search.summary import publish_store
 
 CROSSED = SeedDesign(("labels", "init"), "crossed")
 ONE = [{"optimizer.lr": 0.1}]
@@ -263,12 +264,15 @@ def test_its_command_trains_the_cells_that_failed(tmp_path: Path) -> None:
     assert inline("tune", file, *short, *design, "--results", results).returncode == 0
     store = Store.open(str(results), create=False)
     [semi] = facts(f"{results}:semi")
-    lost = next(row for row in read_rows(store).values() if row.method == "semi" and row.seed == 3)
+    [stage] = [one for one in read_stages([str(results)]) if one.stage == "semi"]
+    name = next(t["trial_id"] for t in stage.trials if (t["config_id"], t["seed"]) == (semi["config_id"], 3))
+    lost = read_rows(store)[name]
     write_row(store, replace(lost, status="failed", reason="no memory", final_loss=None, probe={}, curve=()))
+    publish_store(store)
     refused = here("variance", f"{results}:semi:{semi['config_id']}", "--metric", "final_loss")
     [command] = re.findall(r"raysl tune FILE (.*)", refused.stderr)
     again = inline("tune", file, *short, *shlex.split(command))
     assert again.returncode == 0, again.stderr
     [whole] = facts(f"{results}:semi", "--metric", "final_loss")
     assert whole["levels"] == {"labels": 2, "init": 2}
-    assert read_rows(store)[lost.trial_id].final_loss == lost.final_loss
+    assert read_rows(store)[name].final_loss == lost.final_loss
