@@ -1,4 +1,4 @@
-"""Estimates the cost of experiments: counts their trials, and measures a step of each distinct shape."""
+"""Estimates the cost of experiments: counts their trials, and measures steps and criteria of each distinct shape."""
 
 import os
 import tempfile
@@ -29,7 +29,8 @@ class ShapePlan:
     done: the number of trials that the results folder holds, or whose weights it holds.
     shared: the number of trials that have the same weights as an earlier one.
     steps: of an epoch.  step_seconds: median of one step.  num_parameters: of the whole method.
-    trial_seconds: sum over the trials that are left to train.  seconds: of wall time.
+    criteria_seconds: to measure the label-free criteria of one trial; 0 if it has none.
+    trial_seconds: sum over the trials that are left to train, or to measure.  seconds: of wall time.
     """
 
     stage: str
@@ -40,6 +41,7 @@ class ShapePlan:
     steps: int
     num_parameters: int
     step_seconds: float
+    criteria_seconds: float
     trial_seconds: float
     seconds: float
 
@@ -79,7 +81,7 @@ class Planner:
         return ExperimentPlan(experiment, datas, capacity, tuple(shapes))
 
     def _add_stage(self, stage: Stage, experiment: Experiment, datas: Datas, capacity: int) -> list[ShapePlan]:
-        trials, done = _trials(stage, experiment, datas, self._store)
+        trials, done, unmeasured = _trials(stage, experiment, datas, self._store)
         names = {trial.spec.id: trial.spec.id for trial in trials}
         if not stage.adaptive:  # the configs to be proposed are not known
             alike = [trial for trial in trials if trial.stop is None]
@@ -88,7 +90,7 @@ class Planner:
         shared = {trial_id for trial_id, name in names.items() if name in self.seen}
         found = []
         for shape in _shapes(trials):
-            planned = self._add_shape(stage, shape, done, shared, experiment, capacity)
+            planned = self._add_shape(stage, shape, done, unmeasured, shared, experiment, capacity)
             self.needs[experiment.resources] = self.needs.get(experiment.resources, 0.0) + planned.trial_seconds
             found.append(planned)
         self.trials |= names.keys()
@@ -100,13 +102,15 @@ class Planner:
         stage: Stage,
         shape: Sequence[Trial],
         done: set[str],
+        unmeasured: set[str],
         shared: set[str],
         experiment: Experiment,
         capacity: int,
     ) -> ShapePlan:
-        cost = self._cost(shape[0].spec, experiment)
+        cost = self._cost(shape[0], experiment)
         left = [trial for trial in shape if trial.spec.id not in done | shared]
-        needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds
+        tasks = len(left) + sum(trial.spec.id in unmeasured - shared for trial in shape)
+        needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds + tasks * cost.criteria_seconds
         return ShapePlan(
             stage=stage.name,
             num_trials=len(shape),
@@ -116,15 +120,18 @@ class Planner:
             steps=cost.steps,
             num_parameters=cost.num_parameters,
             step_seconds=cost.seconds,
+            criteria_seconds=cost.criteria_seconds,
             trial_seconds=needed,
-            seconds=needed / min(capacity, max(1, len(left))),
+            seconds=needed / min(capacity, max(1, tasks)),
         )
 
-    def _cost(self, spec: TrialSpec, experiment: Experiment) -> "Cost":
+    def _cost(self, trial: Trial, experiment: Experiment) -> "Cost":
+        spec = trial.spec
         shape = _shape(spec.model_copy(update={"data": spec.data.model_copy(update={"attack": None})}))
-        if shape not in self._costs:
-            self._costs[shape] = _measure(spec, experiment, self.steps)
-        return self._costs[shape]
+        key = f"{shape} {trial.criteria}"
+        if key not in self._costs:
+            self._costs[key] = _measure(trial, experiment, self.steps)
+        return self._costs[key]
 
 
 def _shapes(trials: Sequence[Trial]) -> list[list[Trial]]:
@@ -142,18 +149,20 @@ def _shape(spec: TrialSpec) -> str:
 
 def _trials(
     stage: Stage, experiment: Experiment, datas: Datas, store: Store | None
-) -> tuple[Sequence[Trial], set[str]]:
-    """Return a stage's trials, and the ids of those that are already in the results folder."""
+) -> tuple[Sequence[Trial], set[str], set[str]]:
+    """Return a stage's trials, and the ids of those that the results folder holds: all, and those without criteria."""
     starts = selected_starts(experiment, stage, datas, store) if store else {} if stage.start_from is None else None
     if starts is None:  # an earlier stage has no selection yet, so none of these trials is trained
         starts = dict.fromkeys(experiment.seeds, f"{experiment.name}/{stage.start_from}")
-        return expected(experiment, stage, datas, starts, None), set()
+        return expected(experiment, stage, datas, starts, None), set(), set()
     trials = expected(experiment, stage, datas, starts, store)
-    return trials, set(done_rows(store, trials)) | _only_to_measure(trials, store) if store else set()
+    done = set(done_rows(store, trials)) if store else set()
+    unmeasured = _only_to_measure(trials, store) - done if store else set()
+    return trials, done | unmeasured, unmeasured
 
 
 def _only_to_measure(trials: Iterable[Trial], store: Store) -> set[str]:
-    """Return the ids of finished trials of which criteria are to be measured, and whose models are there."""
+    """Return the ids of finished trials that may have criteria to be measured, and whose models are there."""
     rows = read_rows(store, {trial.spec.id for trial in trials if trial.criteria})
     return {i for i, row in rows.items() if row.status == "finished" and model_exists(store, i)}
 
@@ -168,10 +177,11 @@ def expected(
     return search.known + search.num_left * list(expand(experiment, stage, datas, starts, stage.extremes[:1]))
 
 
-def _measure(spec: TrialSpec, experiment: Experiment, steps: int) -> "Cost":
+def _measure(trial: Trial, experiment: Experiment, steps: int) -> "Cost":
     from raysl.training.process import Execution
     from raysl.training.step_benchmark import measure
     from raysl.training.torch_state import kept_torch_state
 
+    execution = Execution(threads=experiment.resources.cpus, criteria=trial.criteria)
     with tempfile.TemporaryDirectory() as scratch, kept_torch_state():
-        return measure(spec, Store.open(scratch, create=True), Execution(threads=experiment.resources.cpus), steps)
+        return measure(trial.spec, Store.open(scratch, create=True), execution, steps)

@@ -105,7 +105,8 @@ def plan(
         observer: receives notes and the progress of decoding images.
 
     Returns:
-        the plan: trials, steps, seconds. It does not include probes, scoring and start-up.
+        the plan: trials, steps, seconds, those of label-free criteria among them. It does not include probes, scoring
+        and start-up.
 
     Raises:
         UserError: an argument is wrong, or the target can never have the resources.

@@ -20,7 +20,7 @@ from raysl.results.records.rows import spec_of
 from raysl.results.short_names import short_names
 from raysl.results.tables.build import Tables
 from raysl.results.tie_text import tie_text
-from raysl.search.grid_ends import grid_ends
+from raysl.search.grid_ends import grid_ends, growth_text
 from raysl.search.rules import OBJECTIVES, RULES, Rule
 from raysl.statistics.intervals import Interval
 
@@ -141,14 +141,17 @@ def _selected(selection: Mapping[str, Any] | None) -> str:
 
 
 def _ends(configs: Rows, selection: Mapping[str, Any] | None, trials: Rows) -> list[str]:
-    """Return a line for each selected value at an end of its grid."""
+    """Return a line for each selected value at an end of its grid, and one if the grid has no room beyond."""
     if selection is None or selection["config_id"] is None:
         return []
     beyond = {"smallest": "smaller", "largest": "larger"}
-    return [
+    ends = grid_ends(configs, selection["config_id"], trials[0]["method"])
+    lines = [
         f"{key}={value:g} is the {end} of its {count} values: a {beyond[end]} one may be better"
-        for key, value, end, count in grid_ends(configs, selection["config_id"], trials[0]["method"])
+        for key, value, end, count in ends
     ]
+    full = growth_text(ends, len(configs), len(trials))
+    return [*lines, full] if full else lines
 
 
 def _front(configs: Sequence[Mapping[str, Any]]) -> str:

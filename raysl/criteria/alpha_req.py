@@ -4,15 +4,16 @@ Eigenvalues l_1 >= l_2 >= ... are fitted by l_i ~ i^-alpha: a line through log l
 the authors' code (github.com/kumarkrishna/fastssl, which has it from Stringer et al. 2019).  The paper finds the best
 generalisation near alpha = 1; features with a smaller alpha are noisy, and with a larger one too few directions count.
 What is compared is therefore |alpha - 1|, and lower is better.
-The fit is over i = 11 ... 100, as usual for features of 512 and more.  Narrower features have too few eigenvalues after
-the 11th: the fit begins after the first tenth of them, and ends with the last.
+The fit is over i = 4 ... 100, as in the authors' `scripts/train_model.py`: `trange=np.arange(3, 100)`, counted from 0.
+Features narrower than 30 have few eigenvalues after the 4th: the fit begins after the first tenth of them.  Of those
+narrower than 100, it ends with the last.
 """
 
 import numpy as np
 
 from raysl.criteria.features import ROUNDING, Doubles, Features, checked, singular_values
 
-FIRST, LAST = 11, 100  # eigenvalues that are fitted, counted from 1
+FIRST, LAST = 4, 100  # eigenvalues that are fitted, counted from 1
 SKIPPED = 10  # of this many eigenvalues, one is left out at the beginning
 
 

@@ -1,9 +1,12 @@
-"""LiDAR: the effective rank of what tells images apart (Thilak et al. 2024, arXiv:2312.04000, section 4); torch-free.
+"""LiDAR: the effective rank of what tells images apart (Thilak et al. 2024, arXiv:2312.04000, eq. 1-4); torch-free.
 
 Each image is a class of its own, whose members are the features of its views.  With the covariance S_b of the images'
 means, the covariance S_w of views around their image's mean, and S = (S_w + d I)^-1/2 S_b (S_w + d I)^-1/2, LiDAR is
-exp(-sum p_k log p_k), where p_k = l_k / sum l + 1e-7 for the eigenvalues l_k of S.  Covariances are means, not divided
-by n - 1.  d = 1e-4 is absolute, so that features far smaller than 0.01 are all within-class noise.
+exp(-sum p_k log p_k), where p_k = l_k / sum l + 1e-7 for the eigenvalues l_k of S.  Covariances are means, over N and
+over N Q: other divisors would scale all l_k alike, but for d.
+The paper gives neither d nor the constant in p_k a value, and no code of its authors was found.  d = 1e-4 and the
+divisors are those of Skean et al. 2025 (github.com/OFSkean/information_flow, `metric_functions.py`); the constant is
+RankMe's.  d is absolute, so that features far smaller than 0.01 are all within-class noise.
 """
 
 import numpy as np

@@ -75,8 +75,8 @@ def options(one: BestTwo) -> list[str]:
     differing = [key for key in one.selected if key.startswith("params.") and one.selected[key] != one.next[key]]
     if len(differing) == 1:
         [key] = differing
-        path = f"stages.{one.stage.stage}.{key.removeprefix('params.')}"
-        found.append(f"--set {quote(f'{path}={{grid: [{one.selected[key]}, {one.next[key]}]}}')}")
+        values = f"{{grid: [{one.selected[key]}, {one.next[key]}]}}"
+        found.append(f"--set {quote(f'{one.stage.setting(key)}={values}')}")
     return found
 
 

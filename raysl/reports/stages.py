@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysl.errors import ResultsError, UserError, choices
+from raysl.errors import ResultsError, UserError, choices, dotted
 from raysl.outgoing.harmless import harmless, one_line
 from raysl.results import read as read_tables
 from raysl.results.attack_text import attack_text
@@ -69,6 +69,10 @@ class Searched:
         """The design whose cells its seeds number; None where they are independent."""
         text = self.trials[0]["seed_design"]
         return None if text is None else SeedDesign.parse(text)
+
+    def setting(self, key: str) -> str:
+        """Return a key of its settings as `--set` takes it; key: dotted, or a column of it in the tables."""
+        return f"{dotted(('stages', self.stage))}.{key.removeprefix('params.')}"
 
     def seed(self, seed: int | None) -> tuple[Row, ...]:
         """Return the selected trial of a seed, or those of all seeds where it is None.

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from shlex import quote
@@ -16,6 +16,7 @@ from raysl.errors import UserError
 from raysl.reports import figures
 from raysl.reports.searched import MEASURES, own_trials, rule_of
 from raysl.reports.stages import Row, Searched
+from raysl.results.criteria import CRITERION_NAMES
 from raysl.results.records.rows import spec_of
 from raysl.results.records.seed_design import STREAMS, Cell, RandomStream, SeedDesign, cells
 from raysl.statistics.variance import Component, components, variance_of_mean
@@ -107,12 +108,7 @@ class Analysis:
 
     def options(self, one: Repetition) -> list[str]:
         """Return the options of `raysl tune` that train a repetition, of the stage's configs this one alone."""
-        given = {f"seeds.{one.factor}": one.level} | {
-            f"stages.{self.stage.stage}.{key.removeprefix('params.')}": value
-            for key, value in self.config.items()
-            if key.startswith("params.") and value is not None
-        }
-        return [f"--set {quote(f'{key}={value}')}" for key, value in given.items()]
+        return _options(self.stage, self.config, {one.factor: one.level})
 
 
 def obstacle(stage: Searched) -> str:
@@ -143,7 +139,7 @@ def analysis(stage: Searched, config: Row, column: str | None) -> Analysis:
     whole = tuple(max(cell[place] for cell in trials) + 1 for place in range(len(design.factors)))
     if math.prod(whole) == 1:
         raise UserError(f"{stage.name}: one level of {', '.join(design.factors)}, which says nothing of the spread")
-    _check_balance(stage, design, trials, whole, column)
+    _check_balance(stage, config, design, trials, whole, column)
     values = np.array([MEASURES[column].factor * trials[cell][column] for cell in cells(whole)])
     varied = [place for place, size in enumerate(whole) if size > 1]
     levels = tuple(whole[place] for place in varied)
@@ -161,18 +157,40 @@ def analysis(stage: Searched, config: Row, column: str | None) -> Analysis:
 
 
 def _check_balance(
-    stage: Searched, design: SeedDesign, trials: dict[Cell, Row], levels: Sequence[int], column: str
+    stage: Searched, config: Row, design: SeedDesign, trials: dict[Cell, Row], levels: Sequence[int], column: str
 ) -> None:
     missing = [cell for cell in cells(tuple(levels)) if cell not in trials or trials[cell][column] is None]
     if not missing:
         return
     named = [f"({_cell_text(design, cell, trials.get(cell))})" for cell in missing[:MOST_NAMED]]
     more = [f"{len(missing) - MOST_NAMED} more"] if len(missing) > MOST_NAMED else []
-    scored = "; `raysl tune --score all` scores every config" if column.startswith("test_") else ""
+    ended = {trials[cell]["status"] for cell in missing if cell in trials} - _trained_again(column)
+    sizes = dict(zip(design.factors, levels, strict=True))
+    measured = f" --set {quote(stage.setting('criteria') + f'=[{column}]')}" if column in CRITERION_NAMES else ""
+    command = f"raysl tune FILE {' '.join(_options(stage, config, sizes))}{measured} --results {quote(stage.uri)}"
     raise UserError(
         f"{stage.name}: no {column} in {len(missing)} of {math.prod(levels)} cells, and components need all: "
-        f"{', '.join([*named, *more])}; the search's command trains what is not trained yet{scored}"
+        f"{', '.join([*named, *more])}; "
+        + (
+            f"a trial that has {' or '.join(sorted(ended))} is not trained again: another config, as DIR:STAGE:CONFIG"
+            if ended
+            else f"this trains what is missing: {command}"
+        )
     )
+
+
+def _trained_again(column: str) -> set[str]:
+    """Return the statuses of trials that lack a column and get it from the next search."""
+    is_measured = column in CRITERION_NAMES or column.startswith("test_")
+    return {"pending", "failed", *(["finished"] if is_measured else [])}
+
+
+def _options(stage: Searched, config: Row, levels: Mapping[RandomStream, int]) -> list[str]:
+    """Return the options of `raysl tune` that train so many levels of factors, of a stage's configs one alone."""
+    given = {f"seeds.{factor}": size for factor, size in levels.items()} | {
+        stage.setting(key): value for key, value in config.items() if key.startswith("params.") and value is not None
+    }
+    return [f"--set {quote(f'{key}={value}')}" for key, value in given.items()]
 
 
 def _cell_text(design: SeedDesign, cell: Cell, trial: Row | None) -> str:

@@ -11,9 +11,9 @@ from raysl.errors import UserError
 from raysl.results.records.rows import TrialRow
 from raysl.results.records.stages import StageRecord
 from raysl.search.experiment import Config, Experiment, Stage
-from raysl.search.grid_ends import GridEnd, grid_ends
+from raysl.search.grid_ends import GridEnd, grid_ends, too_many
 from raysl.search.selection import select
-from raysl.search.settings import MOST_ADDED, MOST_CONFIGS
+from raysl.search.settings import MOST_ADDED
 from raysl.search.spacing import End, may_grow, next_value
 from raysl.search.trials import Datas, Trial, expand, member, stage_record, with_cohorts
 
@@ -83,10 +83,11 @@ class ExtendedSearch:
         return found
 
     def _add(self, news: Mapping[str, float]) -> list[Config]:
-        """Add values to the grid, and return the configs that have one; none if a stage would have too many configs."""
+        """Add values to the grid, and return the configs that have one; none if it would have too many."""
         for key, value in news.items():
             self._values[key].append(value)
-        if not news or math.prod(map(len, self._values.values())) > MOST_CONFIGS:
+        num_configs = math.prod(map(len, self._values.values()))
+        if not news or too_many(num_configs, num_configs * len(self.experiment.seeds)):
             return []
         points = (dict(zip(self._values, values, strict=True)) for values in itertools.product(*self._values.values()))
         added = (point for point in points if any(point[key] == value for key, value in news.items()))

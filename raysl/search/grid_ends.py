@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from raysl import methods
+from raysl.search.experiment import MOST_TRIALS
+from raysl.search.settings import MOST_CONFIGS
 from raysl.search.spacing import End
 
 ENDS: Sequence[tuple[End, Callable[..., float]]] = (("smallest", min), ("largest", max))
@@ -40,6 +43,27 @@ def grid_ends(configs: Sequence[Mapping[str, Any]], config_id: str, method: str 
         for end, outermost in ENDS
         if chosen[key] == outermost(tried[key]) and chosen[key] not in _limits(method, name)
     ]
+
+
+def too_many(num_configs: int, num_trials: int) -> str:
+    """Return by what a grid is larger than a stage may be, as text; empty if it is not."""
+    counts = (num_configs, "configs", MOST_CONFIGS), (num_trials, "trials", MOST_TRIALS)
+    return next(
+        (f"{number:,} {name}, and at most {most:,} are allowed" for number, name, most in counts if number > most), ""
+    )
+
+
+def growth_text(ends: Sequence[GridEnd], num_configs: int, num_trials: int) -> str:
+    """Return why a grid has no room for one more value at each of these ends, and what to do; empty if it has.
+
+    num_configs, num_trials: of the grid as it is.
+    """
+    growth = math.prod(Fraction(end.num_values + 1, end.num_values) for end in ends)
+    more = too_many(math.ceil(num_configs * growth), math.ceil(num_trials * growth))
+    if not ends or not more:
+        return ""
+    also = "it" if len(ends) == 1 else "them"
+    return f"the grid has no room for {also} ({more}): fewer values of other keys, or `search: {{algorithm: random}}`"
 
 
 def _is_number(value: object) -> bool:

@@ -38,7 +38,7 @@ class SearchSettings(Settings):
     sampler: Optuna's: `name` is a class of `optuna.samplers`, all other keys are its options.
     objectives: the values that the search optimises; if empty, the value that `select` compares.
     extend: whether a grid grows while the best config has its smallest or largest number: evenly spaced numbers of the
-        method and the optimizer go on by their spacing, at most 3 beyond each end.
+        method and the optimizer go on by their spacing, at most 3 beyond each end, up to 10,000 configs.
     race: adds seeds in rounds, and drops configs that are worse by the value that `select` compares; None trains every
         config with all seeds.
     """

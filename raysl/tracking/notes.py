@@ -5,8 +5,8 @@ from typing import Any
 
 from raysl.outgoing.harmless import one_line
 from raysl.results.criteria import CRITERIA, VOTE
-from raysl.results.metrics import METRIC_COLUMNS, METRICS
-from raysl.statistics.intervals import half_width
+from raysl.results.metrics import METRICS
+from raysl.tracking.intervals import are_independent, interval_text
 
 _VALUES: dict[str, str] = {
     "final_loss": "final loss",
@@ -33,13 +33,12 @@ def stage_note(
     trials: the stage's rows of the table of trials.  ties: its tie set in words.
     """
     rows = list(trials)
-    are_independent = all(row.get("seed_design") is None for row in rows)
     facts = {
         "selected": selected or "none",
         "reason": selection["reason"],
         "tie set": ties.removeprefix("tie set: "),
         "rule": selection["rule"],
-        **{title: _spread(config, column, are_independent) for column, title in _VALUES.items()},
+        **{title: _spread(config, column, are_independent(rows)) for column, title in _VALUES.items()},
         "method": about.get("method"),
         "backbone": about.get("backbone"),
         "data": about.get("source"),
@@ -52,23 +51,14 @@ def stage_note(
     return "\n".join(f"- **{name}**: {_escaped(value)}" for name, value in facts.items() if value not in (None, ""))
 
 
-def _spread(config: Mapping[str, Any], column: str, are_independent: bool) -> str:
-    """Return `mean ± standard deviation, 95 % t interval LOW to HIGH`; empty if there is no mean.
-
-    are_independent: whether the seeds are; there is no interval otherwise.
-    """
+def _spread(config: Mapping[str, Any], column: str, with_interval: bool) -> str:
+    """Return `mean ± standard deviation, 95 % t interval LOW to HIGH`; empty if there is no mean."""
     mean, deviation = config.get(f"{column}_mean"), config.get(f"{column}_std")
     if mean is None:
         return ""
-    if deviation is None:
-        return f"{mean:.6g}"
-    if not are_independent:
-        return f"{mean:.6g} ± {deviation:.6g}"
-    half = half_width(deviation, config["num_seeds"])
-    low, high = mean - half, mean + half
-    if column in METRIC_COLUMNS:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return f"{mean:.6g} ± {deviation:.6g}, 95 % t interval {low:.4g} to {high:.4g}"
+    spread = f"{mean:.6g}" + (f" ± {deviation:.6g}" if deviation is not None else "")
+    interval = interval_text(config, column) if with_interval else ""
+    return f"{spread}, 95 % t interval {interval}" if interval else spread
 
 
 def _distinct(values: Iterable[str | None]) -> str:

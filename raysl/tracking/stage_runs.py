@@ -13,6 +13,7 @@ from raysl.results.metrics import METRIC_COLUMNS
 from raysl.results.tables.build import Tables
 from raysl.results.tie_text import tie_text
 from raysl.tracking.facts import LABEL, Dataset, Kind, RunFacts
+from raysl.tracking.intervals import are_independent, interval_tags
 from raysl.tracking.names import config_names, trial_name
 from raysl.tracking.notes import stage_note
 from raysl.tracking.params import common, searched, settings_text, trial_params, without_trial
@@ -133,6 +134,7 @@ class _Stage:
             last = max(trial["finished_at"] for trial in trials)
             tags |= {"eligible": config["eligible"], "reason": config["reason"], "attempt": last.isoformat()}
             metrics = _statistics(config)
+            tags |= interval_tags(config) if are_independent(trials) else {}
         if self._selection:  # until then it changes with every config
             tags |= {"in_tie_set": config["in_tie_set"]}
         run_id = f"{self._id}:{config['config_id']}"

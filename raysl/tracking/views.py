@@ -15,15 +15,16 @@ from raysl.results.criteria import CRITERIA, CRITERION_NAMES, VOTE, voters
 from raysl.results.metrics import METRIC_COLUMNS, METRICS
 from raysl.tracking.curves import ABOVE, BELOW, TOTAL
 from raysl.tracking.facts import LABEL, RunFacts
+from raysl.tracking.intervals import interval_tag
 
 TAG = "mlflow.sharedViewState."
 MOST_SHOWN = 20  # runs in charts of curves, if there are more
 MOST_BARS = 100
-_SINGLE = (
-    "final/loss",
-    *(f"final/{name}" for name in METRIC_COLUMNS),
-    *(f"criteria/{name}" for name in CRITERION_NAMES),
-)  # charts without values are hidden
+_COLUMNS = {  # of the tables, by their metric; charts and columns without values are hidden
+    "final/loss": "final_loss",
+    **{f"final/{name}": name for name in METRIC_COLUMNS},
+    **{f"criteria/{name}": name for name in CRITERION_NAMES},
+}
 _RANKED: dict[str, tuple[str, bool]] = {
     "train_loss": ("final/loss_mean", True),
     **{metric.probe: (f"final/{metric.probe}_mean", False) for metric in METRICS},
@@ -146,15 +147,21 @@ def _grouped(tag: str) -> State:
 
 
 def _columns(first: Sequence[str], kind: str) -> State:
-    values = [f"{name}{end}" for name in _SINGLE for end in (("_mean", "_std") if kind == "config" else ("",))]
-    seconds = "seconds_mean" if kind == "config" else "seconds"
-    return {"selectedColumns": [*first, *(f"metrics.`{name}`" for name in (*values, seconds))]}
+    """Return the columns of the table: of configs the mean of each value, its interval and its standard deviation."""
+    if kind == "config":
+        values = [of for name, column in _COLUMNS.items() for of in _spread_columns(name, column)]
+        return {"selectedColumns": [*first, *values, "metrics.`seconds_mean`"]}
+    return {"selectedColumns": [*first, *(f"metrics.`{name}`" for name in (*_COLUMNS, "seconds"))]}
+
+
+def _spread_columns(name: str, column: str) -> tuple[str, ...]:
+    return f"metrics.`{name}_mean`", f"tags.`raysl.{interval_tag(column)}`", f"metrics.`{name}_std`"
 
 
 def _config_charts(begin: str) -> State:
     """Return charts of configs: bars of means and standard deviations side by side, then curves of means."""
     loss, final, more = (f"{begin}-section-{name}" for name in ("loss", "final", "more"))
-    bars = [_chart(begin, final, "BAR", f"{name}{end}") for name in _SINGLE for end in ("_mean", "_std")]
+    bars = [_chart(begin, final, "BAR", f"{name}{end}") for name in _COLUMNS for end in ("_mean", "_std")]
     charts = [
         *bars,
         _chart(begin, loss, "LINE", TOTAL, selectedMetricKeys=[TOTAL]),

@@ -5,7 +5,8 @@ on the same images and the same views.  Views are the same for all methods, whos
 are those that later stages start from: the encoder's, in evaluation mode and fp32, without a projector.
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -24,7 +25,9 @@ from raysl.training.input_pipeline import Feed
 from raysl.training.loop import Ending
 
 MOST_IMAGES = 2048
-MOST_VIEWED, VIEWS = 1024, 8  # images of which views are made, and views of each
+# Images of which views are made, and views of each.  LiDAR's paper takes 10 to 100 views, and advises more images than
+# the features are wide.
+MOST_VIEWED, VIEWS = 1024, 10
 # SimSiam's views of small images (Chen & He 2021, appendix D).
 distort = partial(distorted, min_crop=0.2, saturation=0.4, p_blur=0.0, p_solarise=0.0)
 
@@ -48,6 +51,28 @@ def measure(
     return None, {name: value(name, views if name in OF_VIEWS else plain, num_classes) for name in names}
 
 
+def seconds_to_measure(method: Method, feed: Feed, names: Sequence[CriterionName]) -> float:
+    """Return the seconds that `measure` takes: features as extrapolated from a batch, criteria as timed on noise."""
+    images = _images(feed)
+    some, encoder = images[:FEATURE_BATCH], method.evaluation().encoder
+    viewed = images[:MOST_VIEWED] if {*OF_VIEWS} & {*names} else images[:0]
+    width = extract_features(encoder, some, feed.normalise).shape[1]  # a warm-up too
+    seconds = _timed(lambda: extract_features(encoder, some, feed.normalise)) * len(images) / len(some)
+    if len(viewed):
+        seconds += _timed(lambda: _view_features(encoder, some, feed, 1)) * VIEWS * len(viewed) / len(some)
+    noise = np.random.default_rng(0).normal(size=(VIEWS + 1, len(images), width)).astype(np.float32)
+    views, num_classes = noise[1:, : len(viewed)], feed.spec.data.num_classes
+    return seconds + sum(
+        _timed(partial(value, name, views if name in OF_VIEWS else noise[0], num_classes)) for name in names
+    )
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
 def _images(feed: Feed) -> np.ndarray:
     """Return at most MOST_IMAGES images of D_u, uint8 [N, H, W, C], in an order drawn by the split seed."""
     order = permutation(len(feed.unlabelled), feed.spec.stream_seed("split"), Purpose.CRITERIA)
@@ -56,8 +81,8 @@ def _images(feed: Feed) -> np.ndarray:
 
 
 @torch.no_grad()
-def _view_features(encoder: Encoder, images: np.ndarray, feed: Feed) -> np.ndarray:
-    """Return the features of VIEWS distorted views of images, float32 [VIEWS, N, D]."""
+def _view_features(encoder: Encoder, images: np.ndarray, feed: Feed, num_views: int = VIEWS) -> np.ndarray:
+    """Return the features of distorted views of images, float32 [num_views, N, D]."""
     encoder.eval()
     starts = range(0, len(images), FEATURE_BATCH)
 
@@ -68,5 +93,5 @@ def _view_features(encoder: Encoder, images: np.ndarray, feed: Feed) -> np.ndarr
         found: Tensor = encoder(feed.normalise(views))
         return found.float()
 
-    views = [torch.cat([features(number, start) for start in starts]) for number in range(VIEWS)]
+    views = [torch.cat([features(number, start) for start in starts]) for number in range(num_views)]
     return torch.stack(views).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Measures how long a step of a trial takes on this machine."""
+"""Measures how long a step of a trial takes on this machine, and the criteria of its weights."""
 
 import statistics
 import time
@@ -13,6 +13,7 @@ from raysl.results.storage.store import Store
 from raysl.training.building import build_method, without_start
 from raysl.training.features import FEATURE_BATCH, pooled_features
 from raysl.training.graphed_step import EAGER_STEPS
+from raysl.training.label_free import seconds_to_measure
 from raysl.training.loop import Loop
 from raysl.training.process import Execution, prepare_process
 from raysl.training.spec import TrialSpec
@@ -23,19 +24,20 @@ class Cost:
     """The cost of a trial's training.
 
     seconds: the median of a step, plus its share of the one-off cost.  steps: the number of steps of an epoch.
-    num_parameters: of the whole method.
+    num_parameters: of the whole method.  criteria_seconds: to measure the criteria of the trained weights.
     """
 
     seconds: float
     steps: int
     num_parameters: int
+    criteria_seconds: float = 0.0
 
 
 def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> Cost:
     """Return the cost of a trial's steps, measured on a few steps from scratch after warm-up steps.
 
+    The criteria that `execution` names are measured as well.  A trial that trains nothing has 0 steps.
     If the images are not on this machine, noise replaces them.
-    A trial that trains nothing has 0 steps.
     """
     spec = without_start(spec)
     if not spec.trains:
@@ -51,7 +53,9 @@ def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> 
         float(losses.total.detach())  # waits for the device
         seconds.append(time.perf_counter() - started)
     per_step = statistics.median(seconds[warm_up:] or seconds) + once / (loop.steps * spec.epochs)
-    return Cost(per_step, loop.steps, _num_parameters(loop.method))
+    criteria = execution.criteria
+    measuring = seconds_to_measure(loop.method, loop.feed, criteria) if criteria else 0.0
+    return Cost(per_step, loop.steps, _num_parameters(loop.method), measuring)
 
 
 def _all_batches(loop: Loop) -> Iterator[Batch]:

@@ -29,6 +29,29 @@ def test_what_the_results_hold_is_left_out(finished: Callable[..., Finished]) ->
     assert plan.seconds == 0
 
 
+CRITERIA = ["stages.semi.criteria=[lidar, ami]"]
+
+
+def test_the_criteria_of_each_trial_are_counted(tmp_path: Path) -> None:
+    experiment = raysl.load(write(tmp_path), overrides=CRITERIA)
+    plan = raysl.plan(experiment, tmp_path / "nowhere", steps=1)
+    semi, finetune = plan.experiments[0].shapes
+    assert semi.criteria_seconds > finetune.criteria_seconds == 0
+    trained = semi.epochs * semi.steps * semi.step_seconds
+    assert semi.trial_seconds == pytest.approx(4 * (trained + semi.criteria_seconds))
+    assert semi.seconds == pytest.approx(semi.trial_seconds / min(4, plan.experiments[0].capacity))
+
+
+def test_trials_of_which_only_criteria_are_missing_are_not_trained(finished: Callable[..., Finished]) -> None:
+    done = finished()
+    experiment = raysl.load(done.file, overrides=CRITERIA)
+    [semi, _] = raysl.plan(experiment, done.results, steps=1).experiments[0].shapes
+    trained = semi.epochs * semi.steps * semi.step_seconds
+    # The folder has the models of the selected config alone: its two trials are measured, the others trained again.
+    assert semi.done == 2
+    assert semi.trial_seconds == pytest.approx(2 * trained + 4 * semi.criteria_seconds)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no steps": ({"steps": 0}, "--steps 0"),
     "no experiment": ({"experiment": 3}, "experiment: 3"),

@@ -1,6 +1,7 @@
 """What the commands print, beyond a search itself."""
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -82,6 +83,16 @@ def test_plan_counts_trials_and_steps(
     cells = {line.split()[1]: line.split() for line in printed.splitlines() if "│" in line}
     assert [cells["semi"][i] for i in (3, 9, 11)] == ["4", "4", "4"]  # trials, epochs, steps per epoch
     assert [cells["finetune"][i] for i in (3, 9, 11)] == ["2", "3", "2"]
+    assert "criteria" not in printed
+
+
+def test_plan_says_what_criteria_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ("--set", "stages.semi.select=rankme", "--results", tmp_path / "r", "--steps", "1")
+    printed = prints(capsys, monkeypatch, "plan", write(tmp_path), *chosen)
+    assert re.search(r"^semi: [\d.e-]+ s of each trial measure its criteria$", printed, re.M)
+    assert "finetune: " not in printed
 
 
 def test_lists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

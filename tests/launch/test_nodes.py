@@ -35,11 +35,15 @@ def finish(driver: subprocess.Popen[str], seconds: float = PATIENCE) -> str:
     return printed
 
 
-def test_a_trial_over_two_nodes_outlives_one_of_them(tmp_path: Path) -> None:
-    """The trial's two ranks are on two nodes of one CPU each; the second dies, and a third takes its place."""
+def test_a_trial_over_two_nodes_outlives_one_of_them_without_notice_and_with_it(tmp_path: Path) -> None:
+    """The trial's two ranks are on two nodes of one CPU each; one of these dies, and another takes its place.
+
+    The second time only rank 1 learns that its node is about to go: rank 0 writes the checkpoint.
+    """
     file = write(tmp_path, ONE_TRIAL)
     workers = ("--set", "resources.workers=2")
-    with cluster(1) as nodes:
+    with cluster(0) as nodes:
+        nodes.add("first", 1)
         nodes.add("second", 1)
         finish(begin(nodes, file, tmp_path / "undisturbed", *workers))
         results = tmp_path / "results"
@@ -49,16 +53,36 @@ def test_a_trial_over_two_nodes_outlives_one_of_them(tmp_path: Path) -> None:
         nodes.kill("second")
         nodes.add("third", 1)
         finish(driver)
+
+        noticed = tmp_path / "noticed"
+        long = ("--set", "stages.semi.epochs=120", "--set", "resources.checkpoint_seconds=3600")
+        driver = begin(nodes, file, noticed, *workers, *long)
+        wait_for("epoch", lambda: "epoch 5 of" in logs(noticed), driver)
+        assert not list((noticed / "checkpoints").glob("*.pt"))
+        leaving = next(name for name, node in nodes.nodes.items() if _writes(node.pid, ".rank1.log"))
+        drain(nodes, leaving)
+        wait_for("checkpoint", lambda: list((noticed / "checkpoints").glob("*.pt")), driver)
+        nodes.kill(leaving)
+        nodes.add("fourth", 1)
+        finish(driver)
     [log] = [path for path in (results / "logs").iterdir() if "rank" not in path.name]
     assert "goes on after epoch" in log.read_text()
     assert tables_of(results) == tables_of(tmp_path / "undisturbed")
     assert not list((results / "checkpoints").iterdir())
+    assert all("goes on after epoch" in path.read_text() for path in (noticed / "logs").iterdir())
+
+
+def _writes(pid: int, ending: str) -> bool:
+    """Return whether a process below another one has a file open whose name ends so."""
+    files = [file for process in descendants(pid) for file in Path(f"/proc/{process}/fd").glob("*")]
+    return any(os.path.realpath(file).endswith(ending) for file in files)
 
 
 def drain(nodes: Cluster, name: str) -> None:
-    """Tell Ray that a node will go, as `cluster/drain_before_preemption.sh` does; the only one beside the head."""
+    """Tell Ray that a node will go, as `cluster/drain_before_preemption.sh` does."""
     ray.init(address=nodes.address, log_to_driver=False)
-    [node] = [node["NodeID"] for node in ray.nodes() if node["Alive"] and "CPU" in node["Resources"]]
+    folder = f"{nodes.folder / name}/"
+    [node] = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["RayletSocketName"].startswith(folder)]
     ray.shutdown()
     command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", nodes.address, "--node-id", node]
     reason = [

@@ -7,6 +7,7 @@ import re
 import shlex
 import statistics
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from tiny import here, inline, write
 
 from raysl.reports.regrets import regret
 from raysl.reports.stages import read_stages
-from raysl.results.records.rows import read_rows
+from raysl.results.records.rows import read_rows, write_row
 from raysl.results.records.seed_design import SeedDesign
 from raysl.results.storage.store import Store
+from raysl.search.summary import publish_store
 
 CROSSED = SeedDesign(("labels", "init"), "crossed")
 ONE = [{"optimizer.lr": 0.1}]
@@ -150,7 +152,38 @@ def test_a_cell_without_a_value_is_named(made: Callable[..., str]) -> None:
     refused = here("variance", f"{made(('swept', ONE, failing), design=CROSSED, levels=(3, 2))}:swept:c0")
     assert refused.returncode == 2
     assert "no test_accuracy in 1 of 6 cells, and components need all: (labels 2, init 1: failed)" in refused.stderr
+    options = "--set seeds.labels=3 --set seeds.init=2 --set stages.swept.optimizer.lr=0.1"
+    assert f"this trains what is missing: raysl tune FILE {options} --results " in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("facts", "metric", "expected"),
+    [
+        ({"status": "diverged", "final_loss": None}, "final_loss", "has diverged is not trained again: another config"),
+        ({"test_accuracy": None}, "test_accuracy", "trains what is missing: raysl tune FILE --set seeds.labels=3"),
+        ({}, "lidar", "--set 'stages.swept.criteria=[lidar]' --results"),
+        ({"probe_accuracy": None}, "probe_accuracy", "has finished is not trained again"),
+    ],
+)
+def test_what_is_said_of_a_cell_depends_on_why_it_is_empty(
+    made: Callable[..., str], facts: dict[str, Any], metric: str, expected: str
+) -> None:
+    outcome = planted(CROSSED, (3, 2), 1.0, 1.0, 1.0)
+    uri = made(("swept", ONE, lambda params, seed: outcome(params, seed) | facts), design=CROSSED, levels=(3, 2))
+    refused = here("variance", f"{uri}:swept:c0", "--metric", metric)
+    assert refused.returncode == 2
+    assert f"no {metric} in 6 of 6 cells" in refused.stderr
+    assert "init 0: " in refused.stderr
+    assert "1 more" in refused.stderr
+    assert expected in refused.stderr
+
+
+def test_a_stage_whose_name_has_a_dot_is_quoted_in_its_command(made: Callable[..., str]) -> None:
+    outcome = planted(CROSSED, (3, 2), 1.0, 1.0, 1.0)
+    [found] = facts(made(("swept.v1", ONE, outcome), design=CROSSED, levels=(3, 2)))
+    [_, option] = found["repetitions"][0]["options"]
+    assert shlex.split(option) == ["--set", 'stages."swept.v1".optimizer.lr=0.1']
 
 
 def test_a_factor_of_one_level_has_no_component(made: Callable[..., str]) -> None:
@@ -221,3 +254,25 @@ def test_its_command_trains_the_new_cells_of_the_config_alone(tmp_path: Path) ->
         assert stage["levels"][best["factor"]] == 3
     starts = {json.loads(row.spec)["start"]: row.seed for row in read_rows(store).values() if row.method != "semi"}
     assert all(read_rows(store)[start].seed == seed for start, seed in starts.items())
+
+
+@pytest.mark.slow
+def test_its_command_trains_the_cells_that_failed(tmp_path: Path) -> None:
+    file, results = write(tmp_path), tmp_path / "results"
+    short = [word for change in ("stages.semi.epochs=1", "stages.finetune.epochs=1") for word in ("--set", change)]
+    design = ("--set", "seeds={labels: 2, init: 2}")
+    assert inline("tune", file, *short, *design, "--results", results).returncode == 0
+    store = Store.open(str(results), create=False)
+    [semi] = facts(f"{results}:semi")
+    [stage] = [one for one in read_stages([str(results)]) if one.stage == "semi"]
+    name = next(t["trial_id"] for t in stage.trials if (t["config_id"], t["seed"]) == (semi["config_id"], 3))
+    lost = read_rows(store)[name]
+    write_row(store, replace(lost, status="failed", reason="no memory", final_loss=None, probe={}, curve=()))
+    publish_store(store)
+    refused = here("variance", f"{results}:semi:{semi['config_id']}", "--metric", "final_loss")
+    [command] = re.findall(r"raysl tune FILE (.*)", refused.stderr)
+    again = inline("tune", file, *short, *shlex.split(command))
+    assert again.returncode == 0, again.stderr
+    [whole] = facts(f"{results}:semi", "--metric", "final_loss")
+    assert whole["levels"] == {"labels": 2, "init": 2}
+    assert read_rows(store)[name].final_loss == lost.final_loss

@@ -134,3 +134,15 @@ def test_intervals_are_in_place_of_deviations_and_are_named(edited: Tables, kind
     assert f"brackets: 95 % {'t' if kind == 't' else 'percentile bootstrap'} intervals over the seeds" in text
     assert ("100.0]" in text) is (kind == "t")  # no accuracy is beyond
     assert "±" in printed(edited, "markdown")
+
+
+def test_a_selected_value_at_an_end_is_named_and_whether_the_grid_has_room_beyond(
+    edited: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "optimizer.lr=0.01 is the largest of its 2 values: a larger one may be better" in printed(edited, "table")
+    assert "no room" not in printed(edited, "table")
+    monkeypatch.setattr("raysl.search.grid_ends.MOST_CONFIGS", 2)
+    assert "the grid has no room for it (3 configs, and at most 2 are allowed): fewer" in printed(edited, "markdown")
+    monkeypatch.undo()
+    monkeypatch.setattr("raysl.search.grid_ends.MOST_TRIALS", 5)
+    assert "the grid has no room for it (6 trials, and at most 5 are allowed): fewer" in printed(edited, "table")

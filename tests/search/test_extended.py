@@ -95,11 +95,14 @@ def test_training_times_do_not_decide_what_is_added(tmp_path: Path) -> None:
     assert {trial.params["optimizer.lr"] for trial in search.propose(rows)} == {0.1}
 
 
-def test_no_value_is_added_that_makes_more_configs_than_a_search_can_hold(
+def test_no_value_is_added_that_makes_more_configs_or_trials_than_a_stage_may_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raysl.search.extended.MOST_CONFIGS", 4)
+    monkeypatch.setattr("raysl.search.grid_ends.MOST_CONFIGS", 4)
     assert run(search_of(tmp_path), lambda lr: -lr) == [0.1]
+    monkeypatch.undo()
+    monkeypatch.setattr("raysl.search.grid_ends.MOST_TRIALS", 10)  # of two seeds
+    assert run(search_of(tmp_path), lambda lr: -lr) == [0.1, 1.0]
 
 
 def test_no_config_that_finished_adds_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raysl.search.grid_ends import GridEnd, grid_ends
+from raysl.search.grid_ends import GridEnd, grid_ends, growth_text, too_many
 
 
 def grid(**values: list[Any]) -> list[dict[str, Any]]:
@@ -54,3 +54,21 @@ def test_a_config_that_is_not_there_has_none() -> None:
 def test_proposed_values_are_no_grid() -> None:
     drawn = [{"config_id": f"c{n}", "params.a": n, "params.b": n} for n in range(3)]
     assert grid_ends(drawn, "c2", None) == []
+
+
+def test_a_grid_without_room_beyond_its_ends_is_said_with_the_number_of_configs_or_trials() -> None:
+    lr, decay = GridEnd("optimizer.lr", 0.1, "largest", 100), GridEnd("optimizer.weight_decay", 0.1, "largest", 99)
+    assert growth_text([lr], 9900, 9900) == "", "9,999 configs"
+    assert growth_text([lr, decay], 9900, 9900).startswith("the grid has no room for them (10,100 configs, and at most")
+    assert growth_text([lr], 10_000, 10_000) == (
+        "the grid has no room for it (10,100 configs, and at most 10,000 are allowed): fewer values of other keys, or "
+        "`search: {algorithm: random}`"
+    )
+    assert "50,051 trials, and at most 50,000" in growth_text([lr], 9900, 49_555)
+    assert growth_text([], 10_000, 60_000) == "", "the best is inside"
+
+
+def test_a_grid_may_be_as_large_as_the_largest() -> None:
+    assert too_many(10_000, 50_000) == ""
+    assert too_many(10_001, 10_001)
+    assert too_many(5, 50_001)

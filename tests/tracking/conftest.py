@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from raysl.results.records.rows import Epoch, Score, TrialRow
+from raysl.results.records.seed_design import SeedDesign
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.tables.build import Tables, build
 from raysl.search.config_means import summarise
@@ -31,6 +32,7 @@ class Search:
     created_at: float = 1.0
     labels: int = 50
     spec: str = "{}"
+    design: SeedDesign | None = None
     more: dict[str, tuple[float, ...]] = field(default_factory=dict)  # of further keys, each config's value
     rows: dict[str, TrialRow] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
@@ -46,8 +48,9 @@ class Search:
         keys = ("optimizer.lr", *self.more) if self.searched else ()
         data = DATA | {"labels": self.labels}
         return StageRecord(
-            "rotation_semi", self.profile, "semi", self.stage_id, "train_loss", 0, data, keys, members, self.created_at
-        )
+            "rotation_semi", self.profile, "semi", self.stage_id, "train_loss", 0, data, keys, members, self.created_at,
+            design=self.design,
+        )  # fmt: skip
 
     def _params(self, config: int, lr: float) -> dict[str, float]:
         more = {key: values[config] for key, values in self.more.items()}

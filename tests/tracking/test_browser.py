@@ -18,6 +18,7 @@ from tiny import EXPERIMENT, command, inline, write
 from waiting import PATIENCE
 
 import raysl
+from raysl.tracking.intervals import interval_text
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="no Chromium here")]
 
@@ -141,6 +142,10 @@ def test_a_grid_search(page: Page, tmp_path: Path) -> None:
         lines = see(page, links[1], "Group: semi", "Group: finetune", "2 matching runs")
         [selected] = [config for config in configs if config["stage"] == "semi" and config["selected"]]
         assert shown(selected, *STATISTICS) <= lines
+        table = links[0].rpartition(": ")[2].replace("&compareRunsMode=CHART", "")
+        page.open(table, width=2400)
+        intervals = {interval_text(config, "final_loss") for config in configs[:2]}
+        page.wait("intervals beside the means", lambda text: intervals <= set(text.split("\n")))
         trials = links[0].replace("-configs&", "-trials&").replace("configs:", "trials:")
         see(page, trials, "Group: lr=0.01", "Group: lr=0.001", "lr=0.01 seed=0", "lr=0.01 seed=1", "4 matching runs")
 

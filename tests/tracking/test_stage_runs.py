@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from raysl.results.records.seed_design import SeedDesign
 from raysl.tracking import SyncReport, sync
 
 Dump = Callable[..., dict[str, Any]]
@@ -109,3 +110,40 @@ def test_configs_say_whether_they_are_in_the_tie_set_once_one_is_selected(
     assert [runs[f"s0:c{place}"].tags["raysl.in_tie_set"] for place in range(3)] == ["true", "true", "false"]
     note = runs["s0"].tags["mlflow.note.content"].replace("\\", "")
     assert "**tie set**: cannot be told from the best at 5 %: lr=0.01, lr=0.001; 2 of 3 configs (paired t tests" in note
+
+
+def test_a_config_has_intervals_of_its_means_as_tags_once_all_its_trials_have_ended(
+    make_search: Any, uri: str, logged: Dump
+) -> None:
+    def intervals(config_id: str) -> dict[str, str]:
+        tags = logged(uri)[f"s0:{config_id}"].tags
+        return {tag: text for tag, text in tags.items() if tag.endswith("_interval")}
+
+    search = make_search(lrs=(0.01, 0.001), num_seeds=2)
+    for place in range(3):
+        search.end(place, final_loss=1.0 + place, probe={"accuracy": 0.9 + 0.1 * place}, criteria={"lidar": 7.0})
+    sync(search.tables(), uri, FOLDER)
+    # 1.5 -+ 12.706 / 2 and, of a fraction, 0.95 -+ 0.6353: Student's t with one degree of freedom.
+    first = {
+        "raysl.final_loss_interval": "-4.853 to 7.853",
+        "raysl.probe_accuracy_interval": "0.3147 to 1",
+        "raysl.lidar_interval": "7 to 7",
+    }
+    assert intervals("c0") == first
+    assert intervals("c1") == {}, "one of its trials is missing"
+    charts = logged(uri)["s0:c0"].history
+    assert not [name for name in charts if "interval" in name], "each metric is a chart"
+    search.end(3, status="failed", reason="no memory", final_loss=None, curve=())
+    sync(search.select().score().tables(), uri, FOLDER)
+    assert intervals("c1") == {}, "no mean leaves a seed out"
+    assert intervals("c0") == first | {"raysl.test_accuracy_interval": "0.9 to 0.9"}
+
+
+def test_a_single_seed_and_the_cells_of_a_design_have_no_interval(make_search: Any, uri: str, logged: Dump) -> None:
+    crossed = make_search(lrs=(0.01,), num_seeds=2, design=SeedDesign(("labels", "init"), "crossed")).end_all()
+    alone = make_search(lrs=(0.01,), num_seeds=1, stage_id="s1", labels=40).end_all()
+    sync(crossed.tables(alone), uri, FOLDER)
+    runs = logged(uri)
+    assert runs["s0:c0"].history["final/loss_std"], "it has a deviation"
+    assert {"s0:c0", "s1:c0"} <= runs.keys()
+    assert not [tag for run in runs.values() for tag in run.tags if tag.endswith("_interval")]

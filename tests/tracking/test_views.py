@@ -89,6 +89,15 @@ def test_each_metric_of_a_config_has_one_chart(search: Any, uri: str, logged: An
     assert len({chart["uuid"] for chart in state["compareRunCharts"]}) == len(charted)
 
 
+def test_the_interval_of_a_config_stands_beside_its_mean(search: Any, uri: str, logged: Any) -> None:
+    sync(search.end_all().select().score().tables(), uri, FOLDER)
+    columns = views(uri)["raysl-f01dacc0-s0-configs"][1]["selectedColumns"]
+    for metric, tag in (("loss", "final_loss"), ("test_accuracy", "test_accuracy")):
+        place = columns.index(f"metrics.`final/{metric}_mean`")
+        assert columns[place + 1] == f"tags.`raysl.{tag}_interval`"
+        assert f"raysl.{tag}_interval" in logged(uri)["s0:c0"].tags
+
+
 def test_a_stage_that_weighs_two_keys_has_parallel_coordinates(make_search: Any, uri: str) -> None:
     search = make_search(more={"method.weight": (0.5, 1.0, 2.0)}, num_seeds=1).end_all()
     sync(search.tables(), uri, FOLDER)

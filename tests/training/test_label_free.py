@@ -71,6 +71,32 @@ def test_features_are_those_of_the_encoder_on_unlabelled_images(make_spec: MakeS
         assert row.criteria[name] == pytest.approx(value(name, features, 10), rel=1e-4)
 
 
+def test_the_time_to_measure_is_that_of_all_images_and_views(
+    make_spec: MakeSpec, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that counts images: each of the plain and of the distorted ones takes a second."""
+    spec = make_spec(SIMCLR)
+    run(spec, store)
+    method = trained_method(spec, store)
+    feed = Feed(spec, method.views(), CPU)
+    clock = [0.0]
+
+    def counted(image: torch.nn.Module, images: tuple[torch.Tensor, ...], *_: object) -> None:
+        clock[0] += len(images[0])
+
+    method.evaluation().encoder.register_forward_hook(counted)
+    monkeypatch.setattr(label_free.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(label_free, "FEATURE_BATCH", 32)
+    assert len(label_free._images(feed)) == 128
+    for names in (("rankme",), CRITERION_NAMES):
+        before = clock[0]
+        measure(method, feed, names)
+        needed = clock[0] - before
+        before = clock[0]
+        assert label_free.seconds_to_measure(method, feed, names) == pytest.approx(needed)
+        assert clock[0] - before <= 32 * 3, "of one batch"
+
+
 def test_no_label_and_no_test_image_is_read(make_spec: MakeSpec, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_spec(SIMCLR)
     run(spec, store)

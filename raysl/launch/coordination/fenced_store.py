@@ -10,6 +10,8 @@ class FencedStore(Store):
 
     Each write is checked twice.  The check before it keeps a fenced driver from replacing what others have written.
     The check after it makes a write that returns final: no driver had taken over, so one that does will read it.
+    That check alone would be enough for names with a fencing token, but records of stages, selections and tables have
+    none: a driver that was suspended between two writes would replace one of them by an older one before it is told.
     """
 
     def __init__(self, store: Store, verify: Callable[[], None]) -> None:

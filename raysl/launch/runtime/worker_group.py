@@ -72,7 +72,9 @@ class WorkerGroup:
                 torch_config=TorchOverNodes(backend="nccl" if resources.gpus >= 1 else "gloo"),
                 run_config=RunConfig(
                     storage_path=storage,
-                    failure_config=FailureConfig(max_failures=0),  # the driver counts failures: it knows the lost nodes
+                    # Workers that Ray Train started anew, by default after a drain, would wait: the task is given out.
+                    # The driver counts failures: it knows the lost nodes.
+                    failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # type: ignore[call-arg]
                 ),
             ).fit()
         except BaseException as error:
