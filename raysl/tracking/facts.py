@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 Kind = Literal["stage", "config", "trial"]
 
 LABEL = "raysl.stage_label"  # tag: a stage's name, with what tells it from others of that name
-VERSION = 3  # increase when the same rows are written differently, so that the next sync writes the runs anew
+VERSION = 4  # increase when the same rows are written differently, so that the next sync writes the runs anew
 
 
 class Dataset(NamedTuple):
