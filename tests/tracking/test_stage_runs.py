@@ -8,6 +8,7 @@ import pytest
 
 from raysl.results.records.seed_design import SeedDesign
 from raysl.tracking import SyncReport, sync
+from raysl.tracking.facts import VERSION
 
 Dump = Callable[..., dict[str, Any]]
 FOLDER = "f01dacc0"
@@ -81,7 +82,7 @@ def test_runs_of_an_earlier_version_are_written_anew(
     assert sync(search.tables(), uri, FOLDER) == SyncReport(created=0, updated=3, unchanged=0)
     after = logged(uri)
     assert after.keys() == before.keys()
-    assert {run.tags["raysl.format"] for run in after.values()} == {"3"}
+    assert {run.tags["raysl.format"] for run in after.values()} == {str(VERSION)}
     assert after["s0:s0-t0-0"].history == before["s0:s0-t0-0"].history
 
 
