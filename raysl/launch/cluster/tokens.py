@@ -7,9 +7,7 @@ from functools import cache
 from secrets import token_hex
 from typing import Any
 
-import grpc
 import ray._raylet
-from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from raysl.errors import ResourcesError
 from raysl.launch.cluster.address import shown
@@ -65,6 +63,11 @@ def check_mode(address: str, server: str) -> None:
 
 def _asks(server: str) -> bool:
     """Return whether a cluster asks for a token; True if that is not known."""
+    try:
+        import grpc  # not there without Ray's dashboard, which a cluster's nodes mostly have
+        from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+    except ImportError:
+        return True
     with grpc.insecure_channel(server) as channel:
         service = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)  # type: ignore[no-untyped-call]
         try:
