@@ -14,6 +14,8 @@ import ray._private.utils
 import ray._raylet
 from ray._private import ray_constants
 
+from raysl.launch.replaced import replaced
+
 raylet: Any = ray._raylet  # without types
 AGENT_PORTS = ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME")
 # A raylet needs an agent's process, and ends when it ends.
@@ -27,14 +29,11 @@ while os.getppid() == int(os.environ["RAY_RAYLET_PID"]):
 @contextmanager
 def local_nodes() -> Iterator[None]:
     """Make Ray start a `_LocalNode`, and set no SIGTERM handler: its own would wait half a minute for a drain."""
-    handler, node = ray._private.utils.set_sigterm_handler, ray._private.node.Node
-    ray._private.utils.set_sigterm_handler = lambda handler: None
-    ray._private.node.Node = _LocalNode  # type: ignore[misc]
-    try:
+    with (
+        replaced(ray._private.utils, set_sigterm_handler=lambda handler: None),
+        replaced(ray._private.node, Node=_LocalNode),
+    ):
         yield
-    finally:
-        ray._private.utils.set_sigterm_handler = handler
-        ray._private.node.Node = node  # type: ignore[misc]
 
 
 class _LocalNode(ray._private.node.Node):
@@ -59,20 +58,16 @@ class _LocalNode(ray._private.node.Node):
 
 @contextmanager
 def _idle_dashboard_agent() -> Iterator[None]:
-    command, missing = (
-        ray._private.services._build_python_executable_command_memory_profileable,
-        ray._private.utils.get_dashboard_dependency_error,
-    )
+    command = ray._private.services._build_python_executable_command_memory_profileable
 
     def idle(component: str, *arguments: Any, **options: Any) -> list[str]:
         if component == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT:
             return [sys.executable, "-I", "-S", "-c", IDLE]
         return list(command(component, *arguments, **options))
 
-    ray._private.services._build_python_executable_command_memory_profileable = idle
-    ray._private.utils.get_dashboard_dependency_error = lambda: None  # it imports the dashboard's dependencies
-    try:
+    with (
+        replaced(ray._private.services, _build_python_executable_command_memory_profileable=idle),
+        # It would import the dashboard's dependencies, to see whether they are there.
+        replaced(ray._private.utils, get_dashboard_dependency_error=lambda: None),
+    ):
         yield
-    finally:
-        ray._private.services._build_python_executable_command_memory_profileable = command
-        ray._private.utils.get_dashboard_dependency_error = missing

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ray.tune.trainable import wrap_function
 
 from raysl.launch.cluster.ray_cluster import check_local_cluster, standard_error
 from raysl.launch.cluster.ray_nodes import living_nodes
+from raysl.launch.replaced import replaced
 from raysl.launch.runtime.course import Course
 from raysl.launch.runtime.failures import MAX_FAILURES, Failures
 from raysl.launch.runtime.orphans import remove_orphans
@@ -77,29 +78,18 @@ def _tune(course: Course, check: Callable[[], None]) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-@contextmanager
-def _secrets_stay_here() -> Iterator[None]:
+def _secrets_stay_here() -> AbstractContextManager[None]:
     """Keep Tune from copying secrets of this process's environment, AWS's keys, into its actors' runtime environment.
 
     Ray writes runtime environments to its logs and shows them to everybody in the cluster.
     """
-    before = class_cache.ENV_VARS_TO_PROPAGATE
-    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in before if not holds_secret(name)}
-    try:
-        yield
-    finally:
-        class_cache.ENV_VARS_TO_PROPAGATE = before
+    harmless = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if not holds_secret(name)}
+    return replaced(class_cache, ENV_VARS_TO_PROPAGATE=harmless)
 
 
-@contextmanager
-def _callbacks_uncounted() -> Iterator[None]:
+def _callbacks_uncounted() -> AbstractContextManager[None]:
     """Keep Tune from counting callbacks for Ray's usage report: it imports MLflow, for 2 s, to know MLflow's."""
-    before = usage.tag_callbacks
-    usage.tag_callbacks = lambda callbacks: False
-    try:
-        yield
-    finally:
-        usage.tag_callbacks = before
+    return replaced(usage, tag_callbacks=lambda callbacks: False)
 
 
 class _Feeder(Searcher):
