@@ -88,7 +88,11 @@ def test_code_and_images_reach_the_nodes(place: Place, tmp_path: Path) -> None:
 def test_a_cluster_without_tokens_is_not_entered_with_one(place: Place, tmp_path: Path) -> None:
     """Ray would end each trial before it begins: what the cluster says to the driver has no token."""
     with_token = place.environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": 64 * "a"}
-    done = tune(place._replace(environment=with_token), write(tmp_path, PRETRAIN), tmp_path / "results")
+    file, results = write(tmp_path, PRETRAIN), tmp_path / "results"
+    done = tune(place._replace(environment=with_token), file, results)
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"--address {place.cluster.address}: the cluster asks for no token" in done.stderr
     assert "RAY_AUTH_MODE=disabled" in done.stderr
+    program = f"import ray, raysl; ray.init({place.cluster.address!r}); raysl.tune({str(file)!r}, {str(results)!r})"
+    done = subprocess.run([sys.executable, "-P", "-c", program], env=with_token, capture_output=True, text=True)
+    assert "raysl.errors.ResourcesError: ray.init: the cluster asks for no token" in done.stderr

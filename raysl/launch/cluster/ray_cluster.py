@@ -90,6 +90,7 @@ def _standing_cluster(address: str | None) -> Iterator[None]:
             "ray.init: the Ray Client cannot run Ray Tune's searches from here; connect with ray.init(address='auto') "
             "on a node of the cluster"
         )
+    check_mode("ray.init", ray.get_runtime_context().gcs_address)
     yield
 
 
@@ -107,7 +108,7 @@ def _remote_cluster(address: str, quiet: dict[str, Any]) -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         raise no_cluster(address, error) from None
     try:
-        check_mode(address, ray.get_runtime_context().gcs_address)
+        check_mode(f"--address {shown(address)}", ray.get_runtime_context().gcs_address)
         yield
     finally:
         _shut_down()

@@ -10,7 +10,6 @@ from typing import Any
 import ray._raylet
 
 from raysl.errors import ResourcesError
-from raysl.launch.cluster.address import shown
 
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 raylet: Any = ray._raylet  # without types
@@ -48,15 +47,15 @@ def _read_again() -> None:
     raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
-def check_mode(address: str, server: str) -> None:
+def check_mode(place: str, server: str) -> None:
     """Raise ResourcesError if this process gives a token to a cluster that asks for none.
 
-    address: as the user gave it.  server: host and port of the cluster's control server.
+    place: where the cluster was given, for the message.  server: host and port of its control server.
     Ray lets such a process in, but refuses what the cluster says to it, and ends each trial before it begins.
     """
     if raylet.get_authentication_mode() == raylet.AuthenticationMode.TOKEN and not _asks(server):
         raise ResourcesError(
-            f"--address {shown(address)}: the cluster asks for no token, and this process would ask it for one; "
+            f"{place}: the cluster asks for no token, and this process would ask it for one; "
             f"set {MODE}=disabled here, or start the cluster with {MODE}=token"
         )
 
