@@ -7,7 +7,7 @@ from raysl.data.registry.expected import expected_facts, is_missing, missing_tex
 from raysl.data.settings import DataSettings, TrialData
 from raysl.data.storage.scan import inspect, resolve
 from raysl.errors import DataError, dotted
-from raysl.results.attack_text import attack_text
+from raysl.results.attack_text import attacked_text
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.preflight import check
 from raysl.search.trials import Datas
@@ -62,5 +62,5 @@ def _resolved(experiment: Experiment, stage: Stage, told: Preparation, download:
 
 def images_text(data: TrialData) -> str:
     """Return a text with the number of images, their set, and whether they are attacked."""
-    attack = f", {attack_text(data.attack.model_dump())} attack" if data.attack else ""
-    return f"{data.labels} labelled and {data.unlabelled} unlabelled images of {data.source}{attack}"
+    attacked = attacked_text(data.model_dump())
+    return f"{data.labels} labelled and {data.unlabelled} unlabelled images of {data.source}{attacked}"

@@ -17,7 +17,7 @@ from raysl.console.progress import note
 from raysl.console.remaining_time import RemainingTime, duration_text
 from raysl.console.repeated import Repeated
 from raysl.outgoing.streams import Guarded
-from raysl.results.attack_text import attack_text
+from raysl.results.attack_text import attacked_text
 from raysl.results.records.rows import Status, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
@@ -285,10 +285,9 @@ class Display:
         """Return the name of a stage; with several experiments, with the experiment and its data."""
         if not self.many:
             return record.stage
-        attacked = f", {attack_text(record.data['attack'])} attack" if record.data.get("attack") else ""
         variant = f", {record.variant}" if record.variant else ""
-        images = f"{record.data['labels']} labels of {record.data['source']}"
-        return f"{record.experiment}/{record.stage} ({images}{attacked}, {record.model['backbone']}{variant})"
+        images = f"{record.data['labels']} labels of {record.data['source']}{attacked_text(record.data)}"
+        return f"{record.experiment}/{record.stage} ({images}, {record.model['backbone']}{variant})"
 
     def _line(self, text: str) -> None:
         if self.live is None:

@@ -13,7 +13,7 @@ from raysl.console.interval_ends import brackets_text, interval_ends
 from raysl.console.screen import write_json
 from raysl.outgoing import presentable
 from raysl.outgoing.harmless import one_line
-from raysl.results.attack_text import attack_text
+from raysl.results.attack_text import attacked_text
 from raysl.results.criteria import CRITERION_NAMES, VOTE, measured_criteria
 from raysl.results.metrics import METRICS, measured
 from raysl.results.records.rows import spec_of
@@ -120,9 +120,8 @@ def _title(config: Mapping[str, Any], trials: Rows) -> str:
     profile = f" (profile {config['profile']})" if config["profile"] else ""
     data, model = json.loads(config["data"]), json.loads(config["model"] or "{}")
     backbone = f"{model['backbone']}, " if "backbone" in model else ""
-    attack = f", {attack_text(data['attack'])} attack" if data.get("attack") else ""
-    attack += f", {config['variant']}" if config["variant"] else ""
-    images = f"{data.get('labels')} labelled images of {data.get('source')}{attack}"
+    variant = f", {config['variant']}" if config["variant"] else ""
+    images = f"{data.get('labels')} labelled images of {data.get('source')}{attacked_text(data)}{variant}"
     return f"{config['experiment']}{profile}: {config['stage']}, {backbone}{images}{_scored(trials)}"
 
 

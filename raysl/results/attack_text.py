@@ -1,6 +1,16 @@
 """What an attack on the labelled images is called."""
 
+from collections.abc import Mapping
 from typing import Any
+
+
+def attacked_text(data: Mapping[str, Any]) -> str:
+    """Return `, NAME attack`, to follow what is attacked; empty where nothing is.
+
+    data: the settings `data` of a stage's record or of a trial.
+    """
+    text = attack_text(data.get("attack"))
+    return f", {text} attack" if text else ""
 
 
 def attack_text(settings: Any) -> str:

@@ -11,7 +11,7 @@ from raysl.launch.driver.stage_opening import StageOpening
 from raysl.launch.driver.stage_run import StageRun, num_todo
 from raysl.launch.driver.stage_scoring import score
 from raysl.launch.driver.stage_training import StageTraining
-from raysl.results.attack_text import attack_text
+from raysl.results.attack_text import attacked_text
 from raysl.results.records.rows import TrialRow, read_rows
 from raysl.results.records.stages import SelectionRecord, write_selection, write_stage
 from raysl.search.experiment import Experiment, Stage
@@ -168,6 +168,6 @@ class Search:
         data = datas[stage.name]
         variant = experiment.variant_of(stage)
         more = f", {variant}" if variant else ""
-        attacked = f", {attack_text(data.attack.model_dump())} attack" if data.attack else ""
+        attacked = attacked_text(data.model_dump())
         long = f"{experiment.name}/{stage.name} of {data.source}, {experiment.model.backbone}{attacked}{more}"
         self.outcome.unselected.append(long if len(self.experiments) > 1 else stage.name)
