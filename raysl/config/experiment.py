@@ -39,17 +39,11 @@ def load(
     Raises ConfigError with the place, key, value and choices of every mistake.
     """
     document = compose(source, profile, overrides)
-    if "tables" in document.values:
-        raise ConfigError(
-            f"{document.place(('tables',))}: a table file, and not an experiment; tune and plan take the file"
-        )
+    _refuse_tables(document)
     refuse_other_grids(document)
     top = validated(ExperimentSettings, document.values, (), document)
     seeds, design = _read_seeds(top, document)
-    for name in {"name", *KINDS} & set(top.stages):
-        raise ConfigError(f"{document.place(('stages', name))}: stages.{name}: a stage cannot be called {name!r}")
-    stages = tuple(_read_stage(name, values, top.data, document) for name, values in top.stages.items())
-    check_stages(stages, document, has_weights=top.model.weights is not None)
+    stages = _read_stages(top, document)
     _check_workers(stages, top.resources, document)
     _check_tests(stages, seeds, design, document)
     experiment = Experiment(
@@ -71,6 +65,13 @@ def load(
     for stage in stages:
         check_race_seeds(stage, len(experiment.seeds), document)
     return experiment
+
+
+def _refuse_tables(document: Document) -> None:
+    if "tables" in document.values:
+        raise ConfigError(
+            f"{document.place(('tables',))}: a table file, and not an experiment; tune and plan take the file"
+        )
 
 
 def _read_seeds(top: ExperimentSettings, document: Document) -> tuple[tuple[int, ...], SeedDesign | None]:
@@ -104,6 +105,14 @@ def _read_design(
         too_many = f"too many levels of one of {len(levels)} streams; up to {most:,} fit"
         raise ConfigError(f"{where}: {quoted(dict(levels))}: {too_many}")
     return seeds, SeedDesign(tuple(levels), top.design)
+
+
+def _read_stages(top: ExperimentSettings, document: Document) -> tuple[Stage, ...]:
+    for name in {"name", *KINDS} & set(top.stages):
+        raise ConfigError(f"{document.place(('stages', name))}: stages.{name}: a stage cannot be called {name!r}")
+    stages = tuple(_read_stage(name, values, top.data, document) for name, values in top.stages.items())
+    check_stages(stages, document, has_weights=top.model.weights is not None)
+    return stages
 
 
 def _read_stage(name: str, values: Mapping[str, Any], data: DataSettings, document: Document) -> Stage:
