@@ -91,7 +91,7 @@ def _show_experiment(planned: ExperimentPlan, console: Console) -> None:
     print_table(console, title, [Column(name, left=name == "stage", key=name == "stage") for name in COLUMNS], rows)
     for name, seconds in {shape.stage: shape.criteria_seconds for shape in planned.shapes}.items():
         if seconds:
-            console.print(f"{name}: {seconds:.3g} s of each trial measure its criteria", markup=False, soft_wrap=True)
+            console.print(f"{name}: the criteria take {seconds:.3g} s of each trial", markup=False, soft_wrap=True)
     for stage in planned.experiment.stages:
         if stage.race is not None or stage.settings.search.extend:
             text = num_trials_text(planned.experiment, stage, len(stage.configs) * len(planned.experiment.seeds))

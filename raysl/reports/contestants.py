@@ -167,8 +167,8 @@ def _how_to_measure(column: str, side: Side) -> str:
     if side.stage.method == FROZEN:
         return f"; {FROZEN} trains nothing, and its features are those of the stage that it starts from: compare that"
     return (
-        f"; `criteria: [{column}]` in the stage {side.stage.stage} and the search's command measure it: of trials "
-        "whose models are kept, as the selected config's are, without training; the others are trained again"
+        f"; `criteria: [{column}]` in the stage {side.stage.stage} and the search's command measure it; trials whose "
+        "models are not kept are trained again for it"
     )
 
 

@@ -18,8 +18,8 @@ from raysl.reports.stages import Row, Searched, short_text
 from raysl.reports.terms import TOTAL, Curve
 
 NOTE = (
-    "Lines: means over the seeds; bands: standard deviation (n - 1). What is ten times as high as all eligible "
-    "configs with a colour is cut off"
+    "Lines: means over the seeds; bands: standard deviation (n - 1). Losses above 10 times the highest of the eligible "
+    "configs in colour are cut off"
 )
 MOST = 10.0  # times the greatest loss of eligible configs with a colour: one that diverges would press all others flat
 COLOURS = tuple(figures.PALETTE[place] for place in (0, 1, 2, 4, 5, 6))  # without the grey ones
