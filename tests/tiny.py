@@ -21,7 +21,7 @@ from raysl.search.experiment import Experiment
 
 EXPERIMENT = """\
 name: tiny
-data: {source: digits, labels: 40, unlabelled: 128}
+data: {source: digits, labels: 40, unlabelled: 64}
 model: {backbone: small_resnet, features: 16}
 seeds: 2
 resources: {checkpoint_seconds: 0}

@@ -90,7 +90,7 @@ def test_what_is_done_is_taken_and_the_command_goes_on_from_there(tmp_path: Path
 
 def test_an_observer_prints_where_its_program_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A trial that is trained in this process has standard output sent to its log."""
-    watching, file = Watching(), write(tmp_path, SHORT.replace(", labels: 40, unlabelled: 128", ""))
+    watching, file = Watching(), write(tmp_path, SHORT.replace(", labels: 40, unlabelled: 64", ""))
     found = raysl.tune(file, tmp_path / "results", backend="inline", observer=watching)
     assert found.ok
     assert "data.labels: not given" in watching.told[0]

@@ -47,7 +47,7 @@ def test_dry_run_lists_every_trial_and_writes_nothing(
     printed = prints(capsys, monkeypatch, "tune", write(tmp_path), "--dry-run", "--results", tmp_path / "r")
     assert printed.count("seed=0") == 3
     assert printed.count("seed=1") == 3
-    assert "40 labelled and 128 unlabelled images" in printed
+    assert "40 labelled and 64 unlabelled images" in printed
     assert not (tmp_path / "r").exists()
 
 
@@ -81,7 +81,7 @@ def test_plan_counts_trials_and_steps(
 ) -> None:
     printed = prints(capsys, monkeypatch, "plan", write(tmp_path), "--results", tmp_path / "r", "--steps", "1")
     cells = {line.split()[1]: line.split() for line in printed.splitlines() if "│" in line}
-    assert [cells["semi"][i] for i in (3, 9, 11)] == ["4", "4", "4"]  # trials, epochs, steps per epoch
+    assert [cells["semi"][i] for i in (3, 9, 11)] == ["4", "4", "2"]  # trials, epochs, steps per epoch
     assert [cells["finetune"][i] for i in (3, 9, 11)] == ["2", "3", "2"]
     assert "criteria" not in printed
 

@@ -13,7 +13,7 @@ from raysl.results.criteria import CRITERION_NAMES
 
 EXPERIMENT = """\
 name: tiny
-data: {source: digits, labels: 40, unlabelled: 128}
+data: {source: digits, labels: 40, unlabelled: 64}
 model: {backbone: small_resnet, features: null}
 seeds: 2
 stages:

@@ -14,7 +14,7 @@ import raysl as package
 
 EXPERIMENT = """\
 name: tiny
-data: {source: digits, labels: 40, unlabelled: 128}
+data: {source: digits, labels: 40, unlabelled: 64}
 model: {backbone: small_resnet, features: null}
 seeds: 2
 streams: {split: 0}

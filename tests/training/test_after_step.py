@@ -26,12 +26,12 @@ from raysl.training.step_benchmark import measure
 
 MakeSpec = Callable[..., TrialSpec]
 BYOL: dict[str, Any] = {"name": "byol", "momentum": 0.5, "hidden": 32, "projector": 16, "min_crop": 0.5}
-STEPS = [step / 12 for step in range(12)]  # 4 epochs of 3 batches: 128 images in batches of 45 at most
+STEPS = [step / 12 for step in range(12)]  # 4 epochs of 3 batches: 64 images in batches of 22 at most
 
 
 @pytest.fixture
 def spec(make_spec: MakeSpec) -> TrialSpec:
-    return make_spec(method=BYOL, batch_size=45)
+    return make_spec(method=BYOL, batch_size=22)
 
 
 class Recorded(list[tuple[Step, Tensor]]):
@@ -152,7 +152,7 @@ def test_the_pretext_of_a_semi_supervised_method_is_told(
     make_spec: MakeSpec, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = Recorded(monkeypatch)
-    loop = Loop(make_spec(method={"name": "semi", "pretext": BYOL}, batch_size=45), store, Execution())
+    loop = Loop(make_spec(method={"name": "semi", "pretext": BYOL}, batch_size=22), store, Execution())
     assert isinstance(loop.method, Semi)
     loop.train_epoch(loop.wrapped())
     assert calls.progress == pytest.approx(STEPS[:3], abs=1e-12)
@@ -162,7 +162,7 @@ def test_outputs_of_forward_follow_its_step_without_gradient(
     make_spec: MakeSpec, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rotation, "Rotation", Recalling)
-    spec = make_spec(method={"name": "rotation", "copies": 1}, batch_size=45)
+    spec = make_spec(method={"name": "rotation", "copies": 1}, batch_size=22)
     found = recalled(spec.model_dump_json(), store.uri)
     loop = Loop(spec, store, Execution())
     expected = [loop.feed.make_views(batch, 0)["rotated"].aug_params for batch in loop.feed.batches(0, 0, 1)]
@@ -174,7 +174,7 @@ def test_outputs_of_forward_follow_its_step_without_gradient(
 def test_outputs_are_those_of_the_same_rank(
     make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = make_spec(method={"name": "rotation", "copies": 1}, batch_size=45).model_dump_json()
+    spec = make_spec(method={"name": "rotation", "copies": 1}, batch_size=22).model_dump_json()
     found = spawn(on_each_rank, spec, str(tmp_path / "two"))
     monkeypatch.setattr(rotation, "Rotation", Recalling)
     alone = recalled(spec, str(tmp_path / "one"))
@@ -192,7 +192,7 @@ def test_the_pretext_of_a_semi_supervised_method_gets_its_own_outputs(
     monkeypatch.setattr(rotation, "Rotation", Recalling)
     pretext = {"name": "rotation", "copies": 1}
     alone, nested = (
-        recalled(make_spec(method=method, batch_size=45).model_dump_json(), store.uri)
+        recalled(make_spec(method=method, batch_size=22).model_dump_json(), store.uri)
         for method in (pretext, {"name": "semi", "pretext": pretext})
     )
     assert [step[:2] for step in nested] == [step[:2] for step in alone]

@@ -193,7 +193,7 @@ def test_a_frozen_trial_costs_few_passes(spec: TrialSpec, store: Store, passes: 
 
 @pytest.mark.parametrize("freeze", ["backbone", "none"])
 def test_the_classifier_is_scored_by_itself(spec: TrialSpec, store: Store, train: Train, freeze: str) -> None:
-    spec = spec.model_copy(update={"epochs": 20, "freeze": freeze})
+    spec = spec.model_copy(update={"epochs": 30, "freeze": freeze})
     row = train(spec, store)
     assert (row.status, row.probe.get("accuracy")) == ("finished", None)
     score = score_trial(spec, store, Execution(), keep_features=True)

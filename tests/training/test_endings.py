@@ -53,10 +53,10 @@ def test_the_threshold_follows_the_batch() -> None:
 def test_the_mean_spread_of_an_epoch_is_kept(
     make_spec: MakeSpec, store: Store, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # 128 images in batches of 43, 43 and 42.
+    # 64 images in batches of 22, 21 and 21.
     spreading(monkeypatch, 0.7, 0.8, 0.9)
-    row = train(make_spec("stages.semi.batch_size=45", "stages.semi.epochs=2"), store)
-    expected = (43 * 0.7 + 43 * 0.8 + 42 * 0.9) / 128
+    row = train(make_spec("stages.semi.batch_size=22", "stages.semi.epochs=2"), store)
+    expected = (22 * 0.7 + 21 * 0.8 + 21 * 0.9) / 64
     assert [epoch.terms["spread"] for epoch in row.curve] == pytest.approx([expected] * 2)
     assert row.status == "finished"
     assert row.final_loss == pytest.approx(row.curve[-1].terms["supervised"] + row.curve[-1].terms["rotation"])
@@ -71,7 +71,7 @@ def test_a_collapsed_trial_ends_and_says_so(
     make_spec: MakeSpec, store: Store, train: Train, cohort: EarlyStoppingCohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = make_spec()
-    spreading(monkeypatch, *[0.9] * 4, *[0.01, 0.02, 0.03, 0.02], *[0.9] * 8)
+    spreading(monkeypatch, *[0.9] * 2, *[0.01, 0.03], *[0.9] * 4)
     row = train(spec, store, 1, 2, cohort=cohort)
     assert (row.status, row.epochs, row.final_loss, row.probe.get("accuracy")) == ("collapsed", 2, None, None)
     assert row.reason == "spread 0.02 in epoch 2 of 4, below 0.5"
@@ -88,7 +88,7 @@ def test_a_collapsed_trial_ends_and_says_so(
 def test_a_collapse_in_the_last_epoch_counts(
     make_spec: MakeSpec, store: Store, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spreading(monkeypatch, *[0.9] * 4, *[0.0] * 4)
+    spreading(monkeypatch, *[0.9] * 2, *[0.0] * 2)
     row = train(make_spec("stages.semi.epochs=2"), store)
     assert (row.status, row.epochs, row.final_loss) == ("collapsed", 2, None)
 
@@ -101,7 +101,7 @@ def test_a_loss_that_is_not_finite_comes_before_a_collapse(make_spec: MakeSpec, 
 
 
 def test_a_batch_has_no_more_images_than_there_are(make_spec: MakeSpec, store: Store) -> None:
-    loop = Loop(make_spec("stages.semi.batch_size=512"), store, Execution())  # of 128
+    loop = Loop(make_spec("stages.semi.batch_size=512", "data.unlabelled=128"), store, Execution())
     loop.curve.append(Epoch(0, 0.1, 1.0, {"spread": 0.3}, 0.0))
     assert loop.ending is not None
     assert loop.ending.reason == "spread 0.3 in epoch 1 of 4, below 0.354"

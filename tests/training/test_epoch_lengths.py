@@ -20,7 +20,7 @@ from raysl.training.trial import run_trial
 MakeSpec = Callable[..., TrialSpec]
 Train = Callable[..., TrialRow]
 SGD = "stages.semi.optimizer={name: sgd, lr: 0.01, momentum: 0.0}"
-SIZES = ["stages.semi.batch_size=9", "stages.semi.unlabelled_ratio=3", "stages.semi.epochs=2"]
+SIZES = ["data.unlabelled=128", "stages.semi.batch_size=9", "stages.semi.unlabelled_ratio=3", "stages.semi.epochs=2"]
 STEPS = "stages.semi.steps_per_epoch=3"
 
 

@@ -87,7 +87,7 @@ def test_the_time_to_measure_is_that_of_all_images_and_views(
     method.evaluation().encoder.register_forward_hook(counted)
     monkeypatch.setattr(label_free.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(label_free, "FEATURE_BATCH", 32)
-    assert len(label_free._images(feed)) == 128
+    assert len(label_free._images(feed)) == 64
     for names in (("rankme",), CRITERION_NAMES):
         before = clock[0]
         measure(method, feed, names)
@@ -139,8 +139,8 @@ def test_views_are_of_each_image_and_the_same_for_other_weights(make_spec: MakeS
     feed = Feed(spec, method.views(), CPU)
     images = label_free._images(feed)
     features = label_free._view_features(Seen(), images, feed)  # type: ignore[arg-type]
-    assert features.shape == (VIEWS, 128, 64)
-    draw = Draw(spec.stream_seed("augmentation"), 0, 3, "criteria", np.arange(128), 128)
+    assert features.shape == (VIEWS, 64, 64)  # of 64 images, each of 64 pixels
+    draw = Draw(spec.stream_seed("augmentation"), 0, 3, "criteria", np.arange(64), 64)
     views, _ = distorted(feed.normalise.to_float(images), draw, min_crop=0.2, saturation=0.4, p_blur=0, p_solarise=0)
     assert features[3] == pytest.approx(feed.normalise(views).flatten(1).numpy(), abs=1e-6)
     assert not np.allclose(features[0], features[1])

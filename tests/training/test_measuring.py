@@ -47,7 +47,12 @@ def elsewhere(tmp_path: Path) -> Store:
 
 @pytest.mark.parametrize(
     "change",
-    [["probes.linear_svm.C=1e-4"], ["stages.semi.probe=knn"], ["data.labels=60"], ["data.draw=uniform"]],
+    [
+        ["probes.linear_svm.C=1e-4"],
+        ["stages.semi.probe=knn", "probes.knn.k=1"],
+        ["data.labels=60"],
+        ["data.draw=uniform"],
+    ],
     ids=lambda change: change[0].partition("=")[0],
 )
 def test_it_is_as_if_it_had_been_trained(
