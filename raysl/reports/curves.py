@@ -15,11 +15,11 @@ from matplotlib.ticker import MaxNLocator
 from raysl.reports import axes, figures
 from raysl.reports.searched import own_trials, ranking
 from raysl.reports.stages import Row, Searched, short_text
-from raysl.reports.terms import TOTAL, Curve
+from raysl.reports.terms import TOTAL, Curve, low_edge
 
 NOTE = (
-    "Lines: means over the seeds; bands: standard deviation (n - 1). Losses above 10 times the highest of the eligible "
-    "configs in colour are cut off"
+    "Lines: means over the seeds; bands: standard deviation (n - 1), and the lowest seed where they would reach 0. "
+    "Losses above 10 times the highest of the eligible configs in colour are cut off"
 )
 MOST = 10.0  # times the greatest loss of eligible configs with a colour: one that diverges would press all others flat
 COLOURS = tuple(figures.PALETTE[place] for place in (0, 1, 2, 4, 5, 6))  # without the grey ones
@@ -108,7 +108,8 @@ def _draw_curve(panel: Axes, values: Curve, config: Row, colour: str | None) -> 
     style: dict[str, Any] = {"linewidth": 1.8 if config["selected"] else 1.0 if colour else 0.5}
     [line] = panel.plot(epochs, mean, color=own, marker="o" if len(mean) == 1 else "", markersize=3, **style)
     figures.of_config(line, config["config_id"])
-    panel.fill_between(epochs, mean - band, mean + band, color=own, alpha=BAND if colour else FAINT, linewidth=0)
+    low = low_edge(values, mean - band)
+    panel.fill_between(epochs, low, mean + band, color=own, alpha=BAND if colour else FAINT, linewidth=0)
 
 
 def _legend(

@@ -125,13 +125,23 @@ def draw(panels: Sequence[Panel], note: str, *, log: bool) -> Figure:
     return figure
 
 
+def low_edge(values: Curve, edge: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the lower edge of a band [epochs]: the lowest seed's where it would not be positive, but all seeds are.
+
+    On a logarithmic axis it would go to the axis's end.
+    """
+    lowest = np.fmin.reduce(values, axis=0)
+    return np.where((edge <= 0) & (lowest > 0), lowest, edge)
+
+
 def _draw_panel(panel: Axes, values: Curve, colour: str) -> None:
     num_seeds, num_epochs = values.shape
     epochs, mean = np.arange(1, num_epochs + 1), values.mean(axis=0)
     panel.plot(epochs, mean, color=colour, linewidth=MEAN_WIDTH, marker="o" if num_epochs == 1 else "", markersize=3)
     if num_seeds > 1:
         std = values.std(axis=0, ddof=1)
-        panel.fill_between(epochs, mean - std, mean + std, color=colour, alpha=BAND_ALPHA, linewidth=0)
+        low = low_edge(values, mean - std)
+        panel.fill_between(epochs, low, mean + std, color=colour, alpha=BAND_ALPHA, linewidth=0)
     panel.set_xlim(0.5, num_epochs + 0.5)
     panel.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 

@@ -76,6 +76,12 @@ def test_each_term_is_a_panel_with_mean_and_spread_over_the_seeds(made: Made) ->
     assert len({panel.lines[0].get_color() for panel in panels.values()}) == 3
 
 
+def test_a_band_of_positive_losses_stays_above_0() -> None:
+    values = np.array([[0.5, 1.0, -1.0, 0.1], [0.6, 9.0, 1.0, np.nan]])
+    edge = np.array([0.4, -0.7, -1.4, -0.2])
+    np.testing.assert_allclose(terms.low_edge(values, edge), [0.4, 1.0, -1.4, 0.1])
+
+
 def test_a_weighted_sum_is_the_loss_that_it_stands_for(made: Made) -> None:
     uri = made(TRIMIX)
     [stage] = read_selected([uri])

@@ -1,6 +1,7 @@
 """The part of a page that says where its searches came from: their commands, and their YAML as it was."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from os.path import normpath
 from shlex import quote
 
 from raysl.reports.page.html import Html, code, folded, joined, tag
@@ -23,7 +24,7 @@ def provenance(uri: str, stages: Sequence[Searched], compared: Compared, origins
     known = {one.path: one for stage in stages if (one := origins.get(stage.stage_id)) is not None}.values()
     unknown = [stage for stage in stages if stage.stage_id not in origins]
     lines = [*(one.command(folder) for one in known), *_without_paths(unknown, () if known else compared, folder)]
-    texts = dict.fromkeys((path, text) for one in known for path, text in one.texts.items())
+    texts = dict.fromkeys((normpath(path), text) for one in known for path, text in one.texts.items())
     files = [folded(joined(["The YAML of the search: ", code(path)]), tag("pre", code(text))) for path, text in texts]
     return joined([tag("pre", code("\n".join(lines))), tag("small", NOTE) if unknown else "", *files])
 

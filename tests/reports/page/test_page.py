@@ -197,7 +197,7 @@ def test_the_page_has_the_commands_and_the_yaml_of_its_searches(made: Made) -> N
     assert "raysl tune swept.yaml --results" in " ".join(check_whole(made_page(uri)).text)
     store = Store.open(uri, create=False)
     text = "name: swept\ndata: {source: 's3://KEY:SECRET@bucket/x'}  # <b>\n"
-    table = {"my tables/t.yaml": "tables: {}\n", "my tables/swept.yaml": text}
+    table = {"my tables/t.yaml": "tables: {}\n", "my tables/../my/swept.yaml": text}
     given = Origin("my tables/t.yaml", "laptop", ("seeds=2", "a.b={c: 1}"), table, cells=("t/*/a", "t/*/b"))
     write_origin(store, given, ["one", "two"], 1.0)
     found = check_whole(made_page(uri))
@@ -205,7 +205,8 @@ def test_the_page_has_the_commands_and_the_yaml_of_its_searches(made: Made) -> N
     options = "--profile laptop --cells 't/*/a' --cells 't/*/b' --set seeds=2 --set 'a.b={c: 1}'"
     assert f"raysl tune 'my tables/t.yaml' {options} --results {uri}" in words
     assert "raysl tune swept.yaml" not in words
-    assert ["my tables/t.yaml" in words, "my tables/swept.yaml" in words, "bucket/x'}  # <b>" in words] == [True] * 3
+    assert ["my tables/t.yaml" in words, "my/swept.yaml" in words, "bucket/x'}  # <b>" in words] == [True] * 3
+    assert ".." not in words
     assert "SECRET" not in made_page(uri)
     assert all(b"SECRET" not in path.read_bytes() for path in Path(store.local_path("origins")).iterdir())
     write_origin(store, replace(given, file="later.yaml", cells=()), ["two"], 2.0)
