@@ -1,6 +1,6 @@
 """An adaptive search of a stage: each config is proposed from the results of earlier ones; a kill loses nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +46,7 @@ class AdaptiveSearch:
         self.trials: list[tuple[Trial, ...]] = []
         for proposal in self.sampler.proposals[: self.most]:
             self._add(proposal.params)
+        self.num_saved = 0  # trials that are not needed any more
         self._told = {one.number for proposal in self.sampler.proposals for one in proposal.told}
         self._used_up = False
 
@@ -106,6 +107,10 @@ class AdaptiveSearch:
         trials = self.trials[number]
         if number in self._told or any(trial.spec.id not in rows for trial in trials):
             return None
-        [summary] = summarise(replace(self.record, members=tuple(map(member, trials))), rows, {})
+        return self._result(number, trials, rows)
+
+    def _result(self, number: int, trials: Sequence[Trial], rows: Mapping[str, TrialRow]) -> Told:
+        """Return the result of a config whose trials have ended."""
+        [summary] = summarise(replace(self.record, members=tuple(map(member, trials)), race=None), rows, {})
         values = [summary.means.get(OBJECTIVES[name].column) for name in self.stage.objectives]
         return told_of(number, {trial.spec.seed: rows[trial.spec.id].status for trial in trials}, values)

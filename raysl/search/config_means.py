@@ -13,6 +13,7 @@ from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Member, StageRecord
 from raysl.results.tables.build import ConfigSummary
 from raysl.search.race import Drop, Standing, replay
+from raysl.search.race_of_proposals import replay_proposals
 from raysl.search.rules import OBJECTIVES, RULES, Rule
 from raysl.search.vote import with_mean_ranks
 from raysl.statistics.paired import tie_set
@@ -97,7 +98,8 @@ def standing_of(record: StageRecord, rows: Mapping[str, TrialRow]) -> Standing:
         if (row := rows.get(member.trial_id)) is not None:
             value = _values(row, None)[rule.column] if row.status == "finished" else None
             ended[member.config_id][member.seed] = -value if rule.highest and value is not None else value
-    return replay(record.race, tuple(ended), ended)
+    decide = replay if record.race.num_configs is None else replay_proposals
+    return decide(record.race, tuple(ended), ended)
 
 
 def _dropped(summary: ConfigSummary, drop: Drop, record: StageRecord) -> ConfigSummary:

@@ -17,6 +17,7 @@ from raysl.results.records.origins import Origin
 from raysl.results.records.seed_design import Kind, RandomStream, SeedDesign
 from raysl.results.records.stages import AnyRule, Race, Rule, Ties
 from raysl.search.resources import Resources as Resources
+from raysl.search.sampling import size
 from raysl.search.settings import MOST_SEEDS, Objective, RaceSettings, SearchSettings
 from raysl.search.space import Space
 from raysl.search.vote import Vote
@@ -269,7 +270,10 @@ class Experiment:
 
     def race_of(self, stage: Stage) -> Race | None:
         """Return how a stage's configs are raced; None if they are not."""
-        return None if stage.race is None else Race(stage.race.error, stage.race.first, self.seeds)
+        if stage.race is None:
+            return None
+        num_configs = min(stage.num_configs, size(stage.space)) if stage.adaptive else None
+        return Race(stage.race.error, stage.race.first, self.seeds, num_configs)
 
     def chain(self, stage: Stage) -> list[Stage]:
         """Return the stages that a stage starts from, in order, and the stage itself last."""
