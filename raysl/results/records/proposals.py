@@ -27,7 +27,8 @@ class Told:
 
     number: of its proposal, from 0.
     status: `diverged` if a seed diverged or collapsed.
-    values: of the search's objectives, means over the seeds; empty unless all seeds finished.
+    values: of the search's objectives, means over the seeds; empty unless all seeds finished.  Of a config that a race
+        dropped: the mean that it would have had.
     """
 
     number: int
