@@ -44,7 +44,7 @@ def _facts(experiment: Experiment, datas: Datas) -> dict[str, Any]:
                 "stage": stage.name,
                 "select": stage.select,
                 "start_from": stage.start_from,
-                "configs": stage.settings.search.num_configs if stage.adaptive else len(stage.configs),
+                "configs": stage.num_configs,
                 "least_trials": least_trials(experiment, stage),
                 "space": {key: str(dimension) for key, dimension in stage.space.items()} if stage.adaptive else {},
                 "trials": [
@@ -110,9 +110,9 @@ def is_unknown(trial: Trial) -> bool:
 def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: dict[str, str], console: Console) -> None:
     after = f", each from the model of {stage.start_from} that its seed has" if stage.start_from else ""
     if stage.adaptive:
-        num_configs, num_seeds = stage.settings.search.num_configs, len(experiment.seeds)
+        num_configs, num_seeds = stage.num_configs, len(experiment.seeds)
         proposed = f"each config proposed by {stage.settings.search.sampler['name']} from the results of those before"
-        raced = "" if stage.race is None else f", {num_trials_text(experiment, stage, stage.num_configs * num_seeds)}"
+        raced = "" if stage.race is None else f", {num_trials_text(experiment, stage, num_configs * num_seeds)}"
         line = f": {num_configs} configs x {num_seeds} seeds{raced}, select: {stage.select}{after}; {proposed}"
         console.print(Text.assemble("stage ", (stage.name, "bold"), line), soft_wrap=True)
         for key, dimension in stage.space.items():

@@ -10,7 +10,7 @@ from raysl.results.storage.store import Store
 from raysl.search.config_means import summarise
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.rules import OBJECTIVES
-from raysl.search.sampling import Sampler, size, told_of
+from raysl.search.sampling import Sampler, told_of
 from raysl.search.trials import Datas, Trial, expand, member, stage_record, with_cohorts
 
 
@@ -53,9 +53,7 @@ class AdaptiveSearch:
     @property
     def most(self) -> int:
         """The number of configs of the whole search, at most the size of the space."""
-        wanted = self.stage.settings.search.num_configs
-        assert wanted is not None, "it is checked"
-        return min(wanted, size(self.stage.space))
+        return self.stage.num_configs
 
     @property
     def num_left(self) -> int:

@@ -44,18 +44,16 @@ def replay_proposals(race: Race, configs: Sequence[str], ended: Ended) -> Standi
     num_seeds = dict.fromkeys(configs, race.first)
     numbers = {one: number for number, one in enumerate(configs)}
     drops, waiting = list[Drop](), list[str]()
-    level_with, num_decided = list(configs), 0
+    going_on, num_decided = list(configs), 0
     for given in range(race.first, len(race.seeds) + 1):
-        num_seeds |= dict.fromkeys(level_with, given)
-        finished, unsettled = _settled(level_with, ended, race.seeds[:given])
-        waiting += unsettled
-        level_with, num_decided = finished, num_decided + len(finished)
-        if given < len(race.seeds):
-            found = _worse(race, numbers, finished, ended, given)
-            drops += found
-            level_with = [one for one in finished if one not in {drop.config_id for drop in found}]
+        num_seeds |= dict.fromkeys(going_on, given)
+        finished, unsettled = _settled(going_on, ended, race.seeds[:given])
+        found = _worse(race, numbers, finished, ended, given) if given < len(race.seeds) else []
+        worse = {drop.config_id for drop in found}
+        going_on = [one for one in finished if one not in worse]
+        drops, waiting, num_decided = drops + found, waiting + unsettled, num_decided + len(finished)
     dropped = {drop.config_id: drop for drop in drops}
-    remaining = tuple(sorted((*level_with, *waiting), key=numbers.__getitem__))
+    remaining = tuple(sorted((*going_on, *waiting), key=numbers.__getitem__))
     if not remaining and dropped and len(configs) == race.num_configs:
         back = sorted(dropped, key=numbers.__getitem__)
         again = replay_proposals(replace(race, num_configs=len(back)), back, ended)
@@ -110,7 +108,7 @@ def _worse(race: Race, numbers: dict[str, int], finished: Sequence[str], ended: 
     return [
         Drop(one, given - race.first + 1, given, finished[leaders[i]], float(worse[i]), float(p[i]), levels[i])
         for i, one in enumerate(finished)
-        if p[i] <= levels[i] and worse[i] > 0
+        if p[i] <= levels[i]
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import Field
 
-from raysl.results.records.stages import Rule
+from raysl.results.records.stages import Race, Rule
 from raysl.settings import EachOnce, Settings
 
 MOST_CONFIGS = 10_000  # of a stage
@@ -27,6 +27,10 @@ class RaceSettings(Settings):
 
     error: Annotated[float, Gt(0.0), Lt(1.0)] = 0.05
     first: Annotated[int, Ge(2), Le(MOST_SEEDS)] = 2
+
+    def of(self, seeds: tuple[int, ...], num_configs: int | None) -> Race:
+        """Return the race over some seeds; num_configs: that are proposed, None if all are known before it."""
+        return Race(self.error, self.first, seeds, num_configs)
 
 
 class SearchSettings(Settings):

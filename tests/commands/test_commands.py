@@ -64,7 +64,8 @@ def test_dry_run_and_plan_say_the_least_and_the_most_trials_of_a_race_of_propose
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = "stages.semi.search={algorithm: optuna, num_configs: 4, race: {}}"
-    raced = [part for one in ("seeds=5", search) for part in ("--set", one)]
+    rates = "stages.semi.optimizer.lr={loguniform: [1e-4, 1e-2]}"
+    raced = [part for one in ("seeds=5", rates, search) for part in ("--set", one)]
     told = "11 to 20 trials (a race: 2 seeds each, then one more at a time; error 0.05)"
     for command in (["tune", "--dry-run"], ["plan", "--steps", "1"]):
         printed = prints(capsys, monkeypatch, command[0], write(tmp_path), *command[1:], *raced)

@@ -382,3 +382,12 @@ def test_random_and_adaptive_searches_race(file: Path, algorithm: str, num_confi
     assert experiment_digest(experiment) != experiment_digest(
         load(file, overrides=["seeds=5", W, drawn, "stages.pretrain.search.race=null"])
     )
+
+
+def test_a_race_of_proposed_configs_is_of_no_more_than_the_space_has(file: Path) -> None:
+    four = ["stages.pretrain.optimizer.lr={grid: [0.1, 0.2]}", "stages.pretrain.method.w={grid: [0.3, 0.6]}"]
+    search = "stages.pretrain.search={algorithm: optuna, num_configs: 9, race: {}}"
+    experiment = load(file, overrides=["seeds=5", *four, search])
+    race = experiment.race_of(experiment.stages[0])
+    assert race is not None
+    assert race.num_configs == experiment.stages[0].num_configs == 4

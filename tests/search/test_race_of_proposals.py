@@ -173,6 +173,8 @@ def test_no_order_of_rows_changes_a_decision_and_what_is_known_earlier_is_a_part
         for count in range(len(known) + 1):
             now = replay_proposals(race, configs, of_trials(values, race, known[:count]))
             assert set(now.drops) <= set(whole.drops)
+            assert set(whole.remaining) <= set(now.remaining)
+            assert len(set(now.remaining)) == len(now.remaining)
             if count:
                 assert set(before.drops) <= set(now.drops)
                 assert now.num_rounds >= before.num_rounds
