@@ -21,9 +21,11 @@ What is controlled, if the noise that configs do not share is normal, of one dev
   was kept.  A bound whatever the sampler does is `error` for each proposal.  `tests/benchmarks/races.py` measures it.
 """
 
+import itertools
 import math
+import statistics
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -60,6 +62,23 @@ def replay_proposals(race: Race, configs: Sequence[str], ended: Ended) -> Standi
         counts = num_seeds | {one: max(num_seeds[one], count) for one, count in again.num_seeds.items()}
         return replace(again, num_seeds=counts, drops=(*drops, *again.drops), num_rounds=num_decided + again.num_rounds)
     return Standing(num_seeds, remaining, tuple(drops), dropped, num_decided, not waiting)
+
+
+def expected_mean(values: Sequence[float], whole: Sequence[Sequence[float]]) -> float:
+    """Return the mean over all seeds that a config would have.
+
+    It is its own mean, plus how much worse others are over all seeds than over these: seeds may be easy or hard.
+
+    values: of its first seeds.  whole: of the configs that have all seeds, if there are any.
+    """
+    harder = [statistics.fmean(other) - statistics.fmean(other[: len(values)]) for other in whole]
+    return statistics.fmean(values) + (statistics.fmean(harder) if harder else 0.0)
+
+
+def finished_values(ended: Mapping[int, float | None], seeds: Sequence[int]) -> list[float]:
+    """Return a config's values of the first seeds, up to one that has not finished."""
+    values = (ended.get(seed) for seed in seeds)
+    return [value for value in itertools.takewhile(lambda one: one is not None, values) if value is not None]
 
 
 def worse_than_earlier(

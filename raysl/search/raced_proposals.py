@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from raysl.results.records.proposals import Told
 from raysl.results.records.rows import TrialRow
-from raysl.results.records.stages import Member
 from raysl.results.storage.store import Store
 from raysl.search.adaptive import AdaptiveSearch
-from raysl.search.config_means import compared_value, standing_of
+from raysl.search.config_means import ended_values, standing_of
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.race import Drop
+from raysl.search.race_of_proposals import expected_mean, finished_values
 from raysl.search.rules import RULES
 from raysl.search.trials import Datas, Trial, member
 
@@ -20,9 +20,9 @@ class RacedProposals(AdaptiveSearch):
 
     Proposals and rows decide which seeds and drops there are, so they need no record of their own.
 
-    The sampler is told of a config with all its seeds as without a race.  Of a dropped one it is told what the config
-    would have had with all seeds, if it stayed as much worse than its leader as it was: the leader's value plus the
-    mean difference over the seeds of both.  Its own mean would compare easy seeds with hard ones.
+    The sampler is told of a config with all its seeds as without a race.  Of one that was dropped, or is undecided when
+    another is proposed, it is told what the mean over all seeds would be (`expected_mean`).  Undecided ones are told so
+    that proposals know of more than few configs where several trials run at once.  A config is told once.
     """
 
     def __init__(
@@ -37,6 +37,8 @@ class RacedProposals(AdaptiveSearch):
     ) -> None:
         """Begin a stage, or resume it; see `AdaptiveSearch`."""
         super().__init__(experiment, stage, datas, starts, store, created_at, token)
+        assert stage.race is not None, "the stage is raced"
+        self._first = stage.race.first
         self.news: tuple[Drop, ...] = ()  # what was decided last
         self.has_proposed = False  # whether a config was proposed last
         self.replay({})
@@ -67,7 +69,6 @@ class RacedProposals(AdaptiveSearch):
         """Decide all that can be decided; rows: by trial id."""
         self.record = replace(self.record, members=tuple(map(member, self.every)))
         self.standing = standing_of(self.record, rows)
-        self._numbers = {trials[0].config_id: number for number, trials in enumerate(self.trials)}
         self.record = replace(self.record, members=tuple(map(member, self.known)))
 
     def propose(self, rows: Mapping[str, TrialRow]) -> tuple[Trial, ...]:
@@ -93,31 +94,22 @@ class RacedProposals(AdaptiveSearch):
 
     def _news(self, number: int, rows: Mapping[str, TrialRow]) -> Told | None:
         trials = self._given(number)
-        config_id = trials[0].config_id
-        if number in self._told or not self._is_settled(config_id, rows):
+        config_id, is_whole = trials[0].config_id, len(trials) == len(self.experiment.seeds)
+        is_in = config_id in self.standing.remaining or config_id in self.standing.dropped
+        if number in self._told:
             return None
-        if config_id in self.standing.dropped and (value := self._estimate(config_id, rows)) is not None:
-            return Told(number, "finished", (value,))
-        return self._result(number, trials, rows)
-
-    def _is_settled(self, config_id: str, rows: Mapping[str, TrialRow]) -> bool:
-        """Return whether it is known what the sampler is told of a config."""
-        if drop := self.standing.dropped.get(config_id):
-            return self._is_settled(drop.leader, rows)
-        trials = self._given(self._numbers[config_id])
-        is_left = config_id in self.standing.remaining and len(trials) < len(self.experiment.seeds)
-        return not is_left and all(trial.spec.id in rows for trial in trials)
+        if (is_whole or not is_in) and all(trial.spec.id in rows for trial in trials):
+            return self._result(number, trials, rows)
+        value = self._estimate(config_id, rows) if is_in else None
+        return None if value is None else Told(number, "finished", (value,))
 
     def _estimate(self, config_id: str, rows: Mapping[str, TrialRow]) -> float | None:
-        """Return the mean over all seeds that a config has, or would have; None if a seed did not finish.
-
-        Where the leader of a dropped config has none, it is the config's mean over its own seeds.
-        """
-        own = compared_value(self.record, self._members(config_id), rows)
-        drop = self.standing.dropped.get(config_id)
-        if drop is None or (leader := self._estimate(drop.leader, rows)) is None:
-            return own
-        return leader + (-drop.difference if RULES[self.record.rule].highest else drop.difference)
-
-    def _members(self, config_id: str) -> list[Member]:
-        return [member(trial) for trial in self._given(self._numbers[config_id])]
+        """Return the mean over all seeds that a config would have; None as long as nothing is known of that."""
+        ended = ended_values(self.record, rows)
+        seeds = self.experiment.seeds
+        own = finished_values(ended[config_id], seeds)
+        whole = [values for one in ended.values() if len(values := finished_values(one, seeds)) == len(seeds)]
+        if len(own) < self._first or (not whole and self.standing.remaining):
+            return None
+        value = expected_mean(own, whole)
+        return -value if RULES[self.record.rule].highest else value

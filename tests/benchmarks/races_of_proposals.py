@@ -31,7 +31,7 @@ from scipy.stats import beta
 from raysl.results.records.proposals import Told
 from raysl.results.records.stages import Race
 from raysl.search.race import Standing
-from raysl.search.race_of_proposals import replay_proposals
+from raysl.search.race_of_proposals import expected_mean, replay_proposals
 from raysl.search.sampling import Sampler
 from raysl.search.settings import SearchSettings
 from raysl.search.space import Range
@@ -108,7 +108,7 @@ class Raced:
     """A race of the configs of an objective, decided by raysl."""
 
     def __init__(self, kind: Kind) -> None:
-        self.kind, self.told = kind, list[float]()
+        self.kind = kind
         self.race = Race(ERROR, FIRST, tuple(range(kind.num_seeds)), MOST * kind.num_configs)
         self.num_trials: list[int] = []  # of the configs so far
 
@@ -118,9 +118,9 @@ class Raced:
         now = self.standing(objective)
         self.num_trials.append(sum(now.num_seeds.values()))
         drop = now.dropped.get(one)
-        value = objective.losses[-1].mean() if drop is None else self.told[int(drop.leader)] + drop.difference
-        self.told.append(float(value))
-        return self.told[-1]
+        losses = objective.losses[-1].tolist()
+        whole = [objective.losses[int(name)].tolist() for name in now.remaining]
+        return float(objective.losses[-1].mean()) if drop is None else expected_mean(losses[: drop.num_seeds], whole)
 
     def standing(self, objective: Objective) -> Standing:
         ended = {str(one): dict(enumerate(losses.tolist())) for one, losses in enumerate(objective.losses)}

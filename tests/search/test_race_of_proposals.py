@@ -7,7 +7,12 @@ import pytest
 
 from raysl.results.records.stages import Race
 from raysl.search.race import Ended, Standing, fewest_trials, level, worse_than_leader
-from raysl.search.race_of_proposals import replay_proposals, worse_than_earlier
+from raysl.search.race_of_proposals import (
+    expected_mean,
+    finished_values,
+    replay_proposals,
+    worse_than_earlier,
+)
 
 SEEDS = (7, 3, 5, 0, 9)
 RACE = Race(0.05, 2, SEEDS, num_configs=10)
@@ -233,3 +238,16 @@ def test_the_best_of_equal_configs_is_dropped_no_more_often_than_stated() -> Non
 def test_the_least_number_of_trials_is_reached() -> None:
     values: Values = {"good": [*GOOD], "bad": [*BAD], "worse": [value + 1 for value in BAD]}
     assert sum(standing(values, replace(RACE, error=0.5)).num_seeds.values()) == fewest_trials(RACE, 3)
+
+
+def test_the_mean_that_a_config_would_have_does_not_depend_on_which_seeds_came_first() -> None:
+    effects, means = np.array([5.0, -3.0, 0.0, 1.0, 10.0]), np.array([2.0, 7.0, 1.0])
+    whole = (means[:, None] + effects).tolist()
+    assert expected_mean((4.0 + effects[:2]).tolist(), whole) == pytest.approx(4.0 + effects.mean())
+    assert expected_mean([4.0, 6.0], []) == 5.0
+
+
+def test_values_count_up_to_the_first_seed_that_has_not_finished() -> None:
+    assert finished_values({7: 1.0, 3: 2.0, 0: 9.0}, SEEDS) == [1.0, 2.0]
+    assert finished_values({3: 1.0}, SEEDS) == []
+    assert finished_values({7: 1.0, 3: None, 5: 2.0}, SEEDS) == [1.0]
