@@ -164,10 +164,10 @@ def test_the_sampler_is_told_of_undecided_configs_once_and_only_beside_a_whole_o
     assert search.propose(rows)[0].config_id == search.trials[3][0].config_id  # no seed can be decided
     assert told_by(search) == {}
     whole = search.trials[0]
-    rows |= {trial.spec.id: row_of(search, trial) for trial in whole}
+    rows |= {trial.spec.id: row_of(search, trial) for trial in (*whole, search.trials[3][0])}
     while not told_by(search):
         search.propose(rows)
-    # The second one is dropped; the third waits for its next seed; the fourth has no row.
+    # The second one is dropped; the third waits for its next seed, the fourth for the second of its first ones.
     assert num_seeds(search)[:4] == [5, 2, 3, 2]
     harder = mean_of(0) - mean_of(0, SEEDS[:2])
     expected = {number: pytest.approx(mean_of(number, SEEDS[:2]) + harder) for number in (1, 2)}
