@@ -44,7 +44,7 @@ def _facts(experiment: Experiment, datas: Datas) -> dict[str, Any]:
                 "stage": stage.name,
                 "select": stage.select,
                 "start_from": stage.start_from,
-                "configs": stage.settings.search.num_configs if stage.adaptive else len(stage.configs),
+                "configs": stage.num_configs,
                 "least_trials": least_trials(experiment, stage),
                 "space": {key: str(dimension) for key, dimension in stage.space.items()} if stage.adaptive else {},
                 "trials": [
@@ -86,9 +86,8 @@ def list_trials(request: SearchRequest, resolved: Resolved, console: Console) ->
 
 def least_trials(experiment: Experiment, stage: Stage) -> int:
     """Return the least number of trials of a stage: fewer than the most if its configs are raced."""
-    num_configs = (stage.settings.search.num_configs or 0) if stage.adaptive else len(stage.configs)
     race = experiment.race_of(stage)
-    return num_configs * len(experiment.seeds) if race is None else fewest_trials(race, num_configs)
+    return stage.num_configs * len(experiment.seeds) if race is None else fewest_trials(race, stage.num_configs)
 
 
 def num_trials_text(experiment: Experiment, stage: Stage, most: int) -> str:
@@ -98,10 +97,8 @@ def num_trials_text(experiment: Experiment, stage: Stage, most: int) -> str:
         return f"{most} trials, and more while the best is at an end of its grid"
     if race is None:
         return f"{most} trials"
-    least = least_trials(experiment, stage)
-    return (
-        f"{least} to {most} trials (a race: {race.first} seeds each, then one more in each round; error {race.error:g})"
-    )
+    least, more = least_trials(experiment, stage), "at a time" if stage.adaptive else "in each round"
+    return f"{least} to {most} trials (a race: {race.first} seeds each, then one more {more}; error {race.error:g})"
 
 
 def is_unknown(trial: Trial) -> bool:
@@ -113,9 +110,10 @@ def is_unknown(trial: Trial) -> bool:
 def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: dict[str, str], console: Console) -> None:
     after = f", each from the model of {stage.start_from} that its seed has" if stage.start_from else ""
     if stage.adaptive:
-        num_configs, num_seeds = stage.settings.search.num_configs, len(experiment.seeds)
+        num_configs, num_seeds = stage.num_configs, len(experiment.seeds)
         proposed = f"each config proposed by {stage.settings.search.sampler['name']} from the results of those before"
-        line = f": {num_configs} configs x {num_seeds} seeds, select: {stage.select}{after}; {proposed}"
+        raced = "" if stage.race is None else f", {num_trials_text(experiment, stage, num_configs * num_seeds)}"
+        line = f": {num_configs} configs x {num_seeds} seeds{raced}, select: {stage.select}{after}; {proposed}"
         console.print(Text.assemble("stage ", (stage.name, "bold"), line), soft_wrap=True)
         for key, dimension in stage.space.items():
             console.print(f"  {key}: {dimension}", markup=False, highlight=False)

@@ -94,7 +94,7 @@ def _show_experiment(planned: ExperimentPlan, console: Console) -> None:
             console.print(f"{name}: the criteria take {seconds:.3g} s of each trial", markup=False, soft_wrap=True)
     for stage in planned.experiment.stages:
         if stage.race is not None or stage.settings.search.extend:
-            text = num_trials_text(planned.experiment, stage, len(stage.configs) * len(planned.experiment.seeds))
+            text = num_trials_text(planned.experiment, stage, stage.num_configs * len(planned.experiment.seeds))
             counted = "those of all" if stage.race is not None else "without these"
             console.print(f"{stage.name}: {text}; times and costs are {counted}", markup=False, soft_wrap=True)
     resources = planned.experiment.resources

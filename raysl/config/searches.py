@@ -54,13 +54,8 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
 
 
 def _check_race(settings: StageSettings, where: str) -> None:
-    """Refuse a race of configs that are not all known before it, and one whose search weighs another value."""
+    """Refuse a race by what no single seed has a value of, and one whose search weighs another value."""
     search = settings.search
-    if search.algorithm == "optuna":
-        raise ConfigError(
-            f"{where}: optuna proposes a config from results over all seeds, so there are no rounds; "
-            "algorithm grid or random, or leave race out"
-        )
     if isinstance(settings.select, Vote):
         raise ConfigError(
             f"{where}: a vote ranks configs against one another, and gives no seed a value to race by; "

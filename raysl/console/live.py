@@ -3,7 +3,6 @@
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TextIO, cast, get_args
 
 from rich.console import Console, Group
@@ -92,13 +91,12 @@ class Display:
 
     def config_proposed(self, record: StageRecord) -> None:
         """An adaptive search has one more config."""
-        old = next(old for old in self.records if old.stage_id == record.stage_id)
         self.records = [record if other.stage_id == record.stage_id else other for other in self.records]
-        new = record.members[len(old.members) :]
+        configs = by_config(record)
+        config_id, new = list(configs.items())[-1]
         self.members |= {member.trial_id: (record, member) for member in new}
-        self.configs[record.stage_id] |= by_config(replace(record, members=new))
-        number = len(record.members) // len(new)
-        self._line(f"{self._stage(record)}: config {number}: {params_text(new[-1].params)}")
+        self.configs[record.stage_id][config_id] = new
+        self._line(f"{self._stage(record)}: config {len(configs)}: {params_text(new[-1].params)}")
 
     def grid_extended(self, record: StageRecord, values: Mapping[str, float]) -> None:
         """Values were added beyond ends of a grid."""
@@ -123,8 +121,9 @@ class Display:
         params = {member.config_id: params_text(member.params) for member in record.members}
         texts = [f"dropped ({params[drop.config_id]}): {drop_text(record, drop)}" for drop in drops[:MOST_DROPS_SHOWN]]
         texts += [f"dropped {len(drops) - MOST_DROPS_SHOWN} more"] if len(drops) > MOST_DROPS_SHOWN else []
-        left, seeds = len(standing.remaining), standing.num_seeds[standing.remaining[0]]
-        texts.append(f"{left} of {len(params)} configs go on to {seeds} seeds")
+        if standing.remaining and record.race is not None and record.race.num_configs is None:
+            left, seeds = len(standing.remaining), standing.num_seeds[standing.remaining[0]]
+            texts.append(f"{left} of {len(params)} configs go on to {seeds} seeds")
         for text in texts:
             self.console.print(f"{self._stage(record)}: {text}", markup=False, soft_wrap=True)
 
@@ -273,8 +272,11 @@ class Display:
             self.console.print(f"{where}{text}: nothing can be chosen by that", style="yellow", markup=False)
 
     def _compare(self, record: StageRecord, config_id: str) -> None:
-        members = self.configs[record.stage_id][config_id]
-        self.values[record.stage_id][config_id] = compared_value(record, members, self.rows)
+        members, race = self.configs[record.stage_id][config_id], record.race
+        # Configs that are proposed one by one have unlike seeds until they have all.
+        is_short = race is not None and race.num_configs is not None and len(members) < len(race.seeds)
+        value = None if is_short else compared_value(record, members, self.rows)
+        self.values[record.stage_id][config_id] = value
 
     def _name(self, trial_id: str) -> str:
         record, member = self.members[trial_id]

@@ -1,6 +1,6 @@
 """An adaptive search of a stage: each config is proposed from the results of earlier ones; a kill loses nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from raysl.results.storage.store import Store
 from raysl.search.config_means import summarise
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.rules import OBJECTIVES
-from raysl.search.sampling import Sampler, size, told_of
+from raysl.search.sampling import Sampler, told_of
 from raysl.search.trials import Datas, Trial, expand, member, stage_record, with_cohorts
 
 
@@ -46,15 +46,14 @@ class AdaptiveSearch:
         self.trials: list[tuple[Trial, ...]] = []
         for proposal in self.sampler.proposals[: self.most]:
             self._add(proposal.params)
+        self.num_saved = 0  # trials that are not needed any more
         self._told = {one.number for proposal in self.sampler.proposals for one in proposal.told}
         self._used_up = False
 
     @property
     def most(self) -> int:
         """The number of configs of the whole search, at most the size of the space."""
-        wanted = self.stage.settings.search.num_configs
-        assert wanted is not None, "it is checked"
-        return min(wanted, size(self.stage.space))
+        return self.stage.num_configs
 
     @property
     def num_left(self) -> int:
@@ -106,6 +105,10 @@ class AdaptiveSearch:
         trials = self.trials[number]
         if number in self._told or any(trial.spec.id not in rows for trial in trials):
             return None
-        [summary] = summarise(replace(self.record, members=tuple(map(member, trials))), rows, {})
+        return self._result(number, trials, rows)
+
+    def _result(self, number: int, trials: Sequence[Trial], rows: Mapping[str, TrialRow]) -> Told:
+        """Return the result of a config whose trials have ended."""
+        [summary] = summarise(replace(self.record, members=tuple(map(member, trials)), race=None), rows, {})
         values = [summary.means.get(OBJECTIVES[name].column) for name in self.stage.objectives]
         return told_of(number, {trial.spec.seed: rows[trial.spec.id].status for trial in trials}, values)

@@ -12,7 +12,8 @@ from raysl.results.metrics import METRIC_COLUMNS, as_columns
 from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Member, StageRecord
 from raysl.results.tables.build import ConfigSummary
-from raysl.search.race import Drop, Standing, replay
+from raysl.search.race import Drop, Ended, Standing, replay
+from raysl.search.race_of_proposals import replay_proposals
 from raysl.search.rules import OBJECTIVES, RULES, Rule
 from raysl.search.vote import with_mean_ranks
 from raysl.statistics.paired import tie_set
@@ -91,13 +92,20 @@ def by_config(record: StageRecord) -> dict[str, list[Member]]:
 def standing_of(record: StageRecord, rows: Mapping[str, TrialRow]) -> Standing:
     """Return how a stage's race stands; a trial that the record does not list has not ended."""
     assert record.race is not None, "the stage is raced"
+    ended = ended_values(record, rows)
+    decide = replay if record.race.num_configs is None else replay_proposals
+    return decide(record.race, tuple(ended), ended)
+
+
+def ended_values(record: StageRecord, rows: Mapping[str, TrialRow]) -> Ended:
+    """Return what a stage's rule compares, by config and seed, of the trials that have ended."""
     rule = RULES[record.rule]
     ended: dict[str, dict[int, float | None]] = {member.config_id: {} for member in record.members}
     for member in record.members:
         if (row := rows.get(member.trial_id)) is not None:
             value = _values(row, None)[rule.column] if row.status == "finished" else None
             ended[member.config_id][member.seed] = -value if rule.highest and value is not None else value
-    return replay(record.race, tuple(ended), ended)
+    return ended
 
 
 def _dropped(summary: ConfigSummary, drop: Drop, record: StageRecord) -> ConfigSummary:

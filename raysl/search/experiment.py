@@ -18,7 +18,7 @@ from raysl.results.records.seed_design import Kind, RandomStream, SeedDesign
 from raysl.results.records.stages import AnyRule, Race, Rule, Ties
 from raysl.search.resources import Resources as Resources
 from raysl.search.settings import MOST_SEEDS, Objective, RaceSettings, SearchSettings
-from raysl.search.space import Space
+from raysl.search.space import Space, size
 from raysl.search.vote import Vote
 from raysl.settings import EachOnce, Settings
 from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
@@ -192,7 +192,7 @@ class Stage:
     @property
     def num_configs(self) -> int:
         """The number of its configs, those that are not proposed yet included."""
-        return (self.settings.search.num_configs or 0) if self.adaptive else len(self.configs)
+        return min(self.settings.search.num_configs or 0, size(self.space)) if self.adaptive else len(self.configs)
 
     @property
     def race(self) -> RaceSettings | None:
@@ -269,7 +269,7 @@ class Experiment:
 
     def race_of(self, stage: Stage) -> Race | None:
         """Return how a stage's configs are raced; None if they are not."""
-        return None if stage.race is None else Race(stage.race.error, stage.race.first, self.seeds)
+        return None if stage.race is None else stage.race.of(self.seeds, stage.num_configs if stage.adaptive else None)
 
     def chain(self, stage: Stage) -> list[Stage]:
         """Return the stages that a stage starts from, in order, and the stage itself last."""

@@ -39,6 +39,7 @@ class ExtendedSearch:
         self.record = stage_record(experiment, stage, datas, starts, created_at)
         self.known: list[Trial] = list(with_cohorts(expand(experiment, stage, datas, starts), self.record.stage_id))
         self.news: dict[str, float] = {}  # the values that were added last, by key
+        self.num_saved = 0  # trials that are not needed any more: a grid only grows
         self.is_over = False
         self._values = {key: list(dimension.ends) for key, dimension in stage.space.items()}
         self._num_added: Counter[tuple[str, End]] = Counter()

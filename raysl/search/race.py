@@ -55,7 +55,7 @@ class Standing:
     num_seeds: by config id, in the order of the search: how many of the race's seeds it gets so far.
     remaining: configs that are still in.
     drops: all, in the order of the decisions.  dropped: those that stand, by config id.
-    num_rounds: that are decided.
+    num_rounds: that are decided; where configs are proposed one by one, of each config.
     """
 
     num_seeds: Mapping[str, int]
@@ -104,7 +104,7 @@ def level(error: float, num_looks: int, num_configs: int) -> float:
 
 
 def fewest_trials(race: Race, num_configs: int) -> int:
-    """Return the least number of trials of a race: all configs but one are dropped in the first round."""
+    """Return the least number of trials of a race: all configs but one are dropped when they have the first seeds."""
     return num_configs * race.first + len(race.seeds) - race.first
 
 
@@ -113,19 +113,25 @@ def worse_than_leader(values: NDArray[np.float64]) -> tuple[int, NDArray[np.floa
 
     values: configs x seeds, at least 2 of each; lower is better.
     """
+    leader = int(values.mean(axis=1).argmin())
+    differences = values - values[leader]
+    p = paired_p(differences, np.full(len(values), _smallest_step(values)))
+    p[leader] = 1.0
+    return leader, differences.mean(axis=1), p
+
+
+def paired_p(differences: NDArray[np.float64], floors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the one-sided p of a t test for each row of differences (rows x seeds): whether their mean is above 0.
+
+    floors: of each row, what the standard deviation counts as at least; p is 1 where both are 0.
+    """
     from scipy.special import stdtr  # takes a while to import
 
-    count = values.shape[1]
-    means = values.mean(axis=1)
-    leader = int(means.argmin())
-    differences = values - values[leader]
-    worse = differences.mean(axis=1)
-    spread = np.maximum(differences.std(axis=1, ddof=1), _smallest_step(values))
-    p = np.ones(len(values))
-    np.divide(worse * count**0.5, spread, out=p, where=spread > 0)
-    p = np.where(spread > 0, stdtr(count - 1, -p), 1.0)
-    p[leader] = 1.0
-    return leader, worse, p
+    count = differences.shape[1]
+    spread = np.maximum(differences.std(axis=1, ddof=1), floors)
+    t = np.zeros(len(differences))
+    np.divide(differences.mean(axis=1) * count**0.5, spread, out=t, where=spread > 0)
+    return np.where(spread > 0, stdtr(count - 1, -t), 1.0)
 
 
 def _smallest_step(values: NDArray[np.float64]) -> float:

@@ -62,6 +62,7 @@ class RacedSearch:
 
     def propose(self, rows: Mapping[str, TrialRow]) -> tuple[Trial, ...]:
         """Return the trials of the next round; empty if there is none (`is_over`), or this one has not ended yet."""
+        self.news, self.num_saved = (), 0
         if self.is_over or any(trial_id not in rows for trial_id in self._awaited):
             return ()
         before, most, drops = {t.spec.id for t in self.known}, self.most, self.standing.drops

@@ -14,7 +14,7 @@ from raysl.results.records.proposals import Proposal, Told
 from raysl.search.rules import OBJECTIVES
 from raysl.search.samplers import SamplerError, build_sampler
 from raysl.search.settings import SearchSettings
-from raysl.search.space import Dimension, Grid, IntRange, Space
+from raysl.search.space import Dimension, Grid, IntRange, Space, size
 
 if TYPE_CHECKING:
     import optuna
@@ -188,22 +188,11 @@ def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistributio
     return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
-def size(space: Space) -> int:
-    """Return the number of points of a space; `sys.maxsize` if it has a range of floats."""
-    return min(math.prod(_length(dimension) for dimension in space.values()), sys.maxsize)
-
-
-def _length(dimension: Dimension) -> int:
-    if isinstance(dimension, Grid):
-        return len(dimension.values)
-    return dimension.high - dimension.low + 1 if isinstance(dimension, IntRange) else sys.maxsize
-
-
 def _point(space: Space, index: int) -> Params:
     """Return the point of an index (0-based) in a space, with the last key varying fastest."""
     params: Params = {}
     for key, dimension in reversed(list(space.items())):
-        index, place = divmod(index, _length(dimension))
+        index, place = divmod(index, size({key: dimension}))
         params[key] = dimension.values[place] if isinstance(dimension, Grid) else dimension.low + place
     return {key: params[key] for key in space}
 

@@ -85,8 +85,9 @@ def _race_text(record: StageRecord, summaries: Sequence[ConfigSummary]) -> str:
     if record.race is None or not num_dropped:
         return ""
     whole = len(summaries) * len(record.race.seeds)
+    which = "the best" if record.race.num_configs is None else "one that is no worse than those before it"
     return (
-        f"a race dropped {num_dropped} of {len(summaries)} configs (the best with a probability of at most "
+        f"a race dropped {num_dropped} of {len(summaries)} configs ({which} with a probability of at most "
         f"{record.race.error:g}) and saved {whole - len(record.members)} of {whole} trials"
     )
 

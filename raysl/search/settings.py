@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import Field
 
-from raysl.results.records.stages import Rule
+from raysl.results.records.stages import Race, Rule
 from raysl.settings import EachOnce, Settings
 
 MOST_CONFIGS = 10_000  # of a stage
@@ -20,12 +20,17 @@ class RaceSettings(Settings):
     """A race of a stage's configs: seeds are added in rounds, and a config that is surely worse gets no more.
 
     error: the highest probability with which the truly best config may be dropped, over the whole race, if differences
-        of two configs by seed are normal.
-    first [seeds]: the number of seeds that every config gets; then each that is still in gets one more in each round.
+        of two configs by seed are normal; under `optuna`, that of a config that is no worse than those proposed before.
+    first [seeds]: the number of seeds that every config gets; then each that is still in gets one more in each round,
+        under `optuna` without waiting for configs that were proposed later.
     """
 
     error: Annotated[float, Gt(0.0), Lt(1.0)] = 0.05
     first: Annotated[int, Ge(2), Le(MOST_SEEDS)] = 2
+
+    def of(self, seeds: tuple[int, ...], num_configs: int | None) -> Race:
+        """Return the race over some seeds; num_configs: that are proposed, None if all are known before it."""
+        return Race(self.error, self.first, seeds, num_configs)
 
 
 class SearchSettings(Settings):
@@ -40,7 +45,7 @@ class SearchSettings(Settings):
     extend: whether a grid grows while the best config has its smallest or largest number: evenly spaced numbers of the
         method and the optimizer go on by their spacing, at most 3 beyond each end, up to 10,000 configs.
     race: adds seeds in rounds, and drops configs that are worse by the value that `select` compares; None trains every
-        config with all seeds.
+        config with all seeds.  Under `optuna` a config is compared with those that were proposed before it.
     """
 
     algorithm: Literal["grid", "random", "optuna"] = "grid"

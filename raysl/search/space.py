@@ -1,5 +1,7 @@
 """The values of a searched key."""
 
+import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,3 +65,14 @@ def _text(value: float) -> str:
 
 Dimension = Grid | Range
 Space = Mapping[str, Dimension]  # by dotted key within a stage, in order
+
+
+def size(space: Space) -> int:
+    """Return the number of points of a space; `sys.maxsize` if it has a range of floats."""
+    return min(math.prod(_length(dimension) for dimension in space.values()), sys.maxsize)
+
+
+def _length(dimension: Dimension) -> int:
+    if isinstance(dimension, Grid):
+        return len(dimension.values)
+    return dimension.high - dimension.low + 1 if isinstance(dimension, IntRange) else sys.maxsize

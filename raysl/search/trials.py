@@ -118,7 +118,7 @@ def stage_id(
     expanded: all its trials, if it is not adaptive and they are known.
     """
     if stage.adaptive:
-        # A larger number of configs continues the same search, so it is not part of the id.
+        # A larger number of configs continues the same search, so it is not part of the id; a race is, below.
         search = stage.settings.search.model_dump(mode="json", exclude={"num_configs", "extend", "race"})
         first = expand(experiment, stage, datas, starts, stage.extremes[:1])
         trials: list[Any] = [[trial.spec.id for trial in first], _space(stage), search]
@@ -188,12 +188,12 @@ def _said(settings: StageSettings) -> dict[str, Any]:
 
 
 def _searched(stage: Stage) -> list[Any]:
+    race = [] if stage.race is None else [{"race": stage.race.model_dump(mode="json")}]
     if not stage.adaptive:
-        race = [] if stage.race is None else [{"race": stage.race.model_dump(mode="json")}]
         grows = [{"extend": True}] if stage.settings.search.extend else []
         return [[_said(config.settings) for config in stage.configs], *race, *grows]
     search = stage.settings.search.model_dump(mode="json", exclude={"extend", "race"})
-    return [_said(stage.settings), _space(stage), search]
+    return [_said(stage.settings), _space(stage), search, *race]
 
 
 def _space(stage: Stage) -> list[list[str]]:

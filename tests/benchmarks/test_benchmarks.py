@@ -31,6 +31,10 @@ SMALLEST = {
     "diverging": (["--configs", "3", "--seeds", "1"], r"told as diverged: \d"),
     "gpu": (["--trials", "semi", "--repetitions", "1", "--processes", "1"], "no GPU is here|x as fast"),
     "races": (["--races", "20", "--configs", "3", "--seeds", "5"], r"\nunlike +0\.00"),
+    "races_of_proposals": (
+        ["--races", "2", "--configs", "3", "--seeds", "3", "--scales", "8"],
+        r"\nRandomSampler, all 4 races: \d+\.\d\d",
+    ),
     "scale": (["--trials", "10", "--times", "1"], r"\n10 trials +\d"),
     "search_efficiency": (
         [*(word for change in SHORT for word in ("--set", change)), "--repeats", "1"],

@@ -60,6 +60,21 @@ def test_dry_run_and_plan_say_the_least_and_the_most_trials_of_a_race(
         assert "7 to 10 trials (a race: 2 seeds each, then one more in each round; error 0.05)" in printed
 
 
+def test_dry_run_and_plan_say_the_least_and_the_most_trials_of_a_race_of_proposed_configs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = "stages.semi.search={algorithm: optuna, num_configs: 4, race: {}}"
+    rates = "stages.semi.optimizer.lr={loguniform: [1e-4, 1e-2]}"
+    raced = [part for one in ("seeds=5", rates, search) for part in ("--set", one)]
+    told = "11 to 20 trials (a race: 2 seeds each, then one more at a time; error 0.05)"
+    for command in (["tune", "--dry-run"], ["plan", "--steps", "1"]):
+        printed = prints(capsys, monkeypatch, command[0], write(tmp_path), *command[1:], *raced)
+        assert told in " ".join(printed.split())
+    printed = prints(capsys, monkeypatch, "tune", write(tmp_path), "--dry-run", "--format", "json", *raced)
+    [stage, *_] = json.loads(printed)["experiments"][0]["stages"]
+    assert (stage["configs"], stage["least_trials"]) == (4, 11)
+
+
 def test_show_in_four_formats(
     trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

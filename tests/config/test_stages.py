@@ -328,7 +328,18 @@ RACE = "stages.pretrain.search={race: {error: 0.1}}"
     ("overrides", "said"),
     [
         ([RACE], "race.first: 2 of 2 seeds are given to every config, so no race is left"),
-        (["seeds=5", W, OPTUNA, "stages.pretrain.search.race={error: 0.1}"], "optuna proposes a config from results"),
+        (
+            ["seeds=5", W, OPTUNA, "stages.pretrain.search.race={}", "stages.pretrain.search.objectives=[seconds]"],
+            "by probe_accuracy (select) alone",
+        ),
+        (
+            [
+                *("seeds=5", W, OPTUNA, "stages.pretrain.search.race={}"),
+                *("stages.pretrain.select={vote: [ami, rankme]}", "stages.pretrain.search.objectives=[ami]"),
+            ],
+            "a vote ranks configs against one another",
+        ),
+        ([W, OPTUNA, "stages.pretrain.search.race={}"], "race.first: 2 of 2 seeds"),
         (["seeds=5", RACE, "stages.pretrain.search.objectives=[seconds]"], "by probe_accuracy (select) alone"),
         (["seeds=5", RACE, "stages.pretrain.select={vote: [ami, rankme]}"], "select: ami would do"),
         (["seeds=5", RACE, "stages.pretrain.search.race.first=1"], "stages.pretrain.search.race.first"),
@@ -362,11 +373,21 @@ def test_a_grid_that_cannot_grow_is_refused_with_the_place_of_extend(
     assert said in str(caught.value)
 
 
-def test_grids_and_random_searches_race(file: Path) -> None:
-    drawn = "stages.pretrain.search={algorithm: random, num_configs: 4, race: {first: 3}}"
+@pytest.mark.parametrize(("algorithm", "num_configs"), [("random", None), ("optuna", 4)])
+def test_random_and_adaptive_searches_race(file: Path, algorithm: str, num_configs: int | None) -> None:
+    drawn = f"stages.pretrain.search={{algorithm: {algorithm}, num_configs: 4, race: {{first: 3}}}}"
     experiment = load(file, overrides=["seeds=5", W, drawn])
-    assert experiment.race_of(experiment.stages[0]) == Race(0.05, 3, (0, 1, 2, 3, 4))
+    assert experiment.race_of(experiment.stages[0]) == Race(0.05, 3, (0, 1, 2, 3, 4), num_configs)
     assert experiment.race_of(experiment.stages[1]) is None
     assert experiment_digest(experiment) != experiment_digest(
         load(file, overrides=["seeds=5", W, drawn, "stages.pretrain.search.race=null"])
     )
+
+
+def test_a_race_of_proposed_configs_is_of_no_more_than_the_space_has(file: Path) -> None:
+    four = ["stages.pretrain.optimizer.lr={grid: [0.1, 0.2]}", "stages.pretrain.method.w={grid: [0.3, 0.6]}"]
+    search = "stages.pretrain.search={algorithm: optuna, num_configs: 9, race: {}}"
+    experiment = load(file, overrides=["seeds=5", *four, search])
+    race = experiment.race_of(experiment.stages[0])
+    assert race is not None
+    assert race.num_configs == experiment.stages[0].num_configs == 4

@@ -16,9 +16,9 @@ from raysl.results.records.proposals import Proposal, Told, read_proposals, writ
 from raysl.results.storage.store import Store
 from raysl.search import sampling
 from raysl.search.samplers import build_sampler
-from raysl.search.sampling import Sampler, draw, rehearse, size, told_of
+from raysl.search.sampling import Sampler, draw, rehearse, told_of
 from raysl.search.settings import SearchSettings
-from raysl.search.space import Choice, Grid, IntRange, Range, Space
+from raysl.search.space import Choice, Grid, IntRange, Range, Space, size
 
 SPACE: Space = {
     "w": Range(0.0, 1.0),

@@ -63,6 +63,7 @@ class Observer(TrialObserver, Protocol):
     def race_decided(self, record: StageRecord, drops: Sequence[Drop], num_saved: int) -> None:
         """A round of a race has ended; record: of the stage, with the trials of the next one.
 
+        Where configs are proposed one by one, some of them have got another seed or were dropped.
         drops: configs that get no more seeds.  num_saved: trials that are not needed any more.
         """
         return

@@ -14,6 +14,7 @@ from raysl.search.code import other_code
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.extended import ExtendedSearch
 from raysl.search.raced import RacedSearch
+from raysl.search.raced_proposals import RacedProposals
 from raysl.search.trials import Datas, Trial, expand, stage_id, stage_record, with_cohorts
 
 ADAPTIVE = "adaptive"  # the claim to propose configs
@@ -37,6 +38,8 @@ class StageOpening:
             if name not in self._adaptive:
                 self._adaptive[name] = yield from self._adaptive_search(experiment, stage, datas, starts)
             search = self._adaptive[name]
+            if isinstance(search, RacedProposals):
+                return self._decided(experiment, stage, datas, search)
             proposed = search.known
             self._check_code(proposed)
             return StageRun(experiment, datas, stage, (), search.record, done_rows(self.store, proposed), search)
@@ -52,7 +55,12 @@ class StageOpening:
 
     def _race(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> StageRun:
         race = RacedSearch(experiment, stage, datas, starts, time.time())
-        race = self._races.setdefault(race.record.stage_id, race)
+        return self._decided(experiment, stage, datas, self._races.setdefault(race.record.stage_id, race))
+
+    def _decided(
+        self, experiment: Experiment, stage: Stage, datas: Datas, race: RacedSearch | RacedProposals
+    ) -> StageRun:
+        """Return a raced stage with what the rows that are there decide."""
         race.replay(done_rows(self.store, race.every))
         self._check_code(race.known)
         rows = done_rows(self.store, race.every)  # without trials that were set aside
@@ -94,12 +102,13 @@ class StageOpening:
         self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]
     ) -> Working[AdaptiveSearch]:
         """Return a stage's adaptive search; as long as it has configs to propose, no other driver proposes any."""
+        kind = AdaptiveSearch if stage.race is None else RacedProposals
         if self._token is None:
-            search = AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time())
+            search = kind(experiment, stage, datas, starts, self.store, time.time())
             if search.num_left == 0:
                 return search
             self._token = yield from self._claim(experiment)
-        return AdaptiveSearch(experiment, stage, datas, starts, self.store, time.time(), self._token)
+        return kind(experiment, stage, datas, starts, self.store, time.time(), self._token)
 
     def _claim(self, experiment: Experiment) -> Working[int]:
         """Claim to propose configs, as soon as no other driver has claimed it; return the claim's fencing token."""

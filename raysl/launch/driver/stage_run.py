@@ -9,9 +9,11 @@ from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.extended import ExtendedSearch
 from raysl.search.raced import RacedSearch
+from raysl.search.raced_proposals import RacedProposals
 from raysl.search.trials import Datas, Trial
 
-StageSearch = AdaptiveSearch | RacedSearch | ExtendedSearch  # proposes a stage's trials from the rows of earlier ones
+# Proposes a stage's trials from the rows of earlier ones.
+StageSearch = AdaptiveSearch | RacedProposals | RacedSearch | ExtendedSearch
 
 
 @dataclass

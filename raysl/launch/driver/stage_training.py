@@ -11,6 +11,7 @@ from raysl.results.records.rows import TrialRow
 from raysl.search.experiment import Experiment, Resources
 from raysl.search.extended import ExtendedSearch
 from raysl.search.raced import RacedSearch
+from raysl.search.raced_proposals import RacedProposals
 
 
 class StageTraining:
@@ -64,8 +65,12 @@ class StageTraining:
 
     def _proposed(self, search: StageSearch) -> None:
         self.throttled_records.has(search.record)
-        if isinstance(search, RacedSearch):
-            self.session.observer.race_decided(search.record, search.news, search.num_saved)
+        if isinstance(search, RacedSearch | RacedProposals):
+            has_proposed = isinstance(search, RacedProposals) and search.has_proposed
+            if search.num_saved or not has_proposed:
+                self.session.observer.race_decided(search.record, search.news, search.num_saved)
+            if has_proposed:
+                self.session.observer.config_proposed(search.record)
         elif isinstance(search, ExtendedSearch):
             self.session.observer.grid_extended(search.record, search.news)
         else:

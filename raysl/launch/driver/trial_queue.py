@@ -35,7 +35,7 @@ class TrialQueue:
         trials: the known ones.  searches: propose further trials.
         rows: of trials that are done, by id; rows of trials that end later are added.
         weights: trained trials whose weights others can take over; all of the results folder if None.
-        proposed: called with a search that has new trials, before they are handed out.
+        proposed: called with a search that has new trials, before they are handed out, or needs fewer than before.
         found: called with the row of a trial that was done elsewhere and is not handed out.
         done: returns a trial's row if nothing is left to train of it, else None.
         """
@@ -128,8 +128,9 @@ class TrialQueue:
             trials = search.propose(self.rows)
             if trials or not search.is_over:
                 self.searches.append(search)
-            if trials:
+            if trials or search.num_saved:
                 self.proposed(search)
+            if trials:
                 self._add(trial for trial in trials if trial.spec.id not in self.rows)
                 return True
         return False

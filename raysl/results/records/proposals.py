@@ -27,7 +27,8 @@ class Told:
 
     number: of its proposal, from 0.
     status: `diverged` if a seed diverged or collapsed.
-    values: of the search's objectives, means over the seeds; empty unless all seeds finished.
+    values: of the search's objectives, means over the seeds; empty unless all seeds finished.  In a race, of a config
+        without all its seeds: the mean that it would have.
     """
 
     number: int

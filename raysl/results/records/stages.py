@@ -43,11 +43,13 @@ class Race:
     error: the highest probability with which the truly best config may be dropped.
     first: the number of seeds that every config gets.
     seeds: all of the experiment, in the order in which they are added.
+    num_configs: that are proposed one by one, at most; None if all are known before the race.
     """
 
     error: float
     first: int
     seeds: tuple[int, ...]
+    num_configs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class StageRecord:
     model: the settings of the model; empty in records of a version that did not write them.
     variant: distinguishes the stage from similar ones of the same command, as in the rows of a paper's table.
     objectives: those of the search, if it has more than one (`search.rules.OBJECTIVES`).
-    race: None unless its configs are raced; members are then the trials of the rounds so far.
+    race: None unless its configs are raced; members are then the trials that it has asked for so far.
     ties: the config that is taken of those that cannot be told apart: the `first` of the best value, or the `cheapest`.
     design: of typed seeds; None if the seeds are independent.
     """
@@ -159,12 +161,12 @@ def write_stage(store: Store, stage: StageRecord) -> StageRecord:
     """Write `stages/<stage_id>.json`, which makes the stage current; return the record that is there then.
 
     A stage that is current already and differs in its members alone keeps its `created_at`: a continued search has more
-    configs, and stays at its place among other searches.
+    configs, and stays at its place among other searches.  So does one whose race has more configs.
     """
     stages = read_stages(store)
     old = next((other for other in stages if other.stage_id == stage.stage_id), None)
     if old is not None and old.stage_id in current_ids(stages):
-        if replace(old, created_at=stage.created_at, members=stage.members) == stage:
+        if replace(old, created_at=stage.created_at, members=stage.members, race=stage.race) == stage:
             stage = replace(stage, created_at=old.created_at)
         if stage == old:
             return old
