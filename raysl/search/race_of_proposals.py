@@ -18,7 +18,8 @@ What is controlled, if the noise that configs do not share is normal, of one dev
   noise of the config itself is new, and with a truly better one the t of the test is only smaller.
 - So the best of configs that do not depend on results, as random ones, is dropped with at most `error`.
 - Which of a sampler's configs is the best may depend on whether it was dropped: a search may find better ones where it
-  was kept.  A bound whatever the sampler does is `error` for each proposal.  `tests/benchmarks/races.py` measures it.
+  was kept.  A bound whatever the sampler does is `error` for each proposal.  What samplers lose is measured by
+  `tests/benchmarks/races_of_proposals.py`.
 """
 
 import itertools
