@@ -14,7 +14,7 @@ from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.shared_weights import SharedWeights
 from raysl.search.stage_starts import selected_starts
-from raysl.search.trials import Datas, Trial, expand
+from raysl.search.trials import Datas, Trial, every_trial, expand
 from raysl.training.kept_models import model_exists
 from raysl.training.spec import TrialSpec
 
@@ -143,8 +143,9 @@ def _shapes(trials: Sequence[Trial]) -> list[list[Trial]]:
 
 
 def _shape(spec: TrialSpec) -> str:
-    apart = {"seed", "optimizer", "schedule", "start", "start_epoch", "probe", "streams"}
-    return spec.model_dump_json(exclude=apart) + (spec.optimizer.name if spec.optimizer else "")
+    apart = {"seed", "optimizer", "schedule", "start", "start_epoch", "probe", "streams", "fold"}
+    folds = f" {spec.fold.of} folds" if spec.fold else ""  # of as many images each, give or take one
+    return spec.model_dump_json(exclude=apart) + (spec.optimizer.name if spec.optimizer else "") + folds
 
 
 def _trials(
@@ -170,7 +171,15 @@ def _only_to_measure(trials: Iterable[Trial], store: Store) -> set[str]:
 def expected(
     experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str], store: Store | None
 ) -> list[Trial]:
-    """Return a stage's trials; for configs that are not proposed yet, those of a config at an end of the space."""
+    """Return a stage's trials; for configs that are not proposed yet, those of a config at an end of the space.
+
+    Of a stage whose selected config alone is trained with all labels, these are of a config with the most epochs.
+    """
+    if stage.folds is not None:
+        longest = max(stage.configs, key=lambda config: config.settings.epochs)
+        last = {trial.spec.id for trial in expand(experiment, stage, datas, starts, [longest])}
+        every = every_trial(experiment, stage, datas, starts)
+        return [trial for trial in every if trial.spec.fold is not None or trial.spec.id in last]
     if not stage.adaptive:
         return list(expand(experiment, stage, datas, starts))
     search = AdaptiveSearch(experiment, stage, datas, starts, store, 0.0)

@@ -45,7 +45,7 @@ class Display:
         self.console, self.store, self.many = console, store, many
         self.live: Live | None = None
         self.records: Sequence[StageRecord] = ()
-        self.members: dict[str, tuple[StageRecord, Member]] = {}
+        self.members: dict[str, tuple[StageRecord, Member]] = {}  # by trial, also of a fold
         self.rows: dict[str, TrialRow] = {}
         self.running: dict[str, str] = {}
         self.total, self.left = 0, RemainingTime()
@@ -74,7 +74,12 @@ class Display:
     def stages_started(self, records: Sequence[StageRecord], rows: Mapping[str, TrialRow], todo: int) -> None:
         """Stages begin, all at the same time."""
         self.records, self.rows, self.running = records, dict(rows), {}
-        self.members = {member.trial_id: (record, member) for record in records for member in record.members}
+        self.members = {
+            trial_id: (record, member)
+            for record in records
+            for member in record.members
+            for trial_id in (member.trial_id, *member.folds)
+        }
         self.total, self.left, self.note = todo + len(rows), RemainingTime(), ""
         self.configs = {record.stage_id: by_config(record) for record in records} if todo else {}
         self.values = {record.stage_id: {} for record in records}
@@ -127,6 +132,16 @@ class Display:
         texts.append(f"{left} of {len(params)} configs go on to {seeds} seeds")
         for text in texts:
             self.console.print(f"{self._stage(record)}: {text}", markup=False, soft_wrap=True)
+
+    def folds_ended(self, record: StageRecord, config_id: str) -> None:
+        """The config of the highest cross-fitted accuracy is about to be trained with all labels."""
+        members = self.configs[record.stage_id][config_id]
+        seeds = "its only seed" if len(members) == 1 else f"its {len(members)} seeds"
+        value = compared_value(record, members, self.rows)
+        text = f"({params_text(members[0].params)}) has the highest {RULES[record.rule].words}, {value:.6g}"
+        self.console.print(
+            f"{self._stage(record)}: {text}: {seeds} with all labels", markup=False, highlight=False, soft_wrap=True
+        )
 
     def _forget_dropped(self, record: StageRecord) -> Standing:
         """Compare no more what a stage's race has dropped, and return how it stands."""
@@ -237,12 +252,12 @@ class Display:
         return ", ".join(parts) + self._time_left()
 
     def _time_left(self) -> str:
-        waiting = Counter(
-            record.stage_id
-            for trial_id, (record, _) in list(self.members.items())
-            if trial_id not in self.rows and trial_id not in self.running
-        )
-        waiting[self.records[0].stage_id] += self.total - len(self.members)  # of configs that are not proposed yet
+        left = [i for i in list(self.members) if i not in self.rows and i not in self.running]
+        # Of a cross-fitted stage, most members have no trial with all labels.
+        known = [record for i in left for record, member in [self.members[i]] if not member.folds or i in member.folds]
+        waiting = Counter(record.stage_id for record in known)
+        # Of configs that are not proposed yet, and with all labels.
+        waiting[self.records[0].stage_id] += self.total - len(self.members) + len(left) - len(known)
         seconds = self.left.seconds(waiting)
         return "" if seconds is None else f", about {duration_text(seconds)} left"
 
@@ -279,7 +294,8 @@ class Display:
     def _name(self, trial_id: str) -> str:
         record, member = self.members[trial_id]
         stage = f"{self._stage(record)} " if len(self.records) > 1 else ""
-        return f"{stage}{params_text(member.params)} seed={member.seed}"
+        fold = f" fold={member.folds.index(trial_id)}" if trial_id in member.folds else ""
+        return f"{stage}{params_text(member.params)} seed={member.seed}{fold}"
 
     def _stage(self, record: StageRecord) -> str:
         """Return the name of a stage; with several experiments, with the experiment and its data."""

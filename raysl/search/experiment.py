@@ -12,10 +12,12 @@ from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
 from raysl.results.criteria import CRITERIA, CriterionName, asked_for
+from raysl.results.cross_fit import folds_of
 from raysl.results.metrics import ProbeRule, probe_rules
 from raysl.results.records.origins import Origin
 from raysl.results.records.seed_design import Kind, RandomStream, SeedDesign
 from raysl.results.records.stages import AnyRule, Race, Rule, Ties
+from raysl.search.cross_fit import CrossFit
 from raysl.search.resources import Resources as Resources
 from raysl.search.settings import MOST_SEEDS, Objective, RaceSettings, SearchSettings
 from raysl.search.space import Space
@@ -65,6 +67,9 @@ class StageSettings(Settings):
         mean accuracy of the probe on the labelled training images. A stage of method `frozen` has `probe_accuracy`.
         `rankme`, `lidar`, `alpha_req`, `alignment`, `uniformity` and `ami` compare features of unlabelled images, and
         need no label; `{vote: [rankme, ami]}` takes the config with the lowest mean rank by several of these.
+        `{cross_fit: 4}` is for methods that train on the labels: it trains every config 4 times more for each seed,
+        each time without the labels of a quarter of the labelled training images, and takes the highest mean accuracy
+        on the quarters left out; only the selected config is then trained with all labels.
     ties: the config that is selected of those whose difference from the best could be noise: the `first` is that of the
         best value, whatever the noise; `cheapest` takes the least mean training time among all that paired t tests over
         the seeds cannot tell from the best at 5 % (Holm's correction), and needs two seeds.
@@ -87,7 +92,7 @@ class StageSettings(Settings):
     milestones: Annotated[EachOnce[Annotated[int, Ge(0)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
     freeze: Literal["none", "backbone"] = "none"
     probe: Literal["linear_svm", "knn", "clustering", "classifier", "segmentation"] = "linear_svm"
-    select: Rule | Vote = "train_loss"
+    select: Rule | Vote | CrossFit = "train_loss"
     ties: Ties = "first"
     criteria: Annotated[EachOnce[CriterionName], MaxLen(len(CRITERIA))] = Field(default_factory=list)
     search: Annotated[SearchSettings, BeforeValidator(_given)] = SearchSettings()
@@ -200,6 +205,16 @@ class Stage:
         return self.settings.search.race
 
     @property
+    def folds(self) -> int | None:
+        """The folds of a cross-fitted rule, for each of which every config and seed has a trial; None if it is not."""
+        return folds_of(self.select)
+
+    @property
+    def num_trials_of_seed(self) -> int:
+        """The number of its trials with one seed, at most."""
+        return self.num_configs if self.folds is None else self.num_configs * self.folds + 1
+
+    @property
     def objectives(self) -> tuple[AnyRule | Objective, ...]:
         """The objectives of the search; by default the value that `select` compares."""
         return tuple(self.settings.search.objectives) or (self.select,)
@@ -221,9 +236,9 @@ class Stage:
 
     @property
     def select(self) -> AnyRule:
-        """The rule that selects this stage's config; of a vote, its name."""
+        """The rule that selects this stage's config; of a vote or a cross-fit, its name."""
         rule = self.settings.select
-        return rule.name if isinstance(rule, Vote) else rule
+        return rule.name if isinstance(rule, Vote | CrossFit) else rule
 
 
 @dataclass(frozen=True)
@@ -252,20 +267,13 @@ class Experiment:
 
     @property
     def num_trials(self) -> int:
-        """The number of trials of all its stages, at most: configs x seeds."""
-        return sum(stage.num_configs for stage in self.stages) * len(self.seeds)
+        """The number of trials of all its stages, at most: configs x seeds, and those of folds."""
+        return sum(stage.num_trials_of_seed for stage in self.stages) * len(self.seeds)
 
     @property
     def num_epochs(self) -> int:
         """The epochs that all its trials train together, at most."""
-        longest = (
-            stage.num_configs * max(config.settings.epochs for config in stage.extremes)
-            if stage.adaptive
-            else sum(config.settings.epochs for config in stage.configs)
-            for stage in self.stages
-            if stage.trains
-        )
-        return sum(longest) * len(self.seeds)
+        return sum(_num_epochs(stage) for stage in self.stages if stage.trains) * len(self.seeds)
 
     def race_of(self, stage: Stage) -> Race | None:
         """Return how a stage's configs are raced; None if they are not."""
@@ -297,3 +305,12 @@ class Experiment:
         while key and key not in self.places:
             key = key.rpartition(".")[0]
         return self.places[key]
+
+
+def _num_epochs(stage: Stage) -> int:
+    """Return the epochs that the trials of a stage with one seed train together, at most."""
+    longest = max(config.settings.epochs for config in stage.extremes)
+    if stage.adaptive:
+        return stage.num_configs * longest
+    once = sum(config.settings.epochs for config in stage.configs)
+    return once if stage.folds is None else once * stage.folds + longest

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from raysl.results.records.rows import TrialRow
 from raysl.results.records.stages import StageRecord
 from raysl.search.adaptive import AdaptiveSearch
+from raysl.search.cross_fitted import CrossFittedSearch
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.extended import ExtendedSearch
 from raysl.search.raced import RacedSearch
 from raysl.search.trials import Datas, Trial
 
-StageSearch = AdaptiveSearch | RacedSearch | ExtendedSearch  # proposes a stage's trials from the rows of earlier ones
+# Proposes a stage's trials from the rows of earlier ones.
+StageSearch = AdaptiveSearch | RacedSearch | ExtendedSearch | CrossFittedSearch
 
 
 @dataclass
