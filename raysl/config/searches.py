@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 from raysl.config.document import ConfigError, Document, Path_, dotted
 from raysl.search.cross_fit import CrossFit
-from raysl.search.experiment import Stage, StageSettings
+from raysl.search.experiment import Stage
 from raysl.search.samplers import SamplerError
 from raysl.search.sampling import rehearse
-from raysl.search.settings import MOST_CONFIGS, SearchSettings
+from raysl.search.settings import MOST_CONFIGS
 from raysl.search.space import Grid, Space
 from raysl.search.spacing import may_grow
+from raysl.search.stage_settings import StageSettings
 from raysl.search.vote import Vote
 
 
@@ -21,8 +22,7 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
     def where(key: str) -> str:
         return at((*path, "search", key), document)
 
-    if isinstance(settings.select, CrossFit):
-        _check_cross_fit(settings.select, search, where)
+    _check_cross_fit(settings, where)
     if search.race is not None:
         _check_race(settings, where("race"))
     if search.extend:
@@ -57,8 +57,11 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
             raise ConfigError(f"{at((*path, 'search', *error.path), document)}: {error.problem}") from None
 
 
-def _check_cross_fit(rule: CrossFit, search: SearchSettings, where: Callable[[str], str]) -> None:
+def _check_cross_fit(settings: StageSettings, where: Callable[[str], str]) -> None:
     """Refuse a search that decides by trials with all labels which others it trains."""
+    rule, search = settings.select, settings.search
+    if not isinstance(rule, CrossFit):
+        return
     deciding = {
         "algorithm": (search.algorithm == "optuna", "optuna proposes configs from", "grid or random"),
         "race": (search.race is not None, "a race drops configs by", "leave race out"),

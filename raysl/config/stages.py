@@ -9,7 +9,8 @@ from raysl.config.searches import at
 from raysl.errors import choices, quoted
 from raysl.results.criteria import CRITERION_NAMES
 from raysl.results.metrics import METRICS
-from raysl.search.experiment import FrozenStage, Stage, StageSettings, TrainedStage
+from raysl.search.experiment import Stage
+from raysl.search.stage_settings import FrozenStage, StageSettings, TrainedStage
 
 # The keys of a stage that only training takes.
 TRAINING = (

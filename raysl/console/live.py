@@ -16,8 +16,8 @@ from raysl.console.outcome_text import outcome_text
 from raysl.console.progress import note
 from raysl.console.remaining_time import RemainingTime, duration_text
 from raysl.console.repeated import Repeated
+from raysl.console.trial_places import folds_text, is_sure, places_of, stage_text, trial_text
 from raysl.outgoing.streams import Guarded
-from raysl.results.attack_text import attacked_text
 from raysl.results.records.rows import Status, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
@@ -74,12 +74,7 @@ class Display:
     def stages_started(self, records: Sequence[StageRecord], rows: Mapping[str, TrialRow], todo: int) -> None:
         """Stages begin, all at the same time."""
         self.records, self.rows, self.running = records, dict(rows), {}
-        self.members = {
-            trial_id: (record, member)
-            for record in records
-            for member in record.members
-            for trial_id in (member.trial_id, *member.folds)
-        }
+        self.members = places_of(records)
         self.total, self.left, self.note = todo + len(rows), RemainingTime(), ""
         self.configs = {record.stage_id: by_config(record) for record in records} if todo else {}
         self.values = {record.stage_id: {} for record in records}
@@ -135,13 +130,8 @@ class Display:
 
     def folds_ended(self, record: StageRecord, config_id: str) -> None:
         """The config of the highest cross-fitted accuracy is about to be trained with all labels."""
-        members = self.configs[record.stage_id][config_id]
-        seeds = "its only seed" if len(members) == 1 else f"its {len(members)} seeds"
-        value = compared_value(record, members, self.rows)
-        text = f"({params_text(members[0].params)}) has the highest {RULES[record.rule].words}, {value:.6g}"
-        self.console.print(
-            f"{self._stage(record)}: {text}: {seeds} with all labels", markup=False, highlight=False, soft_wrap=True
-        )
+        text = folds_text(record, self.configs[record.stage_id][config_id], self.rows)
+        self.console.print(f"{self._stage(record)}: {text}", markup=False, soft_wrap=True)
 
     def _forget_dropped(self, record: StageRecord) -> Standing:
         """Compare no more what a stage's race has dropped, and return how it stands."""
@@ -253,11 +243,9 @@ class Display:
 
     def _time_left(self) -> str:
         left = [i for i in list(self.members) if i not in self.rows and i not in self.running]
-        # Of a cross-fitted stage, most members have no trial with all labels.
-        known = [record for i in left for record, member in [self.members[i]] if not member.folds or i in member.folds]
-        waiting = Counter(record.stage_id for record in known)
-        # Of configs that are not proposed yet, and with all labels.
-        waiting[self.records[0].stage_id] += self.total - len(self.members) + len(left) - len(known)
+        waiting = Counter(self.members[i][0].stage_id for i in left if is_sure(i, self.members[i][1]))
+        # Of configs that are not proposed yet, and of the one that folds will select.
+        waiting[self.records[0].stage_id] += self.total - len(self.members) + len(left) - waiting.total()
         seconds = self.left.seconds(waiting)
         return "" if seconds is None else f", about {duration_text(seconds)} left"
 
@@ -294,16 +282,13 @@ class Display:
     def _name(self, trial_id: str) -> str:
         record, member = self.members[trial_id]
         stage = f"{self._stage(record)} " if len(self.records) > 1 else ""
-        fold = f" fold={member.folds.index(trial_id)}" if trial_id in member.folds else ""
-        return f"{stage}{params_text(member.params)} seed={member.seed}{fold}"
+        return f"{stage}{trial_text(trial_id, member)}"
 
     def _stage(self, record: StageRecord) -> str:
         """Return the name of a stage; with several experiments, with the experiment and its data."""
         if not self.many:
             return record.stage
-        variant = f", {record.variant}" if record.variant else ""
-        images = f"{record.data['labels']} labels of {record.data['source']}{attacked_text(record.data)}"
-        return f"{record.experiment}/{record.stage} ({images}, {record.model['backbone']}{variant})"
+        return stage_text(record)
 
     def _line(self, text: str) -> None:
         if self.live is None:

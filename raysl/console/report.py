@@ -15,8 +15,7 @@ from raysl.outgoing import presentable
 from raysl.outgoing.harmless import one_line
 from raysl.results.attack_text import attacked_text
 from raysl.results.criteria import CRITERION_NAMES, VOTE, measured_criteria
-from raysl.results.cross_fit import CROSS_FITTED
-from raysl.results.metrics import METRICS, measured
+from raysl.results.metrics import CROSS_FITTED, METRICS, measured
 from raysl.results.records.rows import spec_of
 from raysl.results.short_names import short_names
 from raysl.results.tables.build import Tables

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from raysl.results.cross_fit import CROSS_FITTED
+from raysl.results.cross_fit import CROSS_FITTED as CROSS_FITTED
 
 ProbeRule = Literal["probe_accuracy", "probe_mean_iou"]  # `Metric.probe` of each of METRICS
 

@@ -10,7 +10,8 @@ from typing import Any
 from raysl.data.settings import TrialData
 from raysl.results.criteria import CriterionName
 from raysl.results.records.stages import Member, StageRecord
-from raysl.search.experiment import Config, Experiment, Stage, StageSettings
+from raysl.search.experiment import Config, Experiment, Stage
+from raysl.search.stage_settings import StageSettings
 from raysl.training.settings import StopSettings
 from raysl.training.spec import IDENTITY_VERSION, Fold, TrialSpec, identity_of
 
