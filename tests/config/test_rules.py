@@ -58,7 +58,10 @@ def test_no_rule_and_no_criterion_changes_a_trials_or_a_configs_id(tmp_path: Pat
         ("stages.semi.select={vote: [ami, rankme, ami]}", ["stages.semi.select.vote: names each once"]),
         ("stages.semi.criteria=[ami, ami]", ["stages.semi.criteria: names each once, not ['ami', 'ami']"]),
         ("stages.semi.milestones=[1, 2, 1]", ["stages.semi.milestones: names each once, not [1, 2, 1]"]),
-        ("stages.semi.select=[rankme, ami]", ["'ami' or {vote: ...} or {cross_fit: ...}, not [", "; write {vote: [rankme, ami]}"]),
+        (
+            "stages.semi.select=[rankme, ami]",
+            ["'ami' or {vote: ...} or {cross_fit: ...}, not [", "; write {vote: [rankme, ami]}"],
+        ),
         ("stages.semi.select=rankmee", ["'ami' or {vote: ...} or {cross_fit: ...}, not 'rankmee'"]),
         ("stages.semi.select=[[1], 2]", ["'ami' or {vote: ...} or {cross_fit: ...}, not [[1], 2]"]),
         ("stages.semi.select={vote: [rankme, train_loss]}", ["vote", "'train_loss'", "'alpha_req'"]),
