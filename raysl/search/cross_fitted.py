@@ -1,5 +1,6 @@
 """The trials of a stage whose configs are compared by cross-fitted accuracy."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from raysl.results.records.rows import TrialRow
@@ -23,7 +24,6 @@ class CrossFittedSearch:
 
         starts: seed -> id of the trial that this seed starts from.  created_at: unix seconds.
         """
-        self.num_seeds = len(experiment.seeds)
         self.record = stage_record(experiment, stage, datas, starts, created_at)
         self.every = with_cohorts(every_trial(experiment, stage, datas, starts), self.record.stage_id)
         self.replay({})
@@ -35,12 +35,14 @@ class CrossFittedSearch:
 
     @property
     def num_trials_left(self) -> int:
-        """The number of trials that are sure to follow, unless no config is eligible: those of the selected one."""
-        return 0 if self._are_folds_done else self.num_seeds
+        """The number of trials that may follow, at most: those of the config that the folds will select."""
+        return 0 if self._are_folds_done else max(self._num_lacking.values(), default=0)
 
     def replay(self, rows: Mapping[str, TrialRow]) -> None:
         """Ask for the trials that follow from those that have ended; rows: by trial id."""
         folds = {trial.spec.id for trial in self.every if trial.spec.fold is not None}
+        lacking = (trial for trial in self.every if trial.spec.fold is None and trial.spec.id not in rows)
+        self._num_lacking = Counter(trial.config_id for trial in lacking)  # trials with all labels, by config
         self._are_folds_done = rows.keys() >= folds
         # The best config so far, whatever becomes of its own trials.
         self.best = select(self.record, rows, self.record.created_at).config_id if self._are_folds_done else None

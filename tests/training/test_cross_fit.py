@@ -80,17 +80,14 @@ def test_training_reads_no_label_of_the_fold(overrides: tuple[str, ...], make_sp
     spec = make_spec(ALL, "stages.semi.epochs=1", *overrides, fold=fold(1))
     feed = feed_of(spec)
 
-    def trained(places: np.ndarray) -> tuple[dict[str, torch.Tensor], float]:
+    def trained(places: np.ndarray) -> dict[str, torch.Tensor]:
         loop = Loop(spec, store, Execution())
         loop.feed.arrays = with_other_labels(spec, places)  # once the draw, which is balanced by these, is made
         loop.train_epoch(loop.wrapped())
-        _, found = Classification().probe(loop.method, loop.feed)
-        return {name: value.clone() for name, value in loop.method.state_dict().items()}, found["accuracy"]
+        return {name: value.clone() for name, value in loop.method.state_dict().items()}
 
-    (plain, known), (other, wrong) = trained(feed.labelled[:0]), trained(feed.held_out)
+    plain, other, changed = trained(feed.labelled[:0]), trained(feed.held_out), trained(feed.labelled[:5])
     assert all(torch.equal(plain[name], other[name]) for name in plain)
-    assert known != wrong  # it is measured by these labels
-    changed, _ = trained(feed.labelled[:5])
     assert not all(torch.equal(plain[name], changed[name]) for name in plain)
 
 
