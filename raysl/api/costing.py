@@ -11,10 +11,11 @@ from raysl.launch.driver.trial_queue import done_rows
 from raysl.results.records.rows import read_rows
 from raysl.results.storage.store import Store
 from raysl.search.adaptive import AdaptiveSearch
+from raysl.search.cross_fitted import CrossFittedSearch
 from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.shared_weights import SharedWeights
 from raysl.search.stage_starts import selected_starts
-from raysl.search.trials import Datas, Trial, every_trial, expand
+from raysl.search.trials import Datas, Trial, config_id, expand
 from raysl.training.kept_models import model_exists
 from raysl.training.spec import TrialSpec
 
@@ -173,13 +174,13 @@ def expected(
 ) -> list[Trial]:
     """Return a stage's trials; for configs that are not proposed yet, those of a config at an end of the space.
 
-    Of a stage whose selected config alone is trained with all labels, these are of a config with the most epochs.
+    Of a stage whose selected config alone is trained with all labels, it is one with the most epochs until it is known.
     """
     if stage.folds is not None:
-        longest = max(stage.configs, key=lambda config: config.settings.epochs)
-        last = {trial.spec.id for trial in expand(experiment, stage, datas, starts, [longest])}
-        every = every_trial(experiment, stage, datas, starts)
-        return [trial for trial in every if trial.spec.fold is not None or trial.spec.id in last]
+        fitted = CrossFittedSearch(experiment, stage, datas, starts, 0.0)
+        fitted.replay(done_rows(store, fitted.every) if store else {})
+        last = fitted.best or config_id(max(stage.configs, key=lambda config: config.settings.epochs))
+        return [trial for trial in fitted.every if trial.spec.fold is not None or trial.config_id == last]
     if not stage.adaptive:
         return list(expand(experiment, stage, datas, starts))
     search = AdaptiveSearch(experiment, stage, datas, starts, store, 0.0)

@@ -60,6 +60,5 @@ class CrossFittedSearch:
         """
         if self.is_over or not self._awaited <= rows.keys():
             return ()
-        before = {trial.spec.id for trial in self.known}
         self.replay(rows)
-        return tuple(trial for trial in self.known if trial.spec.id in self._awaited - before)
+        return tuple(trial for trial in self.known if trial.spec.id in self._awaited)
