@@ -137,6 +137,19 @@ def test_a_seed_counts_once_with_the_mean_over_its_folds(tmp_path: Path, leases:
     assert all(one.eligible and {"cross_fit_accuracy", "seconds"} == set(one.means) for one in others)
 
 
+def test_a_config_without_all_its_folds_has_no_value(tmp_path: Path, leases: Leases) -> None:
+    search = search_of(tmp_path)
+    run(search, leases, most=15)
+    rows = done_rows(leases.store, search.every)
+    first, second, third = summarise(search.record, rows, {})
+    assert first.eligible
+    assert first.means["cross_fit_accuracy"] == pytest.approx(0.525)
+    assert (second.reason, second.num_finished) == ("fold 3 of seed 1 is not trained yet", 1)
+    assert third.reason == "fold 0 of seed 0 is not trained yet; fold 0 of seed 1 is not trained yet"
+    assert not second.eligible
+    assert not {**second.means, **third.means}
+
+
 def test_the_order_of_rows_decides_nothing(tmp_path: Path, leases: Leases) -> None:
     search = search_of(tmp_path)
     run(search, leases)
@@ -148,7 +161,7 @@ def test_the_order_of_rows_decides_nothing(tmp_path: Path, leases: Leases) -> No
     assert select(other.record, again, 1.0) == select(search.record, rows, 1.0)
 
 
-@pytest.mark.parametrize("most", [0, 1, 23, 24, 25, 26])
+@pytest.mark.parametrize("most", [0, 1, 8, 23, 24, 25, 26])
 def test_one_that_ends_at_any_trial_goes_on_to_the_same(most: int, tmp_path: Path, leases: Leases) -> None:
     before = run(search_of(tmp_path), leases, most=most)
     search = search_of(tmp_path)
