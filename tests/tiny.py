@@ -43,7 +43,7 @@ stages:
 # A search's options where it need not have two trials at once: each process of Ray's takes seconds of a core to import.
 ONE_PROCESS = ("--max-concurrent", "1")
 
-TIMES = {"seconds", "started_at", "finished_at", "selected_at", "seconds_mean", "pareto"}
+TIMES = {"seconds", "fold_seconds", "started_at", "finished_at", "selected_at", "seconds_mean", "pareto"}
 
 
 class Finished(NamedTuple):

@@ -11,10 +11,11 @@ from raysl.launch.driver.trial_queue import done_rows
 from raysl.results.records.rows import read_rows
 from raysl.results.storage.store import Store
 from raysl.search.adaptive import AdaptiveSearch
+from raysl.search.cross_fitted import CrossFittedSearch
 from raysl.search.experiment import Experiment, Resources, Stage
 from raysl.search.shared_weights import SharedWeights
 from raysl.search.stage_starts import selected_starts
-from raysl.search.trials import Datas, Trial, expand
+from raysl.search.trials import Datas, Trial, config_id, expand
 from raysl.training.kept_models import model_exists
 from raysl.training.spec import TrialSpec
 
@@ -143,8 +144,9 @@ def _shapes(trials: Sequence[Trial]) -> list[list[Trial]]:
 
 
 def _shape(spec: TrialSpec) -> str:
-    apart = {"seed", "optimizer", "schedule", "start", "start_epoch", "probe", "streams"}
-    return spec.model_dump_json(exclude=apart) + (spec.optimizer.name if spec.optimizer else "")
+    apart = {"seed", "optimizer", "schedule", "start", "start_epoch", "probe", "streams", "fold"}
+    folds = f" {spec.fold.of} folds" if spec.fold else ""  # of as many images each, give or take one
+    return spec.model_dump_json(exclude=apart) + (spec.optimizer.name if spec.optimizer else "") + folds
 
 
 def _trials(
@@ -170,7 +172,15 @@ def _only_to_measure(trials: Iterable[Trial], store: Store) -> set[str]:
 def expected(
     experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str], store: Store | None
 ) -> list[Trial]:
-    """Return a stage's trials; for configs that are not proposed yet, those of a config at an end of the space."""
+    """Return a stage's trials; for configs that are not proposed yet, those of a config at an end of the space.
+
+    Of a stage whose selected config alone is trained with all labels, it is one with the most epochs until it is known.
+    """
+    if stage.folds is not None:
+        fitted = CrossFittedSearch(experiment, stage, datas, starts, 0.0)
+        fitted.replay(done_rows(store, fitted.every) if store else {})
+        last = fitted.best or config_id(max(stage.configs, key=lambda config: config.settings.epochs))
+        return [trial for trial in fitted.every if trial.spec.fold is not None or trial.config_id == last]
     if not stage.adaptive:
         return list(expand(experiment, stage, datas, starts))
     search = AdaptiveSearch(experiment, stage, datas, starts, store, 0.0)

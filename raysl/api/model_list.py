@@ -55,6 +55,7 @@ def list_models(store: Store) -> list[ListedModel]:
     """Return the model files of a results folder, in the order of its stages, their configs and seeds.
 
     A file is listed once for each current stage that has its trial, else for its latest earlier stage, else once.
+    Models that are trained without a fold of the labelled images are not listed: the end of their stage drops them.
     """
     files = model_files(store)
     sizes = {f"models/{name}": stamp.size for name, stamp in store.stamps("models", "").items()}
@@ -63,6 +64,7 @@ def list_models(store: Store) -> list[ListedModel]:
     found = [
         (place.number, math.inf if file.epoch is None else file.epoch, _listed(file, place, rows.get(file.trial_id)))
         for file in files
+        if file.trial_id not in rows or not spec_of(rows[file.trial_id].spec).get("fold")
         for place in places.get(file.trial_id, [NOWHERE])
     ]
     return [

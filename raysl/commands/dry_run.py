@@ -1,5 +1,6 @@
 """`raysl tune --dry-run`: lists the trials that a search would train."""
 
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -15,7 +16,7 @@ from raysl.console.screen import write_json
 from raysl.search.config_means import params_text
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.race import fewest_trials
-from raysl.search.trials import Datas, Trial, expand
+from raysl.search.trials import Datas, Trial, every_trial
 
 MOST_LISTED = 1000  # trials of a stage
 
@@ -37,7 +38,7 @@ def _facts(experiment: Experiment, datas: Datas) -> dict[str, Any]:
     stages = []
     for stage in experiment.stages:
         starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
-        trials = [] if stage.adaptive else expand(experiment, stage, datas, starts)
+        trials = [] if stage.adaptive else _known_trials(experiment, stage, datas, starts)
         known = not stage.start_from and not any(is_unknown(trial) for trial in trials)
         stages.append(
             {
@@ -52,6 +53,7 @@ def _facts(experiment: Experiment, datas: Datas) -> dict[str, Any]:
                         "id": one.spec.id if known else None,
                         "params": one.params,
                         "seed": one.spec.seed,
+                        "fold": None if one.spec.fold is None else one.spec.fold.number,
                         "streams": one.spec.streams,
                     }
                     for one in trials
@@ -59,6 +61,12 @@ def _facts(experiment: Experiment, datas: Datas) -> dict[str, Any]:
             }
         )
     return {"experiment": experiment.name, "profile": experiment.profile, "seeds": experiment.seeds, "stages": stages}
+
+
+def _known_trials(experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> Sequence[Trial]:
+    """Return the trials of a stage that are known before it; of a cross-fitted one, those of the folds."""
+    trials = every_trial(experiment, stage, datas, starts)
+    return [trial for trial in trials if stage.folds is None or trial.spec.fold is not None]
 
 
 def list_trials(request: SearchRequest, resolved: Resolved, console: Console) -> None:
@@ -87,6 +95,8 @@ def list_trials(request: SearchRequest, resolved: Resolved, console: Console) ->
 def least_trials(experiment: Experiment, stage: Stage) -> int:
     """Return the least number of trials of a stage: fewer than the most if its configs are raced."""
     race = experiment.race_of(stage)
+    if stage.folds is not None:
+        return stage.num_trials_of_seed * len(experiment.seeds)
     return stage.num_configs * len(experiment.seeds) if race is None else fewest_trials(race, stage.num_configs)
 
 
@@ -95,6 +105,12 @@ def num_trials_text(experiment: Experiment, stage: Stage, most: int) -> str:
     race = stage.race
     if stage.settings.search.extend:
         return f"{most} trials, and more while the best is at an end of its grid"
+    if stage.folds is not None:
+        num_seeds = len(experiment.seeds)
+        return (
+            f"{stage.num_trials_of_seed * num_seeds} trials ({len(stage.configs)} configs x {num_seeds} seeds x "
+            f"{stage.folds} folds, then the selected config with all labels)"
+        )
     if race is None:
         return f"{most} trials"
     least, more = least_trials(experiment, stage), "at a time" if stage.adaptive else "in each round"
@@ -119,14 +135,15 @@ def _list_stage(experiment: Experiment, stage: Stage, datas: Datas, seen: dict[s
             console.print(f"  {key}: {dimension}", markup=False, highlight=False)
         return
     starts = dict.fromkeys(experiment.seeds, "-") if stage.start_from else {}
-    trials = expand(experiment, stage, datas, starts)
+    trials = _known_trials(experiment, stage, datas, starts)
     line = f": {num_trials_text(experiment, stage, len(trials))}, select: {stage.select}{after}"
     console.print(Text.assemble("stage ", (stage.name, "bold"), line))
     names = [] if stage.start_from else [trial.spec.weights_id(None) for trial in trials]
     for trial, weights in zip_longest(trials[:MOST_LISTED], names[:MOST_LISTED]):
         shared = _shared_text(trial, seen.get(weights))
         name = "" if stage.start_from else "-  " if is_unknown(trial) else f"{trial.spec.id}  "
-        line = f"  {name}{params_text(trial.params)} seed={trial.spec.seed}{_levels_text(experiment, trial)}{shared}"
+        line = f"  {name}{params_text(trial.params)} seed={trial.spec.seed}{_levels_text(experiment, trial)}"
+        line += ("" if trial.spec.fold is None else f" fold={trial.spec.fold.number}") + shared
         console.print(line, markup=False, highlight=False)
     if len(trials) > MOST_LISTED:
         console.print(f"  and {len(trials) - MOST_LISTED:,} more")

@@ -93,6 +93,9 @@ def _show_experiment(planned: ExperimentPlan, console: Console) -> None:
         if seconds:
             console.print(f"{name}: the criteria take {seconds:.3g} s of each trial", markup=False, soft_wrap=True)
     for stage in planned.experiment.stages:
+        if stage.folds is not None:
+            text = num_trials_text(planned.experiment, stage, 0)
+            console.print(f"{stage.name}: {text}", markup=False, soft_wrap=True)
         if stage.race is not None or stage.settings.search.extend:
             text = num_trials_text(planned.experiment, stage, stage.num_configs * len(planned.experiment.seeds))
             counted = "those of all" if stage.race is not None else "without these"

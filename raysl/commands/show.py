@@ -91,6 +91,7 @@ def _searched_below(store: Store) -> str:
 
 
 def _say_other_code(store: Store, tables: Tables, console: Console) -> None:
-    trained = read_rows(store, tables.current().trials["trial_id"].to_pylist())
+    trials = tables.current().trials.select(["trial_id", "folds"]).to_pylist()
+    trained = read_rows(store, [name for trial in trials for name in (trial["trial_id"], *(trial["folds"] or ()))])
     if (found := other_code(store, trained.values())).trial_ids:
         console.print(f"{found}; `raysl tune FILE --retrain code` trains them again", markup=False, soft_wrap=True)

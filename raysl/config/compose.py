@@ -98,7 +98,8 @@ def _merged(base: dict[str, Any], added: Mapping[str, Any], path: Path_) -> Iter
     """Merge values into the base's, key by key; yield the paths of values that are replaced as a whole."""
     for key, value in added.items():
         old = base.get(key)
-        if isinstance(old, dict) and isinstance(value, Mapping) and _mergeable(old, value):
+        is_rule = path[:1] == ("stages",) and len(path) == 2 and key == "select"  # one value, as a grid is
+        if isinstance(old, dict) and isinstance(value, Mapping) and not is_rule and _mergeable(old, value):
             yield from _merged(old, value, (*path, key))
         else:
             base[key] = deepcopy(value)

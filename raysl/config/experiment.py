@@ -224,7 +224,8 @@ def _check_ties(stages: Sequence[Stage], seeds: Sequence[int], document: Documen
 
 def _check_trials(experiment: Experiment, document: Document) -> None:
     if (num_trials := experiment.num_trials) > MOST_TRIALS:
-        seeds = f"{len(experiment.seeds):,} seeds of {num_trials // len(experiment.seeds):,} configs"
+        what = "trials" if any(stage.folds for stage in experiment.stages) else "configs"
+        seeds = f"{len(experiment.seeds):,} seeds of {num_trials // len(experiment.seeds):,} {what}"
         raise ConfigError(
             f"{document.place(('seeds',))}: seeds: {seeds} are {num_trials:,} trials; at most {MOST_TRIALS:,}"
         )

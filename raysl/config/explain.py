@@ -134,8 +134,8 @@ def _explain(finding: Any, model: type[BaseModel], values: Any, path: Path_) -> 
 
 def _or_mapping(model: type[BaseModel], path: Path_, values: Any) -> str:
     """Return the mapping that may stand in place of a word, as text; empty where none may."""
-    owner = _model_at(model, path, values)
-    return "" if owner is None else f" or {{{', '.join(f'{key}: ...' for key in owner.model_fields)}}}"
+    owners = members(_at(model, path, values)[0])
+    return "".join(f" or {{{', '.join(f'{key}: ...' for key in owner.model_fields)}}}" for owner in owners)
 
 
 def valid_keys(model: type[BaseModel], path: Path_, values: Any) -> list[str]:
@@ -145,6 +145,12 @@ def valid_keys(model: type[BaseModel], path: Path_, values: Any) -> list[str]:
 
 
 def _model_at(model: type[BaseModel], path: Path_, values: Any) -> type[BaseModel] | None:
+    annotation, below = _at(model, path, values)
+    return _pick(members(annotation), below)
+
+
+def _at(model: type[BaseModel], path: Path_, values: Any) -> tuple[Any, Any]:
+    """Return the annotation and the value at a path."""
     annotation: Any = model
     for part in path:
         owner = _pick(members(annotation), values)
@@ -153,7 +159,7 @@ def _model_at(model: type[BaseModel], path: Path_, values: Any) -> type[BaseMode
         else:
             annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
         values = values.get(part) if isinstance(values, Mapping) else None
-    return _pick(members(annotation), values)
+    return annotation, values
 
 
 def _entries(annotation: Any) -> Any:
@@ -166,7 +172,10 @@ def _entries(annotation: Any) -> Any:
 def _pick(members: list[type[BaseModel]], values: Any) -> type[BaseModel] | None:
     tags = [values.get(key) for key in TAGS] if isinstance(values, Mapping) else []
     named = [member for member in members if any(name in tags for name in _names(member))]
-    return next(iter(named or members), None)
+    owners = [
+        member for member in members if isinstance(values, Mapping) and values.keys() & member.model_fields.keys()
+    ]
+    return next(iter(named or owners or members), None)
 
 
 def _names(model: type[BaseModel]) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ from raysl.data.settings import DataSettings
 from raysl.errors import cut, quoted
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
-from raysl.search.experiment import ExperimentSettings, Resources, StageSettings
+from raysl.search.experiment import ExperimentSettings, Resources
 from raysl.search.settings import SearchSettings
+from raysl.search.stage_settings import StageSettings
 from raysl.settings import members
 from raysl.training.settings import StopSettings
 

@@ -16,7 +16,8 @@ from raysl.config.meanings import Meaning, meanings, method_meanings
 from raysl.config.space import GROUPS, MOST_VALUES
 from raysl.config.stages import TRAINING
 from raysl.data.settings import DataSettings
-from raysl.search.experiment import ExperimentSettings, TrainedStage
+from raysl.search.experiment import ExperimentSettings
+from raysl.search.stage_settings import TrainedStage
 from raysl.settings import members
 
 Schema = dict[str, Any]

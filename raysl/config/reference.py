@@ -20,7 +20,8 @@ from raysl.config.stages import TRAINING
 from raysl.config.table_file import FileSettings
 from raysl.config.type_text import type_text
 from raysl.results.records.stages import Rule
-from raysl.search.experiment import ExperimentSettings, TrainedStage
+from raysl.search.experiment import ExperimentSettings
+from raysl.search.stage_settings import TrainedStage
 from raysl.settings import members
 
 HEAD = """\
@@ -137,8 +138,10 @@ def _linked(where: str, hint: Any) -> str:
 
 
 def _kind(model: type[BaseModel]) -> str:
-    """Return the key that tells a model of a union from the others, with its value."""
-    key = "scheduler" if "scheduler" in model.model_fields else "name"
+    """Return the key that tells a model of a union from the others, with its value if it has one alone."""
+    key = next((key for key in ("scheduler", "name") if key in model.model_fields), None)
+    if key is None:
+        return f"{next(iter(model.model_fields))}: ..."
     return f"{key}: {typing.get_args(model.model_fields[key].annotation)[0]}"
 
 

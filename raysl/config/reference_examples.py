@@ -9,8 +9,10 @@ from raysl.config.table_file import DifferenceSettings, FileSettings, Part, Repo
 from raysl.data.settings import DataSettings, OnePixel
 from raysl.models.settings import ModelSettings, StartWeights
 from raysl.probes.settings import KNN, Clustering, LinearSVM, ProbesSettings
-from raysl.search.experiment import ExperimentSettings, Resources, TrainedStage
+from raysl.search.cross_fit import CrossFit
+from raysl.search.experiment import ExperimentSettings, Resources
 from raysl.search.settings import RaceSettings, SearchSettings
+from raysl.search.stage_settings import TrainedStage
 from raysl.search.vote import Vote
 from raysl.training.settings import (
     LARS,
@@ -126,6 +128,7 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
     },
     RaceSettings: {"error": 0.01, "first": 3},
     Vote: {"vote": ["rankme", "lidar", "ami"]},
+    CrossFit: {"cross_fit": 4},
     Asha: {"scheduler": "asha", "grace": 5, "reduction": 2},
     MedianRule: {"scheduler": "median", "grace": 10, "min_peers": 5},
     FileSettings: {

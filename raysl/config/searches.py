@@ -1,14 +1,17 @@
 """Checks of how a stage is searched."""
 
 import math
+from collections.abc import Callable
 
 from raysl.config.document import ConfigError, Document, Path_, dotted
-from raysl.search.experiment import Stage, StageSettings
+from raysl.search.cross_fit import CrossFit
+from raysl.search.experiment import Stage
 from raysl.search.samplers import SamplerError
 from raysl.search.sampling import rehearse
 from raysl.search.settings import MOST_CONFIGS
 from raysl.search.space import Grid, Space
 from raysl.search.spacing import may_grow
+from raysl.search.stage_settings import StageSettings
 from raysl.search.vote import Vote
 
 
@@ -19,6 +22,7 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
     def where(key: str) -> str:
         return at((*path, "search", key), document)
 
+    _check_cross_fit(settings, where)
     if search.race is not None:
         _check_race(settings, where("race"))
     if search.extend:
@@ -51,6 +55,25 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
             rehearse(search, space, search.objectives or [str(settings.select)])
         except SamplerError as error:
             raise ConfigError(f"{at((*path, 'search', *error.path), document)}: {error.problem}") from None
+
+
+def _check_cross_fit(settings: StageSettings, where: Callable[[str], str]) -> None:
+    """Refuse a search that decides by trials with all labels which others it trains."""
+    rule, search = settings.select, settings.search
+    if not isinstance(rule, CrossFit):
+        return
+    deciding = {
+        "algorithm": (search.algorithm == "optuna", "optuna proposes configs from", "grid or random"),
+        "race": (search.race is not None, "a race drops configs by", "leave race out"),
+        "extend": (search.extend, "a grid grows by", "leave extend out"),
+        "objectives": (bool(search.objectives), "a search weighs", "leave objectives out"),
+    }
+    for key, (is_asked, text, choice) in deciding.items():
+        if is_asked:
+            raise ConfigError(
+                f"{where(key)}: {text} trials with all labels, and select: {{cross_fit: {rule.cross_fit}}} trains "
+                f"these of the selected config alone; {choice}, or another rule"
+            )
 
 
 def _check_race(settings: StageSettings, where: str) -> None:

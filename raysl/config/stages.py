@@ -9,13 +9,16 @@ from raysl.config.searches import at
 from raysl.errors import choices, quoted
 from raysl.results.criteria import CRITERION_NAMES
 from raysl.results.metrics import METRICS
-from raysl.search.experiment import FrozenStage, Stage, StageSettings, TrainedStage
+from raysl.search.experiment import Stage
+from raysl.search.stage_settings import FrozenStage, StageSettings, TrainedStage
 
 # The keys of a stage that only training takes.
 TRAINING = (
     "epochs", "batch_size", "unlabelled_ratio", "steps_per_epoch", "optimizer", "schedule", "precision", "freeze",
     "milestones", "criteria", "search", "stop",
 )  # fmt: skip
+
+CROSS_FITTED_PROBES = ("linear_svm", "knn", "classifier")
 
 
 def settings_kind(values: Mapping[str, Any], path: Path_, document: Document) -> type[StageSettings]:
@@ -50,6 +53,7 @@ def check_rules(stage: Stage, document: Document) -> None:
     _check_pixel_stays(stage, document)
     _check_ratio(stage, document)
     _check_segmentation(stage, document)
+    _check_cross_fit(stage, document)
     if stage.settings.probe == "classifier":
         if "labelled" not in methods.describe(stage.settings.method["name"]).streams:
             where = (*path, "probe")
@@ -61,8 +65,27 @@ def check_rules(stage: Stage, document: Document) -> None:
             where = (*path, "select")
             raise ConfigError(
                 f"{at(where, document)}: {rule} is cross-validated, and this stage's "
-                "classifier has been trained on all labelled training images; train_loss, or probe: linear_svm or knn"
+                "classifier has been trained on all labelled training images; train_loss, probe: linear_svm or knn, or "
+                "{cross_fit: 4}, which trains each config again without a fold of these"
             )
+
+
+def _check_cross_fit(stage: Stage, document: Document) -> None:
+    """Refuse to leave labels out of a training that sees none, and a probe that predicts no class of an image."""
+    if stage.folds is None:
+        return
+    name, path = stage.settings.method["name"], ("stages", stage.name)
+    where = at((*path, "select"), document)
+    if "labelled" not in methods.describe(name).streams:
+        raise ConfigError(
+            f"{where}: {name} sees no labels, so none can be left out of its training; {METRICS[0].probe} is "
+            "cross-validated on the labelled training images as it is"
+        )
+    if stage.settings.probe not in CROSS_FITTED_PROBES:
+        raise ConfigError(
+            f"{at((*path, 'probe'), document)}: {stage.settings.probe!r}: predicts no class of an image that was left "
+            f"out of the training (select); choices: {', '.join(CROSS_FITTED_PROBES)}"
+        )
 
 
 def _check_segmentation(stage: Stage, document: Document) -> None:

@@ -15,8 +15,8 @@ from raysl.console.outcome_text import outcome_text
 from raysl.console.progress import note
 from raysl.console.remaining_time import RemainingTime, duration_text
 from raysl.console.repeated import Repeated
+from raysl.console.trial_places import folds_text, is_sure, places_of, stage_text, trial_text
 from raysl.outgoing.streams import Guarded
-from raysl.results.attack_text import attacked_text
 from raysl.results.records.rows import Status, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord
 from raysl.results.storage.store import Store
@@ -44,7 +44,7 @@ class Display:
         self.console, self.store, self.many = console, store, many
         self.live: Live | None = None
         self.records: Sequence[StageRecord] = ()
-        self.members: dict[str, tuple[StageRecord, Member]] = {}
+        self.members: dict[str, tuple[StageRecord, Member]] = {}  # by trial, also of a fold
         self.rows: dict[str, TrialRow] = {}
         self.running: dict[str, str] = {}
         self.total, self.left = 0, RemainingTime()
@@ -73,7 +73,7 @@ class Display:
     def stages_started(self, records: Sequence[StageRecord], rows: Mapping[str, TrialRow], todo: int) -> None:
         """Stages begin, all at the same time."""
         self.records, self.rows, self.running = records, dict(rows), {}
-        self.members = {member.trial_id: (record, member) for record in records for member in record.members}
+        self.members = places_of(records)
         self.total, self.left, self.note = todo + len(rows), RemainingTime(), ""
         self.configs = {record.stage_id: by_config(record) for record in records} if todo else {}
         self.values = {record.stage_id: {} for record in records}
@@ -126,6 +126,11 @@ class Display:
             texts.append(f"{left} of {len(params)} configs go on to {seeds} seeds")
         for text in texts:
             self.console.print(f"{self._stage(record)}: {text}", markup=False, soft_wrap=True)
+
+    def folds_ended(self, record: StageRecord, config_id: str) -> None:
+        """The config of the highest cross-fitted accuracy is about to be trained with all labels."""
+        text = folds_text(record, self.configs[record.stage_id][config_id], self.rows)
+        self.console.print(f"{self._stage(record)}: {text}", markup=False, soft_wrap=True)
 
     def _forget_dropped(self, record: StageRecord) -> Standing:
         """Compare no more what a stage's race has dropped, and return how it stands."""
@@ -236,12 +241,10 @@ class Display:
         return ", ".join(parts) + self._time_left()
 
     def _time_left(self) -> str:
-        waiting = Counter(
-            record.stage_id
-            for trial_id, (record, _) in list(self.members.items())
-            if trial_id not in self.rows and trial_id not in self.running
-        )
-        waiting[self.records[0].stage_id] += self.total - len(self.members)  # of configs that are not proposed yet
+        left = [i for i in list(self.members) if i not in self.rows and i not in self.running]
+        waiting = Counter(self.members[i][0].stage_id for i in left if is_sure(i, self.members[i][1]))
+        # Of configs that are not proposed yet, and of the one that folds will select.
+        waiting[self.records[0].stage_id] += self.total - len(self.members) + len(left) - waiting.total()
         seconds = self.left.seconds(waiting)
         return "" if seconds is None else f", about {duration_text(seconds)} left"
 
@@ -281,15 +284,13 @@ class Display:
     def _name(self, trial_id: str) -> str:
         record, member = self.members[trial_id]
         stage = f"{self._stage(record)} " if len(self.records) > 1 else ""
-        return f"{stage}{params_text(member.params)} seed={member.seed}"
+        return f"{stage}{trial_text(trial_id, member)}"
 
     def _stage(self, record: StageRecord) -> str:
         """Return the name of a stage; with several experiments, with the experiment and its data."""
         if not self.many:
             return record.stage
-        variant = f", {record.variant}" if record.variant else ""
-        images = f"{record.data['labels']} labels of {record.data['source']}{attacked_text(record.data)}"
-        return f"{record.experiment}/{record.stage} ({images}, {record.model['backbone']}{variant})"
+        return stage_text(record)
 
     def _line(self, text: str) -> None:
         if self.live is None:

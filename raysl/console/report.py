@@ -15,7 +15,7 @@ from raysl.outgoing import presentable
 from raysl.outgoing.harmless import one_line
 from raysl.results.attack_text import attacked_text
 from raysl.results.criteria import CRITERION_NAMES, VOTE, measured_criteria
-from raysl.results.metrics import METRICS, measured
+from raysl.results.metrics import CROSS_FITTED, METRICS, measured
 from raysl.results.records.rows import spec_of
 from raysl.results.short_names import short_names
 from raysl.results.tables.build import Tables
@@ -167,7 +167,8 @@ def _leaderboard(configs: Sequence[Mapping[str, Any]]) -> Rows:
         for name in (metric.probe, metric.test)
         for of in ("mean", "std")
     ]
-    for name in measured_criteria(configs):
+    crossed = [CROSS_FITTED] if any(row[f"{CROSS_FITTED}_mean"] is not None for row in configs) else []
+    for name in (*crossed, *measured_criteria(configs)):
         statistics += [column for column in (f"{name}_mean", f"{name}_std") if column in configs[0]]
     columns = [
         "experiment", "profile", "stage", "backbone",
@@ -206,6 +207,8 @@ def _shorter(row: Mapping[str, Any], ends: Mapping[str, Interval], rule: Rule | 
     for metric in (metric for metric in METRICS if f"{metric.probe}_mean" in row):
         for kind, name in (("probe", metric.probe), ("test", metric.test)):
             cells[f"{kind} {metric.words} %"] = _spread(row, name, "{:.1f}", 100, ends)
+    if f"{CROSS_FITTED}_mean" in row:
+        cells["cross-fitted accuracy %"] = _spread(row, CROSS_FITTED, "{:.1f}", 100, ends)
     if rule is not None and rule.column in (*CRITERION_NAMES, VOTE):
         cells[rule.words.removeprefix("mean ") if rule.column != VOTE else "mean rank"] = _spread(
             row, rule.column, "{:.4g}", 1, ends

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysl.errors import ResultsError, UserError, choices
-from raysl.reports.searched import MEASURES, own_trials
+from raysl.reports.searched import MEASURES, how_to_score, own_trials
 from raysl.reports.stages import Row, Searched, attack, read_stages, source
 from raysl.results.criteria import CRITERION_NAMES
 from raysl.results.records.rows import spec_of
@@ -161,7 +161,7 @@ def _task(name: str, given: Sequence[str], sides: Sequence[Side], column: str | 
 def _how_to_measure(column: str, side: Side) -> str:
     """Return how a column that is missing comes about, with a leading semicolon; empty if nothing gives it."""
     if column.startswith("test_"):
-        return "; `raysl tune --score all` scores every config"
+        return f"; {how_to_score(side.stage)}"
     if column not in CRITERION_NAMES:
         return ""
     if side.stage.method == FROZEN:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from raysl.reports.searched import tied
+from raysl.reports.searched import how_to_score, tied
 from raysl.reports.stages import Row, Searched, attack, params_text, source
 from raysl.results.criteria import asked_for, vote_name
 from raysl.results.schema import nullable
@@ -78,9 +78,7 @@ def obstacle(stage: Searched) -> str | None:
         return "one eligible config, and nothing to choose"
     unscored = {t["config_id"] for t in stage.trials if t["config_id"] in eligible and t[stage.metric.test] is None}
     if unscored:
-        return (
-            f"{len(unscored)} of {len(eligible)} eligible configs are not scored; `raysl tune --score all` scores them"
-        )
+        return f"{len(unscored)} of {len(eligible)} eligible configs are not scored; {how_to_score(stage)}"
     return None
 
 

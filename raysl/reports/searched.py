@@ -9,6 +9,7 @@ from typing import NamedTuple
 from raysl.reports.command import say
 from raysl.reports.stages import Row, Searched, params_text
 from raysl.results.criteria import CRITERIA, VOTE
+from raysl.results.cross_fit import CROSS_FITTED
 from raysl.results.metrics import METRICS
 from raysl.results.short_names import short_names
 from raysl.search.rules import RULES, Rule
@@ -34,6 +35,7 @@ MEASURES: Mapping[str, Measure] = {
     "final_loss": Measure("final training loss"),
     **{metric.probe: Measure(f"probe {metric.words} (%)", 100, highest=True) for metric in METRICS},
     **{metric.test: Measure(f"test {metric.words} (%)", 100, highest=True) for metric in METRICS},
+    CROSS_FITTED: Measure("cross-fitted accuracy (%)", 100, highest=True),
     "seconds": Measure("training time (s)"),
     **{one.name: Measure(one.words, highest=one.highest) for one in CRITERIA},
     VOTE: Measure("mean rank"),
@@ -139,8 +141,18 @@ def unmeasured_reason(stage: Searched, column: str) -> str:
     if not num_lacking:
         return ""
     if column in {metric.test for metric in METRICS}:
-        return f"{num_lacking} of {num_eligible} eligible configs are not scored; `raysl tune --score all` scores them"
+        return f"{num_lacking} of {num_eligible} eligible configs are not scored; {how_to_score(stage)}"
     return f"{num_lacking} of {num_eligible} eligible configs have no {column}"
+
+
+def how_to_score(stage: Searched) -> str:
+    """Return how configs are scored that are not selected."""
+    if any(trial["folds"] for trial in stage.trials):
+        return (
+            f"`raysl tune --score all --set {stage.setting('select')}=train_loss` trains them with all labels and "
+            "scores them; then the search's command again shows it"
+        )
+    return "`raysl tune --score all` scores them"
 
 
 def say_ineligible(stages: Sequence[Searched]) -> None:

@@ -18,7 +18,8 @@ NOTE = "Training time of each trial, by config in the order of the search; bars:
 class Cost:
     """What the trials of a stage took.
 
-    num_trials: that were trained; those that were only measured, with the weights of others, have no time of their own.
+    num_trials: that were trained, of folds too; those that were only measured, with the weights of others, have no time
+        of their own.
     seconds: of training, all trials together.  worker_seconds: the same times the workers of each.
     elapsed: seconds from the start of the first trial to the end of the last.  devices: that trained.
     """
@@ -33,14 +34,17 @@ class Cost:
 def cost(stage: Searched) -> Cost:
     """Return what the ended trials of a stage took."""
     ended = [trial for trial in stage.trials if _is_trained(trial)]
-    times = [(trial["started_at"], trial["finished_at"]) for trial in ended if trial["started_at"]]
+    of_folds = [trial for trial in stage.trials if trial["fold_seconds"]]
+    spent = [(t["seconds"], t["workers"] or 1) for t in ended]
+    spent += [(t["fold_seconds"], t["workers"] or 1) for t in of_folds]
+    times = [(trial["started_at"], trial["finished_at"]) for trial in (*ended, *of_folds) if trial["started_at"]]
     elapsed = max(end for _, end in times) - min(start for start, _ in times) if times else None
     return Cost(
-        num_trials=len(ended),
-        seconds=sum(trial["seconds"] for trial in ended),
-        worker_seconds=sum(trial["seconds"] * (trial["workers"] or 1) for trial in ended),
+        num_trials=len(ended) + sum(len(trial["folds"]) for trial in of_folds),
+        seconds=sum(seconds for seconds, _ in spent),
+        worker_seconds=sum(seconds * workers for seconds, workers in spent),
         elapsed=elapsed.total_seconds() if elapsed else 0.0,
-        devices=tuple(dict.fromkeys(str(trial["device"]) for trial in ended if trial["device"])),
+        devices=tuple(dict.fromkeys(str(trial["device"]) for trial in (*ended, *of_folds) if trial["device"])),
     )
 
 

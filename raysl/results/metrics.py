@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from raysl.results.cross_fit import CROSS_FITTED as CROSS_FITTED
+
 ProbeRule = Literal["probe_accuracy", "probe_mean_iou"]  # `Metric.probe` of each of METRICS
 
 
@@ -34,7 +36,7 @@ class Metric:
 ACCURACY = Metric("accuracy", "accuracy", "a probe on frozen features, cross-validated, or their clustering accuracy")
 MEAN_IOU = Metric("mean_iou", "mean IoU", "the method's own segmentation of images with masks, which it was trained on")
 METRICS = (ACCURACY, MEAN_IOU)
-METRIC_COLUMNS = tuple(name for metric in METRICS for name in (metric.probe, metric.test))
+METRIC_COLUMNS = (*(name for metric in METRICS for name in (metric.probe, metric.test)), CROSS_FITTED)
 
 
 def probe_rules(names: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import get_args
 import pyarrow as pa
 
 from raysl.results.criteria import CRITERIA, VOTE
+from raysl.results.cross_fit import CROSS_FITTED
 from raysl.results.metrics import METRIC_COLUMNS, METRICS, Metric, ProbeRule
 
 VERSION = b"1"
@@ -73,7 +74,7 @@ TRIALS = _schema(
         "status",
         _TEXT,
         "finished, diverged (non-finite loss), collapsed (all embeddings in one point), stopped (early, as hopeless), "
-        "failed, or pending (not ended yet)",
+        "failed, cross_fitted (only its folds were trained: the config is not selected), or pending (not ended yet)",
     ),
     _column("reason", _TEXT, "why the trial did not finish, or was not probed; else empty"),
     nullable("method", _TEXT, "learning method"),
@@ -105,6 +106,14 @@ TRIALS = _schema(
         "random streams that vary over the seeds: `labels x init` (crossed) or `labels > init` (nested); null where "
         "all follow the seed",
     ),
+    nullable(
+        CROSS_FITTED,
+        _REAL,
+        "mean accuracy on the folds of the labelled training images, each of which a trial was trained without",
+        "fraction",
+    ),
+    nullable("folds", pa.list_(_TEXT), "ids of the trials of the folds; null unless the stage's rule is cross-fitted"),
+    nullable("fold_seconds", _REAL, "time spent in training the trials of the folds, all together", "s"),
 )
 
 CURVES = _schema(
@@ -179,7 +188,11 @@ SELECTIONS = _schema(
     _DATA,
     _MODEL,
     _VARIANT,
-    _column("rule", _TEXT, " or ".join(["train_loss", *get_args(ProbeRule), "a criterion or a vote of criteria"])),
+    _column(
+        "rule",
+        _TEXT,
+        " or ".join(["train_loss", *get_args(ProbeRule), "a criterion, a vote of criteria or `cross_fit(FOLDS)`"]),
+    ),
     nullable("config_id", _TEXT, "the chosen config; null where none was eligible"),
     _column("reason", _TEXT, "why the rule chose it, or could not choose"),
     _column("params", _TEXT, "JSON of the chosen config's searched values"),

@@ -8,7 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from raysl.results.criteria import CRITERION_NAMES, voters
+from raysl.results.cross_fit import CROSS_FITTED
 from raysl.results.metrics import METRIC_COLUMNS, as_columns
+from raysl.results.records.fold_rows import cross_fitted
 from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Member, StageRecord
 from raysl.results.tables.build import ConfigSummary
@@ -54,7 +56,7 @@ def _with_ties(
     values = np.full((len(known), len(seeds)), np.nan)
     for place, summary in enumerate(known):
         for member in members[summary.config_id]:
-            values[place, seeds[member.seed]] = _values(rows[member.trial_id], None)[rule.column]
+            values[place, seeds[member.seed]] = _values(member, rows, {})[rule.column]
     tied = {known[place].config_id for place in np.flatnonzero(tie_set(values, rule.highest))}
     return [replace(summary, in_tie_set=summary.config_id in tied) for summary in summaries]
 
@@ -103,7 +105,7 @@ def ended_values(record: StageRecord, rows: Mapping[str, TrialRow]) -> Ended:
     ended: dict[str, dict[int, float | None]] = {member.config_id: {} for member in record.members}
     for member in record.members:
         if (row := rows.get(member.trial_id)) is not None:
-            value = _values(row, None)[rule.column] if row.status == "finished" else None
+            value = _values(member, rows, {})[rule.column] if row.status == "finished" else None
             ended[member.config_id][member.seed] = -value if rule.highest and value is not None else value
     return ended
 
@@ -137,15 +139,14 @@ def _summary(
     rows: Mapping[str, TrialRow],
     scores: Mapping[str, Score],
 ) -> ConfigSummary:
-    troubles = [trouble for member in members if (trouble := _trouble(member, rows.get(member.trial_id)))]
-    finished = [] if troubles else [rows[member.trial_id] for member in members]
-    values = [_values(row, scores.get(row.trial_id)) for row in finished]
+    troubles = [trouble for member in members if (trouble := _trouble(member, rows))]
+    values = [] if troubles else [_values(member, rows, scores) for member in members]
     whole = {name: known for name in _COLUMNS if (known := _known([one[name] for one in values]))}
     return ConfigSummary(
         stage_id=record.stage_id,
         config_id=config_id,
         num_seeds=len(members),
-        num_finished=sum(1 for member in members if _trouble(member, rows.get(member.trial_id)) is None),
+        num_finished=sum(1 for member in members if _trouble(member, rows) is None),
         eligible=not troubles,
         reason="; ".join(troubles),
         means={name: statistics.fmean(values) for name, values in whole.items()},
@@ -153,10 +154,22 @@ def _summary(
     )
 
 
-def _trouble(member: Member, row: TrialRow | None) -> str | None:
-    if row is None:
-        return f"seed {member.seed} is not trained yet"
-    return None if row.status == "finished" else f"seed {member.seed} {row.status} ({row.reason})"
+def _trouble(member: Member, rows: Mapping[str, TrialRow]) -> str | None:
+    """Return why a seed has no value that counts; None if it has.
+
+    A seed of folds needs the trials of all of these.  Its own trial is trained only if its config is selected, and
+    counts if it has ended.
+    """
+    parts = {f"fold {number} of seed {member.seed}": trial_id for number, trial_id in enumerate(member.folds)}
+    if not member.folds or member.trial_id in rows:
+        parts[f"seed {member.seed}"] = member.trial_id
+    for name, trial_id in parts.items():
+        row = rows.get(trial_id)
+        if row is None:
+            return f"{name} is not trained yet"
+        if row.status != "finished":
+            return f"{name} {row.status} ({row.reason})"
+    return None
 
 
 def judged(summary: ConfigSummary, rule: Rule) -> ConfigSummary:
@@ -167,10 +180,19 @@ def judged(summary: ConfigSummary, rule: Rule) -> ConfigSummary:
     return summary
 
 
-def _values(row: TrialRow, score: Score | None) -> dict[str, float | None]:
-    tested = as_columns(score.metrics if score else {}, "test")
-    measured = {name: row.criteria.get(name) for name in CRITERION_NAMES} | as_columns(row.probe, "probe")
-    return {"final_loss": row.final_loss, "seconds": row.seconds} | measured | tested
+def _values(member: Member, rows: Mapping[str, TrialRow], scores: Mapping[str, Score]) -> dict[str, float | None]:
+    """Return a seed's values by column; None where there is none.
+
+    Of a seed of folds, the time is the mean over the trials of these, which every config has.
+    """
+    row, score = rows.get(member.trial_id), scores.get(member.trial_id)
+    found: dict[str, float | None] = dict(as_columns(score.metrics if score else {}, "test"))
+    found |= as_columns(row.probe if row else {}, "probe")
+    found |= {name: row.criteria.get(name) if row else None for name in CRITERION_NAMES}
+    found |= {name: getattr(row, name, None) for name in ("final_loss", "seconds")}
+    if member.folds:
+        found["seconds"] = statistics.fmean(rows[trial_id].seconds for trial_id in member.folds)
+    return found | {CROSS_FITTED: cross_fitted(member, rows)}
 
 
 def _known(values: Sequence[float | None]) -> tuple[float, ...]:

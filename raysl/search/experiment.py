@@ -2,119 +2,33 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Lt, MaxLen, MinLen
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field
 
 from raysl import methods
 from raysl.data.settings import DataSettings
 from raysl.models.settings import ModelSettings
 from raysl.probes.settings import ProbesSettings
-from raysl.results.criteria import CRITERIA, CriterionName, asked_for
-from raysl.results.metrics import ProbeRule, probe_rules
+from raysl.results.criteria import CriterionName, asked_for
+from raysl.results.cross_fit import folds_of
+from raysl.results.metrics import probe_rules
 from raysl.results.records.origins import Origin
 from raysl.results.records.seed_design import Kind, RandomStream, SeedDesign
-from raysl.results.records.stages import AnyRule, Race, Rule, Ties
+from raysl.results.records.stages import AnyRule, Race
 from raysl.search.resources import Resources as Resources
-from raysl.search.settings import MOST_SEEDS, Objective, RaceSettings, SearchSettings
+from raysl.search.settings import MOST_SEEDS, Objective, RaceSettings
 from raysl.search.space import Space, size
-from raysl.search.vote import Vote
-from raysl.settings import EachOnce, Settings
-from raysl.training.settings import Constant, OptimizerSettings, ScheduleSettings, StopSettings
+from raysl.search.stage_settings import FrozenStage, StageSettings
+from raysl.settings import Settings
 
 MOST_TRIALS = 50_000  # of all experiments of a file
 MOST_STAGES = 100
-MOST_MILESTONES = 100
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]  # the range that scikit-learn accepts
 Levels = Annotated[int, Ge(1), Le(MOST_SEEDS)]
-
-
-def _given(search: Any) -> Any:
-    """Let `search: null` remove the search settings of a file."""
-    return {} if search is None else search
-
-
-class StageSettings(Settings):
-    """One config of a stage: all settings of its trials except the seed; and how the stage is searched.
-
-    data: the settings of this stage's data that differ from the experiment's.
-    method: the method's name and its hyperparameters.
-    epochs [epochs]: length of the training.
-    batch_size [images]: images of each stream in a batch, over all workers; a method of labelled and unlabelled images
-        takes this number of each.
-    unlabelled_ratio: unlabelled images of a batch for each labelled one, for a method of both; `batch_size` is then the
-        number of labelled ones.
-    steps_per_epoch [steps]: the number of steps of an epoch, each with a full batch; None is a pass over the images.
-    optimizer: the optimizer's name and its settings.
-    schedule: how the learning rate changes during the training.
-    precision: `bf16` computes under autocast to bfloat16; `tf32` rounds what an NVIDIA GPU multiplies to 10 bits of
-        mantissa, and is `fp32` elsewhere; losses are computed in float32.
-    start_from: an earlier stage; each seed starts from the encoder of the same seed in that stage's selected config.
-    start_epoch [epochs]: the number of epochs of that stage to start after, one of its milestones; None is its last
-        epoch.
-    milestones [epochs]: the numbers of epochs after which the model is kept, for later stages to start from; 0 keeps it
-        as the training begins.
-    freeze: `backbone` trains only the layers after the pooling.
-    probe: how a trial's features are measured, for the selection and on the test set: by a linear SVM, k nearest
-        neighbours or k-means; by the method's own `classifier`, on the test set alone; or by its own `segmentation` of
-        images with masks.
-    select: the rule that chooses the stage's config: the lowest mean final training loss over the seeds, or the highest
-        mean accuracy of the probe on the labelled training images. A stage of method `frozen` has `probe_accuracy`.
-        `rankme`, `lidar`, `alpha_req`, `alignment`, `uniformity` and `ami` compare features of unlabelled images, and
-        need no label; `{vote: [rankme, ami]}` takes the config with the lowest mean rank by several of these.
-    ties: the config that is selected of those whose difference from the best could be noise: the `first` is that of the
-        best value, whatever the noise; `cheapest` takes the least mean training time among all that paired t tests over
-        the seeds cannot tell from the best at 5 % (Holm's correction), and needs two seeds.
-    criteria: of these, those that are measured of each trial even if nothing compares them, for an audit of the rules.
-    search: how configs are found in the space of the searched values; None is a grid.
-    stop: ends hopeless trials early; None trains every trial to its end.
-    """
-
-    data: dict[str, Any] = Field(default_factory=dict)
-    method: dict[str, Any]
-    epochs: Annotated[int, Ge(0), Le(10**6)]
-    batch_size: Annotated[int, Ge(0), Le(10**6)]
-    unlabelled_ratio: Annotated[int, Ge(1), Le(1000)] = 1
-    steps_per_epoch: Annotated[int, Ge(1), Le(10**6)] | None = None
-    optimizer: OptimizerSettings | None
-    schedule: ScheduleSettings = Constant(name="constant")
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    start_from: str | None = None
-    start_epoch: Annotated[int, Ge(0)] | None = None
-    milestones: Annotated[EachOnce[Annotated[int, Ge(0)]], MaxLen(MOST_MILESTONES)] = Field(default_factory=list)
-    freeze: Literal["none", "backbone"] = "none"
-    probe: Literal["linear_svm", "knn", "clustering", "classifier", "segmentation"] = "linear_svm"
-    select: Rule | Vote = "train_loss"
-    ties: Ties = "first"
-    criteria: Annotated[EachOnce[CriterionName], MaxLen(len(CRITERIA))] = Field(default_factory=list)
-    search: Annotated[SearchSettings, BeforeValidator(_given)] = SearchSettings()
-    stop: StopSettings | None = None
-
-
-class TrainedStage(StageSettings):
-    """A config of a stage whose method trains."""
-
-    epochs: Annotated[int, Ge(1), Le(10**6)]
-    batch_size: Annotated[int, Ge(2), Le(10**6)]
-    optimizer: OptimizerSettings
-
-    @model_validator(mode="after")
-    def _warm_up_ends(self) -> Self:
-        if self.schedule.name == "cosine" and self.schedule.warmup >= self.epochs:
-            raise ValueError(f"schedule.warmup: {self.schedule.warmup:g} epochs of warm-up leave none of {self.epochs}")
-        return self
-
-
-class FrozenStage(StageSettings):
-    """A stage whose method trains nothing: it has a start, data and a probe, but no settings of training."""
-
-    epochs: Literal[0] = 0
-    batch_size: Literal[0] = 0
-    optimizer: None = None
-    select: ProbeRule = "probe_accuracy"
 
 
 class ExperimentSettings(Settings):
@@ -200,6 +114,16 @@ class Stage:
         return self.settings.search.race
 
     @property
+    def folds(self) -> int | None:
+        """The folds of a cross-fitted rule, for each of which every config and seed has a trial; None if it is not."""
+        return folds_of(self.select)
+
+    @property
+    def num_trials_of_seed(self) -> int:
+        """The number of its trials with one seed, at most."""
+        return self.num_configs if self.folds is None else self.num_configs * self.folds + 1
+
+    @property
     def objectives(self) -> tuple[AnyRule | Objective, ...]:
         """The objectives of the search; by default the value that `select` compares."""
         return tuple(self.settings.search.objectives) or (self.select,)
@@ -221,9 +145,8 @@ class Stage:
 
     @property
     def select(self) -> AnyRule:
-        """The rule that selects this stage's config; of a vote, its name."""
-        rule = self.settings.select
-        return rule.name if isinstance(rule, Vote) else rule
+        """The name of the rule that selects this stage's config."""
+        return self.settings.rule
 
 
 @dataclass(frozen=True)
@@ -252,20 +175,13 @@ class Experiment:
 
     @property
     def num_trials(self) -> int:
-        """The number of trials of all its stages, at most: configs x seeds."""
-        return sum(stage.num_configs for stage in self.stages) * len(self.seeds)
+        """The number of trials of all its stages, at most: configs x seeds, and those of folds."""
+        return sum(stage.num_trials_of_seed for stage in self.stages) * len(self.seeds)
 
     @property
     def num_epochs(self) -> int:
         """The epochs that all its trials train together, at most."""
-        longest = (
-            stage.num_configs * max(config.settings.epochs for config in stage.extremes)
-            if stage.adaptive
-            else sum(config.settings.epochs for config in stage.configs)
-            for stage in self.stages
-            if stage.trains
-        )
-        return sum(longest) * len(self.seeds)
+        return sum(_num_epochs(stage) for stage in self.stages if stage.trains) * len(self.seeds)
 
     def race_of(self, stage: Stage) -> Race | None:
         """Return how a stage's configs are raced; None if they are not."""
@@ -297,3 +213,12 @@ class Experiment:
         while key and key not in self.places:
             key = key.rpartition(".")[0]
         return self.places[key]
+
+
+def _num_epochs(stage: Stage) -> int:
+    """Return the epochs that the trials of a stage with one seed train together, at most."""
+    longest = max(config.settings.epochs for config in stage.extremes)
+    if stage.adaptive:
+        return stage.num_configs * longest
+    once = sum(config.settings.epochs for config in stage.configs)
+    return once if stage.folds is None else once * stage.folds + longest

@@ -21,6 +21,7 @@ def check(experiment: Experiment, datas: Datas) -> None:
         _check_channels(experiment, stage, datas)
         _check_targets(experiment, stage, data)
         _check_rule(experiment, stage, data)
+        _check_cross_fit(experiment, stage, datas)
         for config in stage.extremes if stage.trains else ():
             _check_batches(experiment, stage, config, data)
 
@@ -32,9 +33,7 @@ def cautions(experiment: Experiment, datas: Datas) -> list[str]:
 
 def _probed_on_trained(experiment: Experiment, stage: Stage, datas: Datas) -> str:
     """Return a caution if a stage's configs are compared on labels that they were trained on, else an empty string."""
-    chain = experiment.chain(stage)
-    sees = [one for one in chain if one.trains and "labelled" in experiment.streams_of(one)]
-    trained = [one.name for one in sees if datas[one.name].digest == datas[stage.name].digest]
+    trained = _trained_on(experiment, stage, datas)
     if not stage.compared_metrics or not trained or not stage.space:
         return ""
     rule = stage.compared_metrics[0]
@@ -42,9 +41,36 @@ def _probed_on_trained(experiment: Experiment, stage: Stage, datas: Datas) -> st
     return (
         f"{experiment.place(key)}: {key}: {rule} is measured on the labelled training images, on which "
         f"{' and '.join(trained)} trained: it comes near 100 % for every config, and where they tie "
-        "nothing is chosen; where the searched keys leave the loss what it is, train_loss compares them; else no rule "
-        "does, and each config is a search of its own"
+        "nothing is chosen; where the searched keys leave the loss what it is, train_loss compares them; "
+        "{cross_fit: 4} compares any, and trains each config 4 times more"
     )
+
+
+def _trained_on(experiment: Experiment, stage: Stage, datas: Datas) -> list[str]:
+    """Return the stages, this one included, that have trained the stage's features on its labelled images."""
+    sees = [one for one in experiment.chain(stage) if one.trains and "labelled" in experiment.streams_of(one)]
+    return [one.name for one in sees if datas[one.name].digest == datas[stage.name].digest]
+
+
+def _check_cross_fit(experiment: Experiment, stage: Stage, datas: Datas) -> None:
+    """Refuse folds of which a class has no image, and start weights that have seen the labels of a fold."""
+    data, folds = datas[stage.name], stage.folds
+    if folds is None:
+        return
+    key = dotted(("stages", stage.name, "select"))
+    where = f"{experiment.place(key)}: {key}"
+    if earlier := [name for name in _trained_on(experiment, stage, datas) if name != stage.name]:
+        raise UserError(
+            f"{where}: {stage.select} leaves labels out of {stage.name}, which starts from a model that {earlier[-1]} "
+            "has trained on all of them; a rule without labels, such as rankme, or train_loss"
+        )
+    each = data.labels // data.num_classes
+    if data.draw == "balanced" and each < folds:
+        fewer = f"at most {each} folds, or " if each > 1 else ""
+        raise UserError(
+            f"{where}: {stage.select}: {data.labels} labels give a class {each} labelled training images, fewer than "
+            f"one for each fold; {fewer}at least {folds * data.num_classes} labels"
+        )
 
 
 def _key_of(stage: Stage, rule: str) -> str:
@@ -143,12 +169,18 @@ def _check_batches(experiment: Experiment, stage: Stage, config: Config, data: T
     if config.settings.steps_per_epoch is not None:
         return  # all batches are full
     covers_unlabelled = "unlabelled" in methods.describe(config.settings.method["name"]).streams
-    images, batch_size = data.unlabelled if covers_unlabelled else data.labels, config.settings.batch_size
-    ratio = config.settings.unlabelled_ratio
-    fewest = images // math.ceil(images / (ratio * batch_size))
-    if math.ceil(fewest / ratio) < 2:
-        key, kind = dotted(("stages", stage.name, "batch_size")), "image" if ratio == 1 else "labelled image"
-        raise UserError(
-            f"{experiment.place(key)}: {key}: {images} images in batches of at most {ratio * batch_size} leave one of "
-            f"a single {kind}; {batch_size + 1} would do"
-        )
+    batch_size, ratio = config.settings.batch_size, config.settings.unlabelled_ratio
+    for images in [data.unlabelled] if covers_unlabelled else _num_labelled(stage, data):
+        fewest = images // math.ceil(images / (ratio * batch_size))
+        if math.ceil(fewest / ratio) < 2:
+            key, kind = dotted(("stages", stage.name, "batch_size")), "image" if ratio == 1 else "labelled image"
+            raise UserError(
+                f"{experiment.place(key)}: {key}: {images} images in batches of at most {ratio * batch_size} leave one "
+                f"of a single {kind}; {batch_size + 1} would do"
+            )
+
+
+def _num_labelled(stage: Stage, data: TrialData) -> list[int]:
+    """Return how many labelled images a stage's trials may train on: all, or those without a fold."""
+    parts = {len(range(number, data.labels, stage.folds)) for number in range(stage.folds)} if stage.folds else set()
+    return [data.labels, *(data.labels - part for part in sorted(parts))]

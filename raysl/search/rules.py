@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from raysl.results.criteria import CRITERIA, VOTE, voters
+from raysl.results.cross_fit import CROSS_FITTED, folds_of
 from raysl.results.metrics import METRICS
 from raysl.search.vote import mean_ranks
 
@@ -24,9 +25,14 @@ class Rule(NamedTuple):
 
 
 class _Rules(dict[str, Rule]):
-    """Rules by name; that of a vote is made from its name."""
+    """Rules by name; those of a vote and of cross-fitted accuracy are made from their names."""
 
     def __missing__(self, name: str) -> Rule:
+        if folds := folds_of(name):
+            words = f"mean cross-fitted accuracy ({folds} folds)"
+            return Rule(
+                CROSS_FITTED, words, highest=True, lacking="the model of a fold was gone before it was measured"
+            )
         if not (names := voters(name)):
             raise KeyError(name)
         return Rule(VOTE, f"mean rank by {', '.join(names[:-1])} and {names[-1]}", highest=False, lacking=UNMEASURED)

@@ -64,7 +64,8 @@ def _taken(record: StageRecord, ranking: Sequence[ConfigSummary]) -> ConfigSumma
 
 def _compared(record: StageRecord, eligible: Sequence[ConfigSummary], rows: Mapping[str, TrialRow]) -> list[TrialRow]:
     configs = {summary.config_id for summary in eligible}
-    return [rows[member.trial_id] for member in record.members if member.config_id in configs]
+    members = [member for member in record.members if member.config_id in configs]
+    return [rows[trial_id] for member in members for trial_id in member.folds or [member.trial_id]]
 
 
 def _reason(rule: Rule, ranking: Sequence[ConfigSummary], params: Mapping[str, Mapping[str, object]]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from raysl.results.records.rows import read_row, read_rows, read_scores, write_row_copies
-from raysl.results.records.stages import read_selections, read_stages
+from raysl.results.records.stages import read_selections, read_stages, trial_ids
 from raysl.results.schema import CURVES
 from raysl.results.storage.store import Store
 from raysl.results.tables.build import Tables, build, publish
@@ -28,7 +28,7 @@ def summarise_store(store: Store, *, curves: bool = True) -> Tables:
     if last is not None and known == made and not curves:
         return last
     stages = read_stages(store)
-    ids = {member.trial_id for stage in stages for member in stage.members}
+    ids = trial_ids(stages)
     rows, scores = read_rows(store, ids), read_scores(store, ids)
     configs = [summary for stage in stages for summary in summarise(stage, rows, scores)]
     tables = build(stages, rows, scores, configs, read_selections(store), curves=curves)

@@ -10,9 +10,10 @@ from typing import Any
 from raysl.data.settings import TrialData
 from raysl.results.criteria import CriterionName
 from raysl.results.records.stages import Member, StageRecord
-from raysl.search.experiment import Config, Experiment, Stage, StageSettings
+from raysl.search.experiment import Config, Experiment, Stage
+from raysl.search.stage_settings import StageSettings
 from raysl.training.settings import StopSettings
-from raysl.training.spec import IDENTITY_VERSION, TrialSpec, identity_of
+from raysl.training.spec import IDENTITY_VERSION, Fold, TrialSpec, identity_of
 
 Datas = Mapping[str, TrialData]  # the data of each stage, by the stage's name
 
@@ -78,6 +79,23 @@ def expand(
             spec = _spec(experiment, config, seen, seed, starts.get(seed), ends)
             trials.append(trial(name, config.params, spec))
     return tuple(trials)
+
+
+def of_folds(trial: Trial, folds: int | None) -> tuple[Trial, ...]:
+    """Return the trials of a trial's folds: each is trained without one fold, and measured on it alone.
+
+    folds: how many there are; None if the stage's rule is not cross-fitted, so that there is none.
+    """
+    if folds is None:
+        return ()
+    specs = (trial.spec.model_copy(update={"fold": Fold(number=number, of=folds)}) for number in range(folds))
+    return tuple(replace(trial, spec=spec, milestones=(), needs_probe=True, criteria=()) for spec in specs)
+
+
+def every_trial(experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> tuple[Trial, ...]:
+    """Return all trials that a stage may train, as far as they are known before it: those of `expand`, after folds."""
+    whole = expand(experiment, stage, datas, starts)
+    return (*(one for trial in whole for one in of_folds(trial, stage.folds)), *whole)
 
 
 def stage_data(experiment: Experiment, stage: Stage, datas: Datas) -> TrialData:
@@ -159,7 +177,7 @@ def stage_record(
         order=[other.name for other in experiment.stages].index(stage.name),
         data=stage_data(experiment, stage, datas).model_dump(mode="json"),
         searched=tuple(stage.space),
-        members=tuple(map(member, trials)),
+        members=tuple(member(trial, stage.folds) for trial in trials),
         created_at=created_at,
         model=experiment.model.model_dump(mode="json", exclude_none=True),
         variant=experiment.variant_of(stage),
@@ -171,13 +189,18 @@ def stage_record(
 
 
 def with_cohorts(trials: Iterable[Trial], stage_id: str) -> tuple[Trial, ...]:
-    """Return trials in which those with early stopping have the name of their cohort: stage and seed."""
-    return tuple(replace(trial, cohort=f"{stage_id}-{trial.spec.seed}") if trial.stop else trial for trial in trials)
+    """Return trials in which those with early stopping have the name of their cohort: stage, seed and fold."""
+    return tuple(replace(trial, cohort=_cohort(trial.spec, stage_id)) if trial.stop else trial for trial in trials)
 
 
-def member(trial: Trial) -> Member:
-    """Return a trial's entry in the record of its stage."""
-    return Member(trial.spec.id, trial.config_id, trial.spec.seed, dict(trial.params))
+def _cohort(spec: TrialSpec, stage_id: str) -> str:
+    return f"{stage_id}-{spec.seed}" if spec.fold is None else f"{stage_id}-{spec.seed}-{spec.fold.number}"
+
+
+def member(trial: Trial, folds: int | None = None) -> Member:
+    """Return a trial's entry in the record of its stage, with the trials of its folds."""
+    own = tuple(one.spec.id for one in of_folds(trial, folds))
+    return Member(trial.spec.id, trial.config_id, trial.spec.seed, dict(trial.params), own)
 
 
 def _said(settings: StageSettings) -> dict[str, Any]:

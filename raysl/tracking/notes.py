@@ -5,6 +5,7 @@ from typing import Any
 
 from raysl.outgoing.harmless import one_line
 from raysl.results.criteria import CRITERIA, VOTE
+from raysl.results.cross_fit import CROSS_FITTED
 from raysl.results.metrics import METRICS
 from raysl.tracking.intervals import are_independent, interval_text
 
@@ -12,6 +13,7 @@ _VALUES: dict[str, str] = {
     "final_loss": "final loss",
     **{metric.probe: f"probe {metric.words}" for metric in METRICS},
     **{metric.test: f"test {metric.words}" for metric in METRICS},
+    CROSS_FITTED: "cross-fitted accuracy",
     **{one.name: one.words for one in CRITERIA},
     VOTE: "mean rank",
 }

@@ -21,7 +21,7 @@ from raysl.tracking.values import finite, text
 
 Record = dict[str, Any]
 
-_STATUSES = {"finished": "FINISHED", "stopped": "KILLED"}  # any other is FAILED
+_STATUSES = {"finished": "FINISHED", "cross_fitted": "FINISHED", "stopped": "KILLED"}  # any other is FAILED
 _MAX_NAME, _MAX_PARAM, _MAX_TAG, _MAX_DIGEST = 250, 6000, 8000, 36  # characters that MLflow takes
 _NOTE = "mlflow.note.content"
 _TELLING = ("raysl.source", "raysl.labels", "raysl.backbone", "raysl.attack", "raysl.variant")
@@ -155,7 +155,7 @@ class _Stage:
         status = _STATUSES.get(trial["status"], "FAILED")
         parent, run_id = f"{self._id}:{trial['config_id']}", f"{self._id}:{trial['trial_id']}"
         name, params = trial_name(config, trial["seed"]), self._params[trial["trial_id"]]
-        note = "" if trial["status"] == "finished" else f"{trial['status']}: {trial['reason']}"
+        note = "" if _STATUSES.get(trial["status"]) == "FINISHED" else f"{trial['status']}: {trial['reason']}"
         return self._facts("trial", [trial], run_id, parent, name, status, tags, metrics, params, note)
 
     def _facts(

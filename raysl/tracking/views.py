@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from raysl.results.criteria import CRITERIA, CRITERION_NAMES, VOTE, voters
+from raysl.results.cross_fit import CROSS_FITTED, folds_of
 from raysl.results.metrics import METRIC_COLUMNS, METRICS
 from raysl.tracking.curves import ABOVE, BELOW, TOTAL
 from raysl.tracking.facts import LABEL, RunFacts
@@ -111,6 +112,8 @@ def _stage_views(folder_id: str, stage: RunFacts, num_configs: int, name: str) -
 
 def _ranked(rule: str) -> tuple[str, bool]:
     """Return the metric of configs that a stage's rule compares, and whether lower is better."""
+    if folds_of(rule):
+        return f"final/{CROSS_FITTED}_mean", False
     return (f"criteria/{VOTE}_mean", True) if voters(rule) else _RANKED.get(rule, _RANKED["train_loss"])
 
 

@@ -26,15 +26,19 @@ class Classification:
 
         Weights may diverge in the last step, after the last loss was computed.  There is no accuracy for the probe
         `classifier`, which has been trained on all of D_l, nor if a class has too few images for a cross-validation.
+        Of a trial without a fold of D_l, the accuracy is that on the images of the fold.
         """
         images, labels = feed.probe_images()
         spec = feed.spec
         if spec.probe == "classifier":
             whole = np.isfinite(logits(method, images[:FEATURE_BATCH], feed.normalise)).all()
-            return (None if whole else Ending("diverged", "non-finite logits after the last step")), {}
+            ending = None if whole else Ending("diverged", "non-finite logits after the last step")
+            return ending, {} if ending or spec.fold is None else _on_fold(method, feed)
         features = extract_features(method.evaluation().encoder, images, feed.normalise)
         if not np.isfinite(features).all():
             return Ending("diverged", "non-finite features after the last step"), {}
+        if spec.fold is not None:
+            return None, _on_fold(method, feed)
         found = training_accuracy(features, labels, spec.probes.used, spec.stream_seed("split"))
         return None, {} if found is None else {ACCURACY.name: found}
 
@@ -53,10 +57,17 @@ class Classification:
         )
 
 
+def _on_fold(method: Method, feed: Feed) -> Mapping[str, float]:
+    """Return the accuracy on the fold of D_l that was left out."""
+    images, labels = feed.held_out_images()
+    features = extract_features(method.evaluation().encoder, images, feed.normalise)
+    return {ACCURACY.name: accuracy(_predicted(method, feed, images, (features, labels)), labels)}
+
+
 def _predicted(
     method: Method, feed: Feed, test_images: np.ndarray, test: tuple[np.ndarray, np.ndarray]
 ) -> NDArray[np.int64]:
-    """Return the classes that the probe predicts for test images; test: their features and labels."""
+    """Return the classes that the probe predicts for images that it has not seen; test: their features and labels."""
     if feed.spec.probe == "classifier":
         return np.asarray(logits(method, test_images, feed.normalise).argmax(axis=1), np.int64)
     images, labels = feed.probe_images()

@@ -11,7 +11,7 @@ from raysl.data.augment.attack import attack_of
 from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw, identity
 from raysl.data.sampling.batches import Batch, epoch_batches, num_steps
-from raysl.data.sampling.subsets import labelled_subset, unlabelled_subset
+from raysl.data.sampling.subsets import fold_numbers, labelled_subset, unlabelled_subset
 from raysl.data.storage.decoded_cache import TrainArrays, load
 from raysl.methods._method import View, ViewSpec
 from raysl.training.spec import TrialSpec
@@ -55,6 +55,8 @@ class Feed:
     """One trial's labelled and unlabelled images, drawn with its seeds.
 
     D_l depends on the seed of its stream alone, so every method sees the same one, attacked or not.
+    held_out: places of the images of D_l that the trial's fold leaves out of `labelled`; none without a fold. Among the
+        unlabelled images they are where they would be without it.
     arrays: images to use instead of those of the trial's data.
     pooled: pooled features of D_l under a frozen backbone, float [N, width] on the device; once they are set, views are
         taken from them instead of from images.
@@ -78,6 +80,7 @@ class Feed:
             spec.data.num_classes,
             shown,
         )
+        self.labelled, self.held_out = self._split()
         self.unlabelled = unlabelled_subset(
             len(self.arrays.unlabelled), spec.data.unlabelled, spec.stream_seed("split")
         )
@@ -90,6 +93,14 @@ class Feed:
         )
         self.streams = {view.stream for view in views.values()}
         self.pooled: Tensor | None = None
+
+    def _split(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the places of the labelled images that are kept, and of those of the trial's fold."""
+        fold = self.spec.fold
+        if fold is None:
+            return self.labelled, self.labelled[:0]
+        numbers = fold_numbers(self.arrays.labels[self.labelled], fold.of, self.spec.stream_seed("labels"))
+        return self.labelled[numbers != fold.number], self.labelled[numbers == fold.number]
 
     @property
     def shows_labelled_images_alone(self) -> bool:
@@ -106,6 +117,10 @@ class Feed:
         if attack is None or attack.probe == "attacked":
             return self.labelled_images()
         return self.arrays.images[self.labelled], self.arrays.labels[self.labelled]
+
+    def held_out_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images of the trial's fold, never attacked: uint8 [N, H, W, C] and labels int64 [N]."""
+        return self.arrays.images[self.held_out], self.arrays.labels[self.held_out]
 
     @property
     def steps(self) -> int:

@@ -24,6 +24,7 @@ def score_trial(spec: TrialSpec, store: Store, execution: Execution, *, keep_fea
     keep_features: also write the test features, and the class that the probe predicts for each image; of images with
         masks, some of those with the predicted masks.
     """
+    assert spec.fold is None, "a trial without a fold is only compared"
     device = prepare_process(spec, execution)
     method = trained_method(spec, store).to(device)
     result = task_of(spec).test(method, Feed(spec, method.views(), device))

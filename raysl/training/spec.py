@@ -42,6 +42,16 @@ def identity_of(method: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+class Fold(Settings):
+    """A fold of the labelled images of a trial's seed, whose labels the trial is trained without.
+
+    number: from 0.  of: the number of folds.
+    """
+
+    number: Annotated[int, Ge(0)]
+    of: Annotated[int, Ge(2)]
+
+
 class TrialSpec(Settings):
     """One training run: a config of a stage and a seed.
 
@@ -56,6 +66,7 @@ class TrialSpec(Settings):
     freeze: `backbone` trains only the layers after the pooling.
     streams: seeds of named streams that do not follow `seed`; `labels` follows `split`, unless it is named.
     probes: the settings of its probe; those of the linear SVM are always included.
+    fold: the labelled images that training leaves out; None if it has all of them.
     """
 
     data: TrialData
@@ -75,6 +86,7 @@ class TrialSpec(Settings):
     seed: Annotated[int, Ge(0)]
     streams: dict[RandomStream, Annotated[int, Ge(0)]] = Field(default_factory=dict)
     probes: ProbesSettings
+    fold: Fold | None = None
 
     @cached_property
     def id(self) -> str:

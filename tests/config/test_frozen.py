@@ -7,8 +7,8 @@ import pytest
 from raysl.config import load
 from raysl.config.document import ConfigError
 from raysl.config.paper_table import load_tables
-from raysl.search.experiment import FrozenStage
 from raysl.search.space import Grid
+from raysl.search.stage_settings import FrozenStage
 
 EXPERIMENT = """\
 name: example

@@ -11,8 +11,8 @@ from raysl.config import load
 from raysl.config.document import ConfigError, read_document
 from raysl.errors import UserError
 from raysl.probes.settings import LinearSVM
-from raysl.search.experiment import StageSettings
 from raysl.search.space import Grid
+from raysl.search.stage_settings import StageSettings
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 

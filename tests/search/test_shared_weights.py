@@ -40,6 +40,7 @@ DECIDING: dict[str, Any] = {
     "start": "f" * 16,
     "start_epoch": 1,
     "freeze": "backbone",
+    "fold": {"number": 1, "of": 4},
     "seed": 7,
     "streams": {"split": 3},
 }

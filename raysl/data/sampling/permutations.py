@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     ATTACKED_PIXELS = 6
     ATTACK_COLOURS = 7
     CRITERIA = 8
+    FOLDS = 9
 
 
 def permutations(times: int, total: int, seed: int, purpose: Purpose, epoch: int = 0) -> Indices:

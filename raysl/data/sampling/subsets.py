@@ -41,6 +41,18 @@ def labelled_subset(
     return np.sort(_first_of_each(labels, order, quotas))
 
 
+def fold_numbers(labels: Indices, folds: int, seed: int) -> Indices:
+    """Return the fold of each image, from 0 to `folds` - 1, int64 [N].
+
+    Folds are stratified: the counts of a class in two folds differ by at most one, and so do the sizes of two folds.
+    labels: int64 [N].
+    """
+    order = permutation(len(labels), seed, Purpose.FOLDS)
+    numbers = np.empty(len(labels), np.int64)
+    numbers[order[np.argsort(labels[order], kind="stable")]] = np.arange(len(labels)) % folds
+    return numbers
+
+
 def unlabelled_subset(total: int, count: int, seed: int) -> Indices:
     """Return the sorted indices of the D_u in use, int64 [count]."""
     return np.sort(permutation(total, seed, Purpose.UNLABELLED_SUBSET)[:count])

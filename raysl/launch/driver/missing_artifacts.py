@@ -55,12 +55,12 @@ def missing_artifacts(
 ) -> MissingArtifacts:
     """Return the scores, features and models that stages lack.
 
-    rows: of their trials.  score_all: whether trials that are not selected are scored too.
+    rows: of their trials.  score_all: whether trials that are not selected are scored too; those of folds never are.
     """
     found = MissingArtifacts(store)
     selected = {trial_id for _, selection in chosen for trial_id in selection.trial_ids}
     for step, selection in chosen:
-        wanted = (t for t in step.trials if score_all or t.spec.id in selection.trial_ids)
+        wanted = (t for t in step.trials if t.spec.id in selection.trial_ids or (score_all and t.spec.fold is None))
         finished = {t.spec.id: t for t in wanted if t.spec.id in rows and rows[t.spec.id].status == "finished"}
         scores = read_scores(store, finished)
         starts = step.start_epochs()

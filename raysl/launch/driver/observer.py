@@ -68,6 +68,13 @@ class Observer(TrialObserver, Protocol):
         """
         return
 
+    def folds_ended(self, record: StageRecord, config_id: str) -> None:
+        """A config of the highest cross-fitted accuracy is about to be trained with all labels.
+
+        Called again if a trial of such a config ends badly, and another config takes its place.
+        """
+        return
+
     def other_code(self, found: OtherCode, again: bool) -> None:
         """Trials were made by other code than the code that runs; again: whether they are about to be trained again."""
         return

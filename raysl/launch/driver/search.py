@@ -18,7 +18,7 @@ from raysl.search.experiment import Experiment, Stage
 from raysl.search.selection import select
 from raysl.search.stage_starts import selected_starts
 from raysl.search.summary import publish_store
-from raysl.search.trials import Datas, Trial, expand
+from raysl.search.trials import Datas, Trial, every_trial
 
 TABLES = "tables"  # the claim to publish the tables
 FILLED = 8  # experiments are searched together until their trials fill the cluster this many times
@@ -85,7 +85,7 @@ class Search:
         for index, depth in self._to_come:
             if (index, depth) not in self._weights_ids:
                 experiment, datas = self.experiments[index]
-                trials = expand(experiment, experiment.stages[depth], datas, {})
+                trials = every_trial(experiment, experiment.stages[depth], datas, {})
                 self._weights_ids[index, depth] = {self.session.weights.id_of(trial.spec) for trial in trials}
             found |= self._weights_ids[index, depth]
         return found

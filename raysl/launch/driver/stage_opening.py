@@ -11,12 +11,14 @@ from raysl.launch.driver.trial_queue import done_rows
 from raysl.results.records.rows import read_rows
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.code import other_code
+from raysl.search.cross_fitted import CrossFittedSearch
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.extended import ExtendedSearch
 from raysl.search.raced import RacedSearch
 from raysl.search.raced_proposals import RacedProposals
 from raysl.search.trials import Datas, Trial, expand, stage_id, stage_record, with_cohorts
 
+Replayed = RacedSearch | RacedProposals | CrossFittedSearch  # rows alone decide which trials they have
 ADAPTIVE = "adaptive"  # the claim to propose configs
 
 
@@ -26,7 +28,7 @@ class StageOpening:
     def __init__(self, session: Session) -> None:
         self.session, self.store = session, session.store
         self._adaptive: dict[str, AdaptiveSearch] = {}  # by stage id
-        self._races: dict[str, RacedSearch] = {}  # by stage id
+        self._replayed: dict[str, Replayed] = {}  # by stage id
         self._extended_searches: dict[str, ExtendedSearch] = {}  # by stage id
         self._token: int | None = None  # the fencing token of the claim to propose configs, once there is one
         self._of_other_code: set[str] = set()  # trials that were reported
@@ -39,12 +41,15 @@ class StageOpening:
                 self._adaptive[name] = yield from self._adaptive_search(experiment, stage, datas, starts)
             search = self._adaptive[name]
             if isinstance(search, RacedProposals):
-                return self._decided(experiment, stage, datas, search)
+                return self._replay(search, experiment, stage, datas)
             proposed = search.known
             self._check_code(proposed)
             return StageRun(experiment, datas, stage, (), search.record, done_rows(self.store, proposed), search)
         if stage.race is not None:
-            return self._race(experiment, stage, datas, starts)
+            return self._replay(RacedSearch(experiment, stage, datas, starts, time.time()), experiment, stage, datas)
+        if stage.folds is not None:
+            cross_fitted = CrossFittedSearch(experiment, stage, datas, starts, time.time())
+            return self._replay(cross_fitted, experiment, stage, datas)
         if stage.settings.search.extend:
             return self._extended(experiment, stage, datas, starts)
         expanded = expand(experiment, stage, datas, starts)
@@ -53,21 +58,16 @@ class StageOpening:
         self._check_code(trials)
         return StageRun(experiment, datas, stage, trials, record, done_rows(self.store, trials))
 
-    def _race(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> StageRun:
-        race = RacedSearch(experiment, stage, datas, starts, time.time())
-        return self._decided(experiment, stage, datas, self._races.setdefault(race.record.stage_id, race))
-
-    def _decided(
-        self, experiment: Experiment, stage: Stage, datas: Datas, race: RacedSearch | RacedProposals
-    ) -> StageRun:
-        """Return a raced stage with what the rows that are there decide."""
-        race.replay(done_rows(self.store, race.every))
-        self._check_code(race.known)
-        rows = done_rows(self.store, race.every)  # without trials that were set aside
-        race.replay(rows)
-        known = {trial.spec.id for trial in race.known}
-        of_race = {trial_id: row for trial_id, row in rows.items() if trial_id in known}
-        return StageRun(experiment, datas, stage, (), race.record, of_race, race)
+    def _replay(self, search: Replayed, experiment: Experiment, stage: Stage, datas: Datas) -> StageRun:
+        """Return a stage with what the rows that are there decide."""
+        search = self._replayed.setdefault(search.record.stage_id, search)
+        search.replay(done_rows(self.store, search.every))
+        self._check_code(search.known)
+        rows = done_rows(self.store, search.every)  # without trials that were set aside
+        search.replay(rows)
+        known = {trial.spec.id for trial in search.known}
+        asked = {trial_id: row for trial_id, row in rows.items() if trial_id in known}
+        return StageRun(experiment, datas, stage, (), search.record, asked, search)
 
     def _extended(self, experiment: Experiment, stage: Stage, datas: Datas, starts: Mapping[int, str]) -> StageRun:
         search = ExtendedSearch(experiment, stage, datas, starts, time.time())

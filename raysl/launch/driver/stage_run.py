@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from raysl.results.records.rows import TrialRow
 from raysl.results.records.stages import StageRecord
 from raysl.search.adaptive import AdaptiveSearch
+from raysl.search.cross_fitted import CrossFittedSearch
 from raysl.search.experiment import Experiment, Stage
 from raysl.search.extended import ExtendedSearch
 from raysl.search.raced import RacedSearch
@@ -13,7 +14,7 @@ from raysl.search.raced_proposals import RacedProposals
 from raysl.search.trials import Datas, Trial
 
 # Proposes a stage's trials from the rows of earlier ones.
-StageSearch = AdaptiveSearch | RacedProposals | RacedSearch | ExtendedSearch
+StageSearch = AdaptiveSearch | RacedProposals | RacedSearch | ExtendedSearch | CrossFittedSearch
 
 
 @dataclass

@@ -8,6 +8,7 @@ from raysl.launch.driver.throttled_records import ThrottledRecords
 from raysl.launch.driver.train_source import TrainSource
 from raysl.launch.driver.trial_queue import TrialQueue, united
 from raysl.results.records.rows import TrialRow
+from raysl.search.cross_fitted import CrossFittedSearch
 from raysl.search.experiment import Experiment, Resources
 from raysl.search.extended import ExtendedSearch
 from raysl.search.raced import RacedSearch
@@ -73,6 +74,8 @@ class StageTraining:
                 self.session.observer.config_proposed(search.record)
         elif isinstance(search, ExtendedSearch):
             self.session.observer.grid_extended(search.record, search.news)
+        elif isinstance(search, CrossFittedSearch):
+            self.session.observer.folds_ended(search.record, str(search.best))
         else:
             self.session.observer.config_proposed(search.record)
         self.session.changed()

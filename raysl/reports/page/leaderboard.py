@@ -7,6 +7,7 @@ from raysl.reports.page.numbers import plain_spread, spread
 from raysl.reports.searched import MEASURES, best, ranking, tied
 from raysl.reports.stages import Row, Searched, params_text
 from raysl.results.criteria import CRITERION_NAMES, VOTE
+from raysl.results.cross_fit import CROSS_FITTED
 from raysl.results.metrics import METRICS
 from raysl.results.tie_text import tie_text
 
@@ -14,7 +15,7 @@ MOST_SHOWN = 12  # configs that are not folded away
 HEADS = {"final_loss": "final loss"} | {
     f"{kind}_{metric.name}": f"{kind} {metric.words} %" for metric in METRICS for kind in ("probe", "test")
 }
-HEADS |= {name: MEASURES[name].words for name in (*CRITERION_NAMES, VOTE)}
+HEADS |= {name: MEASURES[name].words for name in (CROSS_FITTED, *CRITERION_NAMES, VOTE)}
 
 
 def row_id(stage: Searched, config_id: str) -> str:

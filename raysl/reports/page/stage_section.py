@@ -23,7 +23,7 @@ from raysl.results.storage.file_systems import without_keys
 
 SIZE = figures.Layout(width=3.7, font_size=8.5, has_notes=False)  # of a figure that a narrow screen shows whole
 SEARCH = ("history", "parallel", "contour", "importance", "pareto")
-UNTRAINED = ("finished", "pending")
+UNTRAINED = ("finished", "cross_fitted", "pending")
 
 
 def stage_section(

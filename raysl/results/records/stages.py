@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, TypeAdapter
 
 from raysl.results.criteria import CriterionName, VoteName
+from raysl.results.cross_fit import CrossFitName
 from raysl.results.metrics import ProbeRule
 from raysl.results.records.json_records import read_record, write_record
 from raysl.results.records.record_cache import RecordType, read_all
@@ -16,7 +17,7 @@ from raysl.results.records.seed_design import SeedDesign
 from raysl.results.storage.store import Store
 
 Rule = Literal["train_loss", ProbeRule, CriterionName]
-AnyRule = Rule | VoteName
+AnyRule = Rule | VoteName | CrossFitName
 Ties = Literal["first", "cheapest"]
 Value = float | int | str | bool
 LARGEST = 2**63  # of whole numbers in a table
@@ -28,12 +29,15 @@ class Member:
     """A trial's place in a stage.
 
     params: the values of the searched keys.
+    folds: ids of the trials that are each trained without one fold of the labelled images; none unless the stage's rule
+        is cross-fitted.
     """
 
     trial_id: str
     config_id: str
     seed: int
     params: dict[str, Value]
+    folds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,11 @@ def _coherent(stage: StageRecord) -> StageRecord:
         if any(not -LARGEST <= number < LARGEST for number in (member.seed, *numbers)):
             raise ValueError(f"trial {member.trial_id} has a number that no table holds")
     return stage
+
+
+def trial_ids(stages: Iterable[StageRecord]) -> set[str]:
+    """Return the ids of all trials of stages, those of folds included."""
+    return {trial_id for stage in stages for one in stage.members for trial_id in (one.trial_id, *one.folds)}
 
 
 def _timed(selection: SelectionRecord) -> SelectionRecord:

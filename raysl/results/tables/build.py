@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 from raysl.errors import ResultsError
 from raysl.results import schema
 from raysl.results.criteria import CRITERION_NAMES
+from raysl.results.cross_fit import CROSS_FITTED
 from raysl.results.metrics import as_columns
+from raysl.results.records.fold_rows import cross_fitted, fold_seconds, in_place_of_trial
 from raysl.results.records.rows import Score, TrialRow
 from raysl.results.records.stages import Member, SelectionRecord, StageRecord, Value, current_ids, data_text, model_text
 from raysl.results.storage.checksums import DAMAGE, arrow_file, digest_of_pieces, read_arrow_file
@@ -163,16 +165,20 @@ def _trials(
 ) -> Iterator[dict[str, Any]]:
     for member in _ordered(stage):
         row, score = rows.get(member.trial_id), scores.get(member.trial_id)
-        facts = {name: getattr(row, name) for name in _ROW_COLUMNS} if row else {"status": "pending", "reason": ""}
+        facts: dict[str, Any] = {"status": "pending", "reason": ""} | in_place_of_trial(member, rows)
         if row:
+            facts = {name: getattr(row, name) for name in _ROW_COLUMNS}
             facts |= as_columns(row.probe, "probe") | {name: row.criteria.get(name) for name in CRITERION_NAMES}
-            facts |= {"started_at": _microseconds(row.started_at), "finished_at": _microseconds(row.finished_at)}
+        facts |= {name: _microseconds(facts[name]) for name in ("started_at", "finished_at") if name in facts}
         yield facts | {
             "config_id": member.config_id,
             "trial_id": member.trial_id,
             "seed": member.seed,
             "seed_design": None if stage.design is None else str(stage.design),
             **as_columns(score.metrics if score else {}, "test"),
+            CROSS_FITTED: cross_fitted(member, rows),
+            "folds": member.folds or None,
+            "fold_seconds": fold_seconds(member, rows),
             "selected": member.config_id == selected,
         }
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from raysl.data.sampling.subsets import assign_splits, labelled_subset, train_split, unlabelled_subset
+from raysl.data.sampling.subsets import assign_splits, fold_numbers, labelled_subset, train_split, unlabelled_subset
 from raysl.data.storage.parquet import TEST, TRAIN, UNLABELLED
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 60)).astype(np.int64)
@@ -134,3 +134,22 @@ def test_draws_of_masks_differ_by_seed_and_a_class_that_no_mask_shows_is_passed_
     without[41, 8] = False
     subset = labelled_subset(np.zeros(60, np.int64), 9, "balanced", 0, 9, without)
     assert without[subset].any(axis=0).tolist() == [True] * 8 + [False]
+
+
+@pytest.mark.parametrize(("num_images", "folds"), [(40, 4), (43, 4), (57, 3), (20, 2), (40, 5)])
+def test_folds_are_stratified_and_of_one_size(num_images: int, folds: int) -> None:
+    labels = LABELS[labelled_subset(LABELS, num_images, "balanced", 2, 10)]
+    numbers = fold_numbers(labels, folds, seed=1)
+    sizes = np.bincount(numbers, minlength=folds)
+    assert len(sizes) == folds
+    assert sizes.sum() == num_images
+    assert sizes.max() - sizes.min() <= 1
+    for own in (np.bincount(numbers[labels == label], minlength=folds) for label in range(10)):
+        assert own.max() - own.min() <= 1
+
+
+def test_folds_follow_the_seed_alone() -> None:
+    labels = LABELS[labelled_subset(LABELS, 60, "balanced", 2, 10)]
+    numbers = fold_numbers(labels, 4, seed=1)
+    np.testing.assert_array_equal(numbers, fold_numbers(labels.copy(), 4, seed=1))
+    assert (numbers != fold_numbers(labels, 4, seed=2)).any()
