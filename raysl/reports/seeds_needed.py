@@ -47,8 +47,12 @@ class BestTwo:
 
     @property
     def num_trials(self) -> int:
-        """Trials of both configs that are missing for the number of seeds that is needed."""
-        return 2 * max(0, (self.needed or 0) - len(self.seeds))
+        """Trials of both configs that are missing for the number of seeds that is needed.
+
+        In a cross-fitted stage a seed has a trial for each fold, and the selected config one with all labels.
+        """
+        folds = self.stage.trials[0]["folds"]
+        return (2 if folds is None else 2 * len(folds) + 1) * max(0, (self.needed or 0) - len(self.seeds))
 
     @property
     def seconds(self) -> float | None:

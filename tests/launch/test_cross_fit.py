@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import raysl as package
 from raysl.reports.page.leaderboard import leaderboard
 from raysl.reports.pairs import pairs
 from raysl.reports.regrets import obstacle, regrets_of_rules
+from raysl.reports.seeds_needed import best_two
 from raysl.reports.stages import Searched, read_stages
 from raysl.reports.times import cost
 from raysl.results.records.stages import StageRecord
@@ -112,6 +114,7 @@ def test_no_seed_is_counted_twice_in_reports(fitted: Finished) -> None:
     )
     [pair] = pairs(stage)
     assert len(pair.differences) == 2
+    assert replace(best_two(stage), needed=5).num_trials == 3 * (2 * 2 + 1)  # 3 seeds more, each of 2 configs x 2 folds
     assert "cross-fitted accuracy (%)" in str(leaderboard(stage))
     assert "train_loss` trains them with all labels" in str(obstacle(stage))
     shown = here("show", fitted.results).stdout
