@@ -64,6 +64,11 @@ def _check_cross_fit(experiment: Experiment, stage: Stage, datas: Datas) -> None
             f"{where}: {stage.select} leaves labels out of {stage.name}, which starts from a model that {earlier[-1]} "
             "has trained on all of them; a rule without labels, such as rankme, or train_loss"
         )
+    if data.labels < folds:
+        raise UserError(
+            f"{where}: {stage.select}: {data.labels} labelled training images are fewer than one for each fold; at "
+            f"most {data.labels} folds"
+        )
     each = data.labels // data.num_classes
     if data.draw == "balanced" and each < folds:
         fewer = f"at most {each} folds, or " if each > 1 else ""

@@ -108,6 +108,14 @@ def test_every_class_needs_an_image_for_each_fold(tmp_path: Path) -> None:
     assert refusal(experiment, labels=10).endswith("one for each fold; at least 40 labels")
 
 
+def test_every_fold_needs_an_image_however_labels_are_drawn(tmp_path: Path) -> None:
+    experiment = loaded(tmp_path, "stages.semi.select={cross_fit: 20}", "stages.semi.batch_size=3")
+    assert refusal(experiment, labels=19, draw="uniform").endswith(
+        "cross_fit(20): 19 labelled training images are fewer than one for each fold; at most 19 folds"
+    )
+    check(experiment, of_stages(experiment, DATA.model_copy(update={"labels": 20, "draw": "uniform"})))
+
+
 def test_a_start_that_has_seen_the_labels_is_refused(tmp_path: Path) -> None:
     later = ["stages.semi.select=train_loss", "stages.finetune.select={cross_fit: 2}"]
     experiment = loaded(tmp_path, *later)
