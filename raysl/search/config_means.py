@@ -12,7 +12,7 @@ from raysl.results.cross_fit import CROSS_FITTED
 from raysl.results.metrics import METRIC_COLUMNS, as_columns
 from raysl.results.records.fold_rows import cross_fitted
 from raysl.results.records.rows import Score, TrialRow
-from raysl.results.records.stages import Member, StageRecord
+from raysl.results.records.stages import Member, Race, StageRecord
 from raysl.results.tables.build import ConfigSummary
 from raysl.search.race import Drop, Ended, Standing, replay
 from raysl.search.race_of_proposals import replay_proposals
@@ -32,6 +32,7 @@ def summarise(record: StageRecord, rows: Mapping[str, TrialRow], scores: Mapping
     if record.race is not None:
         dropped = standing_of(record, rows).dropped
         found = [_dropped(one, dropped[one.config_id], record) if one.config_id in dropped else one for one in found]
+        found = [_undecided(one, record.race) if one.eligible else one for one in found]
     found = _with_ties(record, found, rows)
     if names := voters(record.rule):
         found = with_mean_ranks(found, names)
@@ -113,6 +114,18 @@ def ended_values(record: StageRecord, rows: Mapping[str, TrialRow]) -> Ended:
 def _dropped(summary: ConfigSummary, drop: Drop, record: StageRecord) -> ConfigSummary:
     reason = f"dropped in round {drop.number}, at {drop.num_seeds} seeds: {drop_text(record, drop)}"
     return replace(summary, eligible=False, reason=reason, dropped_in_round=drop.number)
+
+
+def _undecided(summary: ConfigSummary, race: Race) -> ConfigSummary:
+    """Return that a proposed config is not eligible until it has all seeds: another has more or fewer of them.
+
+    Configs that are all known get their seeds in rounds, and have equally many.
+    """
+    if race.num_configs is None or summary.num_seeds == len(race.seeds):
+        return summary
+    return replace(
+        summary, eligible=False, reason=f"the race has given it {summary.num_seeds} of {len(race.seeds)} seeds so far"
+    )
 
 
 def drop_text(record: StageRecord, drop: Drop) -> str:

@@ -128,8 +128,9 @@ class _Stage:
         tags: Record = {"config_id": config["config_id"], "config": name, "num_trials": len(trials)}
         tags |= {"selected": config["selected"], "num_finished": config["num_finished"], "method": _methods(trials)}
         status, metrics = "RUNNING", {}
-        if len(_ended(trials)) == len(trials):  # until then its means change with every trial
-            is_well = config["eligible"] or config["dropped_in_round"] is not None
+        is_well = config["eligible"] or config["dropped_in_round"] is not None
+        awaits_seeds = not is_well and config["num_finished"] == config["num_seeds"]  # in a race of proposed configs
+        if len(_ended(trials)) == len(trials) and not awaits_seeds:  # until then its means change with every trial
             status = "FINISHED" if is_well else "FAILED"
             last = max(trial["finished_at"] for trial in trials)
             tags |= {"eligible": config["eligible"], "reason": config["reason"], "attempt": last.isoformat()}

@@ -23,11 +23,13 @@ from raysl.results.records.proposals import Proposal, Told
 from raysl.results.records.rows import Status, TrialRow, write_row
 from raysl.results.records.stages import read_stages, write_stage
 from raysl.results.storage.store import Store
+from raysl.results.tables.build import build
 from raysl.search.adaptive import AdaptiveSearch
 from raysl.search.config_means import standing_of, summarise
 from raysl.search.raced_proposals import RacedProposals
 from raysl.search.selection import select
 from raysl.search.trials import Trial, experiment_digest, stage_id
+from raysl.tracking.stage_runs import run_facts
 
 DATA = TrialData(source="digits", image_size=8, channels=1, digest="d" * 32, num_classes=10, labels=40, unlabelled=128)
 LR = "stages.semi.optimizer.lr={loguniform: [1e-4, 1e-1]}"
@@ -362,3 +364,21 @@ def test_the_selection_says_what_the_race_dropped(tmp_path: Path, leases: tuple[
     for number, seeds in DROPPED.items():
         one = summaries[search.trials[number][0].config_id]
         assert (one.dropped_in_round, one.num_seeds, one.in_tie_set) == (1, seeds, False)
+
+
+def test_a_config_that_awaits_seeds_is_compared_with_no_other(tmp_path: Path, leases: tuple[Leases, Leases]) -> None:
+    search = search_of(tmp_path)
+    queue = TrialQueue((), [search], {}, leases[0])
+    for _ in range(5 + 2 + 3):  # of a config that is kept, of one that is dropped, and of one that goes on
+        trial = queue.next()
+        assert trial is not None
+        queue.ended(row_of(search, trial))
+    record = replace(search.record, members=tuple(one for one in search.record.members if one.trial_id in queue.rows))
+    kept, dropped, waiting = summarise(record, queue.rows, {})
+    assert (kept.num_seeds, kept.eligible, kept.in_tie_set) == (5, True, None)
+    assert (dropped.num_seeds, dropped.dropped_in_round) == (2, 1)
+    assert (waiting.num_seeds, waiting.num_finished, waiting.eligible, waiting.in_tie_set) == (3, 3, False, None)
+    assert waiting.reason == "the race has given it 3 of 5 seeds so far"
+    runs = run_facts(build([record], queue.rows, {}, [kept, dropped, waiting], {}))
+    statuses = {one.tags["raysl.config_id"]: one.status for one in runs if one.kind == "config"}
+    assert statuses == {kept.config_id: "FINISHED", dropped.config_id: "FINISHED", waiting.config_id: "RUNNING"}
