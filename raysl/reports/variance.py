@@ -17,6 +17,7 @@ from raysl.reports import figures
 from raysl.reports.searched import MEASURES, own_trials, rule_of
 from raysl.reports.stages import Row, Searched
 from raysl.results.criteria import CRITERION_NAMES
+from raysl.results.records.fold_rows import CROSS_FITTED
 from raysl.results.records.rows import spec_of
 from raysl.results.records.seed_design import STREAMS, Cell, RandomStream, SeedDesign, cells
 from raysl.statistics.variance import Component, components, variance_of_mean
@@ -30,7 +31,8 @@ NOTE = "Shares of the variance over the cells of the selected config's seeds; li
 class Repetition:
     """One more level of a factor.
 
-    level: the number of levels with it.  num_trials: that it takes.  error: the standard error of the mean with it.
+    level: the number of levels with it.  num_trials: that it takes, those of folds too.
+    error: the standard error of the mean with it.
     """
 
     factor: RandomStream
@@ -49,6 +51,7 @@ class Analysis:
 
     factors: those of several levels.  levels: their numbers.
     values: as the measure is shown, an axis for each factor.
+    num_trials_of_cell: 1, and in a cross-fitted stage those of the folds.
     seconds: mean training time of a trial; None where it was not recorded.
     """
 
@@ -59,6 +62,7 @@ class Analysis:
     levels: tuple[int, ...]
     values: NDArray[np.float64]
     found: tuple[Component, ...]
+    num_trials_of_cell: int
     seconds: float | None
 
     @property
@@ -104,7 +108,8 @@ class Analysis:
     def _repetition(self, place: int) -> Repetition:
         levels = tuple(size + (one == place) for one, size in enumerate(self.levels))
         error = math.sqrt(variance_of_mean(self.found, levels))
-        return Repetition(self.factors[place], levels[place], math.prod(levels) - math.prod(self.levels), error)
+        num_trials = self.num_trials_of_cell * (math.prod(levels) - math.prod(self.levels))
+        return Repetition(self.factors[place], levels[place], num_trials, error)
 
     def options(self, one: Repetition) -> list[str]:
         """Return the options of `raysl tune` that train a repetition, of the stage's configs this one alone."""
@@ -143,7 +148,9 @@ def analysis(stage: Searched, config: Row, column: str | None) -> Analysis:
     values = np.array([MEASURES[column].factor * trials[cell][column] for cell in cells(whole)])
     varied = [place for place, size in enumerate(whole) if size > 1]
     levels = tuple(whole[place] for place in varied)
+    num_trials = 1 + len(next(iter(trials.values()))["folds"] or ())
     seconds = [trial["seconds"] for trial in trials.values()]
+    of_folds = [trial["fold_seconds"] or 0.0 for trial in trials.values()]
     return Analysis(
         stage=stage,
         config=config,
@@ -152,7 +159,10 @@ def analysis(stage: Searched, config: Row, column: str | None) -> Analysis:
         levels=levels,
         values=values.reshape(levels),
         found=tuple(components(values.reshape(levels), nested=design.kind == "nested")),
-        seconds=None if None in seconds else statistics.fmean(seconds),
+        num_trials_of_cell=num_trials,
+        seconds=None
+        if None in seconds
+        else statistics.fmean(map(sum, zip(seconds, of_folds, strict=True))) / num_trials,
     )
 
 
@@ -180,9 +190,12 @@ def _check_balance(
 
 
 def _trained_again(column: str) -> set[str]:
-    """Return the statuses of trials that lack a column and get it from the next search."""
+    """Return the statuses of trials that lack a column and get it from the next search.
+
+    Those of which only the folds were trained get all others: the search of their config alone selects it.
+    """
     is_measured = column in CRITERION_NAMES or column.startswith("test_")
-    return {"pending", "failed", *(["finished"] if is_measured else [])}
+    return {"pending", "failed", CROSS_FITTED, *(["finished"] if is_measured else [])}
 
 
 def _options(stage: Searched, config: Row, levels: Mapping[RandomStream, int]) -> list[str]:

@@ -19,6 +19,8 @@ from raysl.reports.regrets import regret
 from raysl.reports.stages import read_stages
 from raysl.results.records.rows import read_rows, write_row
 from raysl.results.records.seed_design import SeedDesign
+from raysl.results.records.stages import read_stages as read_records
+from raysl.results.records.stages import write_stage
 from raysl.results.storage.store import Store
 from raysl.search.summary import publish_store
 
@@ -177,6 +179,43 @@ def test_what_is_said_of_a_cell_depends_on_why_it_is_empty(
     assert "init 0: " in refused.stderr
     assert "1 more" in refused.stderr
     assert expected in refused.stderr
+
+
+def folded(uri: str) -> None:
+    """Make a folder's stage a cross-fitted one: each cell has two folds of 12 s."""
+    store = Store.open(uri, create=False)
+    rows, [stage] = read_rows(store), read_records(store)
+    for name, row in rows.items():
+        for fold in range(2):
+            write_row(store, replace(row, trial_id=f"{name}-{fold}", seconds=12.0))
+    members = [replace(one, folds=(f"{one.trial_id}-0", f"{one.trial_id}-1")) for one in stage.members]
+    write_stage(store, replace(stage, rule="cross_fit(2)", members=tuple(members)))
+    publish_store(store)
+
+
+def test_a_new_cell_of_a_cross_fitted_stage_has_trials_of_folds_too(made: Callable[..., str]) -> None:
+    uri = crossed(made)
+    folded(uri)
+    [found] = facts(uri)
+    best = found["repetitions"][0]
+    assert (best["factor"], best["trials"], best["seconds"]) == ("labels", 8 * 3, pytest.approx(8 * (30.0 + 2 * 12.0)))
+    [found] = facts(uri, "--metric", "cross_fit_accuracy")
+    assert (found["mean"], found["repetitions"][0]["trials"]) == (50.0, 8 * 3)
+
+
+def test_a_config_of_which_only_folds_were_trained_is_trained_by_its_command(made: Callable[..., str]) -> None:
+    uri = crossed(made, (3, 2))
+    folded(uri)
+    store = Store.open(uri, create=False)
+    for name in read_rows(store):
+        if name.count("-") == 2:
+            store.delete(f"rows/{name}.parquet")
+            store.delete(f"scores/{name}.parquet")
+    publish_store(store)
+    refused = here("variance", f"{uri}:swept:c0")
+    assert refused.returncode == 2
+    assert "init 0: cross_fitted" in refused.stderr
+    assert "this trains what is missing: raysl tune FILE --set seeds.labels=3" in refused.stderr
 
 
 def test_a_stage_whose_name_has_a_dot_is_quoted_in_its_command(made: Callable[..., str]) -> None:
