@@ -65,7 +65,8 @@ def _finished(store: Store, member: Member) -> TrialSpec:
     """Return the spec of a finished trial; raises ResultsError if the trial is not finished."""
     row = read_row(store, member.trial_id)
     if row is None or row.status != "finished":
-        why = "not trained yet" if row is None else f"{row.status}: {row.reason}"
+        only = " with all labels; beside its folds, a config is if it is selected" if member.folds else ""
+        why = f"not trained yet{only}" if row is None else f"{row.status}: {row.reason}"
         raise ResultsError(f"{store}: trial {member.trial_id}: there is no model, for it is {why}")
     spec = read_spec(row, store)
     check_version(spec, row, store)

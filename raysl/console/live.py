@@ -128,7 +128,7 @@ class Display:
             self.console.print(f"{self._stage(record)}: {text}", markup=False, soft_wrap=True)
 
     def folds_ended(self, record: StageRecord, config_id: str) -> None:
-        """The config of the highest cross-fitted accuracy is about to be trained with all labels."""
+        """The config that is chosen by its folds is about to be trained with all labels."""
         text = folds_text(record, self.configs[record.stage_id][config_id], self.rows)
         self.console.print(f"{self._stage(record)}: {text}", markup=False, soft_wrap=True)
 

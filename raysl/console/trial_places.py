@@ -38,7 +38,10 @@ def stage_text(record: StageRecord) -> str:
 
 
 def folds_text(record: StageRecord, members: Sequence[Member], rows: Mapping[str, TrialRow]) -> str:
-    """Return that a config is the best by its folds, and is trained with all labels; members: of the config."""
+    """Return that a config is chosen by its folds, and is trained with all labels; members: of the config.
+
+    Its value is not always the highest: the cheapest of the tie set may be chosen, or the next best.
+    """
     value = compared_value(record, members, rows)
-    best = f"({params_text(members[0].params)}) has the highest {RULES[record.rule].words}, {value:.6g}"
-    return f"{best}; it is trained with all labels ({len(members)} seeds)"
+    chosen = f"({params_text(members[0].params)}) is chosen by its folds, {RULES[record.rule].words} {value:.6g}"
+    return f"{chosen}; it is trained with all labels ({len(members)} seeds)"

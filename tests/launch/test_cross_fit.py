@@ -81,6 +81,9 @@ def test_only_the_selected_config_is_trained_with_all_labels_scored_and_kept(fit
         assert names_in(fitted.results, folder) == chosen | after
     listed = json.loads(here("models", fitted.results, "--format", "json").stdout)
     assert {one["trial_id"] for one in listed} == chosen | after
+    refused = here("export", fitted.results, "--stage", "semi", "--config", "lr=1e-6")
+    assert refused.returncode == 2
+    assert "not trained yet with all labels; beside its folds, a config is if it is selected" in refused.stderr
     starts = {json.loads(trial["spec"])["start"] for trial in of_stage(fitted.results, "trials", "finetune")}
     assert starts == chosen
 
@@ -130,7 +133,7 @@ def test_lines_name_folds_and_say_which_config_is_trained_with_all_labels(fitted
     printed = fitted.printed
     assert "[1/10] optimizer.lr=1e-06 seed=0 fold=0 finished: final loss" in printed
     assert printed.count("probe accuracy on the fold") == 8
-    assert "semi: (optimizer.lr=0.01) has the highest mean cross-fitted accuracy (2 folds)" in printed
+    assert "semi: (optimizer.lr=0.01) is chosen by its folds, mean cross-fitted accuracy (2 folds) " in printed
     assert "it is trained with all labels (2 seeds)" in printed
     assert "[10/10] optimizer.lr=0.01 seed=1 finished" in printed
 

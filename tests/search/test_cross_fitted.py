@@ -9,6 +9,7 @@ from ended_rows import ended_as
 from tiny import of_stages, write
 
 from raysl.config import load
+from raysl.console.trial_places import folds_text
 from raysl.data.settings import TrialData
 from raysl.launch.coordination import claim_queue
 from raysl.launch.coordination.leases import Leases
@@ -235,6 +236,18 @@ def test_the_cheapest_of_the_tie_set_is_taken_by_the_time_of_folds(tmp_path: Pat
     rows = {trial.spec.id: noisy(trial) for trial in search.every if trial.spec.fold is not None}
     tied = {i: replace(row, probe={"accuracy": 0.5 + 0.1 * (row.seed % 2)}) for i, row in rows.items()}
     assert select(search.record, tied, 1.0).params == {"optimizer.lr": NEXT}
+
+
+def test_the_chosen_config_is_not_said_to_have_the_highest_accuracy(tmp_path: Path) -> None:
+    """It may be the cheapest of the tie set, or the next best."""
+    search = search_of(tmp_path, "stages.semi.ties=cheapest")
+    rows = {trial.spec.id: row_of(trial) for trial in search.every}
+    members = [one for one in search.record.members if one.params["optimizer.lr"] == NEXT]
+    text = folds_text(search.record, members, rows)
+    assert text == (
+        "(optimizer.lr=0.01) is chosen by its folds, mean cross-fitted accuracy (4 folds) 0.825; it is trained "
+        "with all labels (2 seeds)"
+    )
 
 
 def test_folds_are_probed_and_keep_no_milestone_and_no_criterion(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class Observer(TrialObserver, Protocol):
         return
 
     def folds_ended(self, record: StageRecord, config_id: str) -> None:
-        """A config of the highest cross-fitted accuracy is about to be trained with all labels.
+        """A config that is chosen by its folds is about to be trained with all labels.
 
         Called again if a trial of such a config ends badly, and another config takes its place.
         """
