@@ -1,18 +1,13 @@
 """A race as its user runs it: alone, killed at every decision, beside a whole grid, and shared by two drivers."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tiny import Finished, here, inline, start, tables_of
-from waiting import PATIENCE
+from races import check_dropped_are_told_apart, check_two_drivers_share, configs_of, trained
+from tiny import Finished, here, inline, tables_of
 
 import raysl as package
-from raysl.reports.ineligible import DROPPED, trouble
-from raysl.reports.page.leaderboard import leaderboard
-from raysl.reports.stages import read_stages
 from raysl.results.records.stages import StageRecord
 from raysl.search.race import Drop
 
@@ -43,14 +38,6 @@ GRID = "stages.semi.search=null"
 @pytest.fixture
 def raced(finished: Callable[..., Finished]) -> Finished:
     return finished(EXPERIMENT, "--backend", "inline", tracked=True)
-
-
-def configs_of(results: Path, stage: str = "semi") -> list[dict[str, Any]]:
-    return [one for one in package.read(str(results)).current().configs.to_pylist() if one["stage"] == stage]
-
-
-def trained(results: Path) -> set[str]:
-    return {path.stem for path in (results / "rows").glob("*.parquet")}
 
 
 def decided(drops: Sequence[Drop]) -> list[tuple[str, int]]:
@@ -94,17 +81,7 @@ def test_lines_say_what_was_dropped_and_what_was_saved(raced: Finished) -> None:
 
 
 def test_mlflow_and_the_report_tell_dropped_configs_from_failed_and_missing_ones(raced: Finished) -> None:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{raced.results}/mlflow.db")
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    assert {run.info.status for run in client.search_runs(ids)} == {"FINISHED"}
-    stage = next(one for one in read_stages([str(raced.results)]) if one.stage == "semi")
-    marks = {one["config_id"]: trouble(stage, one) for one in stage.configs if not one["eligible"]}
-    assert set(marks.values()) == {DROPPED}
-    page = str(leaderboard(stage))
-    assert page.count("dropped in round") == len(marks)
-    assert "not eligible" not in page
+    check_dropped_are_told_apart(raced)
 
 
 def test_the_same_command_again_trains_nothing(raced: Finished) -> None:
@@ -163,10 +140,4 @@ def test_killed_at_every_decision_it_takes_the_same_and_ends_in_the_same_tables(
 
 @pytest.mark.slow
 def test_two_drivers_share_one_and_train_each_trial_once(raced: Finished, tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    both = [start(raced.file, results, "--max-concurrent", 1) for _ in range(2)]
-    printed = [driver.communicate(timeout=PATIENCE)[0] for driver in both]
-    assert [driver.returncode for driver in both] == [0, 0], printed
-    begun = Counter(path.read_text().count("epoch 1 of") for path in (results / "logs").glob("*.log"))
-    assert set(begun) == {1}
-    assert tables_of(results) == tables_of(raced.results)
+    check_two_drivers_share(raced, tmp_path / "results")

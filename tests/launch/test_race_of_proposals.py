@@ -1,19 +1,17 @@
 """A race of proposed configs as its user runs it: alone, killed at every decision, and shared by two drivers."""
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from races import check_dropped_are_told_apart, check_two_drivers_share, configs_of, trained
 from tiny import Finished, here, inline, start, tables_of
 from waiting import PATIENCE
 
 import raysl as package
-from raysl.reports.ineligible import DROPPED, trouble
-from raysl.reports.page.leaderboard import leaderboard
 from raysl.reports.stages import read_stages
 from raysl.results.records.proposals import read_proposals
 from raysl.results.records.stages import StageRecord
@@ -55,18 +53,10 @@ def raced(finished: Callable[..., Finished]) -> Finished:
     return finished(EXPERIMENT, "--backend", "inline", tracked=True)
 
 
-def configs_of(results: Path, stage: str = "semi") -> list[dict[str, Any]]:
-    return [one for one in package.read(str(results)).current().configs.to_pylist() if one["stage"] == stage]
-
-
 def proposals_of(results: Path) -> list[dict[str, Any]]:
     [stage] = [one for one in read_stages([str(results)]) if one.stage == "semi"]
     stage_id = stage.configs[0]["stage_id"]
     return [asdict(one) for one in read_proposals(Store.open(str(results), create=False), stage_id)]
-
-
-def trained(results: Path) -> set[str]:
-    return {path.stem for path in (results / "rows").glob("*.parquet")}
 
 
 def test_dropped_configs_have_fewer_seeds_and_the_others_all(raced: Finished) -> None:
@@ -116,17 +106,7 @@ def test_lines_say_what_was_dropped_and_what_was_saved(raced: Finished) -> None:
 
 
 def test_mlflow_and_the_report_tell_dropped_configs_from_failed_and_missing_ones(raced: Finished) -> None:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{raced.results}/mlflow.db")
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    assert {run.info.status for run in client.search_runs(ids)} == {"FINISHED"}
-    stage = next(one for one in read_stages([str(raced.results)]) if one.stage == "semi")
-    marks = {one["config_id"]: trouble(stage, one) for one in stage.configs if not one["eligible"]}
-    assert set(marks.values()) == {DROPPED}
-    page = str(leaderboard(stage))
-    assert page.count("dropped in round") == len(marks)
-    assert "not eligible" not in page
+    check_dropped_are_told_apart(raced)
 
 
 def test_the_next_best_of_seeds_is_a_config_that_was_not_dropped(raced: Finished) -> None:
@@ -150,13 +130,13 @@ def test_the_same_command_again_proposes_and_trains_nothing(raced: Finished) -> 
 def test_a_search_without_a_race_gives_one_its_rows(raced: Finished, tmp_path: Path) -> None:
     results = tmp_path / "results"
     assert inline("tune", raced.file, "--results", results, "--set", PLAIN).returncode == 0
-    rows = trained(results)
+    rows, before = trained(results), {path: path.stat().st_mtime_ns for path in (results / "rows").iterdir()}
     done = inline("tune", raced.file, "--results", results)
     assert done.returncode == 0, done.stdout + done.stderr
     of_race = {name: [r for r in table if r["current"]] for name, table in tables_of(results).items()}
     assert of_race["configs"] == tables_of(raced.results)["configs"]
-    # What both have proposed, at least the first configs, is trained once.
-    assert len(trained(results) - rows) < len(trained(raced.results) - rows) or trained(results) == rows
+    assert trained(results) == rows | trained(raced.results)
+    assert {path: path.stat().st_mtime_ns for path in before} == before  # what both have proposed is trained once
     assert proposals_of(results) == proposals_of(raced.results)
 
 
@@ -212,14 +192,8 @@ def test_killed_at_every_decision_it_takes_the_same_and_ends_in_the_same_tables(
 
 @pytest.mark.slow
 def test_two_drivers_share_one_and_train_each_trial_once(raced: Finished, tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    both = [start(raced.file, results, "--max-concurrent", 1) for _ in range(2)]
-    printed = [driver.communicate(timeout=PATIENCE)[0] for driver in both]
-    assert [driver.returncode for driver in both] == [0, 0], printed
-    begun = Counter(path.read_text().count("epoch 1 of") for path in (results / "logs").glob("*.log"))
-    assert set(begun) == {1}
-    assert tables_of(results) == tables_of(raced.results)
-    assert proposals_of(results) == proposals_of(raced.results)
+    check_two_drivers_share(raced, tmp_path / "results")
+    assert proposals_of(tmp_path / "results") == proposals_of(raced.results)
 
 
 @pytest.mark.slow

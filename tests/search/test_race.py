@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from races import Values, drawn, of_trials
 
 from raysl.results.records.stages import Race
 from raysl.search.race import Ended, Standing, fewest_trials, level, replay, worse_than_leader
 
 SEEDS = (7, 3, 5, 0, 9)
 RACE = Race(0.05, 2, SEEDS)
-Values = dict[str, list[float | None]]  # by config: of the seeds in the race's order
 
 
 def ended(values: Values, seeds: tuple[int, ...] = SEEDS) -> Ended:
@@ -112,23 +112,6 @@ def test_a_race_in_which_nothing_finishes_ends() -> None:
     race = standing({"a": [None, 1.0], "b": [None, None]})
     assert race.is_over
     assert race.remaining == ()
-
-
-def drawn(random: np.random.Generator, race: Race) -> Values:
-    """Return the values of all seeds: some configs near each other, some far, a few that fail."""
-    num_configs = int(random.integers(1, 7))
-    means = random.choice([0.0, 0.01, 1.0, 30.0], size=num_configs)
-    noise = random.normal(size=(num_configs, len(race.seeds))) * 0.05
-    values = (means[:, None] + random.normal(size=len(race.seeds)) + noise).tolist()
-    failed = random.random((num_configs, len(race.seeds))) < 0.03
-    return {f"c{i}": [None if failed[i, j] else value for j, value in enumerate(row)] for i, row in enumerate(values)}
-
-
-def of_trials(values: Values, race: Race, known: list[tuple[str, int]]) -> Ended:
-    found: dict[str, dict[int, float | None]] = {one: {} for one in values}
-    for one, place in known:
-        found[one][race.seeds[place]] = values[one][place]
-    return found
 
 
 @pytest.mark.parametrize("seed", range(40))

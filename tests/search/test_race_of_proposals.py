@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from races import Values, drawn, of_trials
 
 from raysl.results.records.stages import Race
 from raysl.search.race import Ended, Standing, fewest_trials, level, worse_than_leader
@@ -17,7 +18,6 @@ from raysl.search.race_of_proposals import (
 SEEDS = (7, 3, 5, 0, 9)
 RACE = Race(0.05, 2, SEEDS, num_configs=10)
 GOOD, NEAR, BAD = [1.0, 1.1, 1.05, 0.97, 1.02], [1.01, 1.12, 1.04, 0.99, 1.0], [9.0, 9.1001, 9.05, 8.97, 9.02]
-Values = dict[str, list[float | None]]  # by config, in the order of the proposals: of the seeds in the race's order
 
 
 def ended(values: Values, race: Race = RACE) -> Ended:
@@ -140,23 +140,6 @@ def test_the_test_is_that_of_a_grid_against_the_best_before() -> None:
                 assert worse[one] <= 0
             else:
                 assert (worse[one], p[one]) == pytest.approx((differences[one], expected[one]))
-
-
-def drawn(random: np.random.Generator, race: Race) -> Values:
-    """Return the values of all seeds: some configs near each other, some far, a few that fail."""
-    num_configs = int(random.integers(1, 8))
-    means = random.choice([0.0, 0.01, 1.0, 30.0], size=num_configs)
-    noise = random.normal(size=(num_configs, len(race.seeds))) * 0.05
-    values = (means[:, None] + random.normal(size=len(race.seeds)) + noise).tolist()
-    failed = random.random((num_configs, len(race.seeds))) < 0.05
-    return {f"c{i}": [None if failed[i, j] else value for j, value in enumerate(row)] for i, row in enumerate(values)}
-
-
-def of_trials(values: Values, race: Race, known: list[tuple[str, int]]) -> Ended:
-    found: dict[str, dict[int, float | None]] = {one: {} for one in values}
-    for one, place in known:
-        found[one][race.seeds[place]] = values[one][place]
-    return found
 
 
 @pytest.mark.parametrize("seed", range(40))
