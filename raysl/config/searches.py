@@ -58,7 +58,7 @@ def check_search(settings: StageSettings, space: Space, path: Path_, document: D
 
 
 def _check_cross_fit(settings: StageSettings, where: Callable[[str], str]) -> None:
-    """Refuse a search that decides by trials with all labels which others it trains."""
+    """Refuse a search that needs the trials with all labels of every config."""
     rule, search = settings.select, settings.search
     if not isinstance(rule, CrossFit):
         return

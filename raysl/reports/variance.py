@@ -17,7 +17,7 @@ from raysl.reports import figures
 from raysl.reports.searched import MEASURES, own_trials, rule_of
 from raysl.reports.stages import Row, Searched
 from raysl.results.criteria import CRITERION_NAMES
-from raysl.results.records.fold_rows import CROSS_FITTED
+from raysl.results.records.fold_rows import ONLY_FOLDS
 from raysl.results.records.rows import spec_of
 from raysl.results.records.seed_design import STREAMS, Cell, RandomStream, SeedDesign, cells
 from raysl.statistics.variance import Component, components, variance_of_mean
@@ -195,7 +195,7 @@ def _trained_again(column: str) -> set[str]:
     Those of which only the folds were trained get all others: the search of their config alone selects it.
     """
     is_measured = column in CRITERION_NAMES or column.startswith("test_")
-    return {"pending", "failed", CROSS_FITTED, *(["finished"] if is_measured else [])}
+    return {"pending", "failed", ONLY_FOLDS, *(["finished"] if is_measured else [])}
 
 
 def _options(stage: Searched, config: Row, levels: Mapping[RandomStream, int]) -> list[str]:

@@ -9,7 +9,7 @@ from raysl.results.metrics import ACCURACY
 from raysl.results.records.rows import TrialRow, spec_of
 from raysl.results.records.stages import Member
 
-CROSS_FITTED: Literal["cross_fitted"] = "cross_fitted"  # the status of a seed of which only the folds were trained
+ONLY_FOLDS: Literal["cross_fitted"] = "cross_fitted"  # the status of a seed of which only the folds were trained
 
 
 def cross_fitted(member: Member, rows: Mapping[str, TrialRow]) -> float | None:
@@ -35,7 +35,7 @@ def in_place_of_trial(member: Member, rows: Mapping[str, TrialRow]) -> dict[str,
         return {}
     first = own[0]
     reasons = [(row.status, f"fold {n}: {row.reason}") for n, row in enumerate(own) if row.status != "finished"]
-    status, reason = reasons[0] if reasons else (CROSS_FITTED, "")
+    status, reason = reasons[0] if reasons else (ONLY_FOLDS, "")
     same = ("method", "num_parameters", "workers", "device", "raysl_version", "torch_version", "code")
     return {name: getattr(first, name) for name in same} | {
         "status": status,
