@@ -198,11 +198,14 @@ def test_a_killed_trial_of_two_workers_leaves_room_for_itself(tmp_path: Path) ->
     file = write(tmp_path, text.replace("epochs: 4", "epochs: 15"))
     driver = start(file, results, "--set", f"resources.workers={os.cpu_count()}", "--set", "stages.semi.batch_size=16")
     wait_for("checkpoint", lambda: list((results / "checkpoints").glob("*.pt")))
-    trials = [pid for pid, line in descendants(driver.pid).items() if line.startswith(TRIAL)]
+    below = descendants(driver.pid)
+    trials = [pid for pid, line in below.items() if line.startswith(TRIAL)]
     for pid in trials:
         os.kill(pid, signal.SIGKILL)
     printed, _ = driver.communicate(timeout=PATIENCE)
     assert trials
+    actors = {found[1] for line in below.values() if (found := re.match(r"ray::(\w+)", line))}
+    assert actors == {"TrialProcess", "_Courier", "SynchronizationActor", "RayTrainWorker", "RuntimeEnvAgent"}
     assert driver.returncode == 0, printed
     assert "goes on after epoch" in next((results / "logs").glob("*[0-9a-f].log")).read_text()
 

@@ -54,13 +54,12 @@ class WorkerGroup:
         self._thread.join(END_SECONDS)
 
     def _run(self, do: Callable[[Task, int, Callable[[Report], None]], None], storage: str) -> None:
-        from ray.train.torch import TorchTrainer
-
+        from raysl.launch.runtime.group_trainer import GroupTrainer
         from raysl.launch.runtime.torch_backend import TorchOverNodes
 
         resources = self.resources
         try:
-            TorchTrainer(
+            GroupTrainer(
                 _serve,
                 train_loop_config={"do": do, "courier": self._courier},
                 scaling_config=ScalingConfig(
