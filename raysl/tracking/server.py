@@ -14,6 +14,7 @@ from pathlib import Path
 
 from raysl.errors import UserError
 from raysl.outgoing import presentable
+from raysl.tracking.pages import APP
 from raysl.tracking.uri import sqlite_path
 
 HOST = "127.0.0.1"
@@ -88,7 +89,8 @@ def serving(uri: str, port: int) -> Iterator[Server]:
     """
     if path := sqlite_path(uri):
         uri = f"sqlite:///{str(path.absolute()).replace('%', '%25').replace('?', '%3F')}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    options = ["--app-name", APP, "--host", HOST, "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", *options]
     environment = {**os.environ, **_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": uri}
     with tempfile.TemporaryDirectory(prefix="raysl-ui-") as folder:  # where it would make folders of its own
         log = Path(folder) / "server.log"

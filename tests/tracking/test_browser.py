@@ -22,7 +22,10 @@ from raysl.tracking.intervals import interval_text
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="no Chromium here")]
 
-OF_GENAI = {"Overview", "Sessions", "Judges", "Prompts", "Evaluation runs", "Agent versions"}
+OF_GENAI = {
+    "GenAI", "Traces", "MLflow Assistant", "Overview", "Sessions", "Judges", "Prompts", "Evaluation runs",
+    "Agent versions",
+}  # fmt: skip
 PROPOSED = """\
 name: proposed
 data: {source: digits, labels: 40, unlabelled: 128}
