@@ -6,7 +6,6 @@ import hashlib
 import os
 import signal
 import time
-import zlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,14 +101,20 @@ def pytest_unconfigure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the other parts of tests that are alike, and put the rest into the order of what they are worth."""
     part = config.getoption("--part")
-    if part is not None and (others := [item for item in items if _is_of_another_part(item, part)]):
-        config.hook.pytest_deselected(items=others)
+    if part is not None and (others := _of_other_parts(items, part)):
+        config.hook.pytest_deselected(items=sorted(others, key=items.index))
         items[:] = [item for item in items if item not in others]
     items.sort(key=lambda item: _rank(item.path.stem))
 
 
-def _is_of_another_part(item: pytest.Item, part: int) -> bool:
-    return item.get_closest_marker("alike") is not None and zlib.crc32(item.nodeid.encode()) % PARTS != part % PARTS
+def _of_other_parts(items: list[pytest.Item], part: int) -> set[pytest.Item]:
+    """Return the tests that are alike but for every third, each commit another one: so a third of each kind is run.
+
+    A kind is what the mark is given, else the tests of one function.
+    """
+    marked = [(mark, item) for item in items if (mark := item.get_closest_marker("alike"))]
+    marked.sort(key=lambda one: (*(one[0].args or (one[1].nodeid.partition("[")[0],)), one[1].nodeid))
+    return {item for number, (_, item) in enumerate(marked) if (number - part) % PARTS}
 
 
 def _rank(file: str) -> int:

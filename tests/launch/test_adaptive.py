@@ -117,6 +117,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_configs_and_numbers(
     assert proposals_of(results) == proposals_of(expected), f"killed with {wanted} rows (seed {seed})"
 
 
+@pytest.mark.alike("two drivers")
 @pytest.mark.slow
 def test_two_at_once_and_killed_no_config_is_trained_twice(tmp_path: Path) -> None:
     file, results = write(tmp_path, EXPERIMENT), tmp_path / "results"

@@ -221,6 +221,7 @@ def test_another_rule_shares_what_has_all_labels_and_then_every_config_is_scored
     assert values == [[one[f"cross_fit_accuracy_{of}"] for of in ("mean", "std")] for one in other]
 
 
+@pytest.mark.alike("two drivers")
 @pytest.mark.slow
 def test_two_drivers_share_one_and_train_each_trial_once(fitted: Finished, tmp_path: Path) -> None:
     results = tmp_path / "results"

@@ -71,6 +71,7 @@ def test_a_cache_without_room_is_named(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.alike
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["checkpoint", "row", "model"])
 def test_a_disk_that_fills_in_mid_search_loses_nothing(undisturbed: Finished, disk: SmallDisk, moment: str) -> None:

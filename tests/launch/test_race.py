@@ -138,6 +138,7 @@ def test_killed_at_every_decision_it_takes_the_same_and_ends_in_the_same_tables(
     assert dict(one for drops in seen for one in drops) == whole
 
 
+@pytest.mark.alike("two drivers")
 @pytest.mark.slow
 def test_two_drivers_share_one_and_train_each_trial_once(raced: Finished, tmp_path: Path) -> None:
     check_two_drivers_share(raced, tmp_path / "results")

@@ -70,6 +70,7 @@ def run(command: list[str], found: Cluster, folder: Path, **environment: str) ->
     return done.stdout + done.stderr
 
 
+@pytest.mark.alike("secrets in Ray")
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2], ids=["one worker", "two workers"])
 def test_keys_of_the_environment_reach_no_file_of_ray_and_no_command_line(tmp_path: Path, workers: int) -> None:
@@ -84,6 +85,7 @@ def test_keys_of_the_environment_reach_no_file_of_ray_and_no_command_line(tmp_pa
     assert not any(secret in line for line in [printed, *seen] for secret in KEYS.values())
 
 
+@pytest.mark.alike("secrets in Ray")
 @pytest.mark.slow
 def test_keys_of_a_results_address_reach_no_file_of_ray(tmp_path: Path) -> None:
     with s3_server() as server, cluster(1) as found:

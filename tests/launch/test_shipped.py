@@ -14,6 +14,7 @@ SPACES = Path(__file__).parents[2] / "search_spaces"
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.alike
 @pytest.mark.skipif("RAYSL_DATA" not in os.environ, reason="RAYSL_DATA names no folder of real images")
 @pytest.mark.parametrize(
     ("source", "more", "chance"),

@@ -108,6 +108,7 @@ def test_the_third_one_ends_what_hangs() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE).returncode == 130
 
 
+@pytest.mark.alike
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "moment"),

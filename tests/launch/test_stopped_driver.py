@@ -46,6 +46,7 @@ def results(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"s3://{BUCKET}/results?{server.query}"
 
 
+@pytest.mark.alike("two drivers")
 @pytest.mark.parametrize(("results", "num_proposals"), [("local", 3), ("object store", 1)], indirect=["results"])
 def test_what_it_proposed_and_what_its_successor_proposes_stays(
     finished: Callable[..., Finished], results: str, num_proposals: int
