@@ -19,10 +19,9 @@ from raysl.launch.cluster.shipping import runtime_environment
 
 ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")]
 ONE_TRIAL = (
-    ONE_STAGE.replace("[1e-2, 1e-3]", "[1e-3]").replace("seeds: 2", "seeds: 1").replace("epochs: 4", "epochs: 12")
+    ONE_STAGE.replace("[1e-2, 1e-3]", "[1e-3]").replace("seeds: 2", "seeds: 1").replace("epochs: 4", "epochs: 120")
 )
 pytestmark = pytest.mark.slow
-GROUP = "TrainWorker"  # in the title of a process of a Train group
 RESUMED = "INFO goes on after epoch"  # in a rank's log
 
 
@@ -36,42 +35,27 @@ def finish(driver: subprocess.Popen[str], seconds: float = PATIENCE) -> str:
     return printed
 
 
-def test_a_trial_over_two_nodes_outlives_one_of_them_without_notice_and_with_it(tmp_path: Path) -> None:
-    """The trial's two ranks are on two nodes of one CPU each; one of these dies, and another takes its place.
+def test_a_trial_over_two_nodes_goes_on_when_one_of_them_has_notice(tmp_path: Path) -> None:
+    """Its two ranks are on two nodes of one CPU each. Rank 1 alone has notice, and rank 0 writes the checkpoint.
 
-    The second time only rank 1 learns that its node is about to go: rank 0 writes the checkpoint.
+    Nodes that go without notice are among what test_chaos kills, of trials with two ranks too.
     """
-    file = write(tmp_path, ONE_TRIAL)
-    workers = ("--set", "resources.workers=2")
+    file, results = write(tmp_path, ONE_TRIAL), tmp_path / "results"
     with cluster(0) as nodes:
         nodes.add("first", 1)
         nodes.add("second", 1)
-        finish(begin(nodes, file, tmp_path / "undisturbed", *workers))
-        results = tmp_path / "results"
-        driver = begin(nodes, file, results, *workers)
-        wait_for("checkpoint", lambda: list((results / "checkpoints").glob("*.pt")), driver)
-        assert any(GROUP in line for line in descendants(nodes.nodes["second"].pid).values())
-        nodes.kill("second")
-        nodes.add("third", 1)
-        finish(driver)
-
-        noticed = tmp_path / "noticed"
-        long = ("--set", "stages.semi.epochs=120", "--set", "resources.checkpoint_seconds=3600")
-        driver = begin(nodes, file, noticed, *workers, *long)
-        wait_for("epoch", lambda: "epoch 5 of" in logs(noticed), driver)
-        assert not list((noticed / "checkpoints").glob("*.pt"))
+        rare = ("--set", "resources.checkpoint_seconds=3600")
+        driver = begin(nodes, file, results, "--set", "resources.workers=2", *rare)
+        wait_for("epoch", lambda: "epoch 5 of" in logs(results), driver)
+        assert not list((results / "checkpoints").glob("*.pt"))
         leaving = next(name for name, node in nodes.nodes.items() if _writes(node.pid, ".rank1.log"))
         drain(nodes, leaving)
-        wait_for("checkpoint", lambda: list((noticed / "checkpoints").glob("*.pt")), driver)
+        wait_for("checkpoint", lambda: list((results / "checkpoints").glob("*.pt")), driver)
         nodes.kill(leaving)
-        nodes.add("fourth", 1)
-        wait_for("both ranks' resume", lambda: logs(noticed).count(RESUMED) == 2, driver)
-        driver.kill()  # the other epochs would be as above
+        nodes.add("third", 1)
+        wait_for("both ranks' resume", lambda: logs(results).count(RESUMED) == 2, driver)
+        driver.kill()  # how such a search ends is seen in test_chaos
         driver.communicate()
-    [log] = [path for path in (results / "logs").iterdir() if "rank" not in path.name]
-    assert RESUMED in log.read_text()
-    assert tables_of(results) == tables_of(tmp_path / "undisturbed")
-    assert not list((results / "checkpoints").iterdir())
 
 
 def _writes(pid: int, ending: str) -> bool:
@@ -105,7 +89,7 @@ def end_pod(nodes: Cluster, name: str) -> None:
 
 def test_a_trial_writes_a_checkpoint_when_its_node_is_about_to_go(tmp_path: Path) -> None:
     """Each node of the trial has notice of its end, the first by a drain and the second as a pod has it, and goes."""
-    file, results = write(tmp_path, ONE_TRIAL.replace("epochs: 12", "epochs: 120")), tmp_path / "results"
+    file, results = write(tmp_path, ONE_TRIAL), tmp_path / "results"
     assert inline("tune", file, "--results", tmp_path / "undisturbed").returncode == 0
     with cluster(0) as nodes:
         nodes.add("first", 1)
