@@ -152,7 +152,10 @@ def test_a_gpu_that_pytorch_cannot_use_ends_the_search_with_one_message(tmp_path
 
 @pytest.mark.clock
 def test_a_cluster_grows_for_the_trials_that_wait_and_shrinks_again(tmp_path: Path) -> None:
-    """The head has no CPU, so no trial can begin before the autoscaler has brought nodes up."""
+    """The head has no CPU, so no trial can begin before the autoscaler has brought nodes up.
+
+    The second time, a trial takes both nodes.
+    """
     types = {"worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
     description = tmp_path / "cluster.yaml"
     description.write_text(
@@ -172,6 +175,8 @@ def test_a_cluster_grows_for_the_trials_that_wait_and_shrinks_again(tmp_path: Pa
         spans = sorted((trial["started_at"], trial["finished_at"]) for trial in trials)
         assert any(later[0] < earlier[1] for earlier, later in pairwise(spans)), "two nodes, one used"
         _wait_until_idle_nodes_are_gone(nodes.address)
+        wide = write(tmp_path, ONE_TRIAL.replace("epochs: 120", "epochs: 2"))
+        finish(begin(nodes, wide, tmp_path / "wide", "--cluster", description, "--set", "resources.workers=2"))
 
 
 def _wait_until_idle_nodes_are_gone(address: str) -> None:
