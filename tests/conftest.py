@@ -35,6 +35,7 @@ PARTS = 3  # of tests that are alike
 # The slow tests in the order of what they guard; those that are not named come in between.
 FIRST = (
     "test_chaos",
+    "test_readme",
     "test_two_drivers",
     "test_sealed",
     "test_object_store",

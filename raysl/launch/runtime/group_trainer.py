@@ -24,7 +24,7 @@ from raysl.launch.replaced import replaced
 
 
 class GroupTrainer(TorchTrainer):
-    """Trains with workers of a fixed number, and controls them from this process."""
+    """Trains with workers of a fixed number, and controls them from this process, which must be an actor's."""
 
     def fit(self) -> Result:
         """Return the result of the workers' function once all of them have ended; raises what ended one of them."""

@@ -8,6 +8,7 @@ import pytest
 import ray
 
 from raysl.launch.cluster.ray_cluster import cluster
+from raysl.launch.runtime.task_runner import Report
 from raysl.launch.runtime.tasks import Task
 from raysl.launch.runtime.torch_backend import INTERFACE, choose_interface, interface_of
 from raysl.launch.runtime.worker_group import WorkerGroup
@@ -36,7 +37,7 @@ def test_an_interface_that_the_environment_names_stays(monkeypatch: pytest.Monke
 @pytest.mark.slow
 def test_workers_meet_over_the_interface_of_their_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(INTERFACE, raising=False)
-    told = []
+    resources = Resources(workers=2, cpus=1)
 
     def do(task: Task, rank: int, report: object) -> None:
         import torch
@@ -50,11 +51,15 @@ def test_workers_meet_over_the_interface_of_their_node(tmp_path: Path, monkeypat
                 {"interface": os.environ.get(INTERFACE), "node": ray.util.get_node_ip_address(), "sum": float(total)}
             )
 
-    resources = Resources(workers=2, cpus=1)
+    class Trial:  # a group is controlled from an actor's process
+        def meet(self, storage: str) -> list[Report]:
+            told: list[Report] = []
+            group = WorkerGroup(do, resources, storage)
+            group.run(Task("task", "", storage, resources), told.append)
+            group.end()
+            return told
+
     with cluster(None):
-        group = WorkerGroup(do, resources, str(tmp_path))
-        group.run(Task("task", "", str(tmp_path), resources), told.append)
-        group.end()
-    [what] = told
+        [what] = ray.get(ray.remote(num_cpus=0)(Trial).remote().meet.remote(str(tmp_path)))
     assert what["sum"] == 2.0
     assert what["interface"] == interface_of(what["node"])
