@@ -19,7 +19,7 @@ from raysl.launch.cluster.shipping import runtime_environment
 
 ONE_STAGE = EXPERIMENT[: EXPERIMENT.index("  finetune:")]
 ONE_TRIAL = (
-    ONE_STAGE.replace("[1e-2, 1e-3]", "[1e-3]").replace("seeds: 2", "seeds: 1").replace("epochs: 4", "epochs: 120")
+    ONE_STAGE.replace("[1e-2, 1e-3]", "[1e-3]").replace("seeds: 2", "seeds: 1").replace("epochs: 4", "epochs: 300")
 )
 pytestmark = pytest.mark.slow
 RESUMED = "INFO goes on after epoch"  # in a rank's log
@@ -175,7 +175,7 @@ def test_a_cluster_grows_for_the_trials_that_wait_and_shrinks_again(tmp_path: Pa
         spans = sorted((trial["started_at"], trial["finished_at"]) for trial in trials)
         assert any(later[0] < earlier[1] for earlier, later in pairwise(spans)), "two nodes, one used"
         _wait_until_idle_nodes_are_gone(nodes.address)
-        wide = write(tmp_path, ONE_TRIAL.replace("epochs: 120", "epochs: 2"))
+        wide = write(tmp_path, ONE_TRIAL.replace("epochs: 300", "epochs: 2"))
         finish(begin(nodes, wide, tmp_path / "wide", "--cluster", description, "--set", "resources.workers=2"))
 
 
