@@ -1,8 +1,9 @@
-"""MLflow's pages without its parts for language models, of which a search has nothing.
+"""MLflow's pages without its parts for language models, which searches do not use.
 
 MLflow has no setting for this. The parts are found by what MLflow 3.17 calls them; another version may show them again.
 """
 
+from pathlib import Path
 from typing import Any
 
 APP = "raysl"  # the entry point of `app` for `mlflow server --app-name`
@@ -18,16 +19,13 @@ localStorage.setItem("mlflow.assistant.panelOpen_v1", "false")
 
 
 def app() -> Any:
-    """Return the application of MLflow's server, whose pages hide those parts."""
+    """Return the application of MLflow's server, whose one page hides those parts."""
     from mlflow.server import app as pages
     from mlflow.server.fastapi_app import app as served
 
-    @pages.after_request
-    def of_training(response: Any) -> Any:
-        if response.mimetype == "text/html":
-            response.direct_passthrough = False  # it is a file
-            added = f"<style>{STYLE}</style><script>{SCRIPT}</script></head>"
-            response.set_data(response.get_data(as_text=True).replace("</head>", added, 1))
-        return response
+    def index() -> str:
+        text = Path(pages.static_folder or "", "index.html").read_text(encoding="utf-8")
+        return text.replace("</head>", f"<style>{STYLE}</style><script>{SCRIPT}</script></head>", 1)
 
+    pages.view_functions["serve"] = index  # not the file itself, which a browser may have kept from MLflow alone
     return served

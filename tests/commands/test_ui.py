@@ -4,8 +4,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tiny import Finished, command, here
 from waiting import PATIENCE, wait_for
 
 from raysl.results.storage.store import Store
+from raysl.tracking.pages import STYLE
 from raysl.tracking.sync_manifest import write_target
 from raysl.tracking.uri import UNTRACKED
 
@@ -61,6 +64,9 @@ def test_it_serves_the_folder_alone_until_ctrl_c(results: Path, tmp_path: Path) 
     assert all(link.startswith(f"http://127.0.0.1:{port}/#/experiments/1/runs?") for link in serving.links)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=PATIENCE) as reply:
         assert reply.status == 200
+    kept = {"If-Modified-Since": formatdate(time.time(), usegmt=True)}  # of a browser that has seen MLflow's own page
+    with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/", headers=kept)) as reply:
+        assert STYLE in reply.read().decode()
     taken = here("ui", results, "--port", port)
     assert (taken.returncode, taken.stdout) == (2, "")
     assert f"--port {port}: taken by another program" in taken.stderr
