@@ -103,15 +103,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the other parts of tests that are alike, and put the rest into the order of what they are worth."""
     part = config.getoption("--part")
     if part is not None and (others := _of_other_parts(items, part)):
-        config.hook.pytest_deselected(items=sorted(others, key=items.index))
+        config.hook.pytest_deselected(items=[item for item in items if item in others])
         items[:] = [item for item in items if item not in others]
     items.sort(key=lambda item: _rank(item.path.stem))
 
 
 def _of_other_parts(items: list[pytest.Item], part: int) -> set[pytest.Item]:
-    """Return the tests that are alike but for every third, each commit another one: so a third of each kind is run.
+    """Return the tests marked `alike` that this part leaves out: two of three, in turn within each kind.
 
-    A kind is what the mark is given, else the tests of one function.
+    The mark's argument names the kind; without one, the tests of a function are a kind.
     """
     marked = [(mark, item) for item in items if (mark := item.get_closest_marker("alike"))]
     marked.sort(key=lambda one: (*(one[0].args or (one[1].nodeid.partition("[")[0],)), one[1].nodeid))

@@ -1,12 +1,10 @@
 """What tests of races share: values of seeds, and raced searches as their user and their reports see them."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tiny import Finished, start, tables_of
-from waiting import PATIENCE
+from tiny import Finished
 
 import raysl as package
 from raysl.reports.ineligible import DROPPED, trouble
@@ -59,13 +57,3 @@ def check_dropped_are_told_apart(raced: Finished) -> None:
     page = str(leaderboard(stage))
     assert page.count("dropped in round") == len(marks)
     assert "not eligible" not in page
-
-
-def check_two_drivers_share(raced: Finished, results: Path) -> None:
-    """Check that two drivers of one folder train each trial once, and end in the tables of one driver."""
-    both = [start(raced.file, results, "--max-concurrent", 1) for _ in range(2)]
-    printed = [driver.communicate(timeout=PATIENCE)[0] for driver in both]
-    assert [driver.returncode for driver in both] == [0, 0], printed
-    begun = Counter(path.read_text().count("epoch 1 of") for path in (results / "logs").glob("*.log"))
-    assert set(begun) == {1}
-    assert tables_of(results) == tables_of(raced.results)

@@ -123,6 +123,16 @@ def tables_of(results: object) -> dict[str, list[dict[str, object]]]:
     return {name: without_times(getattr(tables, name)) for name in TABLES}
 
 
+def check_two_drivers_share(finished: Finished, results: Path) -> None:
+    """Check that two drivers of one folder train each trial once, and end in the tables of one driver."""
+    both = [start(finished.file, results, "--max-concurrent", 1) for _ in range(2)]
+    printed = [driver.communicate(timeout=PATIENCE)[0] for driver in both]
+    assert [driver.returncode for driver in both] == [0, 0], printed
+    begun = Counter(path.read_text().count("epoch 1 of") for path in (results / "logs").glob("*.log"))
+    assert set(begun) == {1}
+    assert tables_of(results) == tables_of(finished.results)
+
+
 def runs_by_kind(results: Path) -> Counter[str]:
     """Return how many runs of each kind MLflow has in a results folder's own database."""
     from mlflow import MlflowClient  # takes seconds

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import Finished, here, inline, start, tables_of
-from waiting import PATIENCE
+from tiny import Finished, check_two_drivers_share, here, inline, tables_of
 
 import raysl as package
 from raysl.reports.page.leaderboard import leaderboard
@@ -224,13 +223,7 @@ def test_another_rule_shares_what_has_all_labels_and_then_every_config_is_scored
 @pytest.mark.alike("two drivers")
 @pytest.mark.slow
 def test_two_drivers_share_one_and_train_each_trial_once(fitted: Finished, tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    both = [start(fitted.file, results, "--max-concurrent", 1) for _ in range(2)]
-    printed = [driver.communicate(timeout=PATIENCE)[0] for driver in both]
-    assert [driver.returncode for driver in both] == [0, 0], printed
-    begun = Counter(path.read_text().count("epoch 1 of") for path in (results / "logs").glob("*.log"))
-    assert set(begun) == {1}
-    assert tables_of(results) == tables_of(fitted.results)
+    check_two_drivers_share(fitted, tmp_path / "results")
 
 
 def test_models_of_folds_are_not_listed_while_they_are_there(fitted: Finished, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from races import check_dropped_are_told_apart, check_two_drivers_share, configs_of, trained
-from tiny import Finished, here, inline, tables_of
+from races import check_dropped_are_told_apart, configs_of, trained
+from tiny import Finished, check_two_drivers_share, here, inline, tables_of
 
 import raysl as package
 from raysl.results.records.stages import StageRecord

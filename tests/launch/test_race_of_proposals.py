@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from races import check_dropped_are_told_apart, check_two_drivers_share, configs_of, trained
-from tiny import Finished, here, inline, start, tables_of
+from races import check_dropped_are_told_apart, configs_of, trained
+from tiny import Finished, check_two_drivers_share, here, inline, start, tables_of
 from waiting import PATIENCE
 
 import raysl as package
