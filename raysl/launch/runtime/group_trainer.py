@@ -5,8 +5,8 @@ Ray starts four more, each of which imports for seconds and stays in memory whil
 - the controller, an actor; here it runs in the process that asks for the group,
 - the manager of Ray Data's sets, of which raysl has none,
 - the actor that removes the placement group of a dead controller, as `orphans` does,
-- the coordinator of requests to the autoscaler.  It outlives the search, and what it asks for stands for three minutes
-  after a killed trial; the placement group asks for the same nodes by itself, for as long as it is there.
+- the coordinator of requests to the autoscaler. It outlives the search, and a killed trial's request stands for three
+  minutes; the placement group alone asks for the same nodes, for as long as it is there.
 """
 
 import asyncio
