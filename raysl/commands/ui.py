@@ -45,10 +45,10 @@ def ui(results: str, port: int | None, browser: bool, tracking: str | None) -> N
         return
     if not is_database(uri):
         raise UserError(f"tracked in {without_password(uri)}, whose own pages show it; raysl serves databases")
-    chosen = free_port(port)
+    free_port(port)  # a taken one is said before the sync
     with raised():
         try:
-            _serve(store, tables, uri, chosen, console, browser)
+            _serve(store, tables, uri, port, console, browser)
         except KeyboardInterrupt as error:
             ended = ended_by(error)
             console.print("the server has ended", markup=False)
@@ -69,12 +69,11 @@ def _uri(store: Store, given: str | None) -> str:
     return last
 
 
-def _serve(store: Store, tables: Tables, uri: str, port: int, console: Console, browser: bool) -> None:
+def _serve(store: Store, tables: Tables, uri: str, port: int | None, console: Console, browser: bool) -> None:
     _sync(store, uri, console)
     with serving(uri, port) as server:
-        found = links(tables, folder_id(store), uri, server.address)
         server.wait_until_it_answers()
-        _show(found, console, browser)
+        _show(links(tables, folder_id(store), uri, server.address), console, browser)
         console.print("Ctrl-C ends the server", markup=False)
         server.wait()
 

@@ -1,6 +1,7 @@
 """MLflow's own server, on this machine alone, for a store in a database."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -10,11 +11,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 from raysl.errors import UserError
 from raysl.outgoing import presentable
-from raysl.tracking.pages import APP
+from raysl.tracking.pages import APP, NAME_PATH, NAME_VARIABLE
 from raysl.tracking.uri import sqlite_path
 
 HOST = "127.0.0.1"
@@ -28,20 +30,28 @@ _ENVIRONMENT = {
 
 
 class Server:
-    """A server that was started.
+    """A server that was started; the port is the given one, else the first free one."""
 
-    address: `http://127.0.0.1:PORT`.
-    """
+    def __init__(self, folder: Path, environment: dict[str, str], port: int | None) -> None:
+        self._log, self._environment, self._given = folder / "server.log", environment, port
+        self._start()
 
-    def __init__(self, process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-        self.address = f"http://{HOST}:{port}"
-        self._process, self._log = process, log
+    @property
+    def address(self) -> str:
+        """Return `http://127.0.0.1:PORT`; without a given port it holds once the server answers."""
+        return f"http://{HOST}:{self._port}"
 
     def wait_until_it_answers(self) -> None:
-        """Return once it answers; raises UserError, with the end of its log, if it ends or takes too long."""
+        """Return once it answers; raises UserError, with the end of its log, if it ends or takes too long.
+
+        A server whose port another program has taken meanwhile starts again on another port, unless it was given.
+        """
         deadline = time.monotonic() + _STARTING
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            ended = self._process.poll() is not None
+            if ended and not _is_free(self._port):
+                self._start()
+            elif ended or time.monotonic() > deadline:
                 raise UserError(f"MLflow's server does not start: {self._last_lines()}")
             time.sleep(_PAUSE)
 
@@ -50,15 +60,34 @@ class Server:
         self._process.wait()
         raise UserError(f"MLflow's server has ended: {self._last_lines()}")
 
+    def end(self) -> None:
+        """End it with all the processes that it has started."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_ENDING)
+
+    def _start(self) -> None:
+        self._port, self._name = free_port(self._given), secrets.token_hex(16)
+        options = ["--app-name", APP, "--host", HOST, "--port", str(self._port), "--workers", "1"]
+        with self._log.open("wb") as written:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *options],
+                stdin=subprocess.DEVNULL, stdout=written, stderr=written, cwd=self._log.parent,
+                env={**self._environment, NAME_VARIABLE: self._name}, start_new_session=True,
+            )  # fmt: skip
+
     def _answers(self) -> bool:
+        """Return whether this very server answers: another program may have its port."""
         if self._process.poll() is not None:
             return False
         try:
             with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-                f"{self.address}/health", timeout=5
+                f"{self.address}{NAME_PATH}", timeout=5
             ) as reply:
-                return bool(reply.status == 200)
-        except OSError:
+                return bool(reply.read(len(self._name) + 1) == self._name.encode())
+        except (OSError, HTTPException):
             return False
 
     def _last_lines(self) -> str:
@@ -82,36 +111,21 @@ def free_port(port: int | None) -> int:
 
 
 @contextmanager
-def serving(uri: str, port: int) -> Iterator[Server]:
+def serving(uri: str, port: int | None) -> Iterator[Server]:
     """Start MLflow's server for a database, and end it with all its processes after the block.
 
     uri: of the database; it is passed in the environment, which other users cannot read.
+    port: see `free_port`.
     """
     if path := sqlite_path(uri):
         uri = f"sqlite:///{str(path.absolute()).replace('%', '%25').replace('?', '%3F')}"
-    options = ["--app-name", APP, "--host", HOST, "--port", str(port), "--workers", "1"]
-    command = [sys.executable, "-m", "mlflow", "server", *options]
     environment = {**os.environ, **_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": uri}
     with tempfile.TemporaryDirectory(prefix="raysl-ui-") as folder:  # where it would make folders of its own
-        log = Path(folder) / "server.log"
-        with log.open("wb") as written:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=written, stderr=written, cwd=folder, env=environment,
-                start_new_session=True,
-            )  # fmt: skip
+        server = Server(Path(folder), environment, port)
         try:
-            yield Server(process, port, log)
+            yield server
         finally:
-            _end(process)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process and all that it has started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_ENDING)
+            server.end()
 
 
 def _is_free(port: int) -> bool:
