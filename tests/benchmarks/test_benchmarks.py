@@ -18,14 +18,19 @@ pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parent
 SHORT = ["seeds=1", "stages.semi.epochs=1", "stages.semi.optimizer.lr=0.001"]
-# By benchmark: its options, and what it prints at its end.
+# By benchmark: its options, and what it prints at its end. They end the slow tests, and so the longest come first.
 SMALLEST = {
+    "search_overhead": (["--trials", "2", "--nested", "2", "--workers", "1"], r"nested takes \d+ x as much as raysl"),
     "consistency_speed": (
         [
             *("--sizes", "32", "--models", "small_resnet", "--methods", "fixmatch"),
             *("--images", "8", "--steps", "1", "--repetitions", "1"),
         ],
         r"fixmatch .* \d+\.\d\d",
+    ),
+    "search_efficiency": (
+        [*(word for change in SHORT for word in ("--set", change)), "--repeats", "1"],
+        "median: efficiency",
     ),
     "data": (["--sets", "mnist", "--processes", "2"], r"128 images .*each"),
     "diverging": (["--configs", "3", "--seeds", "1"], r"told as diverged: \d"),
@@ -36,11 +41,6 @@ SMALLEST = {
         r"\nRandomSampler, all 4 races: \d+\.\d\d",
     ),
     "scale": (["--trials", "10", "--times", "1"], r"\n10 trials +\d"),
-    "search_efficiency": (
-        [*(word for change in SHORT for word in ("--set", change)), "--repeats", "1"],
-        "median: efficiency",
-    ),
-    "search_overhead": (["--trials", "2", "--nested", "2", "--workers", "1"], r"nested takes \d+ x as much as raysl"),
     "segmentation_speed": (
         ["--models", "small_resnet", "--size", "32", "--batch", "2", "--steps", "1", "--repetitions", "1"],
         r"small_resnet .* \d+\.\d\d +\d",
