@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -13,8 +14,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 from waiting import PATIENCE
+
+from raysl.launch.cluster.tokens import MODE, TOKEN, read_again
 
 # A lost raylet is noticed after seconds instead of half a minute.
 HEALTH = {
@@ -93,6 +97,14 @@ class Cluster:
         kill_tree(process.pid)
         process.wait()
 
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Have Ray in this process give the cluster's token."""
+        with patch.dict(os.environ, {name: self.environment[name] for name in (MODE, TOKEN)}):
+            read_again()
+            yield
+        read_again()
+
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
@@ -105,7 +117,7 @@ def cluster(
     gpus: int = 0,
     **environment: str,
 ) -> Iterator[Cluster]:
-    """Run a cluster whose head has so many CPUs.
+    """Run a cluster whose head has so many CPUs, with a token of its own unless the environment says otherwise.
 
     autoscaling: node types and limits for Ray's fake provider, which starts raylets on this machine; the head's type is
         `head`.
@@ -115,7 +127,7 @@ def cluster(
     folder = Path(tempfile.mkdtemp(prefix="rc", dir="/tmp"))  # Ray's sockets lie below: their paths must be short
     port = free_port()
     address = f"127.0.0.1:{port}"
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", **environment}
+    environment = {**os.environ, MODE: "token", TOKEN: secrets.token_hex(32), **environment}
     arguments = [
         "--head", f"--port={port}", "--node-ip-address=127.0.0.1", f"--num-cpus={cpus}", f"--num-gpus={gpus}",
         f"--temp-dir={folder / 'ray'}",

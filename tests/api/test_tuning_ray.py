@@ -86,9 +86,8 @@ def outcome(code: str, *arguments: object, **environment: str) -> tuple[list[obj
 def test_the_ray_of_a_program_is_used_and_left_as_it_is(finished: Callable[..., Finished], tmp_path: Path) -> None:
     expected, results = finished(SHORT), tmp_path / "results"
     with cluster(2) as found:
-        told, _, errors = outcome(
-            STANDING, found.address, expected.file, results, RAY_AUTH_MODE="disabled", TMPDIR=str(tmp_path)
-        )
+        environment = {**found.environment, "TMPDIR": str(tmp_path)}
+        told, _, errors = outcome(STANDING, found.address, expected.file, results, **environment)
     assert told[:4] == [True, True, 2, True], errors
     assert "this process is in a Ray cluster already" in str(told[4])
     assert tables_of(results) == tables_of(expected.results)

@@ -72,7 +72,7 @@ def ends_of_nodes(address: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("cloud", ["aws", "gcp"])
 def test_a_machine_is_drained_when_its_cloud_gives_notice(cloud: str, tmp_path: Path) -> None:
-    with cluster(1) as nodes, metadata_of(cloud) as (metadata, handler):
+    with cluster(1) as nodes, nodes.entered(), metadata_of(cloud) as (metadata, handler):
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {**nodes.environment, "HOME": str(tmp_path), "PATH": path}
         script = subprocess.Popen([str(SCRIPT), nodes.address, metadata], env=environment)

@@ -66,10 +66,12 @@ def _writes(pid: int, ending: str) -> bool:
 
 def drain(nodes: Cluster, name: str) -> None:
     """Tell Ray that a node will go, as `cluster/drain_before_preemption.sh` does."""
-    ray.init(address=nodes.address, log_to_driver=False)
     folder = f"{nodes.folder / name}/"
-    [node] = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["RayletSocketName"].startswith(folder)]
-    ray.shutdown()
+    with nodes.entered():
+        ray.init(address=nodes.address, log_to_driver=False)
+        living = [node for node in ray.nodes() if node["Alive"]]
+        ray.shutdown()
+    [node] = [node["NodeID"] for node in living if node["RayletSocketName"].startswith(folder)]
     command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", nodes.address, "--node-id", node]
     reason = [
         "--reason",
@@ -123,7 +125,7 @@ def test_a_node_that_joins_leaves_the_working_directories_of_others_as_they_are(
         def folder(self) -> str:
             return os.getcwd()
 
-    with cluster(1) as nodes, runtime_environment() as environment:
+    with cluster(1) as nodes, nodes.entered(), runtime_environment() as environment:
         ray.init(address=nodes.address, runtime_env=environment, log_to_driver=False)
         try:
             process = ray.remote(num_cpus=1)(Process)
@@ -174,7 +176,8 @@ def test_a_cluster_grows_for_the_trials_that_wait_and_shrinks_again(tmp_path: Pa
         assert [trial["status"] for trial in trials] == 4 * ["finished"]
         spans = sorted((trial["started_at"], trial["finished_at"]) for trial in trials)
         assert any(later[0] < earlier[1] for earlier, later in pairwise(spans)), "two nodes, one used"
-        _wait_until_idle_nodes_are_gone(nodes.address)
+        with nodes.entered():
+            _wait_until_idle_nodes_are_gone(nodes.address)
         wide = write(tmp_path, ONE_TRIAL.replace("epochs: 300", "epochs: 2"))
         finish(begin(nodes, wide, tmp_path / "wide", "--cluster", description, "--set", "resources.workers=2"))
 

@@ -39,7 +39,7 @@ def other_raysl(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A head without CPUs, and a worker: another raysl, other images under the set's name, a cache of its own."""
+    """A head without CPUs, and a worker, which ask for no token: other code, images and cache there."""
     folder = tmp_path_factory.mktemp("remote")
     (folder / "here").mkdir()
     (folder / "there").mkdir()
@@ -48,7 +48,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     (folder / "there" / "mnist.parquet").write_bytes(digits[:-1])
     environment = {**os.environ, "RAYSL_DATA": str(folder / "here"), "RAYSL_CACHE": str(folder / "cache here")}
     of_the_nodes = {"RAYSL_DATA": str(folder / "there"), "RAYSL_CACHE": str(folder / "cache there")}
-    with cluster(0, PYTHONPATH=str(other_raysl(folder / "other")), OMP_WAIT_POLICY="ACTIVE", **of_the_nodes) as found:
+    of_the_nodes |= {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(other_raysl(folder / "other"))}
+    with cluster(0, OMP_WAIT_POLICY="ACTIVE", **of_the_nodes) as found:
         found.add("worker", 2)
         yield Place(found, folder / "cache there", environment, other_raysl(folder / "trap"))
 

@@ -79,10 +79,11 @@ def test_keys_of_the_environment_reach_no_file_of_ray_and_no_command_line(tmp_pa
         options = ["--address", found.address, "--set", f"resources.workers={workers}", *ONE_PROCESS]
         given = command("tune", write(tmp_path, SHORT), "--results", tmp_path / "results", *options)
         printed = run(given, found, tmp_path, **KEYS)
-        left = [path for folder in (found.folder, tmp_path) for path in files_holding(folder, *KEYS.values())]
+        secrets = [*KEYS.values(), found.environment["RAY_AUTH_TOKEN"]]
+        left = [path for folder in (found.folder, tmp_path) for path in files_holding(folder, *secrets)]
     assert left == []
     assert any("raylet" in line for line in seen)
-    assert not any(secret in line for line in [printed, *seen] for secret in KEYS.values())
+    assert not any(secret in line for line in [printed, *seen] for secret in secrets)
 
 
 @pytest.mark.alike("secrets in Ray")

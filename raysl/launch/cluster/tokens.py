@@ -25,7 +25,7 @@ def own_token() -> Iterator[None]:
     """
     before = {name: os.environ.get(name) for name in (MODE, TOKEN)}
     os.environ[TOKEN] = before[TOKEN] or _token()
-    _read_again()
+    read_again()
     try:
         yield
     finally:
@@ -33,7 +33,7 @@ def own_token() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-        _read_again()
+        read_again()
 
 
 @cache
@@ -41,7 +41,7 @@ def _token() -> str:
     return token_hex(32)
 
 
-def _read_again() -> None:
+def read_again() -> None:
     """Have Ray read mode and token from the environment, which it does once otherwise."""
     raylet.Config.initialize("")
     raylet.AuthenticationTokenLoader.instance().reset_cache()

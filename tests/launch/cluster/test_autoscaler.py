@@ -74,7 +74,7 @@ def test_a_node_is_pending_until_it_joins() -> None:
         seen.extend(nodes)
         return sum(node.price == 0.5 for node in nodes) == 2 and pending_nodes() == []
 
-    with cluster(0, {"available_node_types": {"worker": worker}}) as nodes:
+    with cluster(0, {"available_node_types": {"worker": worker}}) as nodes, nodes.entered():
         ray.init(address=nodes.address, log_to_driver=False)
         try:
             group = ray.util.placement_group([{"CPU": 1}, {"CPU": 1}], strategy="SPREAD")
