@@ -1,7 +1,6 @@
 """What explains the objective of a stage's configs: all of them by fANOVA, the best by PED-ANOVA."""
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -105,8 +104,7 @@ def _best_shares(stage: Searched, column: str, keys: Mapping[str, Key], num_best
 
     study = _study(stage, column, keys, _counted)
     quantile = (num_best - 0.5) / len(study.trials)  # Optuna rounds up
-    with warnings.catch_warnings(action="ignore"):  # Optuna 4 calls the evaluator experimental
-        found = PedAnovaImportanceEvaluator(target_quantile=quantile).evaluate(study, list(keys))
+    found = PedAnovaImportanceEvaluator(target_quantile=quantile).evaluate(study, list(keys))
     total = sum(found.values())
     return {keys[name]: float(value / total) if total > ROUNDING else 0.0 for name, value in found.items()}
 
