@@ -100,10 +100,12 @@ class Cluster:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Have Ray in this process give the cluster's token."""
-        with patch.dict(os.environ, {name: self.environment[name] for name in (MODE, TOKEN)}):
+        try:
+            with patch.dict(os.environ, {name: self.environment[name] for name in (MODE, TOKEN)}):
+                read_again()
+                yield
+        finally:
             read_again()
-            yield
-        read_again()
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
