@@ -44,15 +44,16 @@ class Server:
     def wait_until_it_answers(self) -> None:
         """Return once it answers; raises UserError, with the end of its log, if it ends or takes too long.
 
-        A server whose port another program has taken meanwhile starts again on another port, unless it was given.
+        If another program has taken its port meanwhile, it starts again on another one, or raises UserError if the port
+        was given.
         """
         deadline = time.monotonic() + _STARTING
         while not self._answers():
             ended = self._process.poll() is not None
-            if ended and not _is_free(self._port):
-                self._start()
-            elif ended or time.monotonic() > deadline:
+            if time.monotonic() > deadline or (ended and _is_free(self._port)):
                 raise UserError(f"MLflow's server does not start: {self._last_lines()}")
+            if ended:
+                self._start()
             time.sleep(_PAUSE)
 
     def wait(self) -> None:
