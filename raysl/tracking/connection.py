@@ -4,11 +4,12 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from raysl.errors import UserError
 from raysl.outgoing import learn_credentials, mask
+from raysl.tracking.database import make_tables
 from raysl.tracking.uri import sqlite_path, without_password
 
 if TYPE_CHECKING:
@@ -39,35 +40,40 @@ def connected(uri: str) -> Iterator["MlflowClient"]:
     learn_credentials("~/.mlflow/credentials", ("mlflow_tracking_password", "mlflow_tracking_username"))
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
+    errors = _store_errors()  # imports MLflow, which sets its loggers: before they are silenced
     try:
         with _quiet():
-            is_new = _is_empty_database(uri)
-            client = MlflowClient(tracking_uri=uri)
-            if is_new:
-                with suppress(MlflowException):  # another process may have been first
-                    client.delete_experiment("0")  # MLflow's "Default", which would stay empty
-            yield client
-    except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
+            yield _open(uri)
+    except errors as error:
         # `from None`: the error's text holds the address, with its password.
         raise StoreError(f"MLflow at {without_password(uri)}: {_reason(error)}") from None
 
 
-def _is_empty_database(uri: str) -> bool:
-    """Return whether a URI is that of a database without tables, which MLflow will fill; its file is made if need be.
+def _open(uri: str) -> "MlflowClient":
+    """Return a client of a tracking store; raises StoreError for a database whose tables are not those of MLflow."""
+    from mlflow import MlflowClient
 
-    Raises an error at once for a file that is no database: MLflow would retry for two minutes.
-    """
     path = sqlite_path(uri)
-    if path is None:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA schema_version")
-        return not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    if path is not None:
+        make_tables(path)
+    try:
+        return MlflowClient(tracking_uri=uri)
+    except _store_errors() as error:
+        if path is None:
+            raise
+        raise StoreError(
+            f"MLflow at {without_password(uri)}: {_reason(error)}; "
+            f"if no other program is making or upgrading {path}, move it away: raysl writes its runs into a new one"
+        ) from None
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """Return what a store raises: MLflow's own errors, its databases', its migrations', those of files."""
+    from alembic.util.exc import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, CommandError, OSError, sqlite3.Error
 
 
 def _reason(error: BaseException) -> str:
