@@ -36,7 +36,7 @@ try:
 except raysl.UserError as error:
     refused = str(error)
 print("{", flush=True)
-found = raysl.tune(sys.argv[2], sys.argv[3])
+found = raysl.tune(sys.argv[2], sys.argv[3], max_concurrent=1)
 print("}", flush=True)
 for _ in range(300):
     if (free := ray.available_resources().get("CPU")) == before["CPU"]:
@@ -53,7 +53,7 @@ signal.signal(signal.SIGTERM, lambda number, frame: print("own handler"))
 before, found = [signal.getsignal(number) for number in ENDING], []
 
 def search(folder):
-    found.append(raysl.tune(sys.argv[1], folder).ok)
+    found.append(raysl.tune(sys.argv[1], folder, max_concurrent=1).ok)
 
 print("{", flush=True)
 search(sys.argv[2])

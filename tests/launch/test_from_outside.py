@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from clusters import cluster, free_port
 from PIL import Image
-from tiny import EXPERIMENT, write
+from tiny import EXPERIMENT, ONE_PROCESS, write
 from waiting import PATIENCE, wait_for
 
 import raysl as package
@@ -55,7 +55,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def start(server: Server, *arguments: object, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*MAIN, "tune", *map(str, arguments), "--address", server.address],
+        [*MAIN, "tune", *map(str, arguments), *ONE_PROCESS, "--address", server.address],
         cwd=server.folder,
         env={**server.environment, **environment},
         stdout=subprocess.PIPE,
@@ -157,7 +157,8 @@ def test_a_job_of_the_users_own_making(server: Server, tmp_path: Path) -> None:
     (folder / "raysl").symlink_to(Path(package.__file__).parent)
     environment = {name: value for name, value in server.environment.items() if name != "RAY_ADDRESS"}
     job = ["job", "submit", "--address", server.address, "--working-dir", str(folder), "--"]
-    given = [sys.executable, "-m", "raysl", "tune", "tiny.yaml", "--address", "auto", "--results", f"file://{results}"]
+    search = [sys.executable, "-m", "raysl", "tune", "tiny.yaml", "--address", "auto", *ONE_PROCESS]
+    given = [*search, "--results", f"file://{results}"]
     done = subprocess.run([RAY, *job, *given], env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {trial["status"] for trial in package.read(str(results)).trials.to_pylist()} == {"finished"}

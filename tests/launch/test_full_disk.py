@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from small_disk import SmallDisk, small_disk
-from tiny import Finished, here, inline, raysl, runs_by_kind, start, tables_of, write
+from tiny import ONE_PROCESS, Finished, here, inline, raysl, runs_by_kind, start, tables_of, write
 from waiting import PATIENCE, wait_for
 
 from raysl.results.records.rows import read_rows
@@ -77,7 +77,7 @@ def test_a_cache_without_room_is_named(
 def test_a_disk_that_fills_in_mid_search_loses_nothing(undisturbed: Finished, disk: SmallDisk, moment: str) -> None:
     file, reference, _ = undisturbed
     results = disk.folder / "results"
-    with start(file, results) as driver:
+    with start(file, results, *ONE_PROCESS) as driver:
         folders = {"checkpoint": "checkpoints", "row": "rows", "model": "models"}
         wait_for(moment, lambda: list((results / folders[moment]).glob("[!.]*")) or driver.poll() is not None)
         assert driver.poll() is None, driver.communicate()

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny import EXPERIMENT, here, raysl, write
+from tiny import EXPERIMENT, ONE_PROCESS, here, raysl, write
 
 LONG = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("epochs: 4", "epochs: 5000")
 
@@ -14,7 +14,7 @@ LONG = EXPERIMENT[: EXPERIMENT.index("  finetune:")].replace("epochs: 4", "epoch
 def test_a_search_ends_within_its_hours(tmp_path: Path) -> None:
     results = tmp_path / "results"
     began = time.monotonic()
-    done = raysl("tune", write(tmp_path, LONG), "--results", results, "--max-hours", 45 / 3600)
+    done = raysl("tune", write(tmp_path, LONG), "--results", results, *ONE_PROCESS, "--max-hours", 45 / 3600)
     assert time.monotonic() - began < 45  # the promise itself, not a timing
     assert done.returncode == 3, done.stdout + done.stderr
     assert "stopped: --max-hours 0.0125 is reached; finished trials are kept; the same command goes on" in done.stdout

@@ -55,7 +55,7 @@ def assert_clean(server: S3Server, printed: str) -> None:
 def test_a_killed_search_goes_on_to_the_same_tables(undisturbed: Finished, server: S3Server, tmp_path: Path) -> None:
     """As with MinIO or R2, with the server and the keys in the environment."""
     file, reference, _ = undisturbed
-    driver = start(file, FOLDER, cwd=tmp_path)
+    driver = start(file, FOLDER, *ONE_PROCESS, cwd=tmp_path)
     wait_for("finished trial", lambda: rows_of(server) or driver.poll() is not None)
     assert driver.poll() is None, driver.communicate()
     children = descendants(driver.pid)
@@ -108,7 +108,7 @@ def test_a_server_that_dies_ends_the_search_and_loses_nothing(
     file, reference, _ = undisturbed
     impatient = "import raysl.results.storage.store as s; s._ATTEMPTS = 2; from raysl.cli import main; main()"
     driver = subprocess.Popen(
-        [sys.executable, "-c", impatient, "tune", str(file), "--results", FOLDER],
+        [sys.executable, "-c", impatient, "tune", str(file), "--results", FOLDER, *ONE_PROCESS],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tiny import here, inline, start, without_times, write
+from tiny import ONE_PROCESS, here, inline, start, without_times, write
 from waiting import PATIENCE, wait_for
 
 import raysl as package
@@ -83,7 +83,7 @@ def resumed(table_file: Path) -> tuple[Path, str, str]:
     Returns the results folder, what the interrupted command printed and what the last one did.
     """
     results = table_file.parent / "results"
-    driver = start(table_file, results, "--cells", "t1/supervised/*")
+    driver = start(table_file, results, "--cells", "t1/supervised/*", *ONE_PROCESS)
     wait_for("trial that is done", lambda: list((results / "rows").glob("*.parquet")))
     driver.send_signal(signal.SIGINT)
     interrupted, _ = driver.communicate(timeout=PATIENCE)

@@ -118,7 +118,7 @@ def test_train_gives_the_numbers_of_the_search(by_ray: Finished) -> None:
 def test_a_killed_driver_loses_nothing(undisturbed: Finished, tmp_path: Path) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"
-    driver = start(file, results)
+    driver = start(file, results, *ONE_PROCESS)
     wait_for("finished trial", lambda: len(list((results / "rows").glob("*.parquet"))) >= 1)
     children = descendants(driver.pid)
     driver.kill()
@@ -141,7 +141,7 @@ def test_a_killed_driver_loses_nothing(undisturbed: Finished, tmp_path: Path) ->
 def test_a_killed_worker_goes_on_from_its_checkpoint(undisturbed: Finished, tmp_path: Path) -> None:
     file, reference, _ = undisturbed
     results = tmp_path / "results"
-    driver = start(file, results, "--max-concurrent", 1)
+    driver = start(file, results, *ONE_PROCESS)
     wait_for("checkpoint", lambda: list((results / "checkpoints").glob("*.pt")))
     workers = [pid for pid, line in descendants(driver.pid).items() if line.startswith(TRIAL)]
     assert workers
@@ -156,7 +156,7 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(undisturbed: Finished, tmp_
 @pytest.mark.slow
 def test_interrupting_says_how_to_go_on(tmp_path: Path) -> None:
     file, results = write(tmp_path), tmp_path / "results"
-    driver = start(file, results)
+    driver = start(file, results, *ONE_PROCESS)
     wait_for("checkpoint", lambda: list((results / "checkpoints").glob("*.pt")))
     children = descendants(driver.pid)
     driver.send_signal(signal.SIGINT)
