@@ -205,7 +205,7 @@ def test_a_killed_trial_of_two_workers_leaves_room_for_itself(tmp_path: Path) ->
     printed, _ = driver.communicate(timeout=PATIENCE)
     assert trials
     actors = {found[1] for line in below.values() if (found := re.match(r"ray::(\w+)", line))}
-    assert actors == {"TrialProcess", "_Courier", "SynchronizationActor", "RayTrainWorker", "RuntimeEnvAgent"}
+    assert actors == {"TrialProcess", "Courier", "RayTrainWorker", "RuntimeEnvAgent"}
     assert driver.returncode == 0, printed
     assert "goes on after epoch" in next((results / "logs").glob("*[0-9a-f].log")).read_text()
 

@@ -1,6 +1,6 @@
 """Ray Train's workers for trials of several ranks, reused for the next task: their start takes many seconds."""
 
-import asyncio
+import pickle
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
+from raysl.launch.runtime.courier import Courier
 from raysl.launch.runtime.task_runner import Report
 from raysl.launch.runtime.tasks import Task
 from raysl.search.experiment import Resources
@@ -26,7 +27,7 @@ class WorkerGroup:
         storage: a scratch folder for Ray Train.
         """
         self.resources = resources
-        self._courier: Any = ray.remote(_Courier).options(num_cpus=0).remote(resources.workers)
+        self._courier: Any = ray.remote(Courier).options(num_cpus=0).remote(resources.workers)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(do, storage), daemon=True)
         self._thread.start()
@@ -38,7 +39,7 @@ class WorkerGroup:
 
     def run(self, task: Task, report: Callable[[Report], None]) -> None:
         """Do a task to its end; raises the exception that ended the workers, if one did."""
-        self._courier.give.remote(task)
+        self._courier.give.remote(pickle.dumps(task))
         while True:
             coming = self._courier.come.remote()
             while not ray.wait([coming], timeout=LOOK_SECONDS)[0]:
@@ -87,33 +88,5 @@ def _serve(config: dict[str, Any]) -> None:
         ray.get(courier.report.remote(what))  # before `done`: Ray keeps no order among calls of an async actor
 
     while (task := ray.get(courier.next.remote(rank))) is not None:
-        config["do"](task, rank, report)
+        config["do"](pickle.loads(task), rank, report)
         ray.get(courier.done.remote())
-
-
-class _Courier:
-    """An actor that passes tasks to the workers, and their reports back."""
-
-    def __init__(self, num_workers: int) -> None:
-        self.tasks: list[asyncio.Queue[Task | None]] = [asyncio.Queue() for _ in range(num_workers)]
-        self.told: asyncio.Queue[Report | None] = asyncio.Queue()
-        self.num_busy = 0
-
-    async def give(self, task: Task | None) -> None:
-        self.num_busy = len(self.tasks)
-        for queue in self.tasks:
-            queue.put_nowait(task)
-
-    async def next(self, rank: int) -> Task | None:
-        return await self.tasks[rank].get()
-
-    async def report(self, what: Report) -> None:
-        self.told.put_nowait(what)
-
-    async def done(self) -> None:
-        self.num_busy -= 1
-        if self.num_busy == 0:
-            self.told.put_nowait(None)
-
-    async def come(self) -> Report | None:
-        return await self.told.get()
