@@ -54,7 +54,7 @@ def check_rules(stage: Stage, document: Document) -> None:
     _check_ratio(stage, document)
     _check_segmentation(stage, document)
     _check_cross_fit(stage, document)
-    if stage.settings.probe == "classifier":
+    if stage.settings.probe == "classifier" and stage.trains:
         if "labelled" not in methods.describe(stage.settings.method["name"]).streams:
             where = (*path, "probe")
             raise ConfigError(
@@ -162,6 +162,7 @@ def check_stages(stages: Sequence[Stage], document: Document, *, has_weights: bo
         _check_milestones(stage, document)
         if stage.start_from is None:
             _check_from_scratch(stage, earlier, document, has_weights)
+            _check_classifier(stage, None, document)
         elif stage.start_from not in earlier:
             where = ("stages", stage.name, "start_from")
             later = (
@@ -175,6 +176,7 @@ def check_stages(stages: Sequence[Stage], document: Document, *, has_weights: bo
         else:
             _check_has_model(stage, earlier[stage.start_from], document)
             _check_start_epoch(stage, earlier[stage.start_from], document)
+            _check_classifier(stage, earlier[stage.start_from], document)
         earlier[stage.name] = stage
 
 
@@ -200,6 +202,24 @@ def _check_from_scratch(stage: Stage, earlier: dict[str, Stage], document: Docum
         where = ("stages", stage.name, key)
         if getattr(stage.settings, key) not in (None, "none") and not (key == "freeze" and has_weights):
             raise ConfigError(f"{at(where, document)}: {trouble}; give start_from; {choices('', earlier)}")
+
+
+def _check_classifier(stage: Stage, start: Stage | None, document: Document) -> None:
+    """Refuse to measure the classifier of a start that has none, or one of other classes."""
+    if stage.trains or stage.settings.probe != "classifier":
+        return
+    where = at(("stages", stage.name, "probe"), document)
+    if start is None or (method := start.settings.method["name"]) not in methods.classifiers():
+        whose = "model.weights" if start is None else f"{start.name} ({method})"
+        raise ConfigError(
+            f"{where}: 'classifier': {whose} has no classifier; linear_svm, knn or clustering, or start_from a stage of "
+            f"one of {', '.join(methods.classifiers())}"
+        )
+    if stage.data.source != start.data.source:
+        raise ConfigError(
+            f"{where}: 'classifier': that of {start.name} was trained on {start.data.source}, and this stage has "
+            f"{stage.data.source}, with classes of its own; linear_svm, knn or clustering"
+        )
 
 
 def _check_milestones(stage: Stage, document: Document) -> None:

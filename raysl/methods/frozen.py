@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from raysl.methods._method import Method, ViewSpec
+from torch import nn
+
+from raysl.methods._method import Evaluation, Method, ViewSpec
 from raysl.models.encoder import Encoder
 
 
@@ -13,6 +15,10 @@ class Frozen(Method):
 
     def __init__(self, encoder: Encoder, num_classes: int) -> None:
         super().__init__(encoder)
+        self.classifier: nn.Module | None = None  # that of the earlier stage, where it is what is measured
 
     def views(self) -> Mapping[str, ViewSpec]:
         return {}
+
+    def evaluation(self) -> Evaluation:
+        return Evaluation(self.encoder, self.classifier)

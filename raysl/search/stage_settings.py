@@ -61,7 +61,8 @@ class StageSettings(Settings):
     freeze: `backbone` trains only the layers after the pooling.
     probe: how a trial's features are measured, for the selection and on the test set: by a linear SVM, k nearest
         neighbours or k-means; by the method's own `classifier`, on the test set alone; or by its own `segmentation` of
-        images with masks.
+        images with masks. A stage of method `frozen` has the `classifier` of its start; such stages, each with another
+        `start_epoch`, give the test accuracy over the training.
     select: the rule that chooses the stage's config: the lowest mean final training loss over the seeds, or the highest
         mean accuracy of the probe on the labelled training images. A stage of method `frozen` has `probe_accuracy`.
         `rankme`, `lidar`, `alpha_req`, `alignment`, `uniformity` and `ami` compare features of unlabelled images, and

@@ -1,9 +1,13 @@
 """Builds a trial's method, with its start weights or its trained weights."""
 
+from torch import nn
+
 from raysl import methods
 from raysl.errors import CheckpointError
 from raysl.methods._method import Method
+from raysl.methods.frozen import Frozen
 from raysl.models.encoder import build_encoder, freeze_backbone
+from raysl.results.records.rows import read_row
 from raysl.results.storage.store import Store
 from raysl.training.kept_models import kept_model_path
 from raysl.training.model_file import Normalisation, read_model
@@ -40,12 +44,21 @@ def trained_method(spec: TrialSpec, store: Store, weights_of: str | None = None)
     return load_method(spec, store, weights_of)[0]
 
 
+def _classifier_of_start(spec: TrialSpec, store: Store) -> nn.Module | None:
+    row = read_row(store, str(spec.start))
+    if row is None:
+        raise CheckpointError(f"{store}: trial {spec.start} has no row, which would say what its classifier is")
+    start = TrialSpec.model_validate_json(row.spec)
+    return load_method(start, store, epoch=spec.start_epoch)[0].evaluation().classifier
+
+
 def load_method(
     spec: TrialSpec, store: Store, weights_of: str | None = None, epoch: int | None = None
 ) -> tuple[Method, Normalisation | None]:
     """Return a trial's trained method, and the normalisation of its images if the model file has it.
 
-    A trial that trains nothing has its start weights, and no model file.
+    A trial that trains nothing has its start weights, its start's classifier for the probe `classifier`, and no model
+    file.
     weights_of: id of the trial whose model is loaded; the trial's own if None.
     epoch: the number of epochs after which a milestone was kept; None is the end of the training.
     Raises FileNotFoundError if there is no such model, CheckpointError if it is damaged or does not fit.
@@ -54,7 +67,11 @@ def load_method(
     if not spec.trains:
         if epoch is not None:
             raise FileNotFoundError(f"trial {spec.id} trains nothing, and has no milestones")
-        return build_method(spec, spec.data.channels, store), None
+        method = build_method(spec, spec.data.channels, store)
+        if spec.probe == "classifier":
+            assert isinstance(method, Frozen)
+            method.classifier = _classifier_of_start(spec, store)
+        return method, None
     method = build_method(without_start(spec), spec.data.channels, store)
     state = read_model(store, weights_of or spec.id, epoch)
     try:

@@ -26,11 +26,12 @@ class Classification:
 
         Weights may diverge in the last step, after the last loss was computed.  There is no accuracy for the probe
         `classifier`, which has been trained on all of D_l, nor if a class has too few images for a cross-validation.
+        A trial that trains nothing has that of a linear SVM in the classifier's place.
         Of a trial without a fold of D_l, the accuracy is that on the images of the fold.
         """
         images, labels = feed.probe_images()
         spec = feed.spec
-        if spec.probe == "classifier":
+        if spec.probe == "classifier" and spec.trains:
             whole = np.isfinite(logits(method, images[:FEATURE_BATCH], feed.normalise)).all()
             ending = None if whole else Ending("diverged", "non-finite logits after the last step")
             return ending, {} if ending or spec.fold is None else _on_fold(method, feed)

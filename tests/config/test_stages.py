@@ -162,6 +162,24 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "an unknown scheduler": (["stages.pretrain.stop={scheduler: hyperband}"], "choices: asha, median"),
     "a classifier that is not there": (["stages.pretrain.probe=classifier"], "sidae has no classifier"),
     "selecting by a classifier on D_l": (["stages.linear.select=probe_accuracy"], "has been trained on all labelled"),
+    "a classifier that its start has not": (
+        ["stages.knn={method: {name: frozen}, start_from: pretrain, probe: classifier}"],
+        "stages.knn.probe: 'classifier': pretrain (sidae) has no classifier; linear_svm, knn or clustering, or start_from",
+    ),
+    "a classifier of given weights": (
+        [
+            "model.weights=imagenet", "model.backbone=resnet18",
+            "stages.knn={method: {name: frozen}, probe: classifier}",
+        ],
+        "stages.knn.probe: 'classifier': model.weights has no classifier",
+    ),
+    "a classifier of other classes": (
+        [
+            "stages.knn={method: {name: frozen}, start_from: linear, probe: classifier, "
+            "data: {source: fashion_mnist, image_size: 8}}"
+        ],
+        "that of linear was trained on digits, and this stage has fashion_mnist",
+    ),
     "an epoch that is no milestone": (
         ["stages.linear.start_epoch=7"], "7 is no milestone of pretrain, whose model is kept after 5, 10, 20 epochs",
     ),

@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from mlflow import MlflowClient
 from tiny import ONE_PROCESS, Finished, here, inline, raysl, start, tables_of
 from waiting import wait_for
 
 import raysl as package
+from raysl.data.storage.decoded_cache import load_test
 from raysl.results.records.features import read_features
 from raysl.results.records.rows import read_scores
 from raysl.results.storage.store import Store
+from raysl.training.spec import TrialSpec
 
 EXPERIMENT = """\
 name: tiny
@@ -114,6 +117,43 @@ def test_the_linear_svm_of_a_stage_of_its_own_gives_the_start_s_numbers(searched
         for stage in ("pretrain", "svm")
     )
     assert own == again
+
+
+OVER_THE_TRAINING = """\
+name: curve
+data: {source: digits, labels: 40, unlabelled: 64}
+model: {backbone: small_resnet, features: 16}
+seeds: 2
+stages:
+  teacher:
+    method: {name: mean_teacher, momentum: 0.5, p_flip: 0.0}
+    epochs: 3
+    milestones: [0, 1]
+    batch_size: 20
+    optimizer: {name: sgd, lr: 0.1}
+    probe: classifier
+  first: {method: {name: frozen}, start_from: teacher, start_epoch: 0, probe: classifier}
+  then: {method: {name: frozen}, start_from: teacher, start_epoch: 1, probe: classifier}
+  last: {method: {name: frozen}, start_from: teacher, probe: classifier}
+"""
+
+
+def test_the_classifier_of_each_milestone_is_scored(finished: Callable[..., Finished]) -> None:
+    """It is the averaged one, as that of the end."""
+    _, results, _ = finished(OVER_THE_TRAINING)
+    images, labels = load_test(TrialSpec.model_validate_json(trials_of(results, "teacher")[0]["spec"]).data)
+    scores = {
+        stage: {trial["seed"]: trial["test_accuracy"] for trial in trials_of(results, stage)}
+        for stage in ("teacher", "first", "then", "last")
+    }
+    assert scores["last"] == scores["teacher"]
+    for stage, epoch in (("first", 0), ("then", 1)):
+        for seed, score in scores[stage].items():
+            model = package.load_model(results, "teacher", seed=seed, epoch=epoch)
+            with torch.no_grad():
+                predicted = model.classify(model.preprocess(np.array(images))).argmax(1)
+            assert float((predicted.numpy() == labels).mean()) == score
+    assert len({tuple(found.values()) for found in scores.values()}) == 3
 
 
 def test_scores_and_features_are_of_the_selected_alone_and_models_of_those_that_train(
