@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from raysl.api.cautions import cautions
 from raysl.api.launching import Launch
 from raysl.api.observer import Preparation
 from raysl.api.search_request import SearchRequest
@@ -15,7 +16,6 @@ from raysl.launch.cluster.shipping import fetch, send
 from raysl.results.records.stages import read_stages
 from raysl.results.storage.store import Store
 from raysl.search.experiment import Experiment
-from raysl.search.preflight import cautions
 from raysl.search.trials import Datas
 from raysl.tracking.uri import UNTRACKED, default_uri, environment_uri, validate_uri
 
@@ -45,7 +45,7 @@ def resolve_request(request: SearchRequest, launch: Launch, told: Preparation, *
     for carried in carried_sources().values():
         fetch(carried.source, carried.digest, Store.open(launch.results or request.results, create=False))
     resolved = [resolve_experiment(one, told, download=download) for one in request.experiments]
-    for text in dict.fromkeys(text for one in resolved for text in cautions(*one)):
+    for text in cautions(resolved, launch):
         told.noted(text)
     return resolved
 

@@ -212,8 +212,8 @@ def _check_classifier(stage: Stage, start: Stage | None, document: Document) -> 
     if start is None or (method := start.settings.method["name"]) not in methods.classifiers():
         whose = "model.weights" if start is None else f"{start.name} ({method})"
         raise ConfigError(
-            f"{where}: 'classifier': {whose} has no classifier; linear_svm, knn or clustering, or start_from a stage of "
-            f"one of {', '.join(methods.classifiers())}"
+            f"{where}: 'classifier': {whose} has no classifier; linear_svm, knn or clustering, or start_from a stage "
+            f"of one of {', '.join(methods.classifiers())}"
         )
     if stage.data.source != start.data.source:
         raise ConfigError(

@@ -164,7 +164,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "selecting by a classifier on D_l": (["stages.linear.select=probe_accuracy"], "has been trained on all labelled"),
     "a classifier that its start has not": (
         ["stages.knn={method: {name: frozen}, start_from: pretrain, probe: classifier}"],
-        "stages.knn.probe: 'classifier': pretrain (sidae) has no classifier; linear_svm, knn or clustering, or start_from",
+        "stages.knn.probe: 'classifier': pretrain (sidae) has no classifier; linear_svm, knn or clustering, or",
     ),
     "a classifier of given weights": (
         [
