@@ -33,7 +33,7 @@ def show_text(tables: PaperTables, compared: Sequence[ComparedTable], console: C
         ]
         print_table(console, _caption(tables, one), columns, rows, lines=True)
     console.print(rule(compared), style="dim", markup=False)
-    for line in remarks(compared):
+    for line in remarks(tables, compared):
         console.print(line, markup=False, soft_wrap=True)
 
 
@@ -46,12 +46,12 @@ def markdown(tables: PaperTables, compared: Sequence[ComparedTable]) -> str:
         for row, title in one.table.rows.items():
             lines.append(_piped([title, *_row(one, row, "**{}**".format, "<br>")]))
         parts.append("\n".join(lines))
-    return "\n\n".join([*parts, f"{rule(compared)}.", *remarks(compared)]) + "\n"
+    return "\n\n".join([*parts, f"{rule(compared)}.", *remarks(tables, compared)]) + "\n"
 
 
 def latex(tables: PaperTables, compared: Sequence[ComparedTable]) -> str:
     """Return tables in LaTeX (booktabs), each a float of its own; missing cells are named in comments."""
-    comments = "".join(f"% {line}\n" for line in remarks(compared))
+    comments = "".join(f"% {line}\n" for line in remarks(tables, compared))
     return comments + "\n".join(_latex_table(tables, one) for one in compared)
 
 
@@ -64,9 +64,11 @@ def rule(compared: Sequence[ComparedTable]) -> str:
     return f"{BOLD}; ours: means and {ours}, per cent; in round brackets what the paper published: means ± deviations"
 
 
-def remarks(compared: Iterable[ComparedTable]) -> list[str]:
-    """Return a line for each reason why cells have no number, or were chosen from a part of their grid."""
-    reasons: dict[str, list[str]] = {}
+def remarks(tables: PaperTables, compared: Sequence[ComparedTable]) -> list[str]:
+    """Return a line for each reason why tables or numbers are missing, or configs were chosen from a part of a grid."""
+    shown = {one.table.name for one in compared}
+    gone = [one.name for one in tables.tables if one.name not in shown]
+    reasons = {f"left out, not in profile {tables.profile}": gone} if gone else {}
     for value in (value for one in compared for value in one.cells.values()):
         if value.missing:
             reasons.setdefault(f"missing, {value.missing}", []).append(value.cell.key)

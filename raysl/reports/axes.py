@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -55,7 +56,8 @@ def end_at_100(panel: Axes) -> None:
     low, high = panel.get_ylim()
     panel.set_ylim(max(low, 0.0), min(high, 100.0))
     for line in panel.lines:
-        if line.get_marker() in POINT_MARKERS and high > 100:
+        # A line without points lies at the figure's corner where it is not clipped, and leaves the panel no room.
+        if line.get_marker() in POINT_MARKERS and high > 100 and np.size(line.get_xydata()):
             line.set_clip_on(False)
 
 

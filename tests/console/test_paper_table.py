@@ -55,6 +55,13 @@ def test_a_missing_cell_is_named_with_its_reason() -> None:
     assert "missing" not in text(FULL)
 
 
+def test_tables_outside_the_profile_are_named_and_no_more() -> None:
+    more = replace(PAPER, tables=(TABLE, replace(TABLE, name="t2", cells=(replace(CELL, digest=""),))))
+    for written in (markdown(more, FULL), latex(more, FULL)):
+        assert "left out, not in profile laptop (1): t2\n" in written
+    assert "left out" not in markdown(PAPER, FULL)
+
+
 def test_a_cell_that_was_chosen_from_a_part_of_its_grid_is_named() -> None:
     partly = compared(replace(VALUE, num_eligible=2))
     assert "chosen from 2 of 3 configs, others are not eligible (1): t1/semi/attacked" in text(partly)

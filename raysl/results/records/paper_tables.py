@@ -96,6 +96,11 @@ class PaperTables:
         return f"{FOLDER}/{self.name}@{self.profile}"  # no name has an @
 
     @property
+    def in_profile(self) -> tuple[PaperTable, ...]:
+        """The tables of which a cell is in the profile; all of them where none is."""
+        return tuple(one for one in self.tables if any(cell.digest for cell in one.cells)) or self.tables
+
+    @property
     def cells(self) -> list[Cell]:
         """The cells of all tables."""
         return [cell for table in self.tables for cell in table.cells]

@@ -76,7 +76,7 @@ def best_of(values: Mapping[str, Spread]) -> set[str]:
 
 
 def compare(tables: PaperTables, results: Tables, intervals: str | None = None) -> list[ComparedTable]:
-    """Return a paper's tables with the numbers of a results folder's tables.
+    """Return a paper's tables with the numbers of a results folder's tables; those outside the profile are left out.
 
     results: those of every search in the folder, superseded ones too.
     intervals: the kind of 95 % intervals (`statistics.intervals.INTERVALS`); None for none.
@@ -88,7 +88,7 @@ def compare(tables: PaperTables, results: Tables, intervals: str | None = None) 
         if trial["selected"]:
             selected.setdefault(trial["stage_id"], []).append(trial)
     selections = {row["stage_id"]: row for row in results.selections.to_pylist()}
-    return [_compare(table, tables, selected, selections, intervals) for table in tables.tables]
+    return [_compare(table, tables, selected, selections, intervals) for table in tables.in_profile]
 
 
 def _compare(

@@ -124,6 +124,14 @@ def test_a_seed_without_a_score_is_never_averaged_away(results: Callable[..., Ta
     assert (value.ours, value.missing, value.best) == (None, "not scored on the test set yet", False)
 
 
+def test_a_table_without_a_cell_in_the_profile_is_left_out(results: Callable[..., Tables]) -> None:
+    gone = replace(PAPER.tables[0], name="table2", cells=(cell("a", digest=""), cell("b", digest="")))
+    found = results({"t0": 0.5, "t1": 0.75})
+    both = replace(PAPER, tables=(gone, *PAPER.tables))
+    assert [one.table.name for one in compare(both, found)] == ["table1"]
+    assert [one.table.name for one in compare(replace(PAPER, tables=(gone,)), found)] == ["table2"]
+
+
 def test_every_missing_cell_says_why(results: Callable[..., Tables]) -> None:
     values = compared(results({"t0": 0.5, "t1": 0.75}))
     assert values["ours", "b"].missing == "not in profile laptop"
