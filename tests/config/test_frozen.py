@@ -126,7 +126,7 @@ REFUSED = {
     ),
     "a classifier that is not there": (
         ["stages.knn.probe=classifier"],
-        "stages.knn.probe: 'classifier': pretrain (rotation) has no classifier; linear_svm, knn or clustering, or start",
+        "stages.knn.probe: 'classifier': pretrain (rotation) has no classifier; linear_svm, knn or clustering, or",
     ),
     "an unknown probe": (["stages.knn.probe=kmeans"], "stages.knn.probe: must be one of 'linear_svm', 'knn', 'clus"),
     "starting from what trains nothing": (
