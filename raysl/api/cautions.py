@@ -21,7 +21,7 @@ def cautions(resolved: Sequence[tuple[Experiment, Datas]], launch: Launch) -> li
 
 
 def imitates_bf16(cpu_info: Path = CPU_INFO) -> bool:
-    """Return whether this machine's processor has no instructions for bf16; False where Linux does not say it."""
+    """Return whether this machine's processor has no instructions for bf16; False where /proc/cpuinfo does not say."""
     try:
         lines = cpu_info.read_text().splitlines()
     except OSError:
@@ -31,6 +31,7 @@ def imitates_bf16(cpu_info: Path = CPU_INFO) -> bool:
 
 
 def _imitated(experiments: Sequence[Experiment]) -> list[str]:
+    """Return a caution for each stage that trains in bf16 on a CPU."""
     keys = (
         (one, f"stages.{stage.name}.precision")
         for one in experiments
@@ -38,6 +39,6 @@ def _imitated(experiments: Sequence[Experiment]) -> list[str]:
         if stage.settings.precision == "bf16" and not one.resources.gpus
     )
     return [
-        f"{one.place(key)}: {key}: 'bf16': this processor imitates it, so a step takes several times as long as in fp32"
+        f"{one.place(key)}: {key}: 'bf16': this processor has no instructions for it, and fp32 is several times as fast"
         for one, key in keys
     ]

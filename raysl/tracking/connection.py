@@ -50,7 +50,7 @@ def connected(uri: str) -> Iterator["MlflowClient"]:
 
 
 def _open(uri: str) -> "MlflowClient":
-    """Return a client of a tracking store; raises StoreError for a database whose tables are not those of MLflow."""
+    """Return a client of a tracking store; raises StoreError for a SQLite database that this MLflow cannot open."""
     from mlflow import MlflowClient
 
     path = sqlite_path(uri)

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 def make_tables(path: Path) -> None:
     """Make MLflow's tables in a database that has none; its file and folder are made if need be.
 
-    MLflow makes them by its migrations, one by one; where a process is killed or a second one begins meanwhile, no
-    process can open the database again. So they are made elsewhere, and copied in one transaction.
+    MLflow's migrations commit one by one. If one is interrupted, or two processes migrate at once, nothing can open the
+    database again. So MLflow makes the tables in a temporary file, and they are copied in one transaction.
     Raises an error at once for a file that is no database: MLflow would retry for two minutes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ class Classification:
 
         Weights may diverge in the last step, after the last loss was computed.  There is no accuracy for the probe
         `classifier`, which has been trained on all of D_l, nor if a class has too few images for a cross-validation.
-        A trial that trains nothing has that of a linear SVM in the classifier's place.
+        A trial that trains nothing has the accuracy of a linear SVM instead of its classifier's.
         Of a trial without a fold of D_l, the accuracy is that on the images of the fold.
         """
         images, labels = feed.probe_images()

@@ -31,7 +31,7 @@ def test_what_a_processor_imitates(tmp_path: Path, text: str | None, imitates: b
 def test_a_search_here_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imitates: bool) -> None:
     monkeypatch.setattr(cautions, "imitates_bf16", lambda: imitates)
     file = write(tmp_path, EXPERIMENT)
-    said = f"--set {BF16}: stages.semi.precision: 'bf16': this processor imitates it"
+    said = f"--set {BF16}: stages.semi.precision: 'bf16': this processor has no instructions for it"
     assert (said in here("tune", file, "--dry-run", "--set", BF16).stdout) is imitates
     for others in (["--set", "resources.gpus=1", "--set", BF16], []):
-        assert "imitates" not in here("tune", file, "--dry-run", *others).stdout
+        assert "no instructions" not in here("tune", file, "--dry-run", *others).stdout

@@ -1,6 +1,8 @@
 import shutil
+import signal
 import sqlite3
-import threading
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -8,7 +10,6 @@ import pytest
 
 from raysl.tracking import database
 from raysl.tracking.connection import StoreError, connected
-from raysl.tracking.database import make_tables
 
 
 def tables(path: Path) -> list[tuple[str, ...]]:
@@ -17,23 +18,30 @@ def tables(path: Path) -> list[tuple[str, ...]]:
         return opened.execute("SELECT type, name FROM sqlite_master ORDER BY type, name").fetchall()
 
 
-@pytest.mark.parametrize("is_there", [False, True])
-def test_whoever_looks_sees_no_table_or_all(empty_database: Path, tmp_path: Path, is_there: bool) -> None:
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from raysl.tracking import database
+
+def half(make=database._statements):
+    statements = make()
+    yield from statements[: len(statements) // 2]
+    os.kill(os.getpid(), signal.SIGKILL)
+
+database._statements = half
+database.make_tables(Path(sys.argv[1]))
+"""
+
+
+def test_a_process_that_is_killed_meanwhile_leaves_no_table(empty_database: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / "mlflow.db"
-    if is_there:  # as a killed process leaves it that has only opened it
-        path.parent.mkdir()
-        path.touch()
-    making = threading.Thread(target=make_tables, args=[path])
-    making.start()
-    seen = set()
-    while making.is_alive():
-        if path.exists():
-            seen.add(len(tables(path)))
-    making.join()
-    assert tables(path) == tables(empty_database)
-    assert seen <= {0, len(tables(path))}
+    killed = subprocess.run([sys.executable, "-c", KILLED, path], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert path.exists()
+    assert tables(path) == []
     with connected(f"sqlite:///{path}") as client:
         assert client.search_experiments() == []
+    assert tables(path) == tables(empty_database)
 
 
 def test_another_process_may_be_first(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
