@@ -45,6 +45,7 @@ def trained_method(spec: TrialSpec, store: Store, weights_of: str | None = None)
 
 
 def _classifier_of_start(spec: TrialSpec, store: Store) -> nn.Module | None:
+    """Return the evaluated classifier of the trial that a trial starts from, after the epoch that it starts from."""
     row = read_row(store, str(spec.start))
     if row is None:
         raise CheckpointError(f"{store}: trial {spec.start} has no row, which would say what its classifier is")
