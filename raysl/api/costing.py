@@ -1,12 +1,12 @@
 """Estimates the cost of experiments: counts their trials, and measures steps and criteria of each distinct shape."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from raysl.api.step_costs import StepCosts
 from raysl.api.target import Target
+from raysl.api.trial_times import TrialTimes, step_shape
 from raysl.launch.driver.trial_queue import done_rows
 from raysl.results.records.rows import read_rows
 from raysl.results.storage.store import Store
@@ -17,10 +17,6 @@ from raysl.search.shared_weights import SharedWeights
 from raysl.search.stage_starts import selected_starts
 from raysl.search.trials import Datas, Trial, config_id, expand
 from raysl.training.kept_models import model_exists
-from raysl.training.spec import TrialSpec
-
-if TYPE_CHECKING:
-    from raysl.training.step_benchmark import Cost
 
 
 @dataclass(frozen=True)
@@ -31,6 +27,7 @@ class ShapePlan:
     shared: the number of trials that have the same weights as an earlier one.
     steps: of an epoch.  step_seconds: median of one step.  num_parameters: of the whole method.
     criteria_seconds: to measure the label-free criteria of one trial; 0 if it has none.
+    times: of finished trials, which the steps' seconds are from; None if steps were measured on this machine.
     trial_seconds: sum over the trials that are left to train, or to measure.  seconds: of wall time.
     """
 
@@ -45,6 +42,7 @@ class ShapePlan:
     criteria_seconds: float
     trial_seconds: float
     seconds: float
+    times: TrialTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -65,15 +63,14 @@ class ExperimentPlan:
 class Planner:
     """Adds up the cost of experiments; shared trials are counted once, and each shape is measured once."""
 
-    def __init__(self, uri: str, place: Target, steps: int) -> None:
-        """Plan for a results folder and a target; steps: the number of measured steps of each shape."""
-        self.place, self.steps = place, steps
+    def __init__(self, uri: str, place: Target, costs: StepCosts) -> None:
+        """Plan for a results folder and a target; costs: of the steps of each shape."""
+        self.place, self.costs = place, costs
         self.needs: dict[Resources, float] = {}  # the sum of the trials' seconds, by the resources of a trial
         self.trials: set[str] = set()
         self.seen: set[str] = set()  # the weights ids of these trials
         self._store = Store.open(uri, create=False) if "://" in uri or os.path.exists(uri) else None
         self._weights = SharedWeights(self._store)
-        self._costs: dict[str, Cost] = {}
 
     def add(self, experiment: Experiment, datas: Datas) -> ExperimentPlan:
         """Return the cost of an experiment, without what earlier ones need too."""
@@ -108,10 +105,11 @@ class Planner:
         experiment: Experiment,
         capacity: int,
     ) -> ShapePlan:
-        cost = self._cost(shape[0], experiment)
+        cost, times = self.costs.of(shape[0], experiment.resources)
         left = [trial for trial in shape if trial.spec.id not in done | shared]
         tasks = len(left) + sum(trial.spec.id in unmeasured - shared for trial in shape)
         needed = sum(trial.spec.epochs for trial in left) * cost.steps * cost.seconds + tasks * cost.criteria_seconds
+        needed += len(left) * (times.other_seconds if times else 0.0)
         return ShapePlan(
             stage=stage.name,
             num_trials=len(shape),
@@ -124,29 +122,16 @@ class Planner:
             criteria_seconds=cost.criteria_seconds,
             trial_seconds=needed,
             seconds=needed / min(capacity, max(1, tasks)),
+            times=times,
         )
-
-    def _cost(self, trial: Trial, experiment: Experiment) -> "Cost":
-        spec = trial.spec
-        shape = _shape(spec.model_copy(update={"data": spec.data.model_copy(update={"attack": None})}))
-        key = f"{shape} {trial.criteria}"
-        if key not in self._costs:
-            self._costs[key] = _measure(trial, experiment, self.steps)
-        return self._costs[key]
 
 
 def _shapes(trials: Sequence[Trial]) -> list[list[Trial]]:
     """Group trials whose steps cost the same: they differ only in the seed or in numbers of the optimizer."""
     shapes: dict[str, list[Trial]] = {}
     for trial in trials:
-        shapes.setdefault(_shape(trial.spec), []).append(trial)
+        shapes.setdefault(step_shape(trial.spec), []).append(trial)
     return list(shapes.values())
-
-
-def _shape(spec: TrialSpec) -> str:
-    apart = {"seed", "optimizer", "schedule", "start", "start_epoch", "probe", "streams", "fold"}
-    folds = f" {spec.fold.of} folds" if spec.fold else ""  # of as many images each, give or take one
-    return spec.model_dump_json(exclude=apart) + (spec.optimizer.name if spec.optimizer else "") + folds
 
 
 def _trials(
@@ -185,13 +170,3 @@ def expected(
         return list(expand(experiment, stage, datas, starts))
     search = AdaptiveSearch(experiment, stage, datas, starts, store, 0.0)
     return search.known + search.num_left * list(expand(experiment, stage, datas, starts, stage.extremes[:1]))
-
-
-def _measure(trial: Trial, experiment: Experiment, steps: int) -> "Cost":
-    from raysl.training.process import Execution
-    from raysl.training.step_benchmark import measure
-    from raysl.training.torch_state import kept_torch_state
-
-    execution = Execution(threads=experiment.resources.cpus, criteria=trial.criteria)
-    with tempfile.TemporaryDirectory() as scratch, kept_torch_state():
-        return measure(trial.spec, Store.open(scratch, create=True), execution, steps)

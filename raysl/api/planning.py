@@ -12,7 +12,9 @@ from raysl.api.loading import Source, as_request
 from raysl.api.observer import Observer, Preparation, checked_observer
 from raysl.api.search_request import SearchRequest
 from raysl.api.start_weights import missing_weights, resolve_weights
+from raysl.api.step_costs import StepCosts
 from raysl.api.target import Target, target
+from raysl.api.trial_times import MeasuredTrials
 from raysl.api.turns import own_turn
 from raysl.data.settings import TrialData
 from raysl.data.storage.decoded_cache import prepare
@@ -41,16 +43,20 @@ class SearchPlan:
 class Planning:
     """The computation of a plan."""
 
-    def __init__(self, request: SearchRequest, results: str | None, place: Target, steps: int) -> None:
+    def __init__(
+        self, request: SearchRequest, results: str | None, place: Target, steps: int, measured: str | None = None
+    ) -> None:
         """Plan a request for a results folder and a target.
 
         steps: the number of measured steps of each distinct shape.
-        Raises ResourcesError if an experiment can never be trained there.
+        measured: results folder or URI whose finished trials give times in place of steps.
+        Raises ResourcesError if an experiment can never be trained there, UserError if nothing was measured.
         """
         self.request, self.place = request, place
         for experiment in request.experiments:
             place.capacity(experiment)
-        self.planner = Planner(results or request.results, place, steps)
+        costs = StepCosts(steps, None if measured is None else MeasuredTrials(measured))
+        self.planner = Planner(results or request.results, place, costs)
         self.missing: dict[str, TrialData] = {}
         self.resolved: list[Experiment] = []
         self.done: list[ExperimentPlan] = []
@@ -92,6 +98,7 @@ def plan(
     address: str | None = None,
     cluster: str | os.PathLike[str] | None = None,
     steps: int = 5,
+    measured: str | os.PathLike[str] | None = None,
     observer: Observer | None = None,
 ) -> SearchPlan:
     """Estimate the cost of a search; nothing is trained, downloaded or written.
@@ -102,11 +109,13 @@ def plan(
         address: of the Ray cluster that it would run on; this machine if None.
         cluster: cluster file of the cluster at the address, or of one that is not started yet.
         steps: measured steps of each distinct shape, on this machine's CPU.
+        measured: results folder or URI; its finished trials give the times of trials with the same steps and number of
+            workers, with any number of epochs, in place of steps here. Trained on the target, they give its times.
         observer: receives notes and the progress of decoding images.
 
     Returns:
         the plan: trials, steps, seconds, those of label-free criteria among them. It does not include probes, scoring
-        and start-up.
+        and start-up, unless finished trials gave the times.
 
     Raises:
         UserError: an argument is wrong, or the target can never have the resources.
@@ -119,7 +128,11 @@ def plan(
     file = None if cluster is None else Path(cluster)
     with own_turn():
         planning = Planning(
-            as_request(experiment), None if results is None else os.fsdecode(results), target(address, file), steps
+            as_request(experiment),
+            None if results is None else os.fsdecode(results),
+            target(address, file),
+            steps,
+            None if measured is None else os.fsdecode(measured),
         )
         for _ in planning.run(told):
             pass

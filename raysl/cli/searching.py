@@ -94,12 +94,16 @@ def plan(
     address: Address = None,
     cluster: Cluster = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps to measure for each distinct model and batch shape.")] = 5,
+    measured: Annotated[
+        str | None,
+        typer.Option(help="Results folder or URI whose finished trials give the times, in place of steps on this CPU."),
+    ] = None,
     form: Form = "table",
 ) -> None:
-    """Say what a search would take: trials, resources, and time from a few measured steps."""
+    """Say what a search would take: trials, resources, and time from a few measured steps or from finished trials."""
     from raysl.commands import plan as command
 
-    command.plan(file, profile, overrides or [], cells or [], results, address, cluster, steps, form)
+    command.plan(file, profile, overrides or [], cells or [], results, address, cluster, steps, measured, form)
 
 
 def _given(context: typer.Context, left_out: Set[str]) -> list[str]:

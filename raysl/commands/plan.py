@@ -13,6 +13,7 @@ from raysl.api.dataset_setup import images_text
 from raysl.api.planning import Planning, SearchPlan
 from raysl.api.search_request import read_request
 from raysl.api.target import Target, target
+from raysl.api.trial_times import MeasuredTrials
 from raysl.commands.dry_run import least_trials, num_trials_text
 from raysl.console.costs import show_costs
 from raysl.console.fitted_table import Column, print_table
@@ -42,16 +43,17 @@ def plan(
     address: str | None,
     cluster: Path | None,
     steps: int,
+    measured: str | None,
     form: str,
 ) -> None:
     """Print the estimated cost of a search, from a few steps of each distinct shape measured on this machine.
 
-    form: `table` or `json`.
+    measured: results folder or URI whose finished trials give times in place of steps.  form: `table` or `json`.
     """
     console = screen()
     request = read_request(file, profile, overrides, cells)
     place = target(address, cluster)
-    planning = Planning(request, results, place, steps)
+    planning = Planning(request, results, place, steps, measured)
     with preparation(console if form == "table" else screen(sys.stderr)) as told:
         for planned in planning.run(told):
             if form == "table":
@@ -59,7 +61,7 @@ def plan(
     if form == "json":
         write_json(console, _facts(planning.result()))
         return
-    _show_end(planning.result(), place, steps, console)
+    _show_end(planning.result(), place, steps, planning.planner.costs.measured, console)
 
 
 def _facts(planned: SearchPlan) -> dict[str, Any]:
@@ -108,7 +110,9 @@ def _show_experiment(planned: ExperimentPlan, console: Console) -> None:
     )
 
 
-def _show_end(planned: SearchPlan, place: Target, steps: int, console: Console) -> None:
+def _show_end(
+    planned: SearchPlan, place: Target, steps: int, measured: MeasuredTrials | None, console: Console
+) -> None:
     for text in planned.missing:
         note(console, text)
     several = len(planned.experiments) > 1
@@ -119,10 +123,32 @@ def _show_end(planned: SearchPlan, place: Target, steps: int, console: Console) 
     elif place.rate is not None and planned.usd is not None:
         console.print(f"about {planned.usd:.2f} USD: {len(place.nodes)} node(s) of {place.rate:.2f} USD an hour in all")
     console.print(
-        f"about {_duration(planned.seconds)}: an estimate from {steps} steps of each shape on this machine's CPU, "
-        "nothing beside them; probes, scoring and start-up (seconds; a minute for k nearest neighbours of 50,000 "
-        "labelled images) are not counted" + (", and experiments one after the other" if several else "")
+        f"about {_duration(planned.seconds)}: an estimate from {_basis(planned, steps, measured)}"
+        + (", and experiments one after the other" if several else "")
     )
+
+
+def _basis(planned: SearchPlan, steps: int, measured: MeasuredTrials | None) -> str:
+    """Return what the plan's times are from, and what they leave out."""
+    shapes = [
+        (f"{one.experiment.name}/{shape.stage}", shape.times) for one in planned.experiments for shape in one.shapes
+    ]
+    devices = dict.fromkeys(times.device for _, times in shapes if times is not None)
+    others = dict.fromkeys(name for name, times in shapes if times is None)
+    here = (
+        f"{steps} steps of each shape on this machine's CPU, nothing beside them; probes, scoring and start-up "
+        "(seconds; a minute for k nearest neighbours of 50,000 labelled images) are not counted"
+    )
+    if measured is None:
+        return here
+    if not devices:
+        return (
+            f"{here}; no finished trial of {measured.place} has the method, model, images, batches and workers of these"
+        )
+    taken = f"finished trials on {', '.join(devices)}; scoring and the start of processes are not counted"
+    if not others:
+        return taken
+    return f"{taken}; for {', '.join(others)}, which no finished trial is like, from {here}"
 
 
 def _duration(seconds: float) -> str:

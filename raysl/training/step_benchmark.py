@@ -33,17 +33,29 @@ class Cost:
     criteria_seconds: float = 0.0
 
 
-def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> Cost:
+def measure(
+    spec: TrialSpec, store: Store, execution: Execution, steps: int, epoch_seconds: float | None = None
+) -> Cost:
     """Return the cost of a trial's steps, measured on a few steps from scratch after warm-up steps.
 
     The criteria that `execution` names are measured as well.  A trial that trains nothing has 0 steps.
     If the images are not on this machine, noise replaces them.
+
+    epoch_seconds: of an epoch, where it is known: no step is measured then.
     """
     spec = without_start(spec)
     if not spec.trains:
         return Cost(0.0, 0, _num_parameters(_untrained(spec, store, execution)))
     loop = Loop(spec, store, execution, stand_in(spec.data) if spec.data.is_missing else None)
     loop.method.train()
+    per_step = _step_seconds(loop, steps) if epoch_seconds is None else epoch_seconds / loop.steps
+    criteria = execution.criteria
+    measuring = seconds_to_measure(loop.method, loop.feed, criteria) if criteria else 0.0
+    return Cost(per_step, loop.steps, _num_parameters(loop.method), measuring)
+
+
+def _step_seconds(loop: Loop, steps: int) -> float:
+    """Return the median of a step, plus its share of the one-off cost."""
     once = _pool_some(loop) if loop.pools_once else 0.0
     seconds = []
     warm_up = 1 if loop.graphed is None else EAGER_STEPS + 1
@@ -52,10 +64,7 @@ def measure(spec: TrialSpec, store: Store, execution: Execution, steps: int) -> 
         losses = loop.step(loop.method, loop.feed.make_views(batch, 0), loop.step_of(0, batch.step))
         float(losses.total.detach())  # waits for the device
         seconds.append(time.perf_counter() - started)
-    per_step = statistics.median(seconds[warm_up:] or seconds) + once / (loop.steps * spec.epochs)
-    criteria = execution.criteria
-    measuring = seconds_to_measure(loop.method, loop.feed, criteria) if criteria else 0.0
-    return Cost(per_step, loop.steps, _num_parameters(loop.method), measuring)
+    return statistics.median(seconds[warm_up:] or seconds) + once / (loop.steps * loop.spec.epochs)
 
 
 def _all_batches(loop: Loop) -> Iterator[Batch]:

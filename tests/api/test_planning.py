@@ -1,13 +1,18 @@
 """Plans from Python: what the command prints, as numbers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from statistics import median, median_low
 from typing import Any
 
 import pytest
 from tiny import Finished, write
 
 import raysl
+from raysl.api.trial_times import TrialTimes
+from raysl.results.records.rows import read_rows, write_row
+from raysl.results.storage.store import Store
 
 
 def test_trials_and_steps_are_counted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -52,11 +57,67 @@ def test_trials_of_which_only_criteria_are_missing_are_not_trained(finished: Cal
     assert semi.trial_seconds == pytest.approx(2 * trained + 4 * semi.criteria_seconds)
 
 
+def test_times_of_finished_trials_stand_for_steps(finished: Callable[..., Finished], tmp_path: Path) -> None:
+    done = finished()
+    trained = [row for row in read_rows(Store.open(str(done.results), create=False)).values() if row.method == "semi"]
+    like = ["seeds=[7, 8, 9]", "stages.semi.epochs=6", "stages.semi.optimizer.lr=0.5"]
+    plan = raysl.plan(raysl.load(done.file, overrides=like), tmp_path / "nowhere", measured=done.results)
+    semi, finetune = plan.experiments[0].shapes
+    assert semi.times
+    assert finetune.times
+    assert semi.times.num_trials == 4
+    assert finetune.times.num_trials == 2
+    epoch = median_low(epoch.seconds for row in trained for epoch in row.curve)
+    other = median(row.finished_at - row.started_at - 4 * epoch for row in trained)
+    assert semi.step_seconds * semi.steps == pytest.approx(epoch)
+    assert semi.trial_seconds == pytest.approx(3 * (6 * epoch + other))
+
+
+def test_times_are_of_the_last_device(finished: Callable[..., Finished], tmp_path: Path) -> None:
+    done = finished()
+    store = Store.open(str(tmp_path / "copied"), create=True)
+    rows = [*read_rows(Store.open(str(done.results), create=False)).values()]
+    last = max(row.finished_at for row in rows)
+    for row in rows:
+        write_row(store, row)
+    of_semi = next(row for row in rows if row.method == "semi")
+    slow = [replace(epoch, seconds=100.0) for epoch in of_semi.curve]
+    ended = {"started_at": last - 450, "finished_at": last + 1}
+    write_row(store, replace(of_semi, device="NVIDIA H200", curve=slow, seconds=400.0, **ended))
+    semi, finetune = raysl.plan(done.file, tmp_path / "nowhere", measured=store.uri).experiments[0].shapes
+    assert semi.times == TrialTimes(100.0, 51.0, "NVIDIA H200", 1, ())
+    assert semi.trial_seconds == pytest.approx(4 * 451)
+    assert finetune.times is not None
+    assert finetune.times.device.startswith("cpu")
+
+
+@pytest.mark.parametrize("other", ["stages.semi.batch_size=8", "resources.workers=2", "model.features=8"])
+def test_trials_whose_steps_cost_something_else_give_no_times(
+    other: str, finished: Callable[..., Finished], tmp_path: Path
+) -> None:
+    done = finished()
+    experiment = raysl.load(done.file, overrides=[other])
+    semi = raysl.plan(experiment, tmp_path / "nowhere", steps=1, measured=done.results).experiments[0].shapes[0]
+    assert semi.times is None
+    assert semi.step_seconds > 0
+
+
+def test_trials_that_took_their_weights_from_another_give_no_times(
+    finished: Callable[..., Finished], tmp_path: Path
+) -> None:
+    store = Store.open(str(tmp_path / "copied"), create=True)
+    for row in read_rows(Store.open(str(finished().results), create=False)).values():
+        write_row(store, replace(row, weights_of="another"))
+    with pytest.raises(raysl.UserError, match="no finished trial is there"):
+        raysl.plan(write(tmp_path), tmp_path / "nowhere", measured=store.uri)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no steps": ({"steps": 0}, "--steps 0"),
     "no experiment": ({"experiment": 3}, "experiment: 3"),
     "more than there is": ({"overrides": {"resources.gpus": 64}}, "64 GPU(s)"),
     "an address where nobody is": ({"address": "127.0.0.1:1"}, "--address 127.0.0.1:1: no Ray cluster answers there"),
+    "a measured folder that is not there": ({"measured": "nowhere"}, "--measured: results folder"),
     "a cluster file that is not there": ({"cluster": "c.yaml"}, "--cluster c.yaml"),
 }
 

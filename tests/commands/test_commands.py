@@ -4,10 +4,11 @@ import json
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import EXPERIMENT, here, inline, of_stages, write
+from tiny import EXPERIMENT, Finished, here, inline, of_stages, write
 
 from raysl.cli import main
 
@@ -99,6 +100,23 @@ def test_plan_counts_trials_and_steps(
     assert [cells["semi"][i] for i in (3, 9, 11)] == ["4", "4", "2"]  # trials, epochs, steps per epoch
     assert [cells["finetune"][i] for i in (3, 9, 11)] == ["2", "3", "2"]
     assert "criteria" not in printed
+
+
+def test_plan_says_whose_times_it_takes(
+    finished: Callable[..., Finished],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = finished()
+    chosen = ["--results", tmp_path / "r", "--measured", done.results, "--steps", "1"]
+    assert "an estimate from finished trials on cpu (" in prints(capsys, monkeypatch, "plan", done.file, *chosen)
+    mixed = prints(capsys, monkeypatch, "plan", done.file, *chosen, "--set", "stages.semi.batch_size=8")
+    assert "; for tiny/semi, which no finished trial is like, from 1 steps" in " ".join(mixed.split())
+    chosen += ["--set", "model.features=8"]
+    assert f"no finished trial of {done.results} has" in prints(capsys, monkeypatch, "plan", done.file, *chosen)
+    stages = json.loads(prints(capsys, monkeypatch, "plan", done.file, *chosen[:-2], "--format", "json"))
+    assert stages["experiments"][0]["stages"][0]["times"]["num_trials"] == 4
 
 
 def test_plan_says_what_criteria_take(
