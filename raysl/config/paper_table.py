@@ -12,13 +12,12 @@ from raysl.config.explain import validated
 from raysl.config.override import Override, parse_key
 from raysl.config.table_file import FileSettings, Part, ReportSettings, Scale, TableSettings
 from raysl.errors import choices
-from raysl.results.records.paper_tables import Cell, ClassReport, Difference, PaperTable, PaperTables
+from raysl.results.records.paper_tables import NOT_ASKED, Cell, ClassReport, Difference, PaperTable, PaperTables
 from raysl.search.experiment import MOST_TRIALS, Experiment
 from raysl.search.trials import experiment_digest
 
 MOST_SHOWN = 12  # cells in a message
 MOST_CELLS = 1000
-NOT_ASKED = "not among --cells"
 TOLD_APART = {"data", "model"}  # the keys by which results folders distinguish searches of one name
 
 

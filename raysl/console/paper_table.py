@@ -7,7 +7,8 @@ from rich.text import Text
 
 from raysl.console.fitted_table import Column, print_table
 from raysl.outgoing.harmless import one_line
-from raysl.results.records.paper_tables import Difference, PaperTables
+from raysl.results.records.paper_tables import NOT_ASKED, Difference, PaperTables
+from raysl.results.tables.cell_patterns import cell_patterns, shortened
 from raysl.results.tables.comparison import ComparedCell, ComparedTable, Spread
 from raysl.statistics.intervals import WORDS
 
@@ -75,7 +76,12 @@ def remarks(tables: PaperTables, compared: Sequence[ComparedTable]) -> list[str]
         elif value.num_eligible < value.num_configs:
             left = f"{value.num_eligible} of {value.num_configs} configs"
             reasons.setdefault(f"chosen from {left}, others are not eligible", []).append(value.cell.key)
-    return [one_line(f"{reason} ({len(cells)}): {', '.join(cells)}") for reason, cells in reasons.items()]
+    return [one_line(f"{reason} ({len(keys)}): {_names(reason, keys, compared)}") for reason, keys in reasons.items()]
+
+
+def _names(reason: str, keys: Sequence[str], compared: Sequence[ComparedTable]) -> str:
+    short = shortened if reason.endswith(NOT_ASKED) else cell_patterns
+    return ", ".join(short(keys, compared))
 
 
 def _piped(cells: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ from raysl.results import read as read_tables
 from raysl.results.records.paper_tables import PaperTables, read_paper_tables
 from raysl.results.storage.file_systems import without_keys
 from raysl.results.storage.store import Store
+from raysl.results.tables.cell_patterns import cell_patterns
 from raysl.results.tables.comparison import ComparedCell, ComparedTable, compare
 
 MOST_TICKS = 5  # that a panel of half a column has room for
@@ -212,5 +213,5 @@ def main(arguments: Arguments) -> None:
     note = "; ".join([NOTE, *([PUBLISHED_NOTE] if published else []), *dict.fromkeys(t.source for t, _ in shown)])
     figure = draw(_names(shown), compared, note, given.x_label)
     for reason, cells in _missing(compared).items():
-        say(f"missing, {reason} ({len(cells)}): {', '.join(cells)}")
+        say(f"missing, {reason} ({len(cells)}): {', '.join(cell_patterns(cells, compared))}")
     say_written(figures.save(figure, folder, "epochs"))

@@ -10,7 +10,7 @@ from raysl.results.records.json_records import read_record, write_record
 from raysl.results.storage.store import Store
 
 FOLDER = "tables"
-NOT_YET = "not searched yet"
+NOT_YET, NOT_ASKED = "not searched yet", "not among --cells"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,39 @@
+"""Short names of many cells of a paper's tables."""
+
+from collections.abc import Iterable, Sequence
+
+from raysl.results.tables.comparison import ComparedTable
+
+_FEW = 4  # cells that are named one by one
+
+
+def cell_patterns(keys: Iterable[str], tables: Sequence[ComparedTable]) -> list[str]:
+    """Return names of cells, with one name for a table, column or row that is whole; few cells stay as they are.
+
+    keys: TABLE/ROW/COLUMN.  The names are such as `--cells` takes: `t/*` is a table, `t/*/c` a column, `t/r/*` a row.
+    """
+    left = dict.fromkeys(keys)
+    if len(left) <= _FEW:
+        return list(left)
+    found = []
+    for pattern, whole in _groups(tables).items():
+        if len(whole) > 1 and whole <= left.keys():
+            found.append(pattern)
+            left = {key: None for key in left if key not in whole}
+    return [*found, *left]
+
+
+def shortened(keys: Iterable[str], tables: Sequence[ComparedTable]) -> list[str]:
+    """Return names of cells as `cell_patterns` does, but only the first few, and how many more there are."""
+    names = cell_patterns(keys, tables)
+    return names if len(names) <= _FEW else [*names[: _FEW - 1], f"and {len(names) - _FEW + 1} more"]
+
+
+def _groups(tables: Sequence[ComparedTable]) -> dict[str, set[str]]:
+    """Return the cells of each table, then of each column, then of each row, by their pattern."""
+    cells = [(one.table.name, value.cell) for one in tables for value in one.cells.values()]
+    found: dict[str, set[str]] = {}
+    for pattern in ("{0}/*", "{0}/*/{1.column}", "{0}/{1.row}/*"):
+        for table, cell in cells:
+            found.setdefault(pattern.format(table, cell), set()).add(cell.key)
+    return found
