@@ -135,6 +135,7 @@ class _Reader:
             overrides=tuple(f"{dotted(o.path)}={json.dumps(o.value, default=str)}" for o in given) + self.overrides,
             stage=self._one(parts, "stage", key)[0],
             digest="",
+            value="probe" if self._one(parts, "value", key, "test")[0] == "probe" else "test",
         )
         if scale is None:
             self.reasons[key] = f"not in profile {self.profile}"
@@ -198,9 +199,14 @@ class _Reader:
         variant = [(o.path, text) for o, text in written if o.path[0] not in TOLD_APART]
         return load(self.file.parent / cell.experiment, cell.profile or None, [*given, *overrides], variant)
 
-    def _one(self, parts: Mapping[Path_, Part], name: str, key: str) -> tuple[str, str]:
-        """Return the value that exactly one of a cell's parts must give, and its place."""
+    def _one(self, parts: Mapping[Path_, Part], name: str, key: str, default: str | None = None) -> tuple[str, str]:
+        """Return the value that exactly one of a cell's parts must give, and its place.
+
+        default: if none of them gives it; None if one must.
+        """
         given = {(*path, name): value for path, part in parts.items() if (value := getattr(part, name)) is not None}
+        if not given and default is not None:
+            return default, ""
         if len(given) != 1:
             where = ", ".join(dotted(path) for path in given or [(*path, name) for path in parts])
             trouble = "is given more than once" if given else "is given nowhere"

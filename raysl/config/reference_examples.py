@@ -55,6 +55,7 @@ PART: Mapping[str, Any] = {
     "stage": "linear",
     "data": "cifar10",
     "set": {"data.labels": 0.05},
+    "value": "probe",
 }
 ROWS = {"simclr": {"title": "SimCLR", "experiment": "../simclr.yaml", "stage": "linear"}}
 COLUMNS = {"cifar10": {"title": "CIFAR-10", "data": "cifar10"}}

@@ -1,6 +1,6 @@
 """The settings of a table file: a paper's tables, the searches of their cells, and the published numbers."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import Field
@@ -15,6 +15,8 @@ class Part(Settings):
     title: heading of the table, the row or the column.  experiment: a YAML, relative to the table file's folder.
     stage: the experiment's stage whose selected config gives the number.  data: a data set of the file's profiles.
     set: overrides by dotted key.
+    value: whether a number is measured on the test set (`test`), or by the stage's probe on labelled training images
+        (`probe`); it is that of the test set if a cell's table, row and column give none.
 
     Each of a cell's experiment, stage and data is given by exactly one of the cell's table, row and column.
     """
@@ -24,6 +26,7 @@ class Part(Settings):
     stage: str | None = None
     data: str | None = None
     set: dict[str, Any] = Field(default_factory=dict)
+    value: Literal["test", "probe"] | None = None
 
 
 class Scale(Settings):

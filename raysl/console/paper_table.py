@@ -66,14 +66,17 @@ def rule(compared: Sequence[ComparedTable]) -> str:
 
 
 def remarks(tables: PaperTables, compared: Sequence[ComparedTable]) -> list[str]:
-    """Return a line for each reason why tables or numbers are missing, or configs were chosen from a part of a grid."""
+    """Return a line for each remark on tables and cells: why they are missing, or what their numbers are of."""
     shown = {one.table.name for one in compared}
     gone = [one.name for one in tables.tables if one.name not in shown]
     reasons = {f"left out, not in profile {tables.profile}": gone} if gone else {}
     for value in (value for one in compared for value in one.cells.values()):
         if value.missing:
             reasons.setdefault(f"missing, {value.missing}", []).append(value.cell.key)
-        elif value.num_eligible < value.num_configs:
+            continue
+        if value.cell.value == "probe":
+            reasons.setdefault("measured by the probe on labelled training images", []).append(value.cell.key)
+        if value.num_eligible < value.num_configs:
             left = f"{value.num_eligible} of {value.num_configs} configs"
             reasons.setdefault(f"chosen from {left}, others are not eligible", []).append(value.cell.key)
     return [one_line(f"{reason} ({len(keys)}): {_names(reason, keys, compared)}") for reason, keys in reasons.items()]

@@ -1,5 +1,6 @@
 """Reading table files: what gives each cell, and what is refused with the place, the value and the choices."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,24 @@ def test_what_the_attack_does_not_reach_is_not_searched_as_attacked(file: Path) 
     assert "first/finetune/attacked" not in tables.reasons
 
 
+@pytest.mark.parametrize(
+    ("owner", "of_probe"),
+    [
+        ("stage: finetune", {"finetune/clean", "finetune/attacked"}),
+        ("Clean, data: digits", {"rotation/clean", "finetune/clean"}),
+        ("A table", None),
+    ],
+)
+def test_a_number_can_be_that_of_the_probe(file: Path, owner: str, of_probe: set[str] | None) -> None:
+    [as_it_was] = load_tables(file, None, [], [])[0].tables
+    given = f"{owner}\n    value: probe" if of_probe is None else f"{owner}, value: probe"
+    file.write_text(TABLE.replace(owner, given, 1))
+    [table] = load_tables(file, None, [], [])[0].tables
+    found = {cell.key.partition("/")[2] for cell in table.cells if cell.value == "probe"}
+    assert found == ({cell.key.partition("/")[2] for cell in table.cells} if of_probe is None else of_probe)
+    assert tuple(replace(cell, value="test") for cell in table.cells) == as_it_was.cells
+
+
 def test_searches_of_one_name_are_told_apart_by_the_overrides_of_their_cells(file: Path) -> None:
     file.write_text(TABLE.replace("{title: Clean, ", "{title: Clean, set: {stages.rotation.epochs: 2}, "))
     _, searches = load_tables(file, None, ["seeds=1"], [])
@@ -173,6 +192,13 @@ BROKEN = {
     "unknown row": ("      finetune: {clean", "      fine: {clean", 21, ["fine", "no such row", "finetune"]),
     "three numbers": ("[10.0, 0.5]", "[10.0, 0.5, 1]", 20, ["published.rotation.clean", "2 items"]),
     "bad override": ("{data.labels: 50}", "{data.labels: many}", 5, ["data.labels", "first/rotation/clean", "many"]),
+    "value twice": (
+        "A table\n    columns:\n      clean: {",
+        "A table\n    value: test\n    columns:\n      clean: {value: probe, ",
+        10,
+        ["'value' is given more"],
+    ),
+    "unknown value": ("stage: finetune}", "stage: finetune, value: train}", 18, ["value", "'train'", "'probe'"]),
     "a date": ("{data.labels: 50}", "{data.labels: 2020-01-01}", 5, ["data.labels", "not '2020-01-01'"]),
     "more than all": ("[15.5, 1.0]", "[155, 1.0]", 21, ["finetune.attacked", "less than or equal to 100"]),
 }

@@ -68,6 +68,14 @@ def test_a_cell_that_was_chosen_from_a_part_of_its_grid_is_named() -> None:
     assert "chosen from" not in text(FULL)
 
 
+def test_a_number_of_the_probe_is_said_to_be_one() -> None:
+    of_probe = compared(replace(VALUE, cell=replace(CELL, value="probe"), num_eligible=2))
+    for written in (text(of_probe), markdown(PAPER, of_probe)):
+        assert "measured by the probe on labelled training images (1): t1/semi/attacked" in written
+        assert "chosen from 2 of 3 configs" in written
+    assert "measured by" not in text(FULL) + text(compared(replace(MISSING[0].cells["semi", "attacked"], cell=CELL)))
+
+
 def test_markdown_has_a_cell_for_each_column_of_each_row() -> None:
     lines = [line for line in markdown(PAPER, FULL).splitlines() if line.startswith("|")]
     assert lines[0] == "|  | Set_1* |"

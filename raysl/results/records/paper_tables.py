@@ -1,7 +1,7 @@
 """The record of a paper's tables in a results folder: the stage of each cell, and the published numbers."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, TypeAdapter
 
@@ -21,6 +21,7 @@ class Cell:
     published: mean and standard deviation in per cent; the latter is None if the paper gives none.
     experiment: the YAML's file name.  overrides: `key=value`, over file and profile.
     digest: of all settings of the experiment that decide the number; empty if the cell is not in the tables' profile.
+    value: whether the number is measured on the test set, or by the probe on labelled training images.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Cell:
     overrides: tuple[str, ...]
     stage: str
     digest: str
+    value: Literal["test", "probe"] = "test"
 
 
 @dataclass(frozen=True)

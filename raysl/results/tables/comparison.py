@@ -23,8 +23,8 @@ OUTDATED = "it started from models that are no longer selected; the same command
 class ComparedCell:
     """A cell with our number.
 
-    ours: the first test metric (`results.metrics`) over the seeds of the selected config, in per cent;
-        None if `missing` says why.
+    ours: the first metric (`results.metrics`) over the seeds of the selected config, in per cent, of the test set or
+        of the probe (`Cell.value`); None if `missing` says why.
     best, published_best: whether our and the published number are among the best of their column (`best_of`).
     trial_ids: the trials that are averaged, by seed.
     num_configs, num_eligible: of the stage: its configs, and those that the rule could choose from.
@@ -82,7 +82,7 @@ def compare(tables: PaperTables, results: Tables, intervals: str | None = None) 
     intervals: the kind of 95 % intervals (`statistics.intervals.INTERVALS`); None for none.
     """
     plain = ("stage_id", "config_id", "trial_id", "seed", "seed_design", "selected", "spec")
-    columns = [*plain, *(metric.test for metric in METRICS)]
+    columns = [*plain, *(column for metric in METRICS for column in (metric.probe, metric.test))]
     selected: dict[str, list[Row]] = {}
     for trial in results.trials.select(columns).to_pylist():
         if trial["selected"]:
@@ -103,10 +103,10 @@ def _compare(
     for cell in table.cells:
         stage_id = tables.stages.get(cell.key)
         trials, selection = selected.get(stage_id or "", []), selections.get(stage_id or "", {})
-        missing = _missing(trials, selection, starts) if stage_id else tables.reasons.get(cell.key, NOT_YET)
+        missing = _missing(cell, trials, selection, starts) if stage_id else tables.reasons.get(cell.key, NOT_YET)
         cells[cell.row, cell.column] = ComparedCell(
             cell=cell,
-            ours=None if missing else _spread(trials),
+            ours=None if missing else _spread(_scores(cell, trials)),
             best=False,
             published_best=False,
             stage_id=stage_id,
@@ -116,7 +116,7 @@ def _compare(
             num_eligible=selection.get("num_eligible", 0),
             missing=missing,
             are_independent=all(trial["seed_design"] is None for trial in trials),
-            interval=None if missing or intervals is None else _interval(trials, intervals),
+            interval=None if missing or intervals is None else _interval(cell, trials, intervals),
         )
     best = _best(table, {key: value.ours for key, value in cells.items()})
     published_best = _best(table, {key: value.cell.published for key, value in cells.items()})
@@ -124,37 +124,33 @@ def _compare(
     return ComparedTable(table, marked, intervals)
 
 
-def _missing(trials: Sequence[Row], selection: Row, starts: Collection[str]) -> str:
+def _missing(cell: Cell, trials: Sequence[Row], selection: Row, starts: Collection[str]) -> str:
     """Return why a cell has no valid number; empty if it has one."""
     if not trials:
         return str(selection.get("reason", "not selected yet"))
     own = {str(start) for trial in trials if (start := spec_of(trial["spec"]).get("start")) is not None}
     if not own <= set(starts):
         return OUTDATED
-    if any(_score(trial) is None for trial in trials):  # a missing seed is never averaged away
-        return "not scored on the test set yet"
+    if len(_scores(cell, trials)) < len(trials):  # a missing seed is never averaged away
+        return "not scored on the test set yet" if cell.value == "test" else "not measured by the probe"
     return ""
 
 
-def _score(trial: Row) -> float | None:
-    """Return the first metric that a trial's test has; None before it is scored."""
-    return next(iter(of_columns(trial, "test").values()), None)
+def _scores(cell: Cell, trials: Sequence[Row]) -> list[float]:
+    """Return the first metric, in per cent, of those trials that a cell's test or probe has measured."""
+    found = [next(iter(of_columns(trial, cell.value).values()), None) for trial in trials]
+    return [100 * score for score in found if score is not None]
 
 
-def _scores(trials: Sequence[Row]) -> list[float]:
-    return [100 * score for trial in trials if (score := _score(trial)) is not None]
-
-
-def _interval(trials: Sequence[Row], kind: str) -> Interval | None:
-    values = _scores(trials)
+def _interval(cell: Cell, trials: Sequence[Row], kind: str) -> Interval | None:
+    values = _scores(cell, trials)
     if len(values) < 2 or any(trial["seed_design"] is not None for trial in trials):
         return None
     low, high = INTERVALS[kind](values)
     return max(low, 0.0), min(high, 100.0)
 
 
-def _spread(trials: Sequence[Row]) -> Spread:
-    values = _scores(trials)
+def _spread(values: Sequence[float]) -> Spread:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
@@ -178,6 +174,7 @@ def long_form(tables: PaperTables, compared: Iterable[ComparedTable]) -> pa.Tabl
             "column": one.table.columns[value.cell.column],
             "mean": value.ours[0] if value.ours else None,
             "std": value.ours[1] if value.ours else None,
+            "value": value.cell.value,
             "low": value.interval[0] if value.interval else None,
             "high": value.interval[1] if value.interval else None,
             "best": value.best,
@@ -210,8 +207,9 @@ _LONG = pa.schema(
         nullable("cell", _TEXT, "TABLE/ROW/COLUMN, by their names"),
         nullable("row", _TEXT, "title of the row"),
         nullable("column", _TEXT, "title of the column"),
-        nullable("mean", _REAL, "test accuracy over the seeds of the selected config, per cent; null where missing"),
+        nullable("mean", _REAL, "over the seeds of the selected config, per cent; null where missing"),
         nullable("std", _REAL, "sample standard deviation (n - 1), per cent; null for one seed"),
+        nullable("value", _TEXT, "`test` of the test set, `probe` of the probe on labelled training images"),
         nullable("low", _REAL, "lower end of the 95 % interval of the mean, per cent; null unless it was asked for"),
         nullable("high", _REAL, "upper end of it"),
         nullable("best", pa.bool_(), "whether our number is among the best of its column"),

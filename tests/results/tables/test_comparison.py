@@ -124,6 +124,26 @@ def test_a_seed_without_a_score_is_never_averaged_away(results: Callable[..., Ta
     assert (value.ours, value.missing, value.best) == (None, "not scored on the test set yet", False)
 
 
+def test_a_cell_of_the_probe_is_not_of_the_test_set(make_stage: Make, make_row: Make, make_selection: Make) -> None:
+    [table] = PAPER.tables
+    of_probe = replace(table, cells=(replace(cell("a"), value="probe"), cell("b")))
+    paper = replace(PAPER, tables=(of_probe,), stages=dict.fromkeys(("table1/ours/a", "table1/ours/b"), "s0"))
+    spec = json.dumps({"start": None})
+    selected = {"s0": make_selection(stage_id="s0", config_id="c0", trial_ids=("t0", "t1"))}
+    scores = {trial_id: Score(trial_id, {"accuracy": 0.5}, 100, "{}") for trial_id in ("t0", "t1")}
+
+    def cells(*probes: dict[str, float]) -> tuple[ComparedCell, ComparedCell]:
+        rows = {f"t{i}": make_row(trial_id=f"t{i}", spec=spec, probe=probe) for i, probe in enumerate(probes)}
+        [one] = compare(paper, build([make_stage()], rows, scores, [], selected), "t")
+        return one.cells["ours", "a"], one.cells["ours", "b"]
+
+    probe, test = cells({"accuracy": 0.25}, {"accuracy": 0.75})
+    assert (probe.ours, test.ours) == ((50.0, pytest.approx(35.36, abs=0.01)), (50.0, 0.0))
+    assert probe.interval == (0.0, 100.0) != test.interval
+    probe, test = cells({"accuracy": 0.25}, {})
+    assert (probe.ours, probe.missing, test.ours) == (None, "not measured by the probe", (50.0, 0.0))
+
+
 def test_a_table_without_a_cell_in_the_profile_is_left_out(results: Callable[..., Tables]) -> None:
     gone = replace(PAPER.tables[0], name="table2", cells=(cell("a", digest=""), cell("b", digest="")))
     found = results({"t0": 0.5, "t1": 0.75})
