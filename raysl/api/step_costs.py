@@ -4,11 +4,9 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from raysl.api.trial_times import MeasuredTrials, TrialTimes, step_shape
-from raysl.results.criteria import CriterionName
 from raysl.results.storage.store import Store
 from raysl.search.experiment import Resources
 from raysl.search.trials import Trial
-from raysl.training.spec import TrialSpec
 
 if TYPE_CHECKING:
     from raysl.training.step_benchmark import Cost
@@ -30,21 +28,18 @@ class StepCosts:
         """Return the cost of a trial, and the times that its seconds are from; None if steps were measured here."""
         spec = trial.spec
         times = self.measured.of(spec, resources.workers) if self.measured else None
-        criteria = tuple(name for name in trial.criteria if times is None or name not in times.criteria)
         shape = step_shape(spec.model_copy(update={"data": spec.data.model_copy(update={"attack": None})}))
-        key = f"{shape} {criteria} {times}"
+        key = f"{shape} {trial.criteria} {times}"
         if key not in self._costs:
-            self._costs[key] = self._measure(spec, criteria, resources, times)
+            self._costs[key] = self._measure(trial, resources, times)
         return self._costs[key], times
 
-    def _measure(
-        self, spec: TrialSpec, criteria: tuple[CriterionName, ...], resources: Resources, times: TrialTimes | None
-    ) -> "Cost":
+    def _measure(self, trial: Trial, resources: Resources, times: TrialTimes | None) -> "Cost":
         from raysl.training.process import Execution
         from raysl.training.step_benchmark import measure
         from raysl.training.torch_state import kept_torch_state
 
-        execution = Execution(threads=resources.cpus, criteria=criteria)
+        execution = Execution(threads=resources.cpus, criteria=trial.criteria)
         known = None if times is None else times.epoch_seconds
         with tempfile.TemporaryDirectory() as scratch, kept_torch_state():
-            return measure(spec, Store.open(scratch, create=True), execution, self._steps, known)
+            return measure(trial.spec, Store.open(scratch, create=True), execution, self._steps, known)

@@ -1,35 +1,39 @@
 """The times of a results folder's finished trials, for plans of trials whose steps cost the same."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median, median_low
+from typing import Any
 
 from pydantic import ValidationError
 
 from raysl.errors import UserError
 from raysl.results.records.rows import TrialRow, read_rows
 from raysl.results.storage.store import Store
-from raysl.training.spec import TrialSpec
+from raysl.training.spec import TrialSpec, identity_of
 
+ALIKE = "method, model, images, batches, precision, optimizer, probe and number of workers"  # as `_key` compares them
 _NO_COST = {"seed", "optimizer", "schedule", "start", "start_epoch", "streams", "fold"}  # of a step
-_NO_TIME = {"digest", "source", "decoding", "attack"}  # the data's content and place
+_NO_TIME = ("digest", "source", "decoding", "attack", "draw")  # of the data settings
 
 
 @dataclass(frozen=True)
 class TrialTimes:
     """The times of finished trials whose steps cost the same.
 
-    epoch_seconds: the median of an epoch.  other_seconds: the median of what a trial takes apart from its epochs:
-        its set-up, its slower first epoch, checkpoints and its probe.
-    device: of the last one that ended; trials on other devices are left out.  num_trials: those that were counted.
-    criteria: those that all of them have measured, in their other seconds.
+    epoch_seconds: the median of an epoch after the first.
+    other_seconds: the median of what a trial takes apart from such epochs: its set-up, what its first epoch takes
+        longer, checkpoints and its probe, without interruptions; only the first epoch's part of rows that do not say.
+    device: of the last one that ended; trials on other devices are left out.
+    num_trials: those that were counted.  num_epochs: the most epochs of one; with 1 the first epoch is all there is.
     """
 
     epoch_seconds: float
     other_seconds: float
     device: str
     num_trials: int
-    criteria: tuple[str, ...]
+    num_epochs: int
 
 
 class MeasuredTrials:
@@ -40,24 +44,29 @@ class MeasuredTrials:
 
         Raises UserError if it is not there, or has no finished trial that was trained there.
         """
-        self._rows: dict[str, list[TrialRow]] = {}
         try:
             store = Store.open(uri, create=False)
         except UserError as error:
             raise UserError(f"--measured: {error}") from None
         self.place = str(store)
-        for row in read_rows(store).values():
+        self._rows: dict[str, list[TrialRow]] = {}
+        self._times: dict[tuple[str, int], TrialTimes | None] = {}
+        rows = read_rows(store)
+        for row in rows.values():
             if row.status == "finished" and row.weights_of is None and (key := _row_key(row)) is not None:
                 self._rows.setdefault(key, []).append(row)
         if not self._rows:
             raise UserError(
-                f"--measured {self.place}: no finished trial is there; raysl tune and raysl train leave some"
+                f"--measured {self.place}: none of its {len(rows)} trials was trained there to its end; train one there"
             )
 
     def of(self, spec: TrialSpec, workers: int) -> TrialTimes | None:
         """Return the times of trials with a trial's steps and number of workers; None if there are none."""
-        rows = [row for row in self._rows.get(_key(spec), ()) if row.workers == workers]
-        return _times(rows) if rows else None
+        known = _key(spec), workers
+        if known not in self._times:
+            rows = [row for row in self._rows.get(known[0], ()) if row.workers == workers]
+            self._times[known] = _times(rows) if rows else None
+        return self._times[known]
 
 
 def step_shape(spec: TrialSpec, apart: Iterable[str] = ("probe",)) -> str:
@@ -65,14 +74,24 @@ def step_shape(spec: TrialSpec, apart: Iterable[str] = ("probe",)) -> str:
 
     apart: further parts of the spec that are left out.
     """
-    folds = f" {spec.fold.of} folds" if spec.fold else ""  # of as many images each, give or take one
-    return spec.model_dump_json(exclude=_NO_COST | {*apart}) + (spec.optimizer.name if spec.optimizer else "") + folds
+    return json.dumps(_facts(spec, apart), sort_keys=True)
+
+
+def _facts(spec: TrialSpec, apart: Iterable[str]) -> dict[str, Any]:
+    facts = spec.model_dump(mode="json", exclude=_NO_COST | {*apart})
+    facts["method"] = identity_of(spec.method)
+    facts["optimizer"] = spec.optimizer.name if spec.optimizer else None
+    facts["folds"] = spec.fold.of if spec.fold else None  # of as many images each, give or take one
+    return facts
 
 
 def _key(spec: TrialSpec) -> str:
-    """Return what two trials must have in common for one to last as long as the other, for each epoch."""
-    bare: Mapping[str, object] = dict.fromkeys(_NO_TIME - {"digest", "source"}) | {"digest": "", "source": ""}
-    return step_shape(spec.model_copy(update={"data": spec.data.model_copy(update=bare)}), {"epochs"})
+    """Return what two trials must have in common for an epoch of one to last as long as that of the other."""
+    facts = _facts(spec, ("epochs",))
+    del facts["model"]["weights"]  # it starts from them, or from random ones
+    for name in _NO_TIME:
+        facts["data"].pop(name, None)
+    return json.dumps(facts, sort_keys=True)
 
 
 def _row_key(row: TrialRow) -> str | None:
@@ -86,9 +105,13 @@ def _row_key(row: TrialRow) -> str | None:
 def _times(rows: list[TrialRow]) -> TrialTimes:
     device = max(rows, key=lambda row: row.finished_at).device
     rows = [row for row in rows if row.device == device]
-    epochs = [epoch.seconds for row in rows for epoch in row.curve]
-    # The lower of two: an epoch that is slower than usual is more likely than one that is faster.
-    typical = median_low(epochs) if epochs else 0.0
-    others = [max(row.finished_at - row.started_at - typical * len(row.curve), 0.0) for row in rows]
-    criteria = tuple(name for name in rows[0].criteria if all(name in row.criteria for row in rows))
-    return TrialTimes(typical, median(others), device, len(rows), criteria)
+    most = max(len(row.curve) for row in rows)
+    epochs, others = [], []
+    for row in rows:
+        seconds = [epoch.seconds for epoch in row.curve]
+        if len(seconds) > 1 or most < 2:
+            # The lower of two: an epoch that is slower than usual is more likely than one that is faster.
+            typical = median_low(seconds[1:] or seconds or [0.0])
+            epochs.append(typical)
+            others.append((row.other_seconds or 0.0) + max(sum(seconds[:1]) - typical, 0.0))
+    return TrialTimes(median(epochs), median(others), device, len(epochs), most)

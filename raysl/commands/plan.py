@@ -1,7 +1,7 @@
 """`raysl plan`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from raysl.api.dataset_setup import images_text
 from raysl.api.planning import Planning, SearchPlan
 from raysl.api.search_request import read_request
 from raysl.api.target import Target, target
-from raysl.api.trial_times import MeasuredTrials
+from raysl.api.trial_times import ALIKE, MeasuredTrials, TrialTimes
 from raysl.commands.dry_run import least_trials, num_trials_text
 from raysl.console.costs import show_costs
 from raysl.console.fitted_table import Column, print_table
@@ -122,33 +122,51 @@ def _show_end(
         show_costs(place.file, planned.needs, planned.seconds, console)
     elif place.rate is not None and planned.usd is not None:
         console.print(f"about {planned.usd:.2f} USD: {len(place.nodes)} node(s) of {place.rate:.2f} USD an hour in all")
+    for text in _cautions(planned, place, measured) if measured else ():
+        note(console, text)
     console.print(
-        f"about {_duration(planned.seconds)}: an estimate from {_basis(planned, steps, measured)}"
+        f"about {_duration(planned.seconds)}: an estimate from {_basis(planned, steps)}"
         + (", and experiments one after the other" if several else "")
     )
 
 
-def _basis(planned: SearchPlan, steps: int, measured: MeasuredTrials | None) -> str:
+def _basis(planned: SearchPlan, steps: int) -> str:
     """Return what the plan's times are from, and what they leave out."""
-    shapes = [
-        (f"{one.experiment.name}/{shape.stage}", shape.times) for one in planned.experiments for shape in one.shapes
-    ]
-    devices = dict.fromkeys(times.device for _, times in shapes if times is not None)
-    others = dict.fromkeys(name for name, times in shapes if times is None)
-    here = (
-        f"{steps} steps of each shape on this machine's CPU, nothing beside them; probes, scoring and start-up "
-        "(seconds; a minute for k nearest neighbours of 50,000 labelled images) are not counted"
-    )
-    if measured is None:
-        return here
-    if not devices:
+    here = f"{steps} steps of each shape on this machine's CPU, nothing beside them"
+    times, others = _measured(planned)
+    if not times:
         return (
-            f"{here}; no finished trial of {measured.place} has the method, model, images, batches and workers of these"
+            f"{here}; probes, scoring and start-up (seconds; a minute for k nearest neighbours of 50,000 labelled "
+            "images) are not counted"
         )
-    taken = f"finished trials on {', '.join(devices)}; scoring and the start of processes are not counted"
-    if not others:
-        return taken
-    return f"{taken}; for {', '.join(others)}, which no finished trial is like, from {here}"
+    left = f", and for {', '.join(others)} from {here}" if others else ""
+    return f"finished trials on {_devices(times)}{left}; scoring and the start of processes are not counted"
+
+
+def _cautions(planned: SearchPlan, place: Target, measured: MeasuredTrials) -> list[str]:
+    """Return what is to be known of the times of finished trials."""
+    times, others = _measured(planned)
+    found = []
+    if others:
+        found.append(f"{measured.place} has no finished trial like those of {', '.join(others)}: {ALIKE} must be alike")
+    if times and place.file:
+        found.append(f"all node types are priced at the speed of {_devices(times)}")
+    if any(one.experiment.resources.gpus for one in planned.experiments) and "cpu (" in _devices(times):
+        found.append("trials that are to have GPUs were measured on a CPU")
+    if any(one.num_epochs == 1 for one in times):
+        found.append("finished trials of one epoch have a slower first one alone, which counts for each: train three")
+    return found
+
+
+def _devices(times: Iterable[TrialTimes]) -> str:
+    return ", ".join(dict.fromkeys(one.device for one in times))
+
+
+def _measured(planned: SearchPlan) -> tuple[list[TrialTimes], list[str]]:
+    """Return the times of finished trials, and the stages with trials to train that have none."""
+    shapes = [(one.experiment.name, shape) for one in planned.experiments for shape in one.shapes if shape.seconds]
+    others = dict.fromkeys(f"{name}/{shape.stage}" for name, shape in shapes if shape.times is None)
+    return [shape.times for _, shape in shapes if shape.times is not None], list(others)
 
 
 def _duration(seconds: float) -> str:

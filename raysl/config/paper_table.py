@@ -171,6 +171,12 @@ class _Reader:
             place = self._one(parts, "stage", cell.key)[1]
             raise ConfigError(f"{place}: {cell.experiment} has no stage {cell.stage!r}; {choices(cell.stage, stages)}")
         stage = stages[cell.stage]
+        if cell.of_probe and stage.settings.probe == "classifier":
+            place = self._one(parts, "value", cell.key)[1]
+            raise ConfigError(
+                f"{place}: cell {cell.key}: the probe of stage {cell.stage} is its own classifier, which has a number "
+                "of test images alone; leave `value` out"
+            )
         if stage.data.attack is not None and "labelled" not in experiment.streams_of(stage):
             self.reasons[cell.key] = f"stage {cell.stage} sees no labelled images, which are all that is attacked"
         return replace(cell, digest=experiment_digest(_with_stages(experiment, {cell.stage})))

@@ -8,7 +8,7 @@ from rich.text import Text
 from raysl.console.fitted_table import Column, print_table
 from raysl.outgoing.harmless import one_line
 from raysl.results.records.paper_tables import NOT_ASKED, Difference, PaperTables
-from raysl.results.tables.cell_patterns import cell_patterns, shortened
+from raysl.results.tables.cell_patterns import by_probe, cell_patterns, shortened
 from raysl.results.tables.comparison import ComparedCell, ComparedTable, Spread
 from raysl.statistics.intervals import WORDS
 
@@ -59,24 +59,25 @@ def latex(tables: PaperTables, compared: Sequence[ComparedTable]) -> str:
 def rule(compared: Sequence[ComparedTable]) -> str:
     """Return what the numbers and their bold ones are."""
     kinds = {one.intervals for one in compared} - {None}
-    if not kinds:
-        return f"{BOLD}; {SPREADS}"
     ours = ", ".join(WORDS[kind] for kind in kinds if kind is not None)
-    return f"{BOLD}; ours: means and {ours}, per cent; in round brackets what the paper published: means ± deviations"
+    spreads = f"ours: means and {ours}, per cent; in round brackets what the paper published: means ± deviations"
+    probe = (
+        f"; not of test images, but of the probe on labelled training images: {names}"
+        if (names := by_probe(compared))
+        else ""
+    )
+    return f"{BOLD}; {spreads if kinds else SPREADS}{probe}"
 
 
 def remarks(tables: PaperTables, compared: Sequence[ComparedTable]) -> list[str]:
-    """Return a line for each remark on tables and cells: why they are missing, or what their numbers are of."""
+    """Return a line for each reason why tables or numbers are missing, or configs were chosen from a part of a grid."""
     shown = {one.table.name for one in compared}
     gone = [one.name for one in tables.tables if one.name not in shown]
     reasons = {f"left out, not in profile {tables.profile}": gone} if gone else {}
     for value in (value for one in compared for value in one.cells.values()):
         if value.missing:
             reasons.setdefault(f"missing, {value.missing}", []).append(value.cell.key)
-            continue
-        if value.cell.value == "probe":
-            reasons.setdefault("measured by the probe on labelled training images", []).append(value.cell.key)
-        if value.num_eligible < value.num_configs:
+        elif value.num_eligible < value.num_configs:
             left = f"{value.num_eligible} of {value.num_configs} configs"
             reasons.setdefault(f"chosen from {left}, others are not eligible", []).append(value.cell.key)
     return [one_line(f"{reason} ({len(keys)}): {_names(reason, keys, compared)}") for reason, keys in reasons.items()]

@@ -58,7 +58,8 @@ class Loop:
         self.code = code_of(spec, store)
         self.device = prepare_process(spec, execution)
         self.curve: list[Epoch] = []
-        self.started = time.time()
+        self.started = self.begun = time.time()
+        self.resumed_after = 0  # epochs that another process has trained
         method = build_method(spec, _channels(spec), store)
         self.feed = Feed(spec, method.views(), self.device, arrays)
         self.pools_once = spec.freeze == "backbone" and self.feed.shows_labelled_images_alone
@@ -79,6 +80,11 @@ class Loop:
     def epochs_done(self) -> int:
         """The number of epochs trained so far, including those before a resume."""
         return len(self.curve)
+
+    @property
+    def other_seconds(self) -> float:
+        """The seconds that this process has spent on the trial beside its epochs."""
+        return time.time() - self.begun - sum(epoch.seconds for epoch in self.curve[self.resumed_after :])
 
     @property
     def diverged(self) -> bool:

@@ -36,7 +36,8 @@ def measure_start(spec: TrialSpec, store: Store, execution: Execution) -> TrialR
     method = trained_method(spec, store)
     method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ending, metrics = task_of(spec).probe(method, Feed(spec, method.views(), device))
-    return write_trained(store, spec, method, device, (), started, ending, metrics, code_of(spec, store))
+    code, seconds = code_of(spec, store), time.time() - started
+    return write_trained(store, spec, method, device, (), started, ending, metrics, code, seconds)
 
 
 def take_over(spec: TrialSpec, store: Store, execution: Execution, donor: str, milestones: Sequence[int]) -> None:

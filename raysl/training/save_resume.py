@@ -40,7 +40,7 @@ def resume(loop: Loop) -> None:
         loop.method.load_state_dict(state["method"])
         loop.optimizer.load_state_dict(state["optimizer"])
         loop.curve = [Epoch(*entry) for entry in state["curve"]]
-        loop.started = float(state["started"])
+        loop.started, loop.resumed_after = float(state["started"]), len(loop.curve)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # for example of a version with other parameters
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{loop.store.address(path)}: does not fit this trial: {reason}") from None

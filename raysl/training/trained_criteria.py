@@ -1,6 +1,7 @@
 """Measures label-free criteria: of weights that were just trained, or of those of a trial that has a row already."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -26,13 +27,18 @@ log = logging.getLogger(__name__)
 
 def measure_trained(
     method: Method, feed: Feed, criteria: Sequence[CriterionName]
-) -> tuple[Ending | None, Mapping[str, float], Mapping[str, float | None]]:
-    """Return the divergence of trained weights, if there is one, their probe's metrics, and some criteria, by name."""
+) -> tuple[Ending | None, Mapping[str, float], Mapping[str, float | None], float]:
+    """Return the divergence of trained weights, if there is one, their probe's metrics, and some criteria, by name.
+
+    Also return the seconds that the criteria took.
+    """
     ending, metrics = task_of(feed.spec).probe(method, feed)
     if ending is not None:
-        return ending, {}, {}
+        return ending, {}, {}, 0.0
+    started = time.perf_counter()
     ending, found = measure(method, feed, criteria)
-    return (None, metrics, found) if ending is None else (ending, {}, {})
+    seconds = time.perf_counter() - started
+    return (None, metrics, found, seconds) if ending is None else (ending, {}, {}, seconds)
 
 
 def add_criteria(spec: TrialSpec, store: Store, execution: Execution) -> None:

@@ -26,12 +26,13 @@ def write_trained(
     ending: Ending | None,
     metrics: Mapping[str, float],
     code: Code,
+    other_seconds: float,
     criteria: Mapping[str, float | None] | None = None,
 ) -> TrialRow:
     """Write and return the row of a trial; also write the record of its code.
 
     started: unix seconds.  ending: None if the trial finished.  metrics: of its probe, by name.
-    criteria: that were measured, by name.
+    other_seconds: of this process beside epochs and criteria.  criteria: that were measured, by name.
     """
     row = TrialRow(
         trial_id=spec.id,
@@ -54,6 +55,7 @@ def write_trained(
         curve=curve,
         code=write_code(store, code),
         criteria=criteria or {},
+        other_seconds=other_seconds,
     )
     write_row(store, row)
     return row

@@ -190,8 +190,10 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
     ending = Ending("stopped", stopped) if stopped else loop.ending
     metrics: Mapping[str, float] = {}
     criteria: Mapping[str, float | None] = {}
+    apart = 0.0
     if ending is None:
-        ending, metrics, criteria = measure_trained(loop.method, loop.feed, loop.execution.criteria)
+        ending, metrics, criteria, apart = measure_trained(loop.method, loop.feed, loop.execution.criteria)
+    other_seconds = loop.other_seconds - apart
     if ending is None:
         save_model(loop)
     known = _kept_row(spec, store)
@@ -203,7 +205,8 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
         store.delete(checkpoint_path(spec.id))
         return known
     row = write_trained(
-        store, spec, loop.method, loop.device, tuple(loop.curve), loop.started, ending, metrics, loop.code, criteria
-    )
+        store, spec, loop.method, loop.device, tuple(loop.curve), loop.started, ending, metrics, loop.code,
+        other_seconds, criteria,
+    )  # fmt: skip
     store.delete(checkpoint_path(spec.id))
     return row

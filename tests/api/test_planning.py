@@ -1,5 +1,7 @@
 """Plans from Python: what the command prints, as numbers."""
 
+import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,8 +69,10 @@ def test_times_of_finished_trials_stand_for_steps(finished: Callable[..., Finish
     assert finetune.times
     assert semi.times.num_trials == 4
     assert finetune.times.num_trials == 2
-    epoch = median_low(epoch.seconds for row in trained for epoch in row.curve)
-    other = median(row.finished_at - row.started_at - 4 * epoch for row in trained)
+    typical = [median_low([epoch.seconds for epoch in row.curve][1:]) for row in trained]
+    first = [max(row.curve[0].seconds - usual, 0.0) for row, usual in zip(trained, typical, strict=True)]
+    other = median((row.other_seconds or math.nan) + more for row, more in zip(trained, first, strict=True))
+    epoch = median(typical)
     assert semi.step_seconds * semi.steps == pytest.approx(epoch)
     assert semi.trial_seconds == pytest.approx(3 * (6 * epoch + other))
 
@@ -81,14 +85,39 @@ def test_times_are_of_the_last_device(finished: Callable[..., Finished], tmp_pat
     for row in rows:
         write_row(store, row)
     of_semi = next(row for row in rows if row.method == "semi")
-    slow = [replace(epoch, seconds=100.0) for epoch in of_semi.curve]
-    ended = {"started_at": last - 450, "finished_at": last + 1}
-    write_row(store, replace(of_semi, device="NVIDIA H200", curve=slow, seconds=400.0, **ended))
+    slow = [replace(epoch, seconds=130.0 if epoch.epoch == 0 else 100.0) for epoch in of_semi.curve]
+    write_row(store, replace(of_semi, device="NVIDIA H200", curve=slow, other_seconds=21.0, finished_at=last + 1))
     semi, finetune = raysl.plan(done.file, tmp_path / "nowhere", measured=store.uri).experiments[0].shapes
-    assert semi.times == TrialTimes(100.0, 51.0, "NVIDIA H200", 1, ())
+    assert semi.times == TrialTimes(100.0, 51.0, "NVIDIA H200", 1, 4)
     assert semi.trial_seconds == pytest.approx(4 * 451)
     assert finetune.times is not None
     assert finetune.times.device.startswith("cpu")
+
+
+def test_rows_of_elsewhere_and_of_earlier_versions_give_times(
+    finished: Callable[..., Finished], tmp_path: Path
+) -> None:
+    """Weights and images lie elsewhere, defaults that came later are not written, and keys have another order."""
+    store = Store.open(str(tmp_path / "copied"), create=True)
+    for row in read_rows(Store.open(str(finished().results), create=False)).values():
+        spec = json.loads(row.spec)
+        spec["method"] = {key: value for key, value in reversed(spec["method"].items()) if key != "views"}
+        spec["data"] |= {"digest": "elsewhere", "source": "parquet:/there/digits.parquet"}
+        spec["model"]["weights"] = {"source": "file:/there/weights.safetensors", "digest": "0" * 64}
+        write_row(store, replace(row, spec=json.dumps(spec), other_seconds=None))
+    for shape in raysl.plan(write(tmp_path), tmp_path / "nowhere", measured=store.uri).experiments[0].shapes:
+        assert shape.times is not None
+        assert shape.times.num_epochs == shape.epochs
+
+
+def test_criteria_are_measured_here_whatever_the_rows_have(finished: Callable[..., Finished]) -> None:
+    done = finished()
+    experiment = raysl.load(done.file, overrides=CRITERIA)
+    [semi, _] = raysl.plan(experiment, done.results, measured=done.results).experiments[0].shapes
+    assert semi.times is not None
+    trained = semi.epochs * semi.steps * semi.step_seconds + semi.times.other_seconds
+    assert semi.criteria_seconds > 0
+    assert semi.trial_seconds == pytest.approx(2 * trained + 4 * semi.criteria_seconds)
 
 
 @pytest.mark.parametrize("other", ["stages.semi.batch_size=8", "resources.workers=2", "model.features=8"])
@@ -108,7 +137,7 @@ def test_trials_that_took_their_weights_from_another_give_no_times(
     store = Store.open(str(tmp_path / "copied"), create=True)
     for row in read_rows(Store.open(str(finished().results), create=False)).values():
         write_row(store, replace(row, weights_of="another"))
-    with pytest.raises(raysl.UserError, match="no finished trial is there"):
+    with pytest.raises(raysl.UserError, match="none of its 6 trials was trained there to its end"):
         raysl.plan(write(tmp_path), tmp_path / "nowhere", measured=store.uri)
 
 

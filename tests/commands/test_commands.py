@@ -112,9 +112,12 @@ def test_plan_says_whose_times_it_takes(
     chosen = ["--results", tmp_path / "r", "--measured", done.results, "--steps", "1"]
     assert "an estimate from finished trials on cpu (" in prints(capsys, monkeypatch, "plan", done.file, *chosen)
     mixed = prints(capsys, monkeypatch, "plan", done.file, *chosen, "--set", "stages.semi.batch_size=8")
-    assert "; for tiny/semi, which no finished trial is like, from 1 steps" in " ".join(mixed.split())
+    assert "and for tiny/semi from 1 steps of each shape" in " ".join(mixed.split())
+    assert f"{done.results} has no finished trial like those of tiny/semi: method," in " ".join(mixed.split())
     chosen += ["--set", "model.features=8"]
-    assert f"no finished trial of {done.results} has" in prints(capsys, monkeypatch, "plan", done.file, *chosen)
+    printed = " ".join(prints(capsys, monkeypatch, "plan", done.file, *chosen).split())
+    assert "no finished trial like those of tiny/semi, tiny/finetune:" in printed
+    assert "an estimate from 1 steps" in printed
     stages = json.loads(prints(capsys, monkeypatch, "plan", done.file, *chosen[:-2], "--format", "json"))
     assert stages["experiments"][0]["stages"][0]["times"]["num_trials"] == 4
 

@@ -199,6 +199,12 @@ BROKEN = {
         ["'value' is given more"],
     ),
     "unknown value": ("stage: finetune}", "stage: finetune, value: train}", 18, ["value", "'train'", "'probe'"]),
+    "value of a classifier": (
+        "{title: Fine-tuned, ",
+        "{value: probe, set: {stages.finetune.probe: classifier}, title: Fine-tuned, ",
+        18,
+        ["rows.finetune.value: cell first/finetune/clean", "its own classifier", "leave `value` out"],
+    ),
     "a date": ("{data.labels: 50}", "{data.labels: 2020-01-01}", 5, ["data.labels", "not '2020-01-01'"]),
     "more than all": ("[15.5, 1.0]", "[155, 1.0]", 21, ["finetune.attacked", "less than or equal to 100"]),
 }

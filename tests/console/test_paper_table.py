@@ -69,11 +69,15 @@ def test_a_cell_that_was_chosen_from_a_part_of_its_grid_is_named() -> None:
 
 
 def test_a_number_of_the_probe_is_said_to_be_one() -> None:
-    of_probe = compared(replace(VALUE, cell=replace(CELL, value="probe"), num_eligible=2))
-    for written in (text(of_probe), markdown(PAPER, of_probe)):
-        assert "measured by the probe on labelled training images (1): t1/semi/attacked" in written
-        assert "chosen from 2 of 3 configs" in written
-    assert "measured by" not in text(FULL) + text(compared(replace(MISSING[0].cells["semi", "attacked"], cell=CELL)))
+    of_probe = compared(replace(VALUE, cell=replace(CELL, value="probe")))
+    said = "not of test images, but of the probe on labelled training images: t1/semi/attacked"
+    for kind in (None, "t"):
+        shown = [replace(one, intervals=kind) for one in of_probe]
+        for written in (text(shown), markdown(PAPER, shown)):
+            assert said in " ".join(written.split())
+    [caption] = [line for line in latex(PAPER, of_probe).splitlines() if "caption" in line]
+    assert said in caption
+    assert "probe" not in text(FULL)
 
 
 def test_markdown_has_a_cell_for_each_column_of_each_row() -> None:

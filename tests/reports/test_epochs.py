@@ -125,6 +125,17 @@ def test_a_row_of_the_same_stage_in_all_columns_is_level_and_one_half_searched_i
     assert [row for row in ROWS if is_level(one, row)] == ["supervised"]
 
 
+def test_the_probe_and_the_test_of_a_stage_are_two_numbers(results: str) -> None:
+    cells = tuple(
+        replace(by_epoch("supervised", column), value=kind) for column, kind in (("e25", "probe"), ("e50", "test"))
+    )
+    stages = {cell.key: "supervised" for cell in cells}
+    one = compared(results, replace(FIGURE, cells=cells), stages)
+    assert not is_level(one, "supervised")
+    assert panel_of(one)[1].get_ylabel() == "accuracy (%)"
+    assert panel_of(compared(results))[1].get_ylabel() == "test accuracy (%)"
+
+
 def test_in_a_table_of_one_column_nothing_is_level(results: str) -> None:
     one = compared(results, replace(FIGURE, columns={"e25": "25"}, cells=FIGURE.cells[1:2]))
     assert not is_level(one, "sidae")

@@ -166,8 +166,13 @@ def test_a_resumed_trial_began_when_it_was_first_begun(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "r"), create=True)
     with pytest.raises(KilledError):
         run_trial(spec, store, EAGER, kill)
-    begins.append(checkpoint.load(store, checkpoint_path(spec.id))["started"])
-    assert run(spec, tmp_path / "r").started_at == begins[0]
+    state = checkpoint.load(store, checkpoint_path(spec.id))
+    begins.append(state["started"] - 3600)
+    checkpoint.save(store, checkpoint_path(spec.id), state | {"started": begins[0]})
+    row = run(spec, tmp_path / "r")
+    assert row.started_at == begins[0]
+    assert row.other_seconds is not None
+    assert 0 < row.other_seconds < row.finished_at - row.started_at - 3600  # an hour lay between the two processes
 
 
 def test_the_final_loss_is_the_mean_over_the_last_epoch(tmp_path: Path) -> None:

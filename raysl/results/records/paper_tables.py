@@ -35,6 +35,16 @@ class Cell:
     digest: str
     value: Literal["test", "probe"] = "test"
 
+    @property
+    def of_probe(self) -> bool:
+        """Whether the number is measured by the probe on labelled training images."""
+        return self.value == "probe"
+
+    @property
+    def searched(self) -> "Cell":
+        """The cell without what does not decide which stage gives its number."""
+        return replace(self, value="test", published=None)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -119,8 +129,8 @@ class PaperTables:
 
     def carried_over(self, before: "PaperTables") -> "PaperTables":
         """Return the tables with the stages of an earlier record, for the cells that have not changed."""
-        known = {cell.key: cell for cell in before.cells}
-        same = {cell.key for cell in self.cells if cell.digest and known.get(cell.key) == cell}
+        known = {cell.key: cell.searched for cell in before.cells}
+        same = {cell.key for cell in self.cells if cell.digest and known.get(cell.key) == cell.searched}
         return self.found({key: stage_id for key, stage_id in before.stages.items() if key in same}, "")
 
 

@@ -44,6 +44,7 @@ class TrialRow:
     code: digest of the code that trained it (`results.records.code`); None if an earlier version did, or it failed.
         weights_of: id of the trial whose training gave these weights; None if the trial was trained itself.
     criteria: label-free criteria by name, as far as they were measured; None if the features have no such value.
+    other_seconds: of set-up, checkpoints and the probe, in the process that ended the trial; None if it is not known.
     """
 
     trial_id: str
@@ -67,6 +68,7 @@ class TrialRow:
     code: str | None = None
     weights_of: str | None = None
     criteria: Mapping[str, float | None] = field(default_factory=dict)
+    other_seconds: float | None = None
 
     @property
     def is_unprobed(self) -> bool:

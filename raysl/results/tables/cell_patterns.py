@@ -1,6 +1,7 @@
 """Short names of many cells of a paper's tables."""
 
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
 from raysl.results.tables.comparison import ComparedTable
 
@@ -24,14 +25,25 @@ def cell_patterns(keys: Iterable[str], tables: Sequence[ComparedTable]) -> list[
 
 
 def shortened(keys: Iterable[str], tables: Sequence[ComparedTable]) -> list[str]:
-    """Return names of cells as `cell_patterns` does, but only the first few, and how many more there are."""
+    """Return names of cells as `cell_patterns` does, but only the first few, and how many more cells there are."""
+    keys = list(keys)
     names = cell_patterns(keys, tables)
-    return names if len(names) <= _FEW else [*names[: _FEW - 1], f"and {len(names) - _FEW + 1} more"]
+    if len(names) <= _FEW:
+        return names
+    first = names[: _FEW - 1]
+    more = sum(not any(fnmatchcase(key, name) for name in first) for key in keys)
+    return [*first, f"and {more} more cells"]
+
+
+def by_probe(tables: Sequence[ComparedTable]) -> str:
+    """Return the names of the cells whose number is that of the probe, as text; empty if there are none."""
+    keys = [value.cell.key for one in tables for value in one.cells.values() if value.ours and value.cell.of_probe]
+    return ", ".join(cell_patterns(keys, tables))
 
 
 def _groups(tables: Sequence[ComparedTable]) -> dict[str, set[str]]:
     """Return the cells of each table, then of each column, then of each row, by their pattern."""
-    cells = [(one.table.name, value.cell) for one in tables for value in one.cells.values()]
+    cells = [(one.table.name, cell) for one in tables for cell in one.table.cells]
     found: dict[str, set[str]] = {}
     for pattern in ("{0}/*", "{0}/*/{1.column}", "{0}/{1.row}/*"):
         for table, cell in cells:

@@ -156,8 +156,10 @@ def _spread(values: Sequence[float]) -> Spread:
 
 def _best(table: PaperTable, values: Mapping[tuple[str, str], Spread | None]) -> set[tuple[str, str]]:
     best = set()
-    for column in table.columns:
-        known = {row: value for row in table.rows if (value := values.get((row, column))) is not None}
+    kinds = {(cell.column, cell.value) for cell in table.cells}
+    for column, kind in kinds:  # numbers of the test set and of the probe are not compared
+        rows = [cell.row for cell in table.cells if (cell.column, cell.value) == (column, kind)]
+        known = {row: value for row in rows if (value := values.get((row, column))) is not None}
         best |= {(row, column) for row in best_of(known)}
     return best
 

@@ -190,6 +190,11 @@ def test_the_papers_table_is_linked_to_its_stages(made: Made) -> None:
     assert "1 of 2 cells have no number" in words
     assert "#one" in found.values("href")
     assert "raysl tune paper.yaml --profile laptop" in words
+    assert "of the probe" not in words
+    of_probe = replace(table, cells=tuple(replace(cell, value="probe") for cell in cells))
+    made(("one", [{}], lambda params, seed: {"test_accuracy": 0.5, "probe_accuracy": 0.25}))
+    words = " ".join(check_whole(made_page(uri, replace(paper, tables=(of_probe,)))).text)
+    assert "Not of test images, but of the probe on labelled training images: t/x/a." in words
 
 
 def test_the_page_has_the_commands_and_the_yaml_of_its_searches(made: Made) -> None:

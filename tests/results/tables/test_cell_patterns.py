@@ -1,25 +1,24 @@
 """Names of many cells: whole tables, columns and rows, and nothing that is not missing."""
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import product
 
 import pytest
 
 from raysl.results.records.paper_tables import Cell, PaperTable
-from raysl.results.tables.cell_patterns import cell_patterns, shortened
+from raysl.results.tables.cell_patterns import by_probe, cell_patterns, shortened
 from raysl.results.tables.comparison import ComparedCell, ComparedTable
 
 ROWS, COLUMNS = "abc", "xyz"
 
 
 def table(name: str, without: tuple[str, ...] = ()) -> ComparedTable:
-    cells = {}
-    for row, column in product(ROWS, COLUMNS):
-        if (key := f"{name}/{row}/{column}") not in without:
-            cell = Cell(key, row, column, None, "e.yaml", "", (), "s", "")
-            cells[row, column] = ComparedCell(cell, None, False, False, None, None, (), 0, 0, "")
+    keys = {f"{name}/{row}/{column}": (row, column) for row, column in product(ROWS, COLUMNS)}
+    own = {at: Cell(key, *at, None, "e.yaml", "", (), "s", "") for key, at in keys.items() if key not in without}
+    cells = {at: ComparedCell(cell, None, False, False, None, None, (), 0, 0, "") for at, cell in own.items()}
     titles = {axis: dict(zip(axis, axis, strict=True)) for axis in (ROWS, COLUMNS)}
-    return ComparedTable(PaperTable(name, name, titles[ROWS], titles[COLUMNS], ()), cells)
+    return ComparedTable(PaperTable(name, name, titles[ROWS], titles[COLUMNS], tuple(own.values())), cells)
 
 
 T, U = table("t"), table("u", ("u/a/x", "u/b/x"))
@@ -43,7 +42,24 @@ def test_names_are_of_these_cells_and_no_others(kind: str) -> None:
     assert {key for key in ALL if any(fnmatchcase(key, name) for name in names)} == set(keys)
 
 
+def test_a_table_of_which_some_cells_are_shown_is_not_whole() -> None:
+    keys = [f"t/{row}/{column}" for row, column in product("ab", COLUMNS)]
+    shown = replace(T, cells={at: cell for at, cell in T.cells.items() if cell.cell.key in keys})
+    assert cell_patterns(keys, [shown]) == ["t/a/*", "t/b/*"]
+
+
+def test_cells_of_the_probe_are_named_where_they_have_a_number() -> None:
+    cells = {
+        at: replace(cell, ours=(1.0, None), cell=replace(cell.cell, value="probe" if at[1] == "y" else "test"))
+        for at, cell in T.cells.items()
+    }
+    assert by_probe([T, U]) == ""
+    assert by_probe([replace(T, cells=cells)]) == "t/a/y, t/b/y, t/c/y"
+    assert by_probe([replace(T, cells=cells | {("a", "y"): T.cells["a", "y"]})]) == "t/b/y, t/c/y"
+
+
 def test_the_first_few_names_and_how_many_more() -> None:
     diagonal = ["t/a/x", "t/b/y", "t/c/z", "u/a/y", "u/b/z", "u/c/x"]
-    assert shortened(diagonal, [T, U]) == [*diagonal[:3], "and 3 more"]
+    assert shortened(diagonal, [T, U]) == [*diagonal[:3], "and 3 more cells"]
+    assert shortened([*diagonal, "t/b/x", "t/c/x"], [T, U]) == ["t/*/x", "t/b/y", "t/c/z", "and 3 more cells"]
     assert shortened(diagonal[:4], [T, U]) == diagonal[:4]

@@ -167,6 +167,15 @@ def test_bold_reaches_one_standard_deviation_of_the_best_mean() -> None:
     assert best_of({}) == set()
 
 
+def test_numbers_of_the_probe_and_of_the_test_are_not_compared(results: Callable[..., Tables]) -> None:
+    [table] = PAPER.tables
+    of_probe = replace(cell("a", row="theirs"), published=(60.0, 0.0), value="probe")
+    paper = replace(PAPER, tables=(replace(table, cells=(cell("a"), of_probe)),))
+    [one] = compare(paper, results({"t0": 0.5, "t1": 0.75}))
+    assert all(value.published_best for value in one.cells.values())
+    assert one.cells["ours", "a"].best
+
+
 def test_the_long_form_traces_a_cell_to_its_trials(results: Callable[..., Tables]) -> None:
     table = long_form(PAPER, compare(PAPER, results({"t0": 0.5, "t1": 0.75}))).to_pylist()
     [row] = [row for row in table if row["stage_id"] == "s0"]
@@ -194,6 +203,10 @@ def test_only_cells_that_have_not_changed_are_carried_over() -> None:
     now = replace(PAPER, tables=(edited,), stages={}, reasons={"table1/theirs/a": "not among --cells"})
     carried = now.carried_over(PAPER)
     assert carried.stages == {"table1/theirs/a": "s1"}
+    of_probe = tuple(replace(one, value="probe", published=None) for one in table.cells)
+    assert (
+        replace(PAPER, tables=(replace(table, cells=of_probe),), stages={}).carried_over(PAPER).stages == PAPER.stages
+    )
     assert carried.reasons == {}
 
 
