@@ -11,6 +11,7 @@ import raysl
 from raysl.api.costing import Planner
 from raysl.api.dataset_setup import resolve_data
 from raysl.api.observer import Silent
+from raysl.api.step_costs import StepCosts
 from raysl.api.target import target
 from raysl.results.records.rows import TrialRow, read_rows
 from raysl.results.storage.store import Store
@@ -196,7 +197,7 @@ PROPOSED = [
     ids=["grid", "stopped early", "proposed"],
 )
 def test_a_plan_of_two_counts_what_they_share(more: list[str], shared: int, tmp_path: Path) -> None:
-    planner = Planner(str(tmp_path / "results"), target(None, None), 1)
+    planner = Planner(str(tmp_path / "results"), target(None, None), StepCosts(1))
     for labels in (40, 60):
         experiment = raysl.load(write(tmp_path, PRETEXT), overrides=[*more, f"data.labels={labels}"])
         planned = planner.add(experiment, resolve_data(experiment, Silent()))

@@ -23,7 +23,7 @@ from raysl.training.trial import run_trial
 MakeSpec = Callable[..., TrialSpec]
 Train = Callable[..., TrialRow]
 ROTATION = "stages.semi.method={name: rotation}"
-OTHERWISE = ("started_at", "finished_at", "seconds", "weights_of", "curve")
+OTHERWISE = ("started_at", "finished_at", "seconds", "weights_of", "curve", "other_seconds")
 
 
 def taking(spec: TrialSpec, store: Store, donor: TrialSpec, *milestones: int) -> tuple[TrialRow, list[int]]:

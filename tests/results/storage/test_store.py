@@ -18,6 +18,7 @@ WRITE_FOR_EVER = """
 import sys
 from raysl.results.storage.store import Store
 store = Store.open(sys.argv[1], create=False)
+store.write("rows/a.bin", b"b" * 8_000_000)
 print("ready", flush=True)
 while True:
     store.write("rows/a.bin", b"a" * 8_000_000)
