@@ -9,8 +9,8 @@ import pytest
 import yaml
 from tiny import here
 
-from raysl.api import costing
 from raysl.api.search_request import SearchRequest, read_request
+from raysl.api.step_costs import StepCosts
 from raysl.data.registry.expected import expected_facts, is_missing, stand_in
 from raysl.data.registry.sets import KNOWN
 from raysl.data.settings import DataSettings
@@ -89,7 +89,7 @@ def test_every_trial_is_listed_and_planned(
     assert not re.search(r"^  [0-9a-f]{16}  ", listed, re.MULTILINE) or sources == set()
     assert all(f"{source}: not on this machine" in listed for source in sources)
 
-    monkeypatch.setattr(costing, "_measure", lambda spec, experiment, steps: Cost(0.1, 10, 1000))
+    monkeypatch.setattr(StepCosts, "_measure", lambda *_: Cost(0.1, 10, 1000))
     planned = prints("plan", file, "--profile", profile, "--results", tmp_path / "r")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in planned.splitlines() if "│" in line]
     assert sum(int(row[1]) for row in rows) == sum(counts.values())
