@@ -14,8 +14,8 @@ from raysl.results.storage.store import Store
 from raysl.training.spec import TrialSpec, identity_of
 
 ALIKE = "method, model, images, batches, precision, optimizer, probe and number of workers"  # as `_key` compares them
-_NO_COST = {"seed", "optimizer", "schedule", "start", "start_epoch", "streams", "fold"}  # of a step
-_NO_TIME = ("digest", "source", "decoding", "attack", "draw")  # of the data settings
+_NO_COST = {"seed", "optimizer", "schedule", "start", "start_epoch", "streams", "fold"}  # no matter to a step
+_NO_TIME = ("digest", "source", "decoding", "attack", "draw")  # of the data; no matter to an epoch
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TrialTimes:
 
     epoch_seconds: the median of an epoch after the first.
     other_seconds: the median of what a trial takes apart from such epochs: its set-up, what its first epoch takes
-        longer, checkpoints and its probe, without interruptions; only the first epoch's part of rows that do not say.
+        longer, checkpoints and its probe, without interruptions. Rows of earlier versions have the first epoch's alone.
     device: of the last one that ended; trials on other devices are left out.
     num_trials: those that were counted.  num_epochs: the most epochs of one; with 1 the first epoch is all there is.
     """

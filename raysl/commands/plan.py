@@ -152,9 +152,11 @@ def _cautions(planned: SearchPlan, place: Target, measured: MeasuredTrials) -> l
     if times and place.file:
         found.append(f"all node types are priced at the speed of {_devices(times)}")
     if any(one.experiment.resources.gpus for one in planned.experiments) and "cpu (" in _devices(times):
-        found.append("trials that are to have GPUs were measured on a CPU")
+        found.append("these trials are to run on GPUs, but the finished ones ran on a CPU")
     if any(one.num_epochs == 1 for one in times):
-        found.append("finished trials of one epoch have a slower first one alone, which counts for each: train three")
+        found.append(
+            "the finished trials have one epoch, and a first epoch is slower than others: train at least three"
+        )
     return found
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 from raysl.console.fitted_table import Column, print_table
 from raysl.outgoing.harmless import one_line
 from raysl.results.records.paper_tables import NOT_ASKED, Difference, PaperTables
-from raysl.results.tables.cell_patterns import by_probe, cell_patterns, shortened
+from raysl.results.tables.cell_patterns import cell_patterns, probe_note, shortened
 from raysl.results.tables.comparison import ComparedCell, ComparedTable, Spread
 from raysl.statistics.intervals import WORDS
 
@@ -58,15 +58,11 @@ def latex(tables: PaperTables, compared: Sequence[ComparedTable]) -> str:
 
 def rule(compared: Sequence[ComparedTable]) -> str:
     """Return what the numbers and their bold ones are."""
-    kinds = {one.intervals for one in compared} - {None}
-    ours = ", ".join(WORDS[kind] for kind in kinds if kind is not None)
-    spreads = f"ours: means and {ours}, per cent; in round brackets what the paper published: means ± deviations"
-    probe = (
-        f"; not of test images, but of the probe on labelled training images: {names}"
-        if (names := by_probe(compared))
-        else ""
-    )
-    return f"{BOLD}; {spreads if kinds else SPREADS}{probe}"
+    spreads = SPREADS
+    if kinds := {one.intervals for one in compared} - {None}:
+        ours = ", ".join(WORDS[kind] for kind in kinds if kind is not None)
+        spreads = f"ours: means and {ours}, per cent; in round brackets what the paper published: means ± deviations"
+    return "; ".join(filter(None, [BOLD, spreads, probe_note(compared)]))
 
 
 def remarks(tables: PaperTables, compared: Sequence[ComparedTable]) -> list[str]:

@@ -24,7 +24,7 @@ from raysl.results import read as read_tables
 from raysl.results.records.paper_tables import PaperTables, read_paper_tables
 from raysl.results.storage.file_systems import without_keys
 from raysl.results.storage.store import Store
-from raysl.results.tables.cell_patterns import by_probe, cell_patterns
+from raysl.results.tables.cell_patterns import cell_patterns, probe_note
 from raysl.results.tables.comparison import ComparedCell, ComparedTable, compare
 
 MOST_TICKS = 5  # that a panel of half a column has room for
@@ -119,7 +119,7 @@ def draw(names: Sequence[str], shown: Sequence[ComparedTable], note: str, x_labe
         axes.end_at_100(panel)
         figures.set_title(panel, name)
         panel.set_xlabel(x_label)
-        panel.set_ylabel(("accuracy (%)" if by_probe(shown) else "test accuracy (%)") if place % 2 == 0 else "")
+        panel.set_ylabel(("accuracy (%)" if probe_note(shown) else "test accuracy (%)") if place % 2 == 0 else "")
     levels = {title for one in shown for row, title in _drawn_rows(one).items() if is_level(one, row)}
     styles = {title: {"color": colour} | (LEVEL if title in levels else {}) for title, colour in colours.items()}
     handles: list[Artist] = [Line2D([], [], **style) for style in styles.values()]
@@ -210,8 +210,12 @@ def main(arguments: Arguments) -> None:
         raise ResultsError(f"no cell has a number yet: {'; '.join(_missing(compared))}")
     folder = out_folder(given.results, given.out)
     published = any(cell.cell.published for one in compared for cell in one.cells.values())
-    probe = f"of the probe on labelled training images: {names}" if (names := by_probe(compared)) else ""
-    notes = [NOTE, probe, PUBLISHED_NOTE if published else "", *dict.fromkeys(t.source for t, _ in shown)]
+    notes = [
+        NOTE,
+        probe_note(compared),
+        PUBLISHED_NOTE if published else "",
+        *dict.fromkeys(t.source for t, _ in shown),
+    ]
     note = "; ".join(filter(None, notes))
     figure = draw(_names(shown), compared, note, given.x_label)
     for reason, cells in _missing(compared).items():

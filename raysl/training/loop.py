@@ -58,7 +58,7 @@ class Loop:
         self.code = code_of(spec, store)
         self.device = prepare_process(spec, execution)
         self.curve: list[Epoch] = []
-        self.started = self.begun = time.time()
+        self.started = self.begun = time.time()  # of the trial, which another process may have started; of this process
         self.resumed_after = 0  # epochs that another process has trained
         method = build_method(spec, _channels(spec), store)
         self.feed = Feed(spec, method.views(), self.device, arrays)

@@ -190,10 +190,10 @@ def finish(loop: Loop, stopped: str | None = None) -> TrialRow:
     ending = Ending("stopped", stopped) if stopped else loop.ending
     metrics: Mapping[str, float] = {}
     criteria: Mapping[str, float | None] = {}
-    apart = 0.0
+    criteria_seconds = 0.0
     if ending is None:
-        ending, metrics, criteria, apart = measure_trained(loop.method, loop.feed, loop.execution.criteria)
-    other_seconds = loop.other_seconds - apart
+        ending, metrics, criteria, criteria_seconds = measure_trained(loop.method, loop.feed, loop.execution.criteria)
+    other_seconds = loop.other_seconds - criteria_seconds
     if ending is None:
         save_model(loop)
     known = _kept_row(spec, store)

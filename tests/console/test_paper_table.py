@@ -70,7 +70,7 @@ def test_a_cell_that_was_chosen_from_a_part_of_its_grid_is_named() -> None:
 
 def test_a_number_of_the_probe_is_said_to_be_one() -> None:
     of_probe = compared(replace(VALUE, cell=replace(CELL, value="probe")))
-    said = "not of test images, but of the probe on labelled training images: t1/semi/attacked"
+    said = "measured by the probe on labelled training images, and not on test images: t1/semi/attacked"
     for kind in (None, "t"):
         shown = [replace(one, intervals=kind) for one in of_probe]
         for written in (text(shown), markdown(PAPER, shown)):

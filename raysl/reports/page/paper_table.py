@@ -4,7 +4,7 @@ from collections.abc import Container, Sequence
 
 from raysl.reports.page.html import Html, Part, code, joined, table, tag
 from raysl.results.records.paper_tables import PaperTables
-from raysl.results.tables.cell_patterns import by_probe
+from raysl.results.tables.cell_patterns import probe_note
 from raysl.results.tables.comparison import ComparedCell, ComparedTable
 
 NOTE = (
@@ -27,11 +27,7 @@ def _table(tables: PaperTables, one: ComparedTable, known: Container[str], folde
     profile = f" Profile {tables.profile}." if tables.profile else ""
     missing = sum(bool(cell.missing) for cell in one.cells.values())
     lacking = f" {missing} of {len(one.cells)} cells have no number; the pointer on them shows why." if missing else ""
-    probe = (
-        f" Not of test images, but of the probe on labelled training images: {names}."
-        if (names := by_probe([one]))
-        else ""
-    )
+    probe = f" {note[0].upper()}{note[1:]}." if (note := probe_note([one])) else ""
     command = code(f"raysl table {folder} --format arrow --output {one.table.name}.arrow")
     return tag(
         "section",

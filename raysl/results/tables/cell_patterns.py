@@ -35,10 +35,11 @@ def shortened(keys: Iterable[str], tables: Sequence[ComparedTable]) -> list[str]
     return [*first, f"and {more} more cells"]
 
 
-def by_probe(tables: Sequence[ComparedTable]) -> str:
-    """Return the names of the cells whose number is that of the probe, as text; empty if there are none."""
+def probe_note(tables: Sequence[ComparedTable]) -> str:
+    """Return a note on the cells whose number is that of the probe; empty if there are none."""
     keys = [value.cell.key for one in tables for value in one.cells.values() if value.ours and value.cell.of_probe]
-    return ", ".join(cell_patterns(keys, tables))
+    names = ", ".join(cell_patterns(keys, tables))
+    return f"measured by the probe on labelled training images, and not on test images: {names}" if keys else ""
 
 
 def _groups(tables: Sequence[ComparedTable]) -> dict[str, set[str]]:

@@ -194,7 +194,7 @@ def test_the_papers_table_is_linked_to_its_stages(made: Made) -> None:
     of_probe = replace(table, cells=tuple(replace(cell, value="probe") for cell in cells))
     made(("one", [{}], lambda params, seed: {"test_accuracy": 0.5, "probe_accuracy": 0.25}))
     words = " ".join(check_whole(made_page(uri, replace(paper, tables=(of_probe,)))).text)
-    assert "Not of test images, but of the probe on labelled training images: t/x/a." in words
+    assert "Measured by the probe on labelled training images, and not on test images: t/x/a." in words
 
 
 def test_the_page_has_the_commands_and_the_yaml_of_its_searches(made: Made) -> None:

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from raysl.results.records.paper_tables import Cell, PaperTable
-from raysl.results.tables.cell_patterns import by_probe, cell_patterns, shortened
+from raysl.results.tables.cell_patterns import cell_patterns, probe_note, shortened
 from raysl.results.tables.comparison import ComparedCell, ComparedTable
 
 ROWS, COLUMNS = "abc", "xyz"
@@ -53,9 +53,9 @@ def test_cells_of_the_probe_are_named_where_they_have_a_number() -> None:
         at: replace(cell, ours=(1.0, None), cell=replace(cell.cell, value="probe" if at[1] == "y" else "test"))
         for at, cell in T.cells.items()
     }
-    assert by_probe([T, U]) == ""
-    assert by_probe([replace(T, cells=cells)]) == "t/a/y, t/b/y, t/c/y"
-    assert by_probe([replace(T, cells=cells | {("a", "y"): T.cells["a", "y"]})]) == "t/b/y, t/c/y"
+    assert probe_note([T, U]) == ""
+    assert probe_note([replace(T, cells=cells)]).endswith(": t/a/y, t/b/y, t/c/y")
+    assert probe_note([replace(T, cells=cells | {("a", "y"): T.cells["a", "y"]})]).endswith(": t/b/y, t/c/y")
 
 
 def test_the_first_few_names_and_how_many_more() -> None:
