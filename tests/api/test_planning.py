@@ -84,9 +84,11 @@ def test_times_are_of_the_last_device(finished: Callable[..., Finished], tmp_pat
     last = max(row.finished_at for row in rows)
     for row in rows:
         write_row(store, row)
-    of_semi = next(row for row in rows if row.method == "semi")
+    of_semi, short = [row for row in rows if row.method == "semi"][:2]
     slow = [replace(epoch, seconds=130.0 if epoch.epoch == 0 else 100.0) for epoch in of_semi.curve]
     write_row(store, replace(of_semi, device="NVIDIA H200", curve=slow, other_seconds=21.0, finished_at=last + 1))
+    alone = [replace(epoch, seconds=999.0) for epoch in short.curve[:1]]  # nobody knows how long a second one takes
+    write_row(store, replace(short, device="NVIDIA H200", curve=alone))
     semi, finetune = raysl.plan(done.file, tmp_path / "nowhere", measured=store.uri).experiments[0].shapes
     assert semi.times == TrialTimes(100.0, 51.0, "NVIDIA H200", 1, 4)
     assert semi.trial_seconds == pytest.approx(4 * 451)
