@@ -10,6 +10,7 @@ from raysl.outgoing import mask
 from raysl.results.attack_text import attack_text
 from raysl.results.criteria import CRITERION_NAMES, measured_criteria
 from raysl.results.metrics import METRIC_COLUMNS
+from raysl.results.records.fold_rows import ONLY_FOLDS
 from raysl.results.tables.build import Tables
 from raysl.results.tie_text import tie_text
 from raysl.tracking.facts import LABEL, Dataset, Kind, RunFacts
@@ -21,7 +22,7 @@ from raysl.tracking.values import finite, text
 
 Record = dict[str, Any]
 
-_STATUSES = {"finished": "FINISHED", "cross_fitted": "FINISHED", "stopped": "KILLED"}  # any other is FAILED
+_STATUSES = {"finished": "FINISHED", ONLY_FOLDS: "FINISHED", "stopped": "KILLED"}  # any other is FAILED
 _MAX_NAME, _MAX_PARAM, _MAX_TAG, _MAX_DIGEST = 250, 6000, 8000, 36  # characters that MLflow takes
 _NOTE = "mlflow.note.content"
 _TELLING = ("raysl.source", "raysl.labels", "raysl.backbone", "raysl.attack", "raysl.variant")

@@ -18,12 +18,13 @@ from raysl.reports.page.numbers import duration
 from raysl.reports.page.svg import inline
 from raysl.reports.searched import measure_of, searched_keys
 from raysl.reports.stages import Searched, attack
+from raysl.results.records.fold_rows import ONLY_FOLDS
 from raysl.results.records.rows import spec_of
 from raysl.results.storage.file_systems import without_keys
 
 SIZE = figures.Layout(width=3.7, font_size=8.5, has_notes=False)  # of a figure that a narrow screen shows whole
 SEARCH = ("history", "parallel", "contour", "importance", "pareto")
-UNTRAINED = ("finished", "cross_fitted", "pending")
+UNTRAINED = ("finished", ONLY_FOLDS, "pending")
 
 
 def stage_section(
