@@ -6,8 +6,9 @@ direction of unit length, which is one step of the power iteration for the direc
 fastest (section 3.3, algorithm 1).  H is the mean entropy of p(x) (equation 18).
 
 eps and xi are lengths in the space of normalised images.  The weights 0.3 and 0.06 and eps 6 are those of Oliver et al.
-2018, "Realistic evaluation of deep semi-supervised learning algorithms", arXiv:1804.09170, on CIFAR-10.  xi is 1e-6
-there and in the authors' code, takerum/vat_tf, which fp32 does not resolve, and 1e-2 here.
+2018, "Realistic evaluation of deep semi-supervised learning algorithms", arXiv:1804.09170, on CIFAR-10; they have eps 1
+on SVHN, and lambda_u rises in their first 40 % of steps as that of `mean_teacher` does.  xi is 1e-6 there and in the
+authors' code, takerum/vat_tf, which fp32 does not resolve, and 1e-2 here.
 
 Labelled and unlabelled images pass the network at once, so that batch normalisation takes its statistics from all of
 them.  The labelled images pass along with the perturbed ones, too: p(x + 0) would otherwise differ from p(x), and g
@@ -31,6 +32,7 @@ from raysl.data.augment.transfer import on_device
 from raysl.data.augment.views import Draw
 from raysl.methods._learner import Average, together, undecayed, wide
 from raysl.methods._method import Evaluation, Losses, Method, ParameterGroup, Step, View, ViewSpec
+from raysl.methods.mean_teacher import ramped
 from raysl.methods.supervised import cross_entropy
 from raysl.models.batch_norm import kept_statistics
 from raysl.models.encoder import Encoder
@@ -77,13 +79,14 @@ class Vat(Method):
     """Cross-entropy on labelled images, and predictions for unlabelled ones that small worst changes leave alone.
 
     eps: length of the adversarial change of a normalised image.  xi: length of the change that finds its direction.
-    lambda_u: weight of the divergence.  lambda_entropy: weight of the entropy of predictions.
+    lambda_u: weight of the divergence, at the end of its ramp.  ramp: share of the steps in which the weight rises.
+    lambda_entropy: weight of the entropy of predictions.
     momentum: share of the average of the weights that is kept at each step; the average is evaluated.
     p_flip: probability that a view is mirrored; 0 for images that mean something else then, such as digits.
     """
 
     streams = ("labelled", "unlabelled")
-    shapes_loss = ("eps", "xi", "lambda_u", "lambda_entropy", "p_flip")
+    shapes_loss = ("eps", "xi", "lambda_u", "ramp", "lambda_entropy", "p_flip")
 
     def __init__(
         self,
@@ -93,13 +96,14 @@ class Vat(Method):
         eps: Annotated[float, Gt(0)] = 6.0,
         xi: Annotated[float, Gt(0)] = 0.01,
         lambda_u: Annotated[float, Gt(0)] = 0.3,
+        ramp: Annotated[float, Ge(0), Le(1)] = 0.0,
         lambda_entropy: Annotated[float, Ge(0)] = 0.06,
         momentum: Annotated[float, Ge(0), Le(1)] = 0.999,
         p_flip: Annotated[float, Ge(0), Le(1)] = 0.5,
     ) -> None:
         super().__init__(encoder)
         self.eps, self.xi, self.lambda_u, self.lambda_entropy = eps, xi, lambda_u, lambda_entropy
-        self.momentum, self.p_flip = momentum, p_flip
+        self.ramp, self.momentum, self.p_flip = ramp, momentum, p_flip
         self.classifier = nn.Linear(encoder.num_features, num_classes)
         self.average = Average(encoder, self.classifier)
 
@@ -119,7 +123,9 @@ class Vat(Method):
         supervised = cross_entropy(labelled, labels)
         smoothness = sample_mean(divergence(clean.detach(), perturbed))
         uncertainty = sample_mean(entropy(clean))
-        total = supervised + self.lambda_u * smoothness + self.lambda_entropy * uncertainty
+        # Without a ramp the step is not read, so that it can be replayed as a graph.
+        lambda_u = self.lambda_u * (ramped(step.progress, self.ramp) if self.ramp else 1.0)
+        total = supervised + lambda_u * smoothness + self.lambda_entropy * uncertainty
         return Losses(total, {"supervised": supervised, "smoothness": smoothness, "entropy": uncertainty})
 
     def after_step(self, step: Step, outputs: Mapping[str, Tensor]) -> None:

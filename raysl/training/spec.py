@@ -26,6 +26,8 @@ LATER: Mapping[str, Mapping[str, Any]] = {
     "semi": {"views": "none"},
     "trimix": {"hidden": None, **_CROPS},
     "byol": {"l2_start": 0.0, "asymmetric": False, **_CROPS},
+    "moco": {"l2_start": 0.0, "norm_groups": 1},
+    "vat": {"ramp": 0.0},
     **dict.fromkeys(("barlow_twins", "denoising_autoencoder", "sidae", "simclr", "simsiam", "vicreg"), _CROPS),
 }
 

@@ -3,25 +3,29 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from lightly.loss import NTXentLoss
-from torch import Tensor
+from torch import Tensor, nn
 
+from raysl.data.augment.views import Draw
 from raysl.methods._method import Losses, Step, View
-from raysl.methods.moco import Moco, info_nce_loss
+from raysl.methods.moco import Moco, in_groups, info_nce_loss
 from raysl.models.encoder import build_encoder
 from raysl.models.settings import ModelSettings
 
 DEFAULTS = {
     "temperature": 0.2, "momentum": 0.999, "queue": 65536, "hidden": 2048, "projector": 128, "min_crop": 0.2,
-    "p_blur": 0.5, "interpolation": "bicubic",
+    "p_blur": 0.5, "interpolation": "bicubic", "l2_start": 0.0, "norm_groups": 1,
 }  # fmt: skip
-SHAPES_LOSS = ["temperature", "momentum", "queue", "projector", "min_crop", "interpolation", "p_blur"]
+SHAPES_LOSS = [
+    "temperature", "momentum", "queue", "projector", "min_crop", "interpolation", "p_blur", "l2_start", "norm_groups",
+]  # fmt: skip
 IMPOSSIBLE = [
     {"temperature": 0.0}, {"momentum": 1.1}, {"queue": 0}, {"hidden": 0}, {"projector": 1}, {"min_crop": 0.0},
-    {"p_blur": 1.1}, {"interpolation": "nearest"},
+    {"p_blur": 1.1}, {"interpolation": "nearest"}, {"l2_start": -1.0}, {"norm_groups": 0},
 ]  # fmt: skip
 PASSES = 1  # of a view through each network
 FALLS_FROM = 3  # steps: the queue holds no random vectors any more, which are easily told from keys
@@ -94,3 +98,48 @@ def test_the_key_encoder_follows_by_the_momentum_and_nothing_else_moves_it() -> 
         expected = 0.9 * before[key] + 0.1 * online
         torch.testing.assert_close(moco.key_encoder.get_parameter(key), expected)
     assert not any(parameter.requires_grad for parameter in moco.key_encoder.parameters())
+
+
+def test_the_backbone_is_pulled_to_its_start() -> None:
+    moco, free = method(l2_start=0.5), method()
+    with torch.no_grad():
+        for parameter in (*moco.encoder.backbone.parameters(), *free.encoder.backbone.parameters()):
+            parameter.add_(0.1)
+    count = sum(parameter.numel() for parameter in moco.encoder.backbone.parameters())
+    pulled, plain = (one(batch(8, 0), Step(0, 1)) for one in (moco, free))
+    assert pulled.terms["l2_start"].item() == pytest.approx(0.01 * count, rel=1e-4)
+    torch.testing.assert_close(pulled.total, plain.total + 0.5 * pulled.terms["l2_start"])
+    assert not any(key.startswith("start.") and value.requires_grad for key, value in moco.named_parameters())
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(16, [4, 4, 4, 4]), (10, [3, 2, 3, 2]), (5, [3, 2]), (1, [1])])
+def test_groups_are_normalised_each_by_itself(size: int, sizes: list[int]) -> None:
+    """A group's outputs are those of a batch of its images alone, in the batch's order."""
+    groups = Draw(0, 0, 0, "first", np.arange(size), size).groups(4)
+    assert groups.bincount().tolist() == sizes
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4))
+    if size == 1:
+        network.eval()
+    images = torch.randn(size, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    found = in_groups(network, images, groups, 4)
+    for number in range(len(sizes)):
+        torch.testing.assert_close(found[groups == number], network(images[groups == number]))
+
+
+def test_a_query_and_its_key_are_normalised_with_other_images() -> None:
+    moco = method(norm_groups=4)
+    images = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    drawn = {name: spec.make(images, Draw(0, 0, 0, name, np.arange(16), 16))[1] for name, spec in moco.views().items()}
+    first, second = (drawn[name] for name in ("first", "second"))
+    assert first is not None
+    assert second is not None
+    together = [((first[i] == first) & (second[i] == second)).sum().item() for i in range(16)]
+    assert sum(together) / 16 < 2.5, "of 4 in a group, the image itself and 0.6 others on average"
+
+
+def test_without_groups_views_are_those_of_before() -> None:
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with_groups, without = (method(norm_groups=number).views()["first"] for number in (2, 1))
+    draws = [Draw(0, 0, 0, "first", np.arange(4), 4) for _ in range(2)]
+    torch.testing.assert_close(with_groups.make(images, draws[0])[0], without.make(images, draws[1])[0], rtol=0, atol=0)
+    assert without.make(images, Draw(0, 0, 0, "first", np.arange(4), 4))[1] is None

@@ -15,10 +15,13 @@ from raysl.methods._method import Step, View
 from raysl.methods.vat import Vat, adversarial_direction, divergence, entropy, weak_with_direction
 from raysl.models.ema import update_average
 
-DEFAULTS = {"eps": 6.0, "xi": 0.01, "lambda_u": 0.3, "lambda_entropy": 0.06, "momentum": 0.999, "p_flip": 0.5}
-SHAPES_LOSS = ["eps", "xi", "lambda_u", "lambda_entropy", "p_flip"]
+DEFAULTS = {
+    "eps": 6.0, "xi": 0.01, "lambda_u": 0.3, "ramp": 0.0, "lambda_entropy": 0.06, "momentum": 0.999, "p_flip": 0.5,
+}  # fmt: skip
+SHAPES_LOSS = ["eps", "xi", "lambda_u", "ramp", "lambda_entropy", "p_flip"]
 IMPOSSIBLE = [
-    {"eps": 0.0}, {"xi": 0.0}, {"lambda_u": 0.0}, {"lambda_entropy": -1.0}, {"momentum": 1.1}, {"p_flip": 1.5},
+    {"eps": 0.0}, {"xi": 0.0}, {"lambda_u": 0.0}, {"ramp": 1.5}, {"lambda_entropy": -1.0}, {"momentum": 1.1},
+    {"p_flip": 1.5},
 ]  # fmt: skip
 PASSES = 1  # that count: labelled and unlabelled images at once
 
@@ -113,6 +116,13 @@ def test_the_loss_is_of_its_three_passes() -> None:
     (found,) = torch.autograd.grad(losses.terms["smoothness"], method.classifier.bias)
     (wanted,) = torch.autograd.grad((p.detach() * (p.detach() / q).log()).sum(1).mean(), alone.classifier.bias)
     torch.testing.assert_close(found, wanted)
+
+
+def test_the_divergences_weight_rises_over_the_ramp() -> None:
+    method = learner(Vat, lambda_u=2.0, ramp=0.5, lambda_entropy=0.0)
+    losses = method(views_of(0), Step(1, 4))  # half of the ramp
+    expected = losses.terms["supervised"] + 2 * math.exp(-5 / 4) * losses.terms["smoothness"]
+    torch.testing.assert_close(losses.total, expected)
 
 
 def test_divergence_is_that_of_the_change_alone() -> None:

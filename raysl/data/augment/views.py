@@ -49,6 +49,14 @@ class Draw:
         """Return bool [B], each True with probability p."""
         return self._own(self._generator.random(self._size) < p)
 
+    def groups(self, most: int) -> Tensor:
+        """Return int64 [B], the number of each row's group from 0: random groups of the global batch, of even size.
+
+        There are as many as given, or fewer, so that each has two rows at least.
+        """
+        count = max(1, min(most, self._size // 2))
+        return self._own(self._generator.permutation(self._size) * count // self._size)
+
     def shared_uniform(self) -> Tensor:
         """Return float32 [B], one number between 0 and 1 for all rows of the global batch."""
         return self._own(np.full(self._size, self._generator.random(dtype=np.float32), np.float32))
