@@ -19,6 +19,7 @@ from raysl.results.records.features import has_features, read_masks
 from raysl.results.records.rows import TrialRow, read_row, read_score
 from raysl.results.storage.store import Store
 from raysl.search.trials import expand
+from raysl.training import segmenting
 from raysl.training.building import trained_method
 from raysl.training.input_pipeline import Feed
 from raysl.training.process import Execution
@@ -70,8 +71,10 @@ def test_a_killed_trial_goes_on_to_the_same_numbers(
 
 
 def test_the_score_is_the_mean_iou_of_all_pixels_of_the_test_set(
-    spec: TrialSpec, store: Store, train: Callable[..., TrialRow]
+    spec: TrialSpec, store: Store, train: Callable[..., TrialRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    edge = load_test_masks(spec.data)[1].shape[1]
+    monkeypatch.setattr(segmenting, "PIXELS", 2 * edge**2)  # of a batch: there are several
     row = train(spec, store)
     assert row.probe["mean_iou"] > 0.6
     score = score_trial(spec, store, Execution(), keep_features=True)
@@ -80,6 +83,13 @@ def test_the_score_is_the_mean_iou_of_all_pixels_of_the_test_set(
     feed = Feed(spec, method.views(), torch.device("cpu"))
     with torch.no_grad():  # image by image
         predicted = [method.segment(feed.normalise(feed.normalise.to_float(one[None].copy())))[0] for one in images]
+        known = [
+            method.segment(feed.normalise(feed.normalise.to_float(feed.arrays.images[[n]])))[0] for n in feed.labelled
+        ]
+    assert feed.arrays.masks is not None
+    found = np.stack([logits.argmax(0).numpy().astype(np.uint8) for logits in known])
+    learnt = confusion_matrix(feed.arrays.masks.classes[feed.labelled], found, 3)
+    assert row.probe["mean_iou"] == pytest.approx(mean_iou(learnt))
     confusion = np.zeros((3, 3), np.int64)
     for truth, logits in zip(masks, predicted, strict=True):
         found = logits.argmax(0).numpy()
