@@ -5,13 +5,14 @@ k+ the key of the other, and k_i the keys in the queue.  The key encoder follows
 theta_k <- m theta_k + (1 - m) theta_q (equation 2).  The keys of a batch then take the places of the oldest in the
 queue, which begins with random unit vectors, as in the authors' implementation, facebookresearch/moco.
 
-There, each of 8 devices normalises its own images, and keys are shuffled between devices, so that the statistics do not
-tell which key is of the query's batch: those of the global batch would tell it, too, for the keys in the queue are of
-other batches.  `norm_groups` does the same on any number of devices: queries and keys pass their networks in random
-groups of the global batch, each group's keys with other images than its queries.
+There, each of 8 devices normalises its own images, and the images of keys are shuffled between devices.  A query and
+its key are then normalised with different images.  Without that, batch statistics mark the positive key, even those of
+the global batch: the keys in the queue are of other batches.  `norm_groups` does the same on any number of devices:
+queries and keys pass their networks in random groups of the global batch, which are drawn for each anew.
 
 In target pre-training (Xu et al. 2022, arXiv:2205.03001) the backbone's parameters are held near those that the
-training begins with: L + lambda |phi - phi_0|^2, as equation 3 has it for BYOL.
+training begins with: L + lambda |phi - phi_0|^2.  Equation 3 has that for BYOL, whose loss in `byol` is twice the
+equation's.
 
 No spread: if all embeddings are equal, the loss is log(K + 1), that of guessing.
 """
@@ -32,6 +33,7 @@ from raysl.data.augment.views import Draw
 from raysl.methods._method import Losses, Method, Step, View, ViewSpec
 from raysl.methods.byol import squared_distance
 from raysl.methods.simsiam import distorted_views
+from raysl.models.batch_norm import one_update_of
 from raysl.models.ema import average_of, update_average
 from raysl.models.encoder import Encoder
 
@@ -124,9 +126,10 @@ class Moco(Method):
         queue.copy_(torch.cat([queue, gather(outputs["keys"]).to(queue.dtype)])[-len(queue) :])
 
     def _features(self, encoder: Encoder, view: View) -> Tensor:
-        if view.aug_params is None:
+        if self.norm_groups == 1:
             features: Tensor = encoder(view.images)
             return features
+        assert view.aug_params is not None
         return in_groups(encoder, view.images, view.aug_params, self.norm_groups)
 
 
@@ -137,7 +140,8 @@ def in_groups(network: nn.Module, images: Tensor, groups: Tensor, most: int) -> 
     """
     order = groups.argsort(stable=True)
     parts = torch.split(images[order], _sizes(groups, most))
-    return torch.cat([network(part) for part in parts])[order.argsort()]
+    with one_update_of(len(parts), network):
+        return torch.cat([network(part) for part in parts])[order.argsort()]
 
 
 def _sizes(groups: Tensor, most: int) -> list[int]:

@@ -48,6 +48,24 @@ def kept_statistics(module: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
+@contextmanager
+def one_update_of(passes: int, module: nn.Module) -> Iterator[None]:
+    """Have so many passes of groups of a batch move a module's running statistics about as far as one pass of it.
+
+    What is left of the statistics of before is exactly the same.
+    """
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            if norm.momentum is not None:
+                norm.momentum = 1 - (1 - norm.momentum) ** (1 / passes)
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+
+
 def _synchronised(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> "GlobalBatchNorm":
     kind = _kind(norm)
     new = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)

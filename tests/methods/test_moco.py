@@ -126,6 +126,16 @@ def test_groups_are_normalised_each_by_itself(size: int, sizes: list[int]) -> No
         torch.testing.assert_close(found[groups == number], network(images[groups == number]))
 
 
+def test_groups_move_running_statistics_as_far_as_the_batch() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4))
+    images = torch.full((16, 1, 2, 2), 3.0)
+    in_groups(network, images, Draw(0, 0, 0, "first", np.arange(16), 16).groups(8), 8)
+    norm = network[1]
+    torch.testing.assert_close(norm.running_mean, torch.full((4,), 0.3))
+    torch.testing.assert_close(norm.running_var, torch.full((4,), 0.9))
+    assert norm.momentum == 0.1
+
+
 def test_a_query_and_its_key_are_normalised_with_other_images() -> None:
     moco = method(norm_groups=4)
     images = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -86,6 +86,7 @@ def test_the_score_is_the_mean_iou_of_all_pixels_of_the_test_set(
         known = [
             method.segment(feed.normalise(feed.normalise.to_float(feed.arrays.images[[n]])))[0] for n in feed.labelled
         ]
+    assert len(feed.labelled) > 2
     assert feed.arrays.masks is not None
     found = np.stack([logits.argmax(0).numpy().astype(np.uint8) for logits in known])
     learnt = confusion_matrix(feed.arrays.masks.classes[feed.labelled], found, 3)
