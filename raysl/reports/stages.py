@@ -234,8 +234,10 @@ def _named(name: str, stages: Sequence[Searched]) -> Searched:
 def _facts(stage: Searched) -> dict[str, str]:
     """Return what may tell stages of equal titles apart, in the order of what says most."""
     settings = {**stage.data, **stage.model}
+    weights = settings.pop("weights", None)
     plain = {key: str(value) for key, value in settings.items() if not isinstance(value, Mapping)}
     nested = {key: value for key, value in settings.items() if isinstance(value, Mapping)}
     parts = {f"{key} {name}": str(value) for key, own in nested.items() for name, value in own.items()}
     folder = without_keys(stage.uri).rstrip("/").rpartition("/")[2]
-    return {"profile": stage.profile or "none"} | plain | parts | {"folder": folder}
+    start = {"weights": weights["digest"][:8] if weights else "none", "variant": stage.configs[0].get("variant") or "none"}
+    return {"profile": stage.profile or "none"} | plain | parts | start | {"folder": folder}

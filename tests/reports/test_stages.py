@@ -66,6 +66,19 @@ def test_titles_that_would_be_the_same_say_what_differs(stage: Searched) -> None
     assert len(set(titles([stage, same]))) == 2
 
 
+def test_starts_are_told_apart_by_a_short_digest_and_by_what_was_varied(stage: Searched) -> None:
+    """Not by the numbers of the weights' normalisation, and not by a folder that they share."""
+    weights = {"digest": 32 * "8", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    trained = replace(stage, model=stage.model | {"weights": weights})
+    varied = tuple(config | {"variant": "stages.semi.start_from=null"} for config in stage.configs)
+    found = titles([stage, trained, replace(trained, configs=varied)])
+    assert [text.removeprefix("tiny/semi, digits, 40 labels, ") for text in found] == [
+        "weights none, variant none",
+        "weights 88888888, variant none",
+        "weights 88888888, variant stages.semi.start_from=null",
+    ]
+
+
 def test_what_titles_share_is_said_once() -> None:
     found = without_common(["supervised, digits, 40 labels", "tiny/semi, digits, 50 labels"])
     assert found == ("digits", ["supervised, 40 labels", "tiny/semi, 50 labels"])
