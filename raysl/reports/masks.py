@@ -1,5 +1,6 @@
 """Segmentations of the test set: IoU of each class, and images with their masks, predictions and errors."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,10 @@ def draw(names: Sequence[str], stages: Sequence[Searched], note: str) -> Figure:
     rows = [(name, one, place) for name, one in first for place in range(len(one.places))]
     size = figures.layout()
     edge = size.width / len(COLUMNS)
-    figure = Figure(figsize=(size.width, edge * len(rows) + 0.9), layout="constrained")
+    shown = rows[0][1].class_names
+    named = list(shown[:MOST_NAMED])
+    num_lines = math.ceil(len(named) / figures.legend_columns(named))
+    figure = Figure(figsize=(size.width, edge * len(rows) + 0.5 + 0.2 * num_lines), layout="constrained")
     panels = figure.subplots(len(rows), len(COLUMNS), squeeze=False)
     for (name, one, place), line in zip(rows, panels, strict=True):
         _draw_row(line, one, place)
@@ -60,9 +64,8 @@ def draw(names: Sequence[str], stages: Sequence[Searched], note: str) -> Figure:
         axes.set_title(words)
     if size.has_notes and note:
         figure.supxlabel(note, fontsize=figures.NOTE_SIZE)
-    shown = rows[0][1].class_names
-    handles = [Patch(color=colours(len(shown))[number], label=name) for number, name in enumerate(shown[:MOST_NAMED])]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)), handlelength=1.0)
+    handles = [Patch(color=colour) for colour in colours(len(shown))[: len(named)]]
+    figures.legend_below(panels[0][0], handles, named, handlelength=1.0)
     return figure
 
 

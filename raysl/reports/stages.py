@@ -239,5 +239,8 @@ def _facts(stage: Searched) -> dict[str, str]:
     nested = {key: value for key, value in settings.items() if isinstance(value, Mapping)}
     parts = {f"{key} {name}": str(value) for key, own in nested.items() for name, value in own.items()}
     folder = without_keys(stage.uri).rstrip("/").rpartition("/")[2]
-    start = {"weights": weights["digest"][:8] if weights else "none", "variant": stage.configs[0].get("variant") or "none"}
+    start = {
+        "weights": weights["digest"][:8] if weights else "none",
+        "variant": stage.configs[0].get("variant") or "none",
+    }
     return {"profile": stage.profile or "none"} | plain | parts | start | {"folder": folder}

@@ -1,6 +1,7 @@
 """A search of images with masks, as its user sees it: tables, the report, its figure, and the model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tiny import Finished, here
 
 import raysl
 from raysl.reports import masks
-from raysl.reports.stages import read_stages
+from raysl.reports.stages import Searched, read_stages
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,26 @@ def test_the_page_has_the_iou_of_each_class_and_a_picture(searched: Finished, tm
     refused = here("report", searched.results, "--figure", "confusion")
     assert refused.returncode == 2
     assert "its images have masks" in refused.stderr
+
+
+@pytest.mark.parametrize("num_classes", [2, 11, 30])
+def test_the_legend_lies_within_the_picture(
+    searched: Finished, num_classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [stage] = read_stages([str(searched.results)])
+    names = tuple(f"a class of number {number}" for number in range(num_classes))
+    few = np.minimum(stage.masks(stage.selected[0]).predicted, num_classes - 1)
+    kept = replace(stage.masks(stage.selected[0]), class_names=names, predicted=few, truths=few)
+    monkeypatch.setattr(Searched, "masks", lambda *_: kept)
+    figure = masks.draw([""], [stage], "")
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert whole.x0 <= box.x0
+    assert box.x1 <= whole.x1
+    assert whole.y0 <= box.y0
+    assert box.y1 < figure.axes[-1].get_window_extent().y0
+    assert len(legend.get_texts()) == min(num_classes, masks.MOST_NAMED)
 
 
 def test_ignored_pixels_are_black_and_classes_differ_in_colour() -> None:
