@@ -13,7 +13,7 @@ average is of running statistics too.  Unlike there:
   one after the other.
 - The teacher is in eval mode.  There, it is in train mode, which is the same with `freeze_norm` and `deeplabv2`.
 - What lies outside an image is a reflection of it, and counts in d and c.  There, it has no loss.
-- The student sees unlabelled images with the teacher's colours.  There, scripts change them (`--aug_strong_colour`).
+- The student sees unlabelled images in their own colours.  There, scripts change these (`--aug_strong_colour`).
 """
 
 from collections.abc import Callable, Mapping

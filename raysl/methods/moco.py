@@ -145,7 +145,10 @@ def in_groups(network: nn.Module, images: Tensor, groups: Tensor, most: int) -> 
 
 
 def _sizes(groups: Tensor, most: int) -> list[int]:
-    """Return the number of this rank's rows in each group; on a single rank without a look at the groups."""
+    """Return the number of this rank's rows in each group.
+
+    A single rank computes it from the number of rows: to read the groups would make a GPU wait.
+    """
     total = int(num_rows(groups)) if world_size() > 1 else len(groups)
     count = max(1, min(most, total // 2))
     if world_size() > 1:

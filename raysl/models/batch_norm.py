@@ -50,9 +50,9 @@ def kept_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def one_update_of(passes: int, module: nn.Module) -> Iterator[None]:
-    """Have so many passes of groups of a batch move a module's running statistics about as far as one pass of it.
+    """Have a module's running statistics move in so many passes about as far as in one pass.
 
-    What is left of the statistics of before is exactly the same.
+    For a batch that passes in groups.  The share of the earlier statistics that remains is exactly that of one pass.
     """
     norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
     before = [norm.momentum for norm in norms]

@@ -20,6 +20,7 @@ NOTE = "Test images of the best, median and worst mean IoU, by the first seed; r
 COLUMNS = ("image", "mask", "prediction", "errors")
 WRONG, RIGHT, UNCOUNTED = (0.78, 0.1, 0.1), (0.93, 0.93, 0.93), (0.6, 0.6, 0.6)
 MOST_NAMED = 24  # classes in the legend
+TITLES_HEIGHT, LINE_HEIGHT = 0.5, 0.2  # inches: of the columns' titles, and of a line of the legend
 
 
 def segmentations(stage: Searched) -> list[Segmented]:
@@ -55,7 +56,8 @@ def draw(names: Sequence[str], stages: Sequence[Searched], note: str) -> Figure:
     shown = rows[0][1].class_names
     named = list(shown[:MOST_NAMED])
     num_lines = math.ceil(len(named) / figures.legend_columns(named))
-    figure = Figure(figsize=(size.width, edge * len(rows) + 0.5 + 0.2 * num_lines), layout="constrained")
+    height = edge * len(rows) + TITLES_HEIGHT + LINE_HEIGHT * num_lines
+    figure = Figure(figsize=(size.width, height), layout="constrained")
     panels = figure.subplots(len(rows), len(COLUMNS), squeeze=False)
     for (name, one, place), line in zip(rows, panels, strict=True):
         _draw_row(line, one, place)

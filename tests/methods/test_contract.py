@@ -46,7 +46,8 @@ EDGES = {"image": 8, "pixel": 16}  # of images, by the method's level
 
 
 def build(name: str, seed: int = 0, **given: Any) -> Method:
-    name, given = (name, given) if name not in VARIANTS else (VARIANTS[name][0], VARIANTS[name][1] | given)
+    if name in VARIANTS:
+        name, given = VARIANTS[name]
     torch.manual_seed(seed)
     kind = getattr(import_module(f"raysl.methods.{name}"), name.title().replace("_", ""))
     level = raysl.methods.describe(name).level
